@@ -1,0 +1,41 @@
+"""What can go wrong, said once: what happened, where, and what to do about it."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class PleuraError(Exception):
+    """An error whose cause lies in the input, with the way out of it.
+
+    Parameters
+    ----------
+    what:
+        What went wrong, in one line.
+    where:
+        The file, folder, or key that it is about.
+    fix:
+        What the reader can do, in one line.
+    """
+
+    def __init__(self, what: str, *, where: str | PathLike[str] | None, fix: str) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.fix = fix
+        lines = [what]
+        if self.where is not None:
+            lines.append(f"  where: {self.where}")
+        lines.append(f"  to do: {fix}")
+        super().__init__("\n".join(lines))
+
+
+class DataError(PleuraError):
+    """An image, a mask, or a folder of them that cannot be used."""
+
+
+class RecipeError(PleuraError):
+    """A recipe with an unknown key or an impossible value."""
+
+
+class RunError(PleuraError):
+    """A run folder that cannot be read, resumed, or written."""

@@ -1,0 +1,1 @@
+"""What a CT picture is: its pixels and its units."""

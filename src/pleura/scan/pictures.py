@@ -1,0 +1,214 @@
+"""Two-dimensional pictures in files: TIFF, PNG, JPEG and NumPy arrays, in and out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from pleura.errors import DataError
+
+Picture = NDArray[Any]
+TIFF = (".tif", ".tiff")
+SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".npy")
+MAX_PIXELS = 1 << 28  # 16384 x 16384; a header that claims more lies or is no CT slice
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Return the picture files directly in ``folder``, sorted by name; hidden files are left out.
+
+    Raises
+    ------
+    DataError
+        The folder is missing, not a folder, cannot be read, or holds no picture.
+    """
+    try:
+        files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            f"the folder cannot be read ({error.strerror})",
+            where=folder,
+            fix="check the spelling and the permissions of the path",
+        ) from error
+    pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise DataError(
+            "no picture in this folder",
+            where=folder,
+            fix=f"give a folder that holds files ending in {', '.join(SUFFIXES)}",
+        )
+    return pictures
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture with dtype and channels unchanged: (rows, columns) or (rows, columns, n).
+
+    Raises
+    ------
+    DataError
+        The file is missing, truncated, corrupt, not a single picture, or claims to be larger
+        than ``MAX_PIXELS``.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = _reader(path)(path)
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError("no such file", where=path, fix="check the spelling of the path") from error
+    # A corrupt file makes decoders raise anything from struct.error to MemoryError.
+    except Exception as error:  # noqa: BLE001
+        raise DataError(
+            f"the picture cannot be read: it is truncated or corrupt ({_first_line(error)})",
+            where=path,
+            fix="copy or export the file again, or leave it out",
+        ) from error
+    if picture.size == 0 or picture.ndim not in (2, 3):
+        raise DataError(
+            f"not a single picture but an array of shape {picture.shape}",
+            where=path,
+            fix="give one 2-D slice a file",
+        )
+    return picture
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write a (rows, columns) picture losslessly, whole or not at all; the suffix decides how.
+
+    Raises
+    ------
+    DataError
+        The suffix or the dtype has no lossless form, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix in TIFF:
+        predictor = 2 if picture.dtype.kind in "iu" else None
+
+        def write(file: IO[bytes]) -> None:
+            tifffile.imwrite(file, picture, compression="zlib", predictor=predictor)
+    elif suffix == ".png" and picture.dtype in (np.uint8, np.uint16):
+
+        def write(file: IO[bytes]) -> None:
+            Image.fromarray(picture).save(file, format="png")
+    elif suffix == ".npy":
+
+        def write(file: IO[bytes]) -> None:
+            np.save(file, picture)
+    else:
+        raise DataError(
+            f"{picture.dtype} cannot be stored losslessly as {suffix or 'a file without suffix'}",
+            where=path,
+            fix="choose a name that ends in .tif or .npy",
+        )
+    write_atomically(path, write)
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call ``write`` on a temporary file beside ``path`` and rename it: never half a file.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be written or the disk is full; an older file stays as it was.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be written ({error.strerror or error})",
+            where=path,
+            fix="free some space or choose another place; nothing was overwritten",
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _reader(path: Path) -> Callable[[Path], Picture]:
+    suffix = path.suffix.lower()
+    if suffix in TIFF:
+        return _read_tiff
+    if suffix == ".npy":
+        return _read_npy
+    if suffix in SUFFIXES:
+        return _read_with_pillow
+    raise DataError(
+        f"'{path.suffix}' is not a picture format",
+        where=path,
+        fix=f"convert it to one of {', '.join(SUFFIXES)}",
+    )
+
+
+def _read_tiff(path: Path) -> Picture:
+    with tifffile.TiffFile(path) as tiff:
+        if len(tiff.pages) != 1:
+            raise DataError(
+                f"a TIFF stack of {len(tiff.pages)} pages, not a single slice",
+                where=path,
+                fix="save each slice as a file of its own",
+            )
+        page = tiff.pages[0]
+        _check_pixels(path, page.shape)
+        try:
+            return np.asarray(page.asarray())
+        except ValueError as error:
+            # tifffile leaves LZW and its like to a large optional package; OpenCV brings libtiff.
+            if "imagecodecs" not in str(error):
+                raise
+    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None:
+        raise ValueError("libtiff cannot decode it")
+    return np.asarray(decoded)
+
+
+def _read_with_pillow(path: Path) -> Picture:
+    with Image.open(path) as image:
+        _check_pixels(path, (image.height, image.width))
+        if image.mode == "P":
+            image = image.convert("RGB")  # palette indices are no grey values
+        picture = np.asarray(image)
+    return picture
+
+
+def _read_npy(path: Path) -> Picture:
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    _check_pixels(path, mapped.shape)
+    return np.array(mapped)
+
+
+def _check_pixels(path: Path, shape: tuple[int, ...]) -> None:
+    if np.prod(shape, dtype=np.float64) > MAX_PIXELS:
+        raise DataError(
+            f"the header claims a picture of shape {shape}",
+            where=path,
+            fix="check the file: no CT slice is that large",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
