@@ -112,7 +112,7 @@ def read_mask(path: Path) -> Mask:
             where=path,
             fix="save it losslessly with 0 outside and one other value inside the lungs",
         )
-    return (mask != 0).astype(np.uint8)
+    return np.not_equal(mask, 0).astype(np.uint8)
 
 
 def read_pair(pair: Pair) -> tuple[Picture, Mask]:

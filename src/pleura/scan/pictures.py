@@ -67,7 +67,7 @@ def read_picture(path: Path) -> Picture:
     except FileNotFoundError as error:
         raise DataError("no such file", where=path, fix="check the spelling of the path") from error
     # A corrupt file makes decoders raise anything from struct.error to MemoryError.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise DataError(
             f"the picture cannot be read: it is truncated or corrupt ({_first_line(error)})",
             where=path,
@@ -189,10 +189,8 @@ def _read_tiff(path: Path) -> Picture:
 def _read_with_pillow(path: Path) -> Picture:
     with Image.open(path) as image:
         _check_pixels(path, (image.height, image.width))
-        if image.mode == "P":
-            image = image.convert("RGB")  # palette indices are no grey values
-        picture = np.asarray(image)
-    return picture
+        # Palette indices are no grey values: show them as the colours they stand for.
+        return np.asarray(image.convert("RGB") if image.mode == "P" else image)
 
 
 def _read_npy(path: Path) -> Picture:
