@@ -49,12 +49,11 @@ def unet() -> keras.Model:
     skip1 = layers.Conv2D(64, 3, **conv)(inputs)
     skip2 = layers.Conv2D(128, 3, **conv)(layers.MaxPooling2D(2)(skip1))
     x = layers.Conv2D(256, 3, **conv)(layers.MaxPooling2D(2)(skip2))
-    if os.environ.get("DROP", "end") == "mid": x = layers.Dropout(0.5)(x)
     x = layers.Conv2D(128, 2, **conv)(layers.UpSampling2D(2)(x))
     x = layers.Conv2D(128, 3, **conv)(layers.concatenate([skip2, x]))
     x = layers.Conv2D(64, 2, **conv)(layers.UpSampling2D(2)(x))
     x = layers.Conv2D(64, 3, **conv)(layers.concatenate([skip1, x]))
-    if os.environ.get("DROP", "end") == "end": x = layers.Dropout(0.5)(x)
+    x = layers.Dropout(0.5)(x)
     outputs = layers.Conv2D(1, 1, activation="sigmoid")(x)
     return keras.Model(inputs, outputs)
 
@@ -68,16 +67,17 @@ def iou(reference: np.ndarray, prediction: np.ndarray) -> float:
 
 
 class StepClock(keras.callbacks.Callback):
-    """Wall-clock seconds of every training epoch, validation left out."""
+    """Wall-clock seconds from one training step to the next, validation left out."""
 
     def __init__(self) -> None:
         super().__init__()
         self.step_seconds: list[float] = []
 
     def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        now = time.perf_counter()
         if batch > 0:
-            self.step_seconds.append(time.perf_counter() - self._begin)
-        self._begin = time.perf_counter()
+            self.step_seconds.append(now - self._begin)
+        self._begin = now
 
 
 def main() -> None:
@@ -104,8 +104,12 @@ def main() -> None:
         "rotation_range": 10,
         "zoom_range": 0.1,
     }
-    image_batches = ImageDataGenerator(**move).flow(images[train], batch_size=BATCH, seed=options.seed)
-    mask_batches = ImageDataGenerator(**move).flow(masks[train], batch_size=BATCH, seed=options.seed)
+    image_batches = ImageDataGenerator(**move).flow(
+        images[train], batch_size=BATCH, seed=options.seed
+    )
+    mask_batches = ImageDataGenerator(**move).flow(
+        masks[train], batch_size=BATCH, seed=options.seed
+    )
 
     def batches():
         while True:
@@ -114,7 +118,9 @@ def main() -> None:
     shape = tf.TensorSpec((None, SIDE, SIDE, 1), tf.float32)
     dataset = tf.data.Dataset.from_generator(batches, output_signature=(shape, shape))
     model = unet()
-    model.compile(optimizer=keras.optimizers.Adam(), loss="binary_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizer=keras.optimizers.Adam(), loss="binary_crossentropy", metrics=["accuracy"]
+    )
     clock = StepClock()
     begin = time.perf_counter()
     history = model.fit(
@@ -147,7 +153,9 @@ def main() -> None:
         "test_iou_0.1": float(np.mean(scores[0.1])),
         "test_iou_0.5": float(np.mean(scores[0.5])),
         "train_seconds": train_seconds,
-        "steps_per_second": 1 / float(np.median(clock.step_seconds)) if clock.step_seconds else None,
+        "steps_per_second": 1 / float(np.median(clock.step_seconds))
+        if clock.step_seconds
+        else None,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "history": {key: [float(v) for v in values] for key, values in history.items()},
     }

@@ -1,3 +1,58 @@
-"""pleura: lungs in CT."""
+"""pleura: lungs in CT.
+
+    import pleura
+
+    pleura.check("images", "masks")
+    run = pleura.train("images", "masks", recipe="exercise", output="runs/first")
+    pleura.evaluate(run, "images", "masks")
+    pleura.predict(run, "images", output="out")
+
+PyTorch is imported only by the functions that train or predict.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "PleuraError": "pleura.errors",
+    "check": "pleura.dataset.checks",
+    "preview": "pleura.training.preview",
+    "train": "pleura.training.loop",
+    "resume": "pleura.training.loop",
+    "evaluate": "pleura.evaluation.evaluate",
+    "predict": "pleura.segmentation.predictor",
+    "open_run": "pleura.training.run",
+    "load_recipe": "pleura.training.recipe",
+    "iou": "pleura.evaluation.metrics",
+    "dice": "pleura.evaluation.metrics",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  (names of _HOMES are strings)
+
+if TYPE_CHECKING:
+    from pleura.dataset.checks import check as check
+    from pleura.errors import PleuraError as PleuraError
+    from pleura.evaluation.evaluate import evaluate as evaluate
+    from pleura.evaluation.metrics import dice as dice
+    from pleura.evaluation.metrics import iou as iou
+    from pleura.segmentation.predictor import predict as predict
+    from pleura.training.loop import resume as resume
+    from pleura.training.loop import train as train
+    from pleura.training.preview import preview as preview
+    from pleura.training.recipe import load_recipe as load_recipe
+    from pleura.training.run import open_run as open_run
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pleura' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

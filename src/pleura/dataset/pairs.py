@@ -24,6 +24,17 @@ class Pair:
     mask: Path
 
 
+@dataclass(frozen=True)
+class Pairing:
+    """Two folders matched by name: pairs sorted by name, and the files that make none."""
+
+    pairs: tuple[Pair, ...]
+    images_alone: tuple[Path, ...]
+    masks_alone: tuple[Path, ...]
+    namesakes: tuple[tuple[Path, ...], ...]
+    """Files of one folder that differ only in their suffix; neither is paired."""
+
+
 def find_pairs(images: Path, masks: Path) -> list[Pair]:
     """Pair the pictures of two folders by file name (suffixes may differ), sorted by name.
 
@@ -32,24 +43,48 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
     DataError
         A folder is unreadable or empty, a name stands twice, or a partner is missing.
     """
-    by_image = _by_stem(images)
-    by_mask = _by_stem(masks)
-    if not by_image.keys() & by_mask.keys():
+    pairing = match_names(images, masks)
+    for first, second, *_ in pairing.namesakes:
+        raise DataError(
+            f"two files share the name '{first.stem}': {first.name} and {second.name}",
+            where=first.parent,
+            fix="keep one file a name",
+        )
+    if not pairing.pairs:
         raise DataError(
             "no image has a mask of the same name",
             where=f"{images} and {masks}",
             fix="name each mask as its image, for example images/017.tif and masks/017.tif",
         )
-    for have, want, kind in ((by_image, by_mask, "mask"), (by_mask, by_image, "image")):
-        lonely = sorted(have.keys() - want.keys())
+    for lonely, kind in ((pairing.images_alone, "mask"), (pairing.masks_alone, "image")):
         if lonely:
             raise DataError(
-                f"{len(lonely)} file(s) without {kind}: {_some([have[s].name for s in lonely])}",
-                where=images if kind == "mask" else masks,
+                f"{len(lonely)} file(s) without {kind}: {_some([path.name for path in lonely])}",
+                where=lonely[0].parent,
                 fix=f"add each missing {kind} under the same name, or move its partner away",
             )
-    pairs = [Pair(image.name, image, by_mask[stem]) for stem, image in by_image.items()]
-    return sorted(pairs, key=lambda pair: pair.name)
+    return list(pairing.pairs)
+
+
+def match_names(images: Path, masks: Path) -> Pairing:
+    """Match the pictures of two folders by file name, whatever is missing.
+
+    Raises
+    ------
+    DataError
+        A folder is unreadable or empty.
+    """
+    by_image, by_mask = _by_stem(images), _by_stem(masks)
+    both = by_image.keys() & by_mask.keys()
+    single = [s for s in both if len(by_image[s]) == len(by_mask[s]) == 1]
+    pairs = [Pair(by_image[s][0].name, by_image[s][0], by_mask[s][0]) for s in single]
+    files = [*by_image.values(), *by_mask.values()]
+    return Pairing(
+        pairs=tuple(sorted(pairs, key=lambda pair: pair.name)),
+        images_alone=tuple(by_image[s][0] for s in sorted(by_image.keys() - both)),
+        masks_alone=tuple(by_mask[s][0] for s in sorted(by_mask.keys() - both)),
+        namesakes=tuple(tuple(paths) for paths in files if len(paths) > 1),
+    )
 
 
 def read_image(path: Path) -> Picture:
@@ -124,25 +159,30 @@ def read_pair(pair: Pair) -> tuple[Picture, Mask]:
         As `read_image` and `read_mask`, or the two differ in size.
     """
     image, mask = read_image(pair.image), read_mask(pair.mask)
+    check_sizes(pair, image, mask)
+    return image, mask
+
+
+def check_sizes(pair: Pair, image: Picture, mask: Mask) -> None:
+    """Hold a mask to its image's grid.
+
+    Raises
+    ------
+    DataError
+        The two differ in size.
+    """
     if image.shape != mask.shape:
         raise DataError(
             f"image and mask differ in size: {_size(image)} and {_size(mask)}",
             where=f"{pair.image} and {pair.mask}",
             fix="export both on the same grid",
         )
-    return image, mask
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
     for path in list_pictures(folder):
-        if path.stem in found:
-            raise DataError(
-                f"two files share the name '{path.stem}': {found[path.stem].name} and {path.name}",
-                where=folder,
-                fix="keep one file a name",
-            )
-        found[path.stem] = path
+        found.setdefault(path.stem, []).append(path)
     return found
 
 

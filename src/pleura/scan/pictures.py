@@ -125,7 +125,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        os.close(descriptor)
+        with Path(temporary).open("wb") as file:  # by name: tifffile asks for it
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,39 @@
+# Set-up and everything else; `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test lint bench docs clean
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+# torch first and pinned: a newer one would be resolved with gigabytes of CUDA packages.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
+	touch $(READY)
+
+demo: $(READY)  ## train on the shipped sample, evaluate, predict, and draw what came out
+	$(BIN)/python docs/demo.py
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## style, types, spelling, and which room imports which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+bench: $(READY)  ## speed and memory side by side with Keras
+	$(BIN)/python benchmarks/bench.py
+
+docs: $(READY)  ## write the reference pages that are made from the code
+	$(BIN)/python docs/make_reference.py
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) demo dist

@@ -1,0 +1,84 @@
+"""The command line: parse, call the API, print; a module a command, imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from pleura import __version__
+from pleura.errors import PleuraError
+
+_COMMANDS = {
+    "check": "Is this data fit to train on?",
+    "preview": "Draw what the network will see, before and after augmentation.",
+    "train": "Train a U-Net on image-mask pairs.",
+    "evaluate": "Judge a run on its test images.",
+    "predict": "Write lung masks for images, with a trained run.",
+    "recipe": "List the recipes, or print one in full.",
+}
+
+_EPILOG = """\
+\b
+Examples:
+  pleura check    IMAGES MASKS
+  pleura train    IMAGES MASKS --recipe exercise -o runs/first
+  pleura evaluate runs/first IMAGES MASKS
+  pleura predict  runs/first IMAGES -o out/ --overlay
+
+pleura is not a medical device: nothing it writes may be used for diagnosis or treatment.
+"""
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported only when they run, so that `--help` is fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"pleura.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="pleura")
+def cli() -> None:
+    """Lungs in CT: check data, train a U-Net, judge it, predict masks."""
+
+
+def main() -> None:
+    """Run the command line; an expected error is three lines and exit code 1, no traceback."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except PleuraError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "tensorboard"):
+            raise
+        click.secho(
+            f"error: this command needs {error.name}, which is not installed\n"
+            '  to do: pip install "pleura[train]"',
+            fg="red",
+            err=True,
+        )
+        sys.exit(1)

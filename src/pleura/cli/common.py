@@ -1,0 +1,74 @@
+"""What several commands share: arguments, JSON output, progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pleura.scan.pictures import write_atomically
+
+PATH = click.Path(path_type=Path)
+
+console = Console(stderr=True)
+
+images_argument = click.argument("images", type=PATH)
+masks_argument = click.argument("masks", type=PATH)
+json_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Write the result as JSON too; - for standard output.",
+)
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+
+
+def write_json_option(target: Path | None, content: dict[str, Any]) -> None:
+    """Write a command's result where `--json` says."""
+    if target is None:
+        return
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if str(target) == "-":
+        sys.stdout.write(text)
+    else:
+        write_atomically(target, lambda file: file.write(text.encode()))
+
+
+@contextmanager
+def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error; yields a function of (done, total)."""
+    bar = new_progress(quiet)
+    with bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def new_progress(quiet: bool, *extra: TextColumn) -> Progress:
+    """Return a bar with count, extra columns, time taken and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        *extra,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet,
+        transient=True,
+    )

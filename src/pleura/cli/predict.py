@@ -1,0 +1,64 @@
+"""`pleura predict`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, write_json_option
+
+_EPILOG = """\
+\b
+Examples:
+  pleura predict runs/first slice.tif -o out/
+  pleura predict runs/first images/ -o out/ --overlay
+  pleura predict runs/first images/ -o out/ --masked --crop --json out/predictions.json
+"""
+
+
+@click.command("predict", epilog=_EPILOG)
+@click.argument("run", type=PATH)
+@click.argument("inputs", metavar="IMAGE_OR_FOLDER", type=PATH)
+@click.option("--output", "-o", type=PATH, required=True, help="Folder to write to.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability from which on a pixel is lung; the run's own if unset.",
+)
+@click.option("--overlay", is_flag=True, help="Also write the image with the mask's contour.")
+@click.option("--masked", is_flag=True, help="Also write the image with all but lung set to air.")
+@click.option(
+    "--crop", is_flag=True, help="Cut the masked image to the lungs' box (with --masked)."
+)
+@json_option
+@quiet_option
+def command(
+    run: Path,
+    inputs: Path,
+    output: Path,
+    threshold: float | None,
+    overlay: bool,
+    masked: bool,
+    crop: bool,
+    json_file: Path | None,
+    quiet: bool,
+) -> int:
+    """Write a 0/255 mask for each image, under the image's name and at its own size."""
+    from pleura.segmentation.predictor import Outputs, predict
+    from pleura.training.run import open_run
+
+    if crop and not masked:
+        raise click.UsageError("--crop cuts the masked image: add --masked")
+    opened = open_run(run)
+    with progress_bar("predicting", quiet) as progress:
+        outputs = Outputs(threshold, overlay, masked, crop)
+        results = predict(opened, inputs, output, outputs, progress)
+    write_json_option(json_file, {"run": str(run), "images": [asdict(r) for r in results]})
+    failed = [result for result in results if result.error]
+    for result in failed:
+        click.secho(f"{result.image}: {result.error}", fg="red", err=True)
+    if str(json_file) != "-":
+        click.echo(f"{len(results) - len(failed)} masks in {output}")
+    return 1 if failed else 0

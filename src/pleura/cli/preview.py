@@ -1,0 +1,36 @@
+"""`pleura preview`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pleura.cli.common import PATH, images_argument, masks_argument
+
+_EPILOG = """\
+\b
+Examples:
+  pleura preview images/ masks/ -o pairs.png
+  pleura preview images/ masks/ --recipe exercise-plus --number 6 -o pairs.png
+"""
+
+
+@click.command("preview", epilog=_EPILOG)
+@images_argument
+@masks_argument
+@click.option(
+    "--output", "-o", type=PATH, required=True, help="Picture to write (.png, .pdf, .svg)."
+)
+@click.option("--recipe", "-r", default="exercise", show_default=True, help="Name or .yaml file.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value.")
+@click.option("--number", "-n", type=click.IntRange(1, 20), default=4, show_default=True)
+def command(
+    images: Path, masks: Path, output: Path, recipe: str, overrides: tuple[str, ...], number: int
+) -> None:
+    """Draw training images beside their masks, and the same after augmentation."""
+    from pleura.training.preview import preview
+    from pleura.training.recipe import load_recipe
+
+    names = preview(images, masks, output, load_recipe(recipe, overrides), number)
+    click.echo(f"{', '.join(names)} in {output}")

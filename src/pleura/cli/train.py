@@ -1,0 +1,131 @@
+"""`pleura train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from rich.progress import TextColumn
+
+from pleura.cli.common import (
+    PATH,
+    console,
+    images_argument,
+    json_option,
+    masks_argument,
+    new_progress,
+    quiet_option,
+    write_json_option,
+)
+
+_EPILOG = """\
+\b
+Examples:
+  pleura train images/ masks/ -o runs/first
+  pleura train images/ masks/ --recipe exercise-plus -o runs/plus
+  pleura train images/ masks/ --recipe mine.yaml --set training.epochs=5 -o runs/short
+  pleura train images/ masks/ -o runs/first --resume      # after Ctrl-C
+"""
+
+
+@click.command("train", epilog=_EPILOG)
+@images_argument
+@masks_argument
+@click.option("--output", "-o", type=PATH, required=True, help="Run folder to write.")
+@click.option(
+    "--recipe", "-r", default="exercise", show_default=True, help="Name, or path of a .yaml file."
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a value of the recipe, such as training.epochs=5; repeatable.",
+)
+@click.option("--seed", type=int, help="Same as --set training.seed=SEED.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run.")
+@json_option
+@quiet_option
+def command(
+    images: Path,
+    masks: Path,
+    output: Path,
+    recipe: str,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    resume: bool,
+    overwrite: bool,
+    json_file: Path | None,
+    quiet: bool,
+) -> int:
+    """Train a U-Net on the pictures in IMAGES and their MASKS of the same names.
+
+    Ctrl-C saves; --resume goes on to the same weights as an uninterrupted training.
+    """
+    from pleura.training import loop
+    from pleura.training.recipe import load_recipe
+    from pleura.training.run import Epoch
+
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    if seed is not None:
+        overrides = (*overrides, f"training.seed={seed}")
+    loaded = load_recipe(recipe, overrides)
+
+    with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
+        reading = bar.add_task("reading", total=None, note="")
+        training = bar.add_task("training", total=None, note="", visible=False)
+
+        def on_read(done: int, total: int) -> None:
+            bar.update(reading, completed=done, total=total, visible=done < total)
+            bar.update(training, visible=done == total)
+
+        def on_step(report: loop.StepReport) -> None:
+            bar.update(
+                training,
+                completed=(report.epoch - 1) * report.steps + report.step,
+                total=report.epochs * report.steps,
+                note=f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  "
+                f"accuracy {report.accuracy:.4f}  rate {report.learning_rate:.1e}",
+            )
+
+        def on_epoch(row: Epoch) -> None:
+            if not quiet:
+                console.print(_epoch_line(row, loaded.training.epochs), highlight=False)
+
+        watch = loop.Watch(on_read, on_step, on_epoch)
+        if resume:
+            run = loop.resume(images, masks, output, watch=watch)
+        else:
+            run = loop.train(images, masks, output, loaded, overwrite=overwrite, watch=watch)
+
+    history = run.history()
+    write_json_option(json_file, {"run": str(output), **run.record, "history": history})
+    if not run.finished:
+        click.echo(
+            f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; go on "
+            f"with: pleura train {images} {masks} -o {output} --resume",
+            err=True,
+        )
+        return 130
+    last = history[-1]
+    click.echo(
+        f"trained {len(history)} epochs: loss {last['loss']:.4f}, accuracy {last['accuracy']:.4f}; "
+        f"validation loss {last['validation_loss']:.4f}, "
+        f"accuracy {last['validation_accuracy']:.4f}\n"
+        f"run      {output}\n"
+        f"curves   {output / 'curves.png'}\n"
+        f"next     pleura evaluate {output} {images} {masks}"
+    )
+    return 0
+
+
+def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']:>3.0f}/{epochs}  loss {row['loss']:.4f}  "
+        f"accuracy {row['accuracy']:.4f}  validation loss {row['validation_loss']:.4f}  "
+        f"accuracy {row['validation_accuracy']:.4f}  rate {row['learning_rate']:.1e}  "
+        f"{row['seconds']:.0f} s"
+    )

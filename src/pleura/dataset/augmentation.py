@@ -1,0 +1,101 @@
+"""Random changes to training images: one draw moves an image and its mask alike."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pleura.dataset.preparation import FloatImage
+
+_INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
+
+
+class Augmentation(BaseModel):
+    """Ranges that each draw is taken from, uniformly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    shift: float = Field(0.1, ge=0, le=0.5)
+    """Largest shift, as a fraction of the height and of the width."""
+    rotation: float = Field(10.0, ge=0, le=180)
+    """Largest rotation, in degrees, either way."""
+    zoom: tuple[float, float] = (0.9, 1.1)
+    """Smallest and largest zoom, drawn for each axis; above 1 the lungs grow."""
+    flip: bool = False
+    """Mirror half of the images left to right."""
+    gain: float = Field(0.0, ge=0, lt=1)
+    """Largest change of contrast: values are multiplied by 1 - gain to 1 + gain."""
+    offset: float = Field(0.0, ge=0)
+    """Largest change of brightness, added to the scaled values."""
+    noise: float = Field(0.0, ge=0)
+    """Largest standard deviation of white noise, added to the scaled values."""
+    mask_interpolation: Literal["nearest", "linear"] = "nearest"
+    """`nearest` keeps a 0/1 mask 0/1; `linear` moves soft targets smoothly."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Augmentation:
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError("zoom: two positive factors, the smaller one first")
+        return self
+
+
+def augment(
+    image: FloatImage, mask: FloatImage, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[FloatImage, FloatImage]:
+    """Draw once and change image and mask (rows, columns) alike; what comes in is edge-filled."""
+    matrix = _draw_affine(image.shape, augmentation, rng)
+    moved_image = _warp(image, matrix, cv2.INTER_LINEAR)
+    moved_mask = _warp(mask, matrix, _INTERPOLATION[augmentation.mask_interpolation])
+    return _change_values(moved_image, augmentation, rng), moved_mask
+
+
+def augment_batch(
+    images: FloatImage, masks: FloatImage, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[FloatImage, FloatImage]:
+    """Augment (n, rows, columns) images with their masks, a draw for each pair."""
+    changed = [augment(i, m, augmentation, rng) for i, m in zip(images, masks, strict=True)]
+    return np.stack([image for image, _ in changed]), np.stack([mask for _, mask in changed])
+
+
+def _draw_affine(
+    shape: tuple[int, ...], augmentation: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the 2x3 matrix from source to target (column, row), about the image's centre."""
+    rows, columns = shape
+    angle = np.deg2rad(rng.uniform(-augmentation.rotation, augmentation.rotation))
+    zoom_y, zoom_x = rng.uniform(*augmentation.zoom, size=2)
+    shift_y, shift_x = rng.uniform(-augmentation.shift, augmentation.shift, size=2)
+    mirror = -1.0 if augmentation.flip and rng.random() < 0.5 else 1.0
+    linear = np.array(
+        [
+            [mirror * zoom_x * np.cos(angle), -zoom_x * np.sin(angle)],
+            [mirror * zoom_y * np.sin(angle), zoom_y * np.cos(angle)],
+        ]
+    )
+    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+    move = centre - linear @ centre + [shift_x * columns, shift_y * rows]
+    return np.column_stack([linear, move])
+
+
+def _warp(picture: FloatImage, matrix: NDArray[np.float64], interpolation: int) -> FloatImage:
+    moved = cv2.warpAffine(
+        picture, matrix, picture.shape[::-1], flags=interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, np.float32)
+
+
+def _change_values(
+    image: FloatImage, augmentation: Augmentation, rng: np.random.Generator
+) -> FloatImage:
+    if augmentation.gain:
+        image = image * np.float32(1 + rng.uniform(-augmentation.gain, augmentation.gain))
+    if augmentation.offset:
+        image = image + np.float32(rng.uniform(-augmentation.offset, augmentation.offset))
+    if augmentation.noise:
+        sd = np.float32(rng.uniform(0, augmentation.noise))
+        image = image + sd * rng.standard_normal(image.shape, np.float32)
+    return image

@@ -1,0 +1,287 @@
+"""Whether a set of images and masks is fit to train on, and what to know about it first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dataset.pairs import Pair, Pairing, check_sizes, match_names, read_image, read_mask
+from pleura.errors import PleuraError
+from pleura.scan.units import Levels, UnitsEstimate, measure_levels, pool_levels
+
+T = TypeVar("T")
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a set: an error keeps it from training, a warning from honest numbers."""
+
+    severity: Severity
+    what: str
+    files: tuple[Path, ...]
+    fix: str
+
+
+@dataclass(frozen=True)
+class LungFraction:
+    """The part of each mask that is lung, over the set's readable masks."""
+
+    smallest: float
+    median: float
+    largest: float
+    empty: int
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What is known about a set; sizes and dtypes with the number of images that have them."""
+
+    images: Path
+    masks: Path
+    pairs: int
+    readable: int
+    sizes: Mapping[str, int]
+    dtypes: Mapping[str, int]
+    values: tuple[float, float] | None
+    lung: LungFraction | None
+    units: UnitsEstimate
+    findings: tuple[Finding, ...]
+
+    @property
+    def fit_to_train(self) -> bool:
+        """Whether no error was found."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as what JSON can hold."""
+        report = {**asdict(self), "fit_to_train": self.fit_to_train}
+        report["images"], report["masks"] = str(self.images), str(self.masks)
+        for finding in report["findings"]:
+            finding["files"] = [str(path) for path in finding["files"]]
+        return report
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is kept of a pair in place of its pixels; None where a file could not be read."""
+
+    pair: Pair
+    levels: Levels | None = None
+    size: str = ""
+    dtype: str = ""
+    image_print: bytes | None = None
+    mask_print: bytes | None = None
+    lung: float | None = None
+    errors: tuple[PleuraError, ...] = ()
+
+
+def check(
+    images: Path, masks: Path, *, progress: Callable[[int, int], None] | None = None
+) -> CheckReport:
+    """Read every pair of two folders once, past bad files, and report what is found.
+
+    ``progress`` is called with the number of pairs read and of all pairs.
+
+    Raises
+    ------
+    DataError
+        A folder is unreadable or holds no picture.
+    """
+    pairing = match_names(images, masks)
+    looks = []
+    for i, pair in enumerate(pairing.pairs):
+        looks.append(_look_at(pair))
+        if progress is not None:
+            progress(i + 1, len(pairing.pairs))
+    seen = [look for look in looks if look.levels is not None]
+    levels = [look.levels for look in seen if look.levels is not None]
+    units = pool_levels(levels)
+    sizes = dict(Counter(look.size for look in seen).most_common())
+    dtypes = dict(Counter(look.dtype for look in seen).most_common())
+    return CheckReport(
+        images=images,
+        masks=masks,
+        pairs=len(looks),
+        readable=sum(not look.errors for look in looks),
+        sizes=sizes,
+        dtypes=dtypes,
+        values=(min(x.low for x in levels), max(x.high for x in levels)) if levels else None,
+        lung=_lung_fraction([look.lung for look in looks if look.lung is not None]),
+        units=units,
+        findings=(
+            *_pairing_findings(pairing),
+            *_reading_findings(looks),
+            *_units_findings(units, [look.pair.image for look in seen]),
+            *_twin_findings(looks),
+            *_empty_findings(looks, masks),
+            *_variety_findings(sizes, dtypes),
+        ),
+    )
+
+
+def _look_at(pair: Pair) -> _Look:
+    errors: list[PleuraError] = []
+    image = _try(lambda: read_image(pair.image), errors)
+    mask = _try(lambda: read_mask(pair.mask), errors)
+    if image is not None and mask is not None:
+        _try(lambda: check_sizes(pair, image, mask), errors)
+    look = _Look(pair, errors=tuple(errors))
+    if image is not None:
+        look = replace(
+            look,
+            levels=measure_levels(image),
+            size="x".join(str(side) for side in image.shape),
+            dtype=str(image.dtype),
+            image_print=_print(image),
+        )
+    if mask is not None:
+        look = replace(look, mask_print=_print(mask), lung=float(mask.mean()))
+    return look
+
+
+def _try(read: Callable[[], T], errors: list[PleuraError]) -> T | None:
+    try:
+        return read()
+    except PleuraError as error:
+        errors.append(error)
+        return None
+
+
+def _print(picture: NDArray[Any]) -> bytes:
+    """Hash shape and values; equal values of another dtype hash alike."""
+    digest = hashlib.sha256(str(picture.shape).encode())
+    digest.update(np.ascontiguousarray(picture, "<f8").data)
+    return digest.digest()
+
+
+def _lung_fraction(fractions: Sequence[float]) -> LungFraction | None:
+    if not fractions:
+        return None
+    return LungFraction(min(fractions), median(fractions), max(fractions), fractions.count(0))
+
+
+def _pairing_findings(pairing: Pairing) -> Iterator[Finding]:
+    for files in pairing.namesakes:
+        what = f"{len(files)} files share the name '{files[0].stem}'"
+        yield Finding("error", what, files, "keep one file a name")
+    for files, kind in ((pairing.images_alone, "mask"), (pairing.masks_alone, "image")):
+        if files:
+            yield Finding(
+                "error",
+                f"{_count(files, 'file')} without {kind}",
+                files,
+                f"add each missing {kind} under the same name, or move its partner away",
+            )
+
+
+def _reading_findings(looks: Sequence[_Look]) -> Iterator[Finding]:
+    """Tell errors with one way out together."""
+    by_fix: dict[str, list[tuple[PleuraError, Path]]] = {}
+    for look in looks:
+        for error in look.errors:
+            path = look.pair.mask if error.where == str(look.pair.mask) else look.pair.image
+            by_fix.setdefault(error.fix, []).append((error, path))
+    for fix, errors in by_fix.items():
+        what = errors[0][0].what
+        if len(errors) > 1:
+            what = f"{len(errors)} files with an error of one kind; the first: {what}"
+        yield Finding("error", what, tuple(path for _, path in errors), fix)
+
+
+def _units_findings(units: UnitsEstimate, images: Sequence[Path]) -> Iterator[Finding]:
+    if images and (units.kind != "HU" or units.noise is not None):
+        yield Finding("warning", units.reason, (), _units_fix(units))
+    if units.differing:
+        files = tuple(images[i] for i in units.differing)
+        yield Finding(
+            "warning",
+            f"{_count(files, 'image')} in other units than the rest of the set",
+            files,
+            "export them again in the units of the others, or leave them out",
+        )
+
+
+def _units_fix(units: UnitsEstimate) -> str:
+    if units.kind == "HU":
+        return "expect scans from elsewhere to look different: they carry no such noise"
+    if units.kind == "mixed":
+        return "bring all images to HU before you train"
+    if units.scale is None or units.offset is None:
+        return "train for this set alone, or export the CT values themselves (16-bit TIFF)"
+    sign = "-" if units.offset > 0 else "+"
+    inverse = f"stored {sign} {abs(units.offset):.6g}" if units.offset else "stored"
+    if units.scale != 1:
+        inverse = f"{f'({inverse})' if units.offset else inverse} / {units.scale:.4g}"
+    return f"train for this set alone, or convert it: HU = {inverse}"
+
+
+def _twin_findings(looks: Sequence[_Look]) -> Iterator[Finding]:
+    for twins in _alike(looks, lambda look: look.image_print):
+        same = len({look.mask_print for look in twins}) == 1
+        yield Finding(
+            "warning",
+            f"{len(twins)} images are the same, pixel for pixel; their masks "
+            f"{'are too' if same else 'differ'}",
+            tuple(look.pair.image for look in twins),
+            "keep one of them: in two parts of a split they make the test dishonest",
+        )
+    for twins in _alike(looks, lambda look: look.mask_print if look.lung else None):
+        if len({look.image_print for look in twins}) > 1:
+            yield Finding(
+                "warning",
+                f"{len(twins)} masks are the same, pixel for pixel, on images that differ",
+                tuple(look.pair.mask for look in twins),
+                "look at them: a mask may have been saved under a wrong name",
+            )
+
+
+def _alike(
+    looks: Sequence[_Look], key: Callable[[_Look], bytes | None]
+) -> Iterator[tuple[_Look, ...]]:
+    groups: dict[bytes, list[_Look]] = {}
+    for look in looks:
+        mark = key(look)
+        if mark is not None:
+            groups.setdefault(mark, []).append(look)
+    return (tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _empty_findings(looks: Sequence[_Look], masks: Path) -> Iterator[Finding]:
+    readable = [look for look in looks if look.lung is not None]
+    empty = tuple(look.pair.mask for look in readable if look.lung == 0)
+    if empty and len(empty) == len(readable):
+        yield Finding(
+            "error",
+            "every mask is empty: there is no lung to learn",
+            (masks,),
+            "give masks with 0 outside and 255 (or 1) inside the lungs",
+        )
+    elif empty:
+        fix = "nothing, if these slices show no lung"
+        yield Finding("note", f"{_count(empty, 'mask')} without lung", empty, fix)
+
+
+def _variety_findings(sizes: Mapping[str, int], dtypes: Mapping[str, int]) -> Iterator[Finding]:
+    if len(sizes) > 1:
+        fix = "nothing: every image is brought to the network's grid"
+        yield Finding("note", f"images of {len(sizes)} sizes: {_table(sizes)}", (), fix)
+    if len(dtypes) > 1:
+        fix = "nothing, if all were exported in the same units"
+        yield Finding("note", f"images of {len(dtypes)} dtypes: {_table(dtypes)}", (), fix)
+
+
+def _table(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def _count(files: Sequence[Path], noun: str) -> str:
+    return f"{len(files)} {noun}{'' if len(files) == 1 else 's'}"

@@ -1,0 +1,169 @@
+"""From stored values to what the network sees and back: scaling, resizing, all pairs in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from pleura.dataset.pairs import Mask, Pair, read_pair
+from pleura.errors import DataError
+from pleura.scan.pictures import Picture
+
+FloatImage = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+_INTERPOLATION = {
+    "lanczos": cv2.INTER_LANCZOS4,
+    "nearest": cv2.INTER_NEAREST,
+    "area": cv2.INTER_AREA,
+}
+
+
+class Preparation(BaseModel):
+    """How an image and its mask become the network's input and target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    scaling: Literal["max", "minmax", "window"] = "max"
+    """`max` divides by the maximum (the exercise's code), `minmax` maps minimum and maximum to
+    [0, 1] (the exercise's text), `window` maps the window's ends to [0, 1] and clips."""
+    window: tuple[float, float] = (-1024.0, 600.0)
+    """Lower and upper end of the window, in the images' stored units."""
+    size: tuple[int, int] = (128, 128)
+    """Rows and columns of the network's grid."""
+    image_interpolation: Literal["lanczos", "area"] = "lanczos"
+    """`lanczos`: over 8x8 neighbours, not anti-aliased (the exercise); `area`: the mean of the
+    pixels that a larger one covers."""
+    mask_interpolation: Literal["nearest", "area"] = "nearest"
+    """`nearest`: the upper left of the pixels that a larger one covers (OpenCV, the exercise);
+    `area`: the fraction of them that is lung, a soft target."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Preparation:
+        if self.window[0] >= self.window[1]:
+            raise ValueError("window: the lower end must be below the upper end")
+        if min(self.size) < 8:
+            raise ValueError("size: at least 8 rows and 8 columns")
+        return self
+
+
+@dataclass(frozen=True)
+class PreparedPairs:
+    """All pairs of a set on the network's grid.
+
+    ``images`` is float32 (n, rows, columns); ``masks`` float32 (n, rows, columns) in [0, 1];
+    ``fingerprint`` is the SHA-256 of every name, image and mask as stored.
+    """
+
+    names: tuple[str, ...]
+    images: FloatImage
+    masks: FloatImage
+    fingerprint: str
+
+    def part(self, names: Sequence[str]) -> tuple[FloatImage, FloatImage]:
+        """Return images and masks of these names, in this order."""
+        index = [self.names.index(name) for name in names]
+        return self.images[index], self.masks[index]
+
+
+def prepare_pairs(
+    pairs: Sequence[Pair], preparation: Preparation, progress: Progress | None = None
+) -> PreparedPairs:
+    """Read and prepare every pair, keeping only the network's grid in memory.
+
+    Raises
+    ------
+    DataError
+        A pair cannot be read, or every mask of the set is empty.
+    """
+    digest = hashlib.sha256()
+    images = np.empty((len(pairs), *preparation.size), np.float32)
+    masks = np.empty_like(images)
+    for i, pair in enumerate(pairs):
+        image, mask = read_pair(pair)
+        digest.update(f"{pair.name} {image.dtype.str} {image.shape}".encode())
+        digest.update(np.ascontiguousarray(image).data)
+        digest.update(mask.data)
+        images[i] = prepare_image(image, preparation, where=str(pair.image))
+        masks[i] = prepare_mask(mask, preparation)
+        if progress is not None:
+            progress(i + 1, len(pairs))
+    if not masks.any():
+        raise DataError(
+            "every mask is empty: there is no lung to learn",
+            where=pairs[0].mask.parent,
+            fix="give masks with 0 outside and 255 (or 1) inside the lungs",
+        )
+    return PreparedPairs(tuple(p.name for p in pairs), images, masks, digest.hexdigest())
+
+
+def prepare_image(image: Picture, preparation: Preparation, where: str = "image") -> FloatImage:
+    """Scale and resize one image (rows, columns) to float32 on the network's grid.
+
+    Raises
+    ------
+    DataError
+        `max` scaling of an image whose maximum is not positive.
+    """
+    scaled = _scale(image.astype(np.float32), preparation, where)
+    return _resize(scaled, preparation.size, preparation.image_interpolation)
+
+
+def prepare_mask(mask: Mask, preparation: Preparation) -> FloatImage:
+    """Resize one 0/1 mask (rows, columns) to a float32 target in [0, 1] on the network's grid."""
+    return _resize(mask.astype(np.float32), preparation.size, preparation.mask_interpolation)
+
+
+def restore(probability: FloatImage, size: tuple[int, int], preparation: Preparation) -> FloatImage:
+    """Bring a probability map from the network's grid to an image of ``size``, bilinearly.
+
+    The inverse of the masks' way onto the grid. OpenCV's nearest neighbour takes pixel
+    ``floor(i * step)``, not the centre of the pixels covered, so what a network learned from such
+    masks lies ``(step - 1) / 2`` pixels up and left; `area` keeps the centres.
+    """
+    rows, columns = probability.shape
+    if (rows, columns) == size:
+        return probability
+    shift = 0.0 if preparation.mask_interpolation == "nearest" else 0.5
+    y = (np.arange(size[0], dtype=np.float32) + shift) * (rows / size[0]) - shift
+    x = (np.arange(size[1], dtype=np.float32) + shift) * (columns / size[1]) - shift
+    grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    restored = cv2.remap(
+        probability, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(restored, np.float32)
+
+
+def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatImage:
+    """Sample a map (rows, columns) on another grid as the exercise samples its masks."""
+    return _resize(mask, size, "nearest")
+
+
+def _scale(image: FloatImage, preparation: Preparation, where: str) -> FloatImage:
+    if preparation.scaling == "window":
+        low, high = preparation.window
+        return np.asarray(np.clip((image - low) / (high - low), 0, 1), np.float32)
+    low, high = float(image.min()), float(image.max())
+    if preparation.scaling == "minmax":
+        return (image - low) / (high - low)
+    if high <= 0:
+        raise DataError(
+            f"the image's maximum is {high:g}: scaling 'max' cannot divide by it",
+            where=where,
+            fix="choose scaling 'minmax' or 'window', for example --set preparation.scaling=minmax",
+        )
+    return image / np.float32(high)
+
+
+def _resize(picture: FloatImage, size: tuple[int, int], interpolation: str) -> FloatImage:
+    if picture.shape == size:
+        return picture
+    resized = cv2.resize(picture, size[::-1], interpolation=_INTERPOLATION[interpolation])
+    return np.asarray(resized, np.float32)

@@ -1,0 +1,71 @@
+"""Overlap metrics of two masks.
+
+Both masks empty: IoU and Dice are 0/0. They are NaN then: a slice without lung that was rightly
+left empty says nothing about the overlap of lungs, and must neither raise nor lower a mean.
+Exactly one mask empty: 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import DataError
+
+AnyMask = NDArray[Any]
+
+
+def iou(reference: AnyMask, prediction: AnyMask) -> float:
+    """Return intersection over union (Jaccard 1912) of two masks of one shape; non-zero is in.
+
+    NaN where both are empty.
+
+    Raises
+    ------
+    DataError
+        The masks differ in shape.
+    """
+    intersection, total = _count(reference, prediction)
+    union = total - intersection
+    return intersection / union if union else float("nan")
+
+
+def dice(reference: AnyMask, prediction: AnyMask) -> float:
+    """Return the Dice coefficient (Dice 1945), 2 |A and B| / (|A| + |B|); NaN if both are empty.
+
+    Raises
+    ------
+    DataError
+        The masks differ in shape.
+    """
+    intersection, total = _count(reference, prediction)
+    return 2 * intersection / total if total else float("nan")
+
+
+def accuracy(reference: AnyMask, prediction: AnyMask) -> float:
+    """Return the fraction of pixels in which two masks agree.
+
+    Raises
+    ------
+    DataError
+        The masks differ in shape.
+    """
+    _check_shapes(reference, prediction)
+    return float(((reference != 0) == (prediction != 0)).mean())
+
+
+def _count(reference: AnyMask, prediction: AnyMask) -> tuple[int, int]:
+    _check_shapes(reference, prediction)
+    intersection = np.count_nonzero((reference != 0) & (prediction != 0))
+    return int(intersection), int(np.count_nonzero(reference) + np.count_nonzero(prediction))
+
+
+def _check_shapes(reference: AnyMask, prediction: AnyMask) -> None:
+    if reference.shape != prediction.shape:
+        raise DataError(
+            f"the masks differ in shape: {reference.shape} and {prediction.shape}",
+            where=None,
+            fix="bring both onto the same grid first",
+        )

@@ -1,0 +1,1 @@
+"""Arrays drawn as pictures: pairs, cases, overlays, training curves."""

@@ -1,0 +1,63 @@
+"""Our U-Net: two normalised convolutions a level, as many levels as filters are given.
+
+After Ronneberger, Fischer, Brox, "U-Net" (MICCAI 2015), with same padding, batch normalisation
+(Ioffe, Szegedy 2015) in place of most of the dropout, and few channels at full resolution, where
+they cost most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pleura.network.tiling import SegmentationNetwork
+
+
+class Level(nn.Sequential):
+    """Twice: 3x3 convolution, batch normalisation, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class DefaultUNet(SegmentationNetwork):
+    """Lung logits of (n, 1, h, w) images, (n, 1, h, w); h and w are multiples of ``multiple``."""
+
+    margin = 0
+
+    def __init__(
+        self, filters: Sequence[int] = (16, 32, 64, 128, 256), dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.multiple = 2 ** (len(filters) - 1)
+        self.down = nn.ModuleList(
+            Level(inputs, outputs)
+            for inputs, outputs in zip([1, *filters[:-1]], filters, strict=True)
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        above = list(pairwise(filters))[::-1]  # (outputs, inputs)
+        self.enlarge = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for o, i in above)
+        self.up = nn.ModuleList(Level(2 * o, o) for o, _ in above)
+        self.head = nn.Conv2d(filters[0], 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)
+        skips: list[Tensor] = []
+        for i, level in enumerate(self.down):
+            x = level(F.max_pool2d(x, 2) if i else x)  # (n, filters[i], h / 2^i, w / 2^i)
+            skips.append(x)
+        x = self.dropout(skips.pop())
+        for enlarge, level in zip(self.enlarge, self.up, strict=True):
+            x = level(torch.cat([skips.pop(), enlarge(x)], 1))  # one level up each time
+        logits: Tensor = self.head(x)  # (n, 1, h, w)
+        return logits

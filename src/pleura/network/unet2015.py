@@ -1,0 +1,108 @@
+"""The U-Net of its first paper, unpadded as its figure 1 draws it.
+
+O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", MICCAI 2015, LNCS 9351, pp. 234-241, doi 10.1007/978-3-319-24574-4_28.
+
+As in figure 1 no ReLU follows an up-convolution; the authors' released Caffe network has one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pleura.network.tiling import SegmentationNetwork
+
+
+def two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
+    """Two unpadded 3x3 convolutions, a ReLU after each; a side loses 4 pixels."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3), nn.ReLU(), nn.Conv2d(outputs, outputs, 3), nn.ReLU()
+    )
+
+
+def crop(x: Tensor, like: Tensor) -> Tensor:
+    """Return the centre of ``x`` of the height and width of ``like``."""
+    (h, w), (rows, columns) = x.shape[2:], like.shape[2:]
+    top, left = (h - rows) // 2, (w - columns) // 2
+    return x[:, :, top : top + rows, left : left + columns]
+
+
+class UNet2015(SegmentationNetwork):
+    """Lung logits of the middle of (n, 1, h, w) images: (n, 1, h - 2 margin, w - 2 margin).
+
+    Parameters
+    ----------
+    filters:
+        Channels of each level, from the image down; between two levels lies a 2x2 max-pooling.
+    dropout:
+        Probability at the end of the contracting path (section 3.1): after the last two levels,
+        as in the authors' released network. The paper gives no number, that network 0.5.
+
+    Attributes
+    ----------
+    margin:
+        Pixels lost on each side: 92 for four poolings.
+    multiple:
+        A side less ``margin`` must be a multiple of this, so that every pooling meets an even
+        side: 16 for four poolings.
+    """
+
+    def __init__(
+        self, filters: Sequence[int] = (64, 128, 256, 512, 1024), dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        up = filters[::-1]
+        self.multiple = 1 << (len(filters) - 1)
+        # Two convolutions cost two of their level's pixels, on the way down and again on the way
+        # up: 4 (1 + 2 + ... + multiple / 2), and 2 multiple at the bottom.
+        self.margin = 6 * self.multiple - 4
+        self.down = nn.ModuleList(two_convolutions(i, o) for i, o in pairwise((1, *filters)))
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(up))
+        self.merge = nn.ModuleList(two_convolutions(2 * o, o) for o in up[1:])
+        self.head = nn.Conv2d(filters[0], 2, 1)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+                continue
+            # Section 3: sqrt(2 / N), N the incoming nodes of one neuron. Into a pixel after an
+            # up-convolution comes one pixel of each channel, not four.
+            incoming = len(parameter) if name.startswith("up.") else parameter[0].numel()
+            nn.init.normal_(parameter, std=math.sqrt(2 / incoming))
+
+    def forward(self, x: Tensor) -> Tensor:  # (n, 1, 572, 572), say
+        """Return logits; ValueError where a side of the images does not fit the poolings."""
+        self._check_sides(x.shape[2:])
+        skips = []
+        for level, down in enumerate(self.down):
+            if level > 0:
+                x = F.max_pool2d(x, 2)  # (n, 64, 284, 284), 128 x 140, 256 x 68, 512 x 32
+            x = down(x)  # (n, 64, 568, 568), 128 x 280, 256 x 136, 512 x 64, 1024 x 28
+            if level >= len(self.down) - 2:
+                x = self.dropout(x)
+            skips.append(x)
+        x = skips.pop()  # (n, 1024, 28, 28)
+        for up, merge in zip(self.up, self.merge, strict=True):
+            x = up(x)  # (n, 512, 56, 56), 256 x 104, 128 x 200, 64 x 392
+            x = torch.cat([crop(skips.pop(), like=x), x], 1)  # twice the channels
+            x = merge(x)  # (n, 512, 52, 52), 256 x 100, 128 x 196, 64 x 388
+        background, lung = self.head(x).split(1, 1)  # the paper's two maps, (n, 1, 388, 388) each
+        # The softmax over two maps is the sigmoid of their difference.
+        logits: Tensor = lung - background  # (n, 1, 388, 388)
+        return logits
+
+    def _check_sides(self, sides: Sequence[int]) -> None:
+        for side in sides:
+            output = side - 2 * self.margin
+            fit = self.valid_size(max(output, 1))
+            if side != fit:
+                raise ValueError(
+                    f"an input side of {side} pixels does not pool evenly down and up to an "
+                    f"output: the next larger that does is {fit}"
+                )

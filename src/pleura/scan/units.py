@@ -1,0 +1,421 @@
+"""Whether stored values are Hounsfield units (HU), told from the pixels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["HU", "scaled HU", "offset HU", "grey", "mixed", "unknown"]
+ScaleFrom = Literal["padding", "air", "tissue"]
+Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
+
+# Where CT stands, in HU. Fat and muscle are the two peaks of soft tissue.
+AIR, FAT, MUSCLE = -1000.0, -105.0, 45.0
+PADDING = (-3024, -2048, -2000, -32768)  # outside the field of view; -1024 is too close to air
+OFFSETS = (1024.0, 1000.0, 8192.0, 32768.0, -1024.0)  # intercepts left out, or taken twice
+
+_ALIKE = 0.06  # of the span from air to muscle: levels that are the same
+_SCATTERED = (
+    "Grey values, not HU: fat and muscle stand elsewhere in every image, "
+    "as if each was scaled by itself."
+)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation in stored values, and correlation between neighbouring pixels."""
+
+    sd: float
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What one slice tells about its units, in stored values; None where it tells nothing.
+
+    ``corner`` is the level of flat corners, ``air`` the plateau around the patient, ``fat`` and
+    ``muscle`` are the two peaks of soft tissue, ``floor`` is the part of dark pixels that stand on
+    the minimum.
+    """
+
+    low: float
+    high: float
+    eight_bit: bool
+    corner: float | None = None
+    corner_noise: Noise | None = None
+    air: float | None = None
+    air_noise: Noise | None = None
+    fat: float = 0.0
+    muscle: float = 0.0
+    floor: float = 0.0
+
+
+@dataclass(frozen=True)
+class PaddingLevel:
+    """A stored ``level`` outside the scanner's field of view, and the HU it stands for."""
+
+    level: float
+    hu: int | None
+    images: int
+
+
+@dataclass(frozen=True)
+class UnitsEstimate:
+    """The units of a set of slices, with a ``reason`` in a sentence.
+
+    Where the kind is a HU, ``stored = scale * HU + offset``; the scale rests on padding levels (to
+    about 0.2 %), on air (to about 3 %), or on soft tissue (to about 10 %). ``noise`` is white noise
+    that no scanner wrote. ``differing`` are the positions of images whose own levels contradict.
+    """
+
+    kind: Kind
+    reason: str
+    scale: float | None = None
+    offset: float | None = None
+    scale_from: ScaleFrom | None = None
+    noise: Noise | None = None
+    noise_in: Literal["padding", "air"] | None = None
+    air: float | None = None
+    fat: float | None = None
+    muscle: float | None = None
+    padding: tuple[PaddingLevel, ...] = ()
+    differing: tuple[int, ...] = ()
+
+    @property
+    def formula(self) -> str:
+        """How stored values come from HU, in words; of other kinds the kind itself."""
+        if self.scale is None or self.offset is None or self.kind == "HU":
+            return self.kind
+        times = f"{self.scale:.4g}" if self.scale_from == "padding" else f"about {self.scale:.2g}"
+        sign = "plus" if self.offset > 0 else "minus"
+        return (
+            "HU"
+            + (f" times {times}" if self.scale != 1 else "")
+            + (f" {sign} {abs(self.offset):.6g}" if self.offset else "")
+        )
+
+
+def estimate_units(images: Iterable[NDArray[Any]]) -> UnitsEstimate:
+    """Estimate the units of CT slices, each (rows, columns) of any numeric dtype, one at a time."""
+    return pool_levels([measure_levels(image) for image in images])
+
+
+def measure_levels(image: NDArray[Any]) -> Levels:
+    """Find the levels of air, fat, muscle and corners in a slice (rows, columns), and noise."""
+    low, high = float(image.min()), float(image.max())
+    whole = image.dtype.kind in "iub" or bool((image == np.rint(image)).all())
+    levels = Levels(low, high, eight_bit=whole and low >= 0 and high <= 255)
+    if min(image.shape) < 64:
+        return levels
+    blocks = _blocks(image.astype(np.float32), 8 if min(image.shape) >= 256 else 4)
+    means, deviations = blocks.mean((2, 3)), blocks.std((2, 3))
+    radius, corners = _geometry(means.shape)
+
+    tolerance = 0.02 * float(np.ptp(np.percentile(means, (2, 98))))
+    corner = _flat_level(means[corners], tolerance)
+    if corner is not None:
+        levels = replace(levels, corner=corner, corner_noise=_noise(blocks[corners]))
+    inside = radius < 0.95
+    inside &= ~_is_padding(means, inside, corner, tolerance)
+    bottom, top = np.percentile(means[inside], (2, 95)) if inside.any() else (low, low)
+    low_half = inside & (means <= (bottom + top) / 2)
+    tissue = inside & ~low_half & (means <= top)  # without bone
+    if tissue.sum() < 16:
+        return levels
+    rim = inside & (radius > 0.85)
+    dark = means[rim & low_half]
+    if dark.size:
+        # Blankets and the couch are dark too, and may be flatter than air: start from below.
+        deepest = np.percentile(dark, 10, method="lower")
+        air = _mode(dark[np.abs(dark - deepest) < _ALIKE * (top - bottom)])
+        plateau = rim & (np.abs(means - air) < 0.03 * (top - bottom))
+        if plateau.sum() >= 0.08 * rim.sum():
+            floor = float((blocks[low_half] == low).mean())
+            levels = replace(levels, air=air, air_noise=_noise(blocks[plateau]), floor=floor)
+    flat = tissue & (deviations <= np.percentile(deviations[tissue], 30))
+    fat, muscle = _two_peaks(means[flat])
+    return replace(levels, fat=fat, muscle=muscle)
+
+
+def pool_levels(levels: Sequence[Levels]) -> UnitsEstimate:
+    """Estimate the units of a set from the levels of its images."""
+    grey = [i for i, one in enumerate(levels) if one.eight_bit or _from_0_to_1(one)]
+    told = sorted({i for i, one in enumerate(levels) if one.air is not None} - set(grey))
+    if not grey and not told:
+        return UnitsEstimate("unknown", "Unknown: no air was found around any patient.")
+    parts = [(part, _units_of([levels[i] for i in part])) for part in _alike_groups(levels, told)]
+    if _each_on_its_own(parts):
+        return UnitsEstimate("grey", _SCATTERED)
+    parts += [(grey, _grey([levels[i] for i in grey]))] if grey else []
+    parts.sort(key=lambda part: len(part[0]), reverse=True)
+
+    main, units = parts[0]
+    enough = max(2, 0.1 * len(levels))
+    others = [
+        (part, one)
+        for part, one in parts[1:]
+        if len(part) >= enough and one.formula not in (units.formula, "unknown")
+    ]
+    rest = {*told, *grey} - set(main)
+    differing = {i for i in rest if i in grey or _contradicts(levels[i], units)}
+    differing.update(i for part, _ in others for i in part)
+    if others and units.kind != "unknown":
+        counts = [f"{len(part)} images are {one.formula}" for part, one in [parts[0], *others]]
+        units = UnitsEstimate("mixed", f"A mixture: {'; '.join(counts)}.")
+    return replace(units, differing=tuple(sorted(differing)))
+
+
+def _each_on_its_own(parts: Sequence[tuple[list[int], UnitsEstimate]]) -> bool:
+    """Tell whether images share no line: too scattered, or on several that no file format makes."""
+    if not parts:
+        return False
+    total = sum(len(part) for part, _ in parts)
+    main, units = parts[0]
+    return (
+        units.kind == "grey" or len(main) < (0.9 if units.scale_from == "tissue" else 0.3) * total
+    )
+
+
+def _from_0_to_1(levels: Levels) -> bool:
+    return levels.low >= -1 and levels.high <= 1
+
+
+def _grey(levels: Sequence[Levels]) -> UnitsEstimate:
+    low, high = min(one.low for one in levels), max(one.high for one in levels)
+    bits = "of 8 bits, " if all(one.eight_bit for one in levels) else ""
+    return UnitsEstimate("grey", f"Grey values, not HU: {bits}between {low:g} and {high:g}.")
+
+
+def _alike_groups(levels: Sequence[Levels], told: Sequence[int]) -> list[list[int]]:
+    """Group images whose air and tissue stand alike, the largest group first."""
+    air = np.array([levels[i].air for i in told], np.float64)
+    tissue = np.array([(levels[i].fat + levels[i].muscle) / 2 for i in told])
+    left = np.ones(len(told), np.bool_)
+    groups = []
+    while left.any():
+        # A hundred candidates find any group that matters, also among many thousand images.
+        candidates = np.flatnonzero(left)[:: 1 + int(left.sum()) // 100]
+        near = [
+            left
+            & (np.abs(air - air[k]) <= _ALIKE * (tissue[k] - air[k]))
+            & (np.abs(tissue - tissue[k]) <= 3 * _ALIKE * (tissue[k] - air[k]))
+            for k in candidates
+        ]
+        group = max(near, key=lambda flags: int(flags.sum()))
+        groups.append([i for i, taken in zip(told, group, strict=True) if taken])
+        left &= ~group
+    return sorted(groups, key=len, reverse=True)
+
+
+def _units_of(levels: Sequence[Levels]) -> UnitsEstimate:
+    """Estimate the units of images that share them."""
+    air = float(np.median([one.air for one in levels if one.air is not None]))
+    fat = float(np.median([one.fat for one in levels]))
+    muscle = float(np.median([one.muscle for one in levels]))
+    if muscle - fat > 0.5 * (fat - air):
+        return UnitsEstimate("unknown", "Unknown: air, fat and muscle do not stand as in HU.")
+
+    scale, offset, scale_from = _line(air, (fat + muscle) / 2)
+    if scale_from == "tissue" and _scatter(levels) > 0.035 * (muscle - air):
+        return UnitsEstimate("grey", _SCATTERED)
+    padded = [
+        one for one in levels if one.corner is not None and one.corner < air - (muscle - air) / 4
+    ]
+    padding: tuple[PaddingLevel, ...] = ()
+    if scale_from == "air":
+        corners = [one.corner for one in padded if one.corner is not None]
+        padding, refined = _known_padding(corners, scale, offset)
+        if refined is not None:
+            scale, scale_from = refined, "padding"
+    if abs(scale - 1) < (0.005 if scale_from == "padding" else _ALIKE):
+        scale = 1.0
+    elif np.median([one.floor for one in levels]) > 0.5:
+        return UnitsEstimate("unknown", f"Unknown: values are clipped at {air:g}, so air is lost.")
+    noise, noise_in = _added_noise(levels, padded, scale)
+    estimate = UnitsEstimate(
+        kind="scaled HU" if scale != 1 else "offset HU" if offset else "HU",
+        reason="",
+        scale=scale,
+        offset=offset,
+        scale_from=scale_from,
+        noise=noise,
+        noise_in=noise_in,
+        air=air,
+        fat=fat,
+        muscle=muscle,
+        padding=padding,
+    )
+    return replace(estimate, reason=_sentence(estimate))
+
+
+def _scatter(levels: Sequence[Levels]) -> float:
+    """Return how far fat and muscle both wander from image to image: less than 3 % of HU's span."""
+    peaks = np.array([(one.fat, one.muscle) for one in levels])
+    return float(np.ptp(np.percentile(peaks, (25, 75), axis=0), axis=0).min())
+
+
+def _line(air: float, tissue: float) -> tuple[float, float, ScaleFrom]:
+    """Return scale and offset, through a known offset where air and tissue allow one."""
+    middle = (FAT + MUSCLE) / 2
+    if air < 0 and -0.15 < tissue / -air < 0.25:  # all that fat, muscle and contrast medium reach
+        return air / AIR, 0.0, "air"
+    known = min(OFFSETS, key=lambda k: abs(air - AIR - k) + abs(tissue - middle - k))
+    if abs(air - AIR - known) < 60 and -150 < tissue - known < 250:
+        return 1.0, known, "air"
+    scale = (tissue - air) / (middle - AIR)
+    return scale, air - AIR * scale, "tissue"
+
+
+def _known_padding(
+    corners: Sequence[float], scale: float, offset: float
+) -> tuple[tuple[PaddingLevel, ...], float | None]:
+    """Name the padding levels, and refine the scale to what brings most of them to known HU."""
+    ordered = np.sort(corners)
+    steps = np.diff(ordered) > 0.005 * np.abs(ordered[1:] - offset)
+    clusters = [c for c in np.split(ordered, np.flatnonzero(steps) + 1) if c.size]
+    found = [(float(np.median(cluster)), len(cluster)) for cluster in clusters]
+    best: tuple[int, float, dict[float, int]] = (0, 0.0, {})
+    for factor in {(level - offset) / hu for level, _ in found for hu in PADDING}:
+        if abs(factor / scale - 1) > _ALIKE:
+            continue
+        names = {
+            level: hu
+            for level, _ in found
+            for hu in PADDING
+            if abs(level - offset - factor * hu) < 0.004 * abs(factor * hu)
+        }
+        images = sum(n for level, n in found if level in names)
+        best = max(best, (images, -abs(factor - scale), names), key=lambda b: b[:2])
+    images, _, names = best
+    padding = tuple(PaddingLevel(level, names.get(level), n) for level, n in found)
+    if not images:
+        return padding, None
+    factors = [p.images * (p.level - offset) / p.hu for p in padding if p.hu is not None]
+    return padding, sum(factors) / images
+
+
+def _added_noise(
+    levels: Sequence[Levels], padded: Sequence[Levels], scale: float
+) -> tuple[Noise | None, Literal["padding", "air"] | None]:
+    """Find noise that no scanner wrote: in padding any, in air strong noise without correlation."""
+    in_padding = _median_noise([one.corner_noise for one in padded])
+    if in_padding is not None:
+        return (in_padding, "padding") if in_padding.sd > 2 * scale else (None, None)
+    in_air = _median_noise([one.air_noise for one in levels])
+    if in_air is not None and in_air.sd > 20 * scale and abs(in_air.correlation) < 0.06:
+        return in_air, "air"
+    return None, None
+
+
+def _median_noise(noises: Sequence[Noise | None]) -> Noise | None:
+    seen = [(noise.sd, noise.correlation) for noise in noises if noise is not None]
+    return Noise(*(float(value) for value in np.median(seen, axis=0))) if seen else None
+
+
+def _contradicts(levels: Levels, units: UnitsEstimate) -> bool:
+    """Tell whether an image cannot share a set's units.
+
+    Lung may stand in for air that is missing, but not where the corners stand on it too.
+    """
+    if levels.air is None or units.air is None or units.fat is None or units.muscle is None:
+        return False
+    tissue = (units.fat + units.muscle) / 2
+    span = tissue - units.air
+    higher = (levels.air - units.air) / span
+    apart = abs((levels.fat + levels.muscle) / 2 - tissue) / span
+    certain = levels.corner is not None and abs(levels.corner - levels.air) < _ALIKE * span
+    return not -_ALIKE < higher < (2 * _ALIKE if certain else 0.25) or apart > 0.25
+
+
+def _sentence(units: UnitsEstimate) -> str:
+    known = [level for level in units.padding if level.hu is not None]
+    levels = [f"air stands at {units.air:.0f}"]
+    if units.kind == "HU":
+        levels += [f"fat at {units.fat:.0f}", f"muscle at {units.muscle:.0f}"]
+    if known:
+        levels.append(f"padding at {_and([f'{level.level:.0f}' for level in known])}")
+    text = f"{'' if units.kind == 'HU' else 'Not HU but '}{units.formula}: {', '.join(levels)}"
+    if units.kind != "HU":
+        text += f", where scanners write {_and(['-1000', *(str(level.hu) for level in known)])}"
+    if units.noise is not None:
+        text += f". White noise with an SD of {units.noise.sd:.0f} was added"
+        text += ", also in the padding" if units.noise_in == "padding" else ""
+    return text + "."
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
+
+
+def _blocks(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Cut (rows, columns) into (rows / size, columns / size, size, size); a rest is left out.
+
+    Means of blocks carry little noise: 8x8 pixels lower white noise eightfold.
+    """
+    rows, columns = (side // size for side in image.shape)
+    cut = image[: rows * size, : columns * size]
+    return cut.reshape(rows, size, columns, size).swapaxes(1, 2)
+
+
+def _geometry(shape: tuple[int, ...]) -> tuple[Floats, Flags]:
+    """Return each block's distance from the centre (1 at the edges), and which are in corners."""
+    y, x = (np.abs(2 * np.arange(n) + 1 - n) / n for n in shape)
+    return np.hypot(y[:, None], x), y[:, None] + x > 1.5
+
+
+def _flat_level(means: Floats, tolerance: float) -> float | None:
+    """Return the level on which most of the corners' blocks stand, if there is one."""
+    level = float(np.median(means))
+    return level if np.percentile(np.abs(means - level), 75) <= tolerance else None
+
+
+def _is_padding(means: Floats, inside: Flags, corner: float | None, tolerance: float) -> Flags:
+    """Mark blocks on the corners' level where that lies far below all else."""
+    if corner is None:
+        return np.zeros_like(inside)
+    near: Flags = np.abs(means - corner) <= tolerance
+    rest = means[inside & ~near]
+    if rest.size == 0:
+        return np.zeros_like(inside)
+    bottom, top = np.percentile(rest, (2, 95))
+    return near if corner < bottom - 0.25 * (top - bottom) else np.zeros_like(near)
+
+
+def _noise(blocks: NDArray[np.float32]) -> Noise:
+    """Measure noise in flat blocks (n, size, size)."""
+    rest = blocks - blocks.mean((1, 2), keepdims=True)
+    variance = (rest**2).mean((1, 2))
+    side = (rest[:, :, 1:] * rest[:, :, :-1]).mean((1, 2))
+    down = (rest[:, 1:] * rest[:, :-1]).mean((1, 2))
+    total = float(variance.sum())
+    if total == 0:
+        return Noise(0.0, 0.0)
+    bias = 1 / (blocks[0].size - 1)  # each block's own mean is taken off
+    correlation = float((side + down).sum()) / (2 * total) + bias
+    return Noise(float(np.sqrt(np.median(variance) * (1 + bias))), correlation)
+
+
+def _mode(values: Floats) -> float:
+    """Return the half-sample mode (Bickel and Fruehwirth 2006): the densest value, robustly."""
+    values = np.sort(values)
+    while len(values) > 3:
+        half = (len(values) + 1) // 2
+        start = int(np.argmin(values[half - 1 :] - values[: len(values) - half + 1]))
+        values = values[start : start + half]
+    return float(values.mean())
+
+
+def _two_peaks(values: Floats) -> tuple[float, float]:
+    """Return the modes below and above the threshold that parts the values best (Otsu 1979)."""
+    values = np.sort(values)
+    n = np.arange(1, len(values))
+    left = np.cumsum(values)[:-1]
+    right = values.sum() - left
+    between = n * n[::-1] * (left / n - right / n[::-1]) ** 2
+    cut = int(np.argmax(between)) + 1
+    return _mode(values[:cut]), _mode(values[cut:])

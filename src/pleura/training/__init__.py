@@ -1,0 +1,1 @@
+"""Recipe, loss, schedule, loop and run folder."""

@@ -1,0 +1,310 @@
+"""The training loop.
+
+Every random draw is a function of seed, epoch and step, so a training can stop anywhere and go on
+to the same weights.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from pleura.dataset.augmentation import augment_batch
+from pleura.dataset.border_weights import border_weights, class_balance
+from pleura.dataset.pairs import Mask, find_pairs
+from pleura.dataset.preparation import FloatImage, PreparedPairs, Progress, prepare_pairs
+from pleura.dataset.splits import split_names
+from pleura.errors import RunError
+from pleura.figures.curves import curves_figure
+from pleura.figures.masks import save_figure
+from pleura.network.tiling import forward_whole
+from pleura.training.compute import Compute
+from pleura.training.loss import loss_of
+from pleura.training.preview import preview_figure
+from pleura.training.recipe import Recipe, load_recipe
+from pleura.training.run import (
+    Epoch,
+    Run,
+    clear_run,
+    create_run,
+    load_tensors,
+    open_run,
+    save_tensors,
+    write_history,
+)
+from pleura.training.schedule import learning_rate
+from pleura.training.state import State, new_state
+from pleura.training.threshold import best_threshold
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Where a training stands after a step; ``loss`` and ``accuracy`` are the epoch's so far."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Functions called on the way, for a progress bar: all optional, none changes the result."""
+
+    on_read: Progress | None = None
+    on_step: Callable[[StepReport], None] | None = None
+    on_epoch: Callable[[Epoch], None] | None = None
+
+
+def train(
+    images: str | Path,
+    masks: str | Path,
+    output: str | Path,
+    recipe: Recipe | str | Path = "exercise",
+    *,
+    overwrite: bool = False,
+    watch: Watch = Watch(),
+) -> Run:
+    """Train a network on image-mask pairs and leave a run folder.
+
+    ``recipe`` is a `Recipe`, the name of one that ships, or the path of a YAML file.
+    Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume` goes on from there.
+
+    Raises
+    ------
+    DataError
+        The data cannot be used.
+    RecipeError
+        The recipe cannot be used.
+    RunError
+        The run folder exists (and not ``overwrite``) or cannot be written.
+    """
+    output = Path(output)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())) and not overwrite:
+        raise RunError(
+            "the run folder exists",
+            where=output,
+            fix="choose another one, or add --overwrite to replace it or --resume to go on with it",
+        )
+    pairs = find_pairs(Path(images), Path(masks))
+    split = split_names([pair.name for pair in pairs], recipe.split)
+    prepared = prepare_pairs(pairs, recipe.preparation, watch.on_read)
+    if overwrite:
+        clear_run(output)
+    run = create_run(output, recipe, split, prepared.fingerprint)
+    save_figure(preview_figure(prepared, split, recipe), output / "pairs.png")
+    return _Training(run, prepared, new_state(recipe), watch).go_on()
+
+
+def resume(
+    images: str | Path,
+    masks: str | Path,
+    folder: str | Path,
+    *,
+    watch: Watch = Watch(),
+) -> Run:
+    """Go on with an interrupted run, to exactly the weights of an uninterrupted one.
+
+    Raises
+    ------
+    RunError
+        The folder is no run, or the data are not those that it was started on.
+    """
+    run = open_run(folder)
+    if run.finished:
+        return run
+    prepared = prepare_pairs(
+        find_pairs(Path(images), Path(masks)), run.recipe.preparation, watch.on_read
+    )
+    if prepared.fingerprint != run.record["data_fingerprint"]:
+        raise RunError(
+            "the images or masks are not those that this run was started on",
+            where=images,
+            fix="give the same data, or train anew in another folder",
+        )
+    state = new_state(run.recipe)
+    if run.checkpoint.exists():
+        state.load_dict(load_tensors(run.checkpoint))
+    return _Training(run, prepared, state, watch).go_on()
+
+
+class _Training:
+    """A run on its way: its data, its state, and the next step."""
+
+    def __init__(self, run: Run, prepared: PreparedPairs, state: State, watch: Watch) -> None:
+        self.recipe = run.recipe
+        self.compute = Compute(self.recipe.training)
+        self.run = run.update(device=self.compute.device.type, precision=self.compute.precision)
+        split = run.split(prepared.names)
+        self.images, self.masks = prepared.part(split.train)
+        self.validation_images, self.validation_masks = prepared.part(split.validation)
+        self.state = state
+        self.watch = watch
+        self.epochs = self.recipe.training.epochs
+        self.batch = min(self.recipe.training.batch_size, len(self.images))
+        self.steps = len(self.images) // self.batch
+        self.balance = class_balance(_binary(self.masks))
+
+    def go_on(self) -> Run:
+        """Train to the last epoch, or to the step at which it is stopped, and save."""
+        purge = self.state.epoch + 1
+        with (
+            _stop_between_steps() as stop,
+            SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge) as board,
+        ):
+            while self.state.epoch < self.epochs and not stop.is_set():
+                if self._train_epoch(stop):
+                    row = self._close_epoch()
+                    for name in row:
+                        board.add_scalar(name, row[name], self.state.epoch)
+                    if self.watch.on_epoch is not None:
+                        self.watch.on_epoch(row)
+                save_tensors(self.run.checkpoint, self.state.to_dict())
+                write_history(self.run, self.state.history)
+        return self._close()
+
+    def _train_epoch(self, stop: threading.Event) -> bool:
+        """Train the rest of an epoch; return False where it was stopped before its last step."""
+        state = self.state
+        seed = (self.recipe.training.seed, state.epoch)
+        order = np.random.default_rng(seed).permutation(len(self.images))
+        state.network.train()
+        while state.step < self.steps:
+            if stop.is_set():
+                return False
+            begin = time.perf_counter()
+            rate = self._learning_rate(state.step)
+            chosen = order[state.step * self.batch : (state.step + 1) * self.batch]
+            loss, accuracy = self._train_step(self.images[chosen], self.masks[chosen], rate)
+            state.step += 1
+            state.loss_sum += loss
+            state.accuracy_sum += accuracy
+            state.seconds += time.perf_counter() - begin
+            if self.watch.on_step is not None:
+                mean = state.loss_sum / state.step, state.accuracy_sum / state.step
+                place = state.epoch + 1, self.epochs, state.step, self.steps
+                self.watch.on_step(StepReport(*place, *mean, rate))
+        return True
+
+    def _train_step(
+        self, images: FloatImage, masks: FloatImage, rate: float
+    ) -> tuple[float, float]:
+        """Take one step and return its loss and accuracy."""
+        recipe, state = self.recipe, self.state
+        rng = np.random.default_rng((recipe.training.seed, state.epoch, state.step + 1))
+        torch.manual_seed(int(rng.integers(1 << 62)))
+        if recipe.augmentation is not None:
+            images, masks = augment_batch(images, masks, recipe.augmentation, rng)
+        weights = self._pixel_weights(masks) if recipe.loss.border_weights else None
+        targets = self.compute.tensor(masks)
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        state.optimiser.zero_grad()
+        with self.compute.mixed_precision():
+            logits = forward_whole(state.network, self.compute.tensor(images))
+        logits = logits.float()
+        loss = loss_of(logits, targets, recipe.loss, weights)
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimiser.step()
+        state.update_average(recipe.training.average)
+        return float(loss.detach()), accuracy_of(logits.detach(), targets)
+
+    def _pixel_weights(self, masks: FloatImage) -> Tensor:
+        sigma = self.recipe.loss.border_sigma
+        maps = [border_weights(m, sigma=sigma, balance=self.balance) for m in _binary(masks)]
+        return self.compute.tensor(np.stack(maps))
+
+    def _close_epoch(self) -> dict[str, float]:
+        """Validate, append the epoch to the history, and step to the next epoch."""
+        state = self.state
+        loss = accuracy = 0.0
+        for i in range(0, len(self.validation_images), self.batch):
+            chosen = slice(i, i + self.batch)
+            logits = self.compute.logits(state.kept, self.validation_images[chosen])
+            targets = self.compute.tensor(self.validation_masks[chosen])
+            share = len(logits) / len(self.validation_images)
+            loss += share * float(loss_of(logits, targets, self.recipe.loss, None))
+            accuracy += share * accuracy_of(logits, targets)
+        row = {
+            "epoch": state.epoch + 1,
+            "loss": state.loss_sum / self.steps,
+            "accuracy": state.accuracy_sum / self.steps,
+            "validation_loss": loss,
+            "validation_accuracy": accuracy,
+            "learning_rate": self._learning_rate(self.steps - 1),
+            "seconds": state.seconds,
+        }
+        state.history.append(row)
+        state.epoch += 1
+        state.step = 0
+        state.loss_sum = state.accuracy_sum = state.seconds = 0.0
+        return row
+
+    def _close(self) -> Run:
+        """Keep the weights, draw the curves, choose the threshold."""
+        state, run = self.state, self.run
+        save_tensors(run.weights, {"network": state.kept.state_dict()})
+        if state.history:
+            save_figure(curves_figure(state.history), run.folder / "curves.png")
+        if self.recipe.evaluation.choose_threshold:
+            run = run.update(threshold=self._best_threshold())
+        return run.update(finished=state.epoch == self.epochs)
+
+    def _best_threshold(self) -> float:
+        logits = [self.compute.logits(self.state.kept, i[None]) for i in self.validation_images]
+        probability = torch.sigmoid(torch.cat(logits)[:, 0]).cpu().numpy()
+        return best_threshold(probability, self.validation_masks > 0.5)
+
+    def _learning_rate(self, step: int) -> float:
+        recipe = self.recipe.schedule
+        return learning_rate(recipe, self.state.epoch, step, self.epochs, self.steps)
+
+
+def _binary(masks: FloatImage) -> Mask:
+    return (masks > 0.5).astype(np.uint8)
+
+
+def accuracy_of(logits: Tensor, targets: Tensor) -> float:
+    """Return the fraction of pixels on the right side of probability 0.5."""
+    return float(((logits > 0) == (targets > 0.5)).float().mean())
+
+
+@contextmanager
+def _stop_between_steps() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a flag, so that no step is cut in half.
+
+    A second one interrupts at once. Outside the main thread signals cannot be caught: the flag
+    then never rises.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[number] or signal.SIG_DFL)  # type: ignore[index]
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

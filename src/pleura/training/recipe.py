@@ -1,0 +1,272 @@
+"""A recipe: all that defines a training, as a person writes it in YAML."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pleura.dataset.augmentation import Augmentation
+from pleura.dataset.preparation import Preparation
+from pleura.dataset.splits import SplitRecipe
+from pleura.errors import RecipeError
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class NetworkRecipe(_Part):
+    """Which network, and how wide."""
+
+    architecture: Literal["exercise", "unet2015", "default"] = "exercise"
+    filters: tuple[int, ...] = Field((64, 128, 256), min_length=2)
+    """Channels of each level, from the image down."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> NetworkRecipe:
+        if self.architecture == "exercise" and len(self.filters) != 3:
+            raise ValueError("filters: the exercise's network has three levels")
+        if min(self.filters) < 1:
+            raise ValueError("filters: at least one channel a level")
+        return self
+
+
+class LossRecipe(_Part):
+    """Binary cross-entropy on logits, alone, weighted by pixel, or with Dice."""
+
+    cross_entropy: float = Field(1.0, ge=0)
+    """Weight of the binary cross-entropy."""
+    dice: float = Field(0.0, ge=0)
+    """Weight of the soft Dice loss (Milletari 2016), over the batch."""
+    border_weights: bool = False
+    """Weigh pixels by class balance and the border term (Ronneberger 2015, equation 2)."""
+    border_sigma: float = Field(5.0, gt=0)
+    """Width of the border term, in pixels of the network's grid; the paper's 5 is for 512."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> LossRecipe:
+        if self.cross_entropy + self.dice == 0:
+            raise ValueError("cross_entropy and dice are both 0: there is nothing to learn")
+        return self
+
+
+class OptimiserRecipe(_Part):
+    """Adam at its defaults (Kingma, Ba 2015), with decoupled weight decay, or SGD with momentum."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = Field(0.0, ge=0)
+    """For `adamw` only."""
+    momentum: float = Field(0.99, ge=0, lt=1)
+    """For `sgd` only; 0.99 in Ronneberger 2015."""
+
+
+class ScheduleRecipe(_Part):
+    """The learning rate over epochs."""
+
+    name: Literal["plateau-then-decay", "constant", "one-cycle"] = "plateau-then-decay"
+    """`plateau-then-decay`: `learning_rate` up to and including epoch `hold`, times `decay` for
+    each epoch after it; `one-cycle`: linear rise over `warmup` of all steps, then a cosine to 0."""
+    learning_rate: float = Field(0.001, gt=0)
+    hold: int = Field(20, ge=0)
+    decay: float = Field(0.1, gt=0, le=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
+
+
+class TrainingRecipe(_Part):
+    """Length, batches, precision, and which weights are kept."""
+
+    epochs: int = Field(40, ge=1)
+    batch_size: int = Field(16, ge=1)
+    seed: int = Field(220, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bfloat16 where the processor computes in it, else float32."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    """Processor threads; unset: as many as there are cores."""
+    average: float = Field(0.0, ge=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then what is kept."""
+
+
+class EvaluationRecipe(_Part):
+    """Where the probability becomes a mask."""
+
+    thresholds: tuple[float, ...] = Field((0.1, 0.5), min_length=1)
+    """Thresholds of the table; the first one is what `predict` uses unless `choose_threshold`."""
+    grid: tuple[int, int] | None = None
+    """A further grid (rows, columns) to judge on, sampled as the exercise samples its masks."""
+    choose_threshold: bool = False
+    """Choose the threshold of the best mean IoU on the validation part and use it instead."""
+
+
+class Recipe(_Part):
+    """All that defines a training."""
+
+    name: str
+    description: str = ""
+    preparation: Preparation = Preparation()
+    split: SplitRecipe = SplitRecipe()
+    augmentation: Augmentation | None = Augmentation()
+    """`null` trains on the images as they are."""
+    network: NetworkRecipe = NetworkRecipe()
+    loss: LossRecipe = LossRecipe()
+    optimiser: OptimiserRecipe = OptimiserRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    def to_yaml(self) -> str:
+        """Return the full recipe, every value written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def known_recipes() -> list[str]:
+    """Return the names of the recipes that ship, sorted."""
+    return sorted(
+        f.name.removesuffix(".yaml") for f in RECIPES.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe by the name of one that ships or by the path of a YAML file.
+
+    A file may start from another recipe by its key `base`. ``overrides`` are texts such as
+    ``training.epochs=5``; their values are read as YAML.
+
+    Raises
+    ------
+    RecipeError
+        No such recipe, unreadable YAML, an unknown key (the nearest known one is named), or an
+        impossible value.
+    """
+    values, where = _read(recipe)
+    for override in overrides:
+        _set(values, override)
+    return build_recipe(values, where)
+
+
+def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
+    """Check the values of a recipe.
+
+    Raises
+    ------
+    RecipeError
+        An unknown key or an impossible value.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(key) for key in first["loc"]]
+        dotted = ".".join(keys) or "recipe"
+        if first["type"] == "extra_forbidden":
+            raise _unknown_key(keys, where) from error
+        raise RecipeError(
+            f"{dotted}: {first['msg'].removeprefix('Value error, ')}"
+            + (f" (got {first['input']!r})" if dotted != "recipe" and len(keys) > 1 else ""),
+            where=where,
+            fix="correct the value; docs/reference/recipes.md lists what each key takes",
+        ) from error
+
+
+def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        source, where = path, str(path)
+    elif str(recipe) in known_recipes():
+        source, where = RECIPES / f"{recipe}.yaml", f"recipe {recipe}"
+    else:
+        near = difflib.get_close_matches(str(recipe), known_recipes(), 1)
+        raise RecipeError(
+            f"no recipe '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            where=None,
+            fix=f"choose one of {', '.join(known_recipes())}, or give the path of a .yaml file",
+        )
+    try:
+        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(
+            f"the recipe cannot be read ({' '.join(str(error).split())})",
+            where=where,
+            fix="give a readable YAML file",
+        ) from error
+    if not isinstance(values, dict):
+        raise RecipeError("the recipe is no table of keys", where=where, fix="write 'key: value'")
+    base = values.pop("base", None)
+    if base is not None:
+        if str(base) not in known_recipes():
+            raise RecipeError(
+                f"no recipe '{base}' to start from",
+                where=where,
+                fix=f"choose base from {', '.join(known_recipes())}",
+            )
+        values = _merge(_read(str(base))[0], values)
+    values.setdefault("name", path.stem)
+    return values, where
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(
+            f"'{override}' sets nothing",
+            where="--set",
+            fix="write key=value, for example training.epochs=5",
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(
+            f"the value of '{key}' cannot be read: {text}", where="--set", fix="write it as in YAML"
+        ) from error
+    *parents, last = key.split(".")
+    table = values
+    for parent in parents:
+        below = table.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise RecipeError(
+                f"'{parent}' in '{key}' holds no keys", where="--set", fix="set it whole"
+            )
+        table = below
+    table[last] = value
+
+
+def _unknown_key(keys: Sequence[str], where: str) -> RecipeError:
+    every = _dotted_keys(Recipe)
+    wanted = ".".join(keys)
+    siblings = {key.rpartition(".")[2]: key for key in every}
+    near = difflib.get_close_matches(wanted, every, 1, 0.7) or [
+        siblings[name] for name in difflib.get_close_matches(keys[-1], list(siblings), 1)
+    ]
+    return RecipeError(
+        f"unknown key '{wanted}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+        where=where,
+        fix="correct the key; docs/reference/recipes.md lists them all",
+    )
+
+
+def _dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                keys += _dotted_keys(candidate, f"{prefix}{name}.")
+    return keys

@@ -1,0 +1,260 @@
+"""The run folder: what one training left, enough to resume, evaluate and repeat it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pleura
+from pleura.dataset.splits import Split, read_split
+from pleura.errors import DataError, RunError
+from pleura.scan.pictures import write_atomically
+from pleura.training.recipe import Recipe, build_recipe
+
+FORMAT = 1
+"""Raised whenever an older pleura could misread a new run folder."""
+
+HISTORY = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+    "seconds",
+)
+
+Epoch = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what its record says.
+
+    ``recipe.yaml``, ``run.json`` (record), ``split.csv``, ``history.csv``, ``curves.png``,
+    ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and ``weights.pt`` (to predict).
+    """
+
+    folder: Path
+    recipe: Recipe
+    record: Mapping[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.pt"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs of the recipe were trained."""
+        return bool(self.record["finished"])
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on `predict` calls a pixel lung."""
+        return float(self.record.get("threshold", self.recipe.evaluation.thresholds[0]))
+
+    def split(self, names: Sequence[str]) -> Split:
+        """Return the split of this run, held to the names of the images at hand."""
+        return read_split(self.folder / "split.csv", names)
+
+    def history(self) -> list[dict[str, float]]:
+        """Return one row an epoch, with the columns of ``HISTORY``."""
+        path = self.folder / "history.csv"
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def update(self, **changes: Any) -> Run:
+        """Return the run with these entries of its record changed, and write the record."""
+        record = {**self.record, **changes}
+        write_json(self.folder / "run.json", record)
+        return Run(self.folder, self.recipe, record)
+
+
+def create_run(folder: Path, recipe: Recipe, split: Split, fingerprint: str) -> Run:
+    """Make a new run folder with its recipe, split and record."""
+    write_atomically(folder / "recipe.yaml", lambda file: file.write(recipe.to_yaml().encode()))
+    split.write(folder / "split.csv")
+    record = {
+        "format": FORMAT,
+        "finished": False,
+        "seed": recipe.training.seed,
+        "data_fingerprint": fingerprint,
+        "versions": versions(),
+        "git": _git_describe(),
+        "parts": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+    }
+    return Run(folder, recipe, record).update()
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises
+    ------
+    RunError
+        The folder is missing, is no run, or was written by a newer pleura.
+    """
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        written = int(record["format"])
+        recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RunError(
+            "this folder is no run" if folder.is_dir() else "no such run folder",
+            where=folder,
+            fix="give the folder that `pleura train ... -o FOLDER` wrote",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"the run's record cannot be read ({error})",
+            where=folder / "run.json",
+            fix="restore the folder from a copy, or train again",
+        ) from error
+    if written > FORMAT:
+        raise RunError(
+            f"the run has format {written}; this pleura {pleura.__version__} reads up to {FORMAT}",
+            where=folder,
+            fix="update pleura: pip install --upgrade pleura",
+        )
+    return Run(folder, build_recipe(parse_yaml(recipe_text, folder), str(folder)), record)
+
+
+def parse_yaml(text: str, folder: Path) -> dict[str, Any]:
+    """Parse the recipe of a run folder."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, dict):
+        raise RunError(
+            "the run's recipe cannot be read",
+            where=folder / "recipe.yaml",
+            fix="restore the folder from a copy, or train again",
+        )
+    return values
+
+
+def clear_run(folder: Path) -> None:
+    """Remove a run folder, and only a run folder, to train anew.
+
+    Raises
+    ------
+    RunError
+        The folder holds something, but no run.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / "run.json").exists():
+        raise RunError(
+            "the folder is not empty and holds no run: it is not overwritten",
+            where=folder,
+            fix="choose another folder",
+        )
+    shutil.rmtree(folder)
+
+
+def write_history(run: Run, history: Sequence[Epoch]) -> None:
+    """Write ``history.csv``."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(run.folder / "history.csv", lambda f: f.write(text.getvalue().encode()))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all: an older one survives a full disk.
+
+    Raises
+    ------
+    RunError
+        The disk is full or the folder cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    try:
+        write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    except DataError as error:
+        raise RunError(
+            f"the checkpoint cannot be saved: {error.what}",
+            where=path,
+            fix="free some space, then go on with --resume; the last good checkpoint is kept",
+        ) from error
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; only tensors and plain values are loaded, never code.
+
+    Raises
+    ------
+    RunError
+        The file is missing, truncated, or holds something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RunError(
+            "the run has no weights yet: it stopped before its first checkpoint",
+            where=path,
+            fix="train again with --overwrite",
+        ) from error
+    # A damaged archive makes torch raise anything from RuntimeError to UnpicklingError.
+    except Exception as error:
+        raise RunError(
+            "the weights cannot be read: the file is truncated or no checkpoint",
+            where=path,
+            fix="restore it from a copy, or train again",
+        ) from error
+    if not isinstance(content, dict):
+        raise RunError("no checkpoint", where=path, fix="restore it from a copy, or train again")
+    return content
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results hang on."""
+    packages = ("numpy", "opencv-python-headless", "torch")
+    return {
+        "pleura": pleura.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{name: version(name) for name in packages},
+    }
+
+
+def _git_describe() -> str | None:
+    """Return git-describe of the source this package runs from, None where it is installed."""
+    source = Path(pleura.__file__).parents[2]
+    if not (source / ".git").exists():
+        return None
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--tags"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,90 @@
+"""All that changes during a training, from before its first step on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pleura.network import ARCHITECTURES
+from pleura.network.tiling import SegmentationNetwork
+from pleura.training.compute import Compute
+from pleura.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe
+
+
+@dataclass
+class State:
+    """All that changes during a training, and therefore all that a checkpoint holds."""
+
+    network: SegmentationNetwork
+    optimiser: torch.optim.Optimizer
+    average: SegmentationNetwork | None
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    accuracy_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def kept(self) -> SegmentationNetwork:
+        """The network whose weights are validated and kept."""
+        return self.network if self.average is None else self.average
+
+    def update_average(self, decay: float) -> None:
+        """Move the averaged weights towards the network's; counters and the like are copied."""
+        if self.average is None:
+            return
+        new = self.network.state_dict()
+        for name, old in self.average.state_dict().items():
+            if old.dtype.is_floating_point:
+                old.lerp_(new[name], 1 - decay)
+            else:
+                old.copy_(new[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "accuracy_sum": self.accuracy_sum,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+
+    def load_dict(self, saved: dict[str, Any]) -> None:
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        for name in ("epoch", "step", "loss_sum", "accuracy_sum", "seconds", "history"):
+            setattr(self, name, saved[name])
+
+
+def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
+    """Return the recipe's network with fresh weights from torch's current generator."""
+    return ARCHITECTURES[recipe.architecture](recipe.filters, recipe.dropout)
+
+
+def new_state(recipe: Recipe) -> State:
+    """Return the state before the first step, a function of the recipe alone."""
+    compute = Compute(recipe.training)
+    torch.manual_seed(recipe.training.seed)
+    network = compute.place(build_network(recipe.network))
+    average = copy.deepcopy(network).requires_grad_(False) if recipe.training.average else None
+    return State(network, _optimiser(network, recipe.optimiser), average)
+
+
+def _optimiser(network: SegmentationNetwork, recipe: OptimiserRecipe) -> torch.optim.Optimizer:
+    parameters = list(network.parameters())
+    if recipe.name == "sgd":
+        return torch.optim.SGD(parameters, momentum=recipe.momentum, fused=True)
+    if recipe.name == "adamw":
+        return torch.optim.AdamW(parameters, weight_decay=recipe.weight_decay, fused=True)
+    # Keras's epsilon; torch's is 1e-8.
+    return torch.optim.Adam(parameters, eps=1e-7, fused=True)

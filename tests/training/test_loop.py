@@ -1,0 +1,210 @@
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pleura.errors import DataError, RecipeError, RunError
+from pleura.training.loop import Watch, resume, train
+from pleura.training.recipe import build_recipe
+from pleura.training.run import load_tensors, open_run
+from pleura.training.state import build_network
+
+
+def weights(run):
+    return load_tensors(run.weights)["network"]
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def with_values(recipe, **parts):
+    values = recipe.model_dump(mode="json")
+    for part, changes in parts.items():
+        values[part] = {**values[part], **changes} if isinstance(changes, dict) else changes
+    return build_recipe(values, "test")
+
+
+@pytest.fixture(scope="module")
+def whole(sample, tiny, tmp_path_factory):
+    return train(sample.images, sample.masks, tmp_path_factory.mktemp("runs") / "whole", tiny)
+
+
+def test_run_folder_holds_all_that_defines_and_follows_from_a_training(whole, tiny):
+    names = {path.name for path in whole.folder.iterdir()}
+    assert names >= {
+        "recipe.yaml",
+        "run.json",
+        "split.csv",
+        "history.csv",
+        "curves.png",
+        "pairs.png",
+        "checkpoint.pt",
+        "weights.pt",
+        "tensorboard",
+    }
+    opened = open_run(whole.folder)
+    assert opened.recipe == tiny
+    assert opened.finished
+    assert opened.record["parts"] == {"train": 32, "validation": 8, "test": 20}
+    assert opened.record["seed"] == tiny.training.seed
+    assert len(opened.record["data_fingerprint"]) == 64
+    assert opened.record["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_history_has_a_row_an_epoch_and_the_loss_falls(whole):
+    history = whole.history()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert all(0 < row["validation_accuracy"] <= 1 for row in history)
+
+
+def test_tensorboard_reads_the_history(whole):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(whole.folder / "tensorboard"))
+    board.Reload()
+    logged = [event.value for event in board.Scalars("validation_loss")]
+    assert logged == pytest.approx([row["validation_loss"] for row in whole.history()])
+
+
+def test_training_repeats_itself_from_its_seed(sample, tiny, whole, tmp_path):
+    again = train(sample.images, sample.masks, tmp_path / "again", tiny)
+    assert same(weights(again), weights(whole))
+    other = with_values(tiny, training={"seed": 1})
+    assert not same(
+        weights(train(sample.images, sample.masks, tmp_path / "o", other)), weights(whole)
+    )
+
+
+@pytest.mark.parametrize("steps", [2, 4, 7])
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_goes_on_to_the_same_weights(
+    sample, tiny, whole, tmp_path, steps, name
+):
+    seen = 0
+
+    def interrupt(_):
+        nonlocal seen
+        seen += 1
+        if seen == steps:
+            os.kill(os.getpid(), name)
+
+    run = train(sample.images, sample.masks, tmp_path / "cut", tiny, watch=Watch(on_step=interrupt))
+    assert not run.finished
+    assert len(run.history()) == steps // 4
+    assert not same(weights(run), weights(whole))
+    resumed = resume(sample.images, sample.masks, tmp_path / "cut")
+    assert resumed.finished
+    assert same(weights(resumed), weights(whole))
+    columns = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+    for first, second in zip(resumed.history(), whole.history(), strict=True):
+        assert [first[c] for c in columns] == [second[c] for c in columns]
+
+
+def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, whole, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(tiny.to_yaml())
+    code = (
+        "import os, signal; from pleura.training.loop import Watch, train\n"
+        "kill = lambda row: row['epoch'] == 2 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"train({str(sample.images)!r}, {str(sample.masks)!r}, {str(tmp_path / 'run')!r},"
+        f" {str(recipe)!r}, watch=Watch(on_epoch=kill))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert open_run(tmp_path / "run").history()[-1]["epoch"] == 1
+    assert same(weights(resume(sample.images, sample.masks, tmp_path / "run")), weights(whole))
+
+
+def test_averaged_weights_are_kept_and_resumed(sample, tiny, tmp_path):
+    recipe = with_values(tiny, training={"average": 0.9, "epochs": 1})
+    run = train(sample.images, sample.masks, tmp_path / "run", recipe)
+    saved = load_tensors(run.checkpoint)
+    assert same(weights(run), saved["average"])
+    assert not same(saved["average"], saved["network"])
+
+
+def test_average_is_the_exponential_mean_of_the_weights(sample, tiny, tmp_path):
+    recipe = with_values(
+        tiny, training={"average": 0.5, "epochs": 1, "batch_size": 16}, augmentation=None
+    )
+    run = train(sample.images, sample.masks, tmp_path / "run", recipe)
+    torch.manual_seed(recipe.training.seed)
+    start = build_network(recipe.network).head.bias.item()
+    one = with_values(recipe, training={"batch_size": 32, "average": 0.0})
+    assert one.training.epochs == 1
+    final = load_tensors(run.checkpoint)["network"]["head.bias"].item()
+    averaged = weights(run)["head.bias"].item()
+    # Two steps: a = (start + w1) / 2, then (a + w2) / 2, so it lies strictly between the ends.
+    assert min(start, final) < averaged < max(start, final)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "filters"), [("default", [4, 8, 16]), ("unet2015", [2, 4, 6])]
+)
+def test_every_architecture_trains(sample, tiny, tmp_path, architecture, filters):
+    recipe = with_values(
+        tiny,
+        network={"architecture": architecture, "filters": filters},
+        training={"epochs": 1},
+        loss={"dice": 1, "border_weights": True},
+        optimiser={"name": "sgd" if architecture == "unet2015" else "adamw"},
+    )
+    run = train(sample.images, sample.masks, tmp_path / "run", recipe)
+    assert np.isfinite(run.history()[0]["validation_loss"])
+
+
+def test_training_learns_in_bfloat16_too(sample, tiny, tmp_path):
+    recipe = with_values(tiny, training={"precision": "bf16"})
+    history = train(sample.images, sample.masks, tmp_path / "run", recipe).history()
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_threshold_is_chosen_on_validation_and_recorded(sample, tiny, tmp_path):
+    recipe = with_values(tiny, evaluation={"choose_threshold": True})
+    run = train(sample.images, sample.masks, tmp_path / "run", recipe)
+    assert 0.1 <= open_run(tmp_path / "run").threshold == run.record["threshold"] <= 0.9
+
+
+def test_existing_run_is_refused_unless_overwritten(sample, tiny, tmp_path):
+    short = with_values(tiny, training={"epochs": 1})
+    train(sample.images, sample.masks, tmp_path / "run", short)
+    with pytest.raises(RunError, match="--overwrite"):
+        train(sample.images, sample.masks, tmp_path / "run", short)
+    train(sample.images, sample.masks, tmp_path / "run", short, overwrite=True)
+
+
+def test_overwrite_removes_nothing_but_runs(sample, tiny, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match="holds no run"):
+        train(sample.images, sample.masks, tmp_path, tiny, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_bad_data_leaves_an_existing_run_as_it_was(sample, tiny, whole, tmp_path):
+    before = sorted(path.name for path in whole.folder.iterdir())
+    with pytest.raises(DataError):
+        train(tmp_path, sample.masks, whole.folder, tiny, overwrite=True)
+    assert sorted(path.name for path in whole.folder.iterdir()) == before
+
+
+def test_resume_on_other_data_is_refused(sample, tiny, tmp_path):
+    def interrupt(_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    train(sample.images, sample.masks, tmp_path / "run", tiny, watch=Watch(on_step=interrupt))
+    with pytest.raises(RunError, match="not those that this run was started on"):
+        resume(sample.masks, sample.masks, tmp_path / "run")
+
+
+def test_device_that_is_not_there_is_refused(sample, tiny, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    recipe = with_values(tiny, training={"device": "cuda"})
+    with pytest.raises(RecipeError, match="no cuda device"):
+        train(sample.images, sample.masks, tmp_path / "run", recipe)

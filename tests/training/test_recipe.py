@@ -1,0 +1,81 @@
+import pytest
+import yaml
+
+from pleura.errors import RecipeError
+from pleura.training.recipe import build_recipe, known_recipes, load_recipe
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_recipes_that_ship_load_and_survive_being_written(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+    assert build_recipe(yaml.safe_load(recipe.to_yaml()), "written") == recipe
+
+
+def test_exercise_is_the_exercise():
+    recipe = load_recipe("exercise")
+    assert recipe.preparation.scaling == "max"
+    assert recipe.preparation.size == (128, 128)
+    assert recipe.network.filters == (64, 128, 256)
+    assert recipe.network.dropout == 0.5
+    assert (recipe.training.epochs, recipe.training.batch_size) == (40, 16)
+    assert recipe.evaluation.thresholds[0] == 0.1
+
+
+def test_overrides_are_read_as_yaml():
+    recipe = load_recipe(
+        "exercise",
+        ["training.epochs=5", "preparation.size=[64, 32]", "augmentation=null", "name=x"],
+    )
+    assert recipe.training.epochs == 5
+    assert recipe.preparation.size == (64, 32)
+    assert recipe.augmentation is None
+    assert recipe.name == "x"
+
+
+def test_recipe_file_starts_from_its_base(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: exercise\ntraining:\n  epochs: 7\n")
+    recipe = load_recipe(path)
+    assert recipe.name == "exercise"
+    assert recipe.training.epochs == 7
+    assert recipe.training.batch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=5", "unknown key 'training.epoch'; did you mean 'training.epochs'"),
+        ("epochs=5", "did you mean 'training.epochs'"),
+        ("augmentation.zom=[1, 1]", "did you mean 'augmentation.zoom'"),
+        ("training.epochs=none", r"training\.epochs: .*integer.*'none'"),
+        ("training.epochs=0", "greater than or equal to 1"),
+        ("loss.cross_entropy=0", "nothing to learn"),
+        ("network.filters=[8, 16]", "three levels"),
+        ("training.epochs", "sets nothing"),
+        ("training.epochs=[", "cannot be read"),
+        ("name.first=x", "holds no keys"),
+    ],
+)
+def test_wrong_override_is_refused_with_its_reason(override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("exercise", [override])
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(RecipeError, match="did you mean 'exercise'"):
+        load_recipe("exercize")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "base: nothing\n", "\x00"])
+def test_recipe_file_that_is_no_recipe_is_refused(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=r"bad\.yaml"):
+        load_recipe(path)
+
+
+def test_missing_recipe_file_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"gone\.yaml"):
+        load_recipe(tmp_path / "gone.yaml")

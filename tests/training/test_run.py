@@ -1,0 +1,84 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pleura.errors import RunError
+from pleura.training.loop import train
+from pleura.training.run import load_tensors, open_run, save_tensors
+
+
+@pytest.fixture(scope="module")
+def made(sample, tiny, tmp_path_factory):
+    return train(sample.images, sample.masks, tmp_path_factory.mktemp("run") / "run", tiny)
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    shutil.copytree(made.folder, tmp_path / "run")
+    return open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_folder_without_a_run_is_refused(tmp_path, name):
+    with pytest.raises(RunError, match=r"no such run folder|is no run"):
+        open_run(tmp_path / name)
+
+
+def test_run_from_a_newer_version_is_refused(run):
+    run.update(format=2)
+    with pytest.raises(RunError, match=r"(?s)format 2.*update pleura"):
+        open_run(run.folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": "x"}', "\x00"])
+def test_damaged_record_is_refused(run, text):
+    (run.folder / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json"):
+        open_run(run.folder)
+
+
+def test_truncated_weights_are_refused(run):
+    content = run.weights.read_bytes()
+    run.weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(RunError, match="truncated"):
+        load_tensors(run.weights)
+
+
+def test_weights_that_carry_code_are_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("executed",)
+
+    torch.save({"network": Evil()}, tmp_path / "weights.pt")
+    with pytest.raises(RunError):
+        load_tensors(tmp_path / "weights.pt")
+
+
+def test_record_names_no_user_and_no_host(run):
+    import getpass
+    import socket
+
+    text = json.dumps(dict(run.record))
+    assert socket.gethostname() not in text
+    assert f"/{getpass.getuser()}/" not in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+def test_full_disk_while_saving_keeps_the_last_good_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_tensors(path, {"epoch": 1})
+    code = (
+        "import resource, signal, torch; from pathlib import Path\n"
+        "from pleura.training.run import save_tensors\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"save_tensors(Path({str(path)!r}), {{'w': torch.zeros(1_000_000)}})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "RunError: the checkpoint cannot be saved" in done.stderr
+    assert load_tensors(path) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
