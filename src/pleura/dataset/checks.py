@@ -85,7 +85,7 @@ class _Look:
 
 
 def check(
-    images: Path, masks: Path, *, progress: Callable[[int, int], None] | None = None
+    images: str | Path, masks: str | Path, *, progress: Callable[[int, int], None] | None = None
 ) -> CheckReport:
     """Read every pair of two folders once, past bad files, and report what is found.
 
@@ -96,6 +96,7 @@ def check(
     DataError
         A folder is unreadable or holds no picture.
     """
+    images, masks = Path(images), Path(masks)
     pairing = match_names(images, masks)
     looks = []
     for i, pair in enumerate(pairing.pairs):

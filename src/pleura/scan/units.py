@@ -155,7 +155,8 @@ def pool_levels(levels: Sequence[Levels]) -> UnitsEstimate:
     parts.sort(key=lambda part: len(part[0]), reverse=True)
 
     main, units = parts[0]
-    enough = max(2, 0.1 * len(levels))
+    # Where lung reaches the rim it passes for air: one or two such images are no other unit.
+    enough = max(3, 0.15 * len(levels))
     others = [
         (part, one)
         for part, one in parts[1:]
@@ -265,7 +266,7 @@ def _line(air: float, tissue: float) -> tuple[float, float, ScaleFrom]:
     if air < 0 and -0.15 < tissue / -air < 0.25:  # all that fat, muscle and contrast medium reach
         return air / AIR, 0.0, "air"
     known = min(OFFSETS, key=lambda k: abs(air - AIR - k) + abs(tissue - middle - k))
-    if abs(air - AIR - known) < 60 and -150 < tissue - known < 250:
+    if abs(air - AIR - known) < 60 and abs(tissue - known) < 150:
         return 1.0, known, "air"
     scale = (tissue - air) / (middle - AIR)
     return scale, air - AIR * scale, "tissue"

@@ -221,7 +221,7 @@ class _Training:
         loss = loss_of(logits, targets, recipe.loss, weights)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
-        state.update_average(recipe.training.average)
+        state.update_average(recipe.training.average, state.epoch * self.steps + state.step)
         return float(loss.detach()), accuracy_of(logits.detach(), targets)
 
     def _pixel_weights(self, masks: FloatImage) -> Tensor:

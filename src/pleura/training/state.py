@@ -33,10 +33,15 @@ class State:
         """The network whose weights are validated and kept."""
         return self.network if self.average is None else self.average
 
-    def update_average(self, decay: float) -> None:
-        """Move the averaged weights towards the network's; counters and the like are copied."""
+    def update_average(self, decay: float, updates: int) -> None:
+        """Move the averaged weights towards the network's; counters and the like are copied.
+
+        Early on the decay is (1 + updates) / (10 + updates), or the average would remember
+        weights from before anything was learned.
+        """
         if self.average is None:
             return
+        decay = min(decay, (1 + updates) / (10 + updates))
         new = self.network.state_dict()
         for name, old in self.average.state_dict().items():
             if old.dtype.is_floating_point:

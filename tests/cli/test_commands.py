@@ -1,0 +1,245 @@
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from pleura.scan.pictures import read_picture, write_picture
+
+PLEURA = [sys.executable, "-c", "from pleura.cli import main; main()"]
+SHORT = [
+    *("--set", "preparation.size=[32, 32]"),
+    *("--set", "network.filters=[4, 8, 16]"),
+    *("--set", "training.epochs=2"),
+]
+
+
+def pleura(*arguments, code=0):
+    command = [*PLEURA, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def run(sample, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "runs" / "first"
+    split = ["--set", "split.method=file", "--set", f"split.file={sample.split}"]
+    pleura("train", sample.images, sample.masks, "-o", folder, "-q", *SHORT, *split)
+    return folder
+
+
+@pytest.fixture
+def pair(sample, tmp_path):
+    """Folders of images and masks that hold ten pairs, to be spoilt."""
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for path in sorted((sample.folder / kind).iterdir())[5:15]:
+            shutil.copy(path, tmp_path / kind)
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def test_help_is_there_at_once_and_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['pleura', '--help']\n"
+        "from pleura.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(bool(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("check", "preview", "train", "evaluate", "predict", "recipe"):
+        assert name in done.stdout
+    assert "not a medical device" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["check", "preview", "train", "evaluate", "predict"])
+def test_every_command_has_help_with_examples(name):
+    text = pleura(name, "--help").stdout
+    assert "Examples:" in text
+    assert f"pleura {name}" in text
+
+
+def test_whole_way_from_check_to_predict(sample, run, tmp_path):
+    checked = pleura("check", sample.images, sample.masks, "--json", tmp_path / "check.json", "-q")
+    assert "HU" in checked.stdout
+    assert json.loads((tmp_path / "check.json").read_text())["pairs"] == 60
+    pleura("preview", sample.images, sample.masks, "-o", tmp_path / "pairs.png")
+    assert read_picture(tmp_path / "pairs.png").ndim == 3
+    judged = pleura("evaluate", run, sample.images, sample.masks, "-q", "--json", "-")
+    assert json.loads(judged.stdout)["n"] == 20
+    out = tmp_path / "out"
+    listed = tmp_path / "predictions.json"
+    pleura("predict", run, sample.images, "-o", out, "--overlay", "-q", "--json", listed)
+    assert len(list(out.glob("*_overlay.png"))) == 60
+    assert len(json.loads(listed.read_text())["images"]) == 60
+
+
+def test_same_from_python(sample, tmp_path):
+    import pleura
+
+    recipe = pleura.load_recipe("exercise", [v for v in SHORT if v != "--set"])
+    run = pleura.train(sample.images, sample.masks, tmp_path / "run", recipe)
+    assert pleura.evaluate(run, sample.images, sample.masks).cases
+    assert pleura.predict(tmp_path / "run", sample.images, tmp_path / "out")
+    assert pleura.iou(np.ones((2, 2)), np.ones((2, 2))) == 1
+
+
+def test_training_prints_its_epochs_and_what_to_do_next(sample, tmp_path):
+    done = pleura("train", sample.images, sample.masks, "-o", tmp_path / "run", *SHORT)
+    assert "epoch   2/2" in done.stderr
+    assert f"next     pleura evaluate {tmp_path / 'run'}" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_saves_and_resume_goes_on(sample, tmp_path):
+    import signal
+
+    command = [*PLEURA, "train", sample.images, sample.masks, "-o", tmp_path / "run", *SHORT]
+    command += ["--set", "training.epochs=200"]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert not record["finished"]
+
+
+def test_recipe_can_be_printed_changed_and_used(tmp_path):
+    text = pleura("recipe", "exercise", "--set", "training.epochs=3").stdout
+    assert yaml.safe_load(text)["training"]["epochs"] == 3
+    assert "unet2015" in pleura("recipe").stdout
+
+
+def refused(arguments, *words):
+    stderr = pleura(*arguments, code=1).stderr
+    assert "to do:" in stderr
+    for word in words:
+        assert word in stderr
+    return stderr
+
+
+def train_refused(pair, tmp_path, *words):
+    refused(["train", *pair, "-o", tmp_path / "run", *SHORT], *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_folder(tmp_path):
+    train_refused((tmp_path / "images", tmp_path), tmp_path, "cannot be read", "images")
+
+
+def test_empty_folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    train_refused((tmp_path / "images", tmp_path / "images"), tmp_path, "no picture")
+
+
+def test_no_pairs(pair, tmp_path):
+    for path in pair[1].iterdir():
+        path.rename(path.with_name(f"mask_{path.name}"))
+    train_refused(pair, tmp_path, "no image has a mask of the same name")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_unpaired_name(pair, tmp_path, side):
+    gone = sorted(pair[side].iterdir())[3]
+    gone.unlink()
+    train_refused(pair, tmp_path, gone.name, "without " + ("image", "mask")[side])
+
+
+def spoil(folder, change):
+    path = sorted(folder.iterdir())[4]
+    write_picture(path, change(read_picture(path)))
+    return path.name
+
+
+def test_image_and_mask_of_different_size(pair, tmp_path):
+    name = spoil(pair[1], lambda mask: mask[:100])
+    train_refused(pair, tmp_path, name, "256x256 and 100x256")
+
+
+def test_constant_mask(pair, tmp_path):
+    name = spoil(pair[1], lambda mask: np.full_like(mask, 255))
+    train_refused(pair, tmp_path, name, "constant: every value is 255")
+
+
+def test_mask_with_grey_levels(pair, tmp_path):
+    def grey(mask):
+        mask[0, :3] = (17, 99, 200)
+        return mask
+
+    train_refused(pair, tmp_path, spoil(pair[1], grey), "5 grey levels")
+
+
+def test_truncated_image(pair, tmp_path):
+    path = sorted(pair[0].iterdir())[4]
+    path.write_bytes(path.read_bytes()[:3000])
+    train_refused(pair, tmp_path, path.name, "truncated or corrupt")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_or_infinity(pair, tmp_path, value):
+    def broken(image):
+        image = image.astype(np.float32)
+        image[5, 5] = value
+        return image
+
+    train_refused(pair, tmp_path, spoil(pair[0], broken), "NaN or infinite")
+
+
+def test_constant_image(pair, tmp_path):
+    name = spoil(pair[0], np.zeros_like)
+    train_refused(pair, tmp_path, name, "constant: every value is 0")
+
+
+def test_rgb_picture(pair, tmp_path):
+    path = sorted(pair[0].iterdir())[4]
+    path.unlink()
+    Image.new("RGB", (256, 256), "red").save(path.with_suffix(".png"))
+    train_refused(pair, tmp_path, path.stem, "colour picture with 3 channels")
+
+
+def test_unknown_recipe_key(sample, tmp_path):
+    arguments = ["train", sample.images, sample.masks, "-o", tmp_path / "run"]
+    refused([*arguments, "--set", "training.epoch=3"], "did you mean 'training.epochs'")
+
+
+def test_split_that_leaves_a_part_empty(pair, tmp_path):
+    for folder in pair:
+        for path in sorted(folder.iterdir())[3:]:
+            path.unlink()
+    train_refused(pair, tmp_path, "part empty")
+
+
+def test_existing_run(sample, run):
+    refused(["train", sample.images, sample.masks, "-o", run], "--overwrite", "--resume")
+
+
+def test_run_from_a_newer_version(sample, run, tmp_path):
+    newer = shutil.copytree(run, tmp_path / "newer")
+    record = json.loads((newer / "run.json").read_text())
+    (newer / "run.json").write_text(json.dumps({**record, "format": 99}))
+    refused(["predict", newer, sample.images, "-o", tmp_path / "out"], "format 99")
+
+
+def test_folder_that_is_no_run(sample, tmp_path):
+    refused(["evaluate", tmp_path, sample.images, sample.masks], "is no run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written(sample, run):
+    refused(["predict", run, sample.images, "-o", "/dev/full/out", "-q"], "cannot be written")

@@ -1,0 +1,237 @@
+import json
+import shutil
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from pleura.dataset.checks import check
+from pleura.dataset.pairs import find_pairs, match_names
+from pleura.errors import DataError
+from pleura.scan.pictures import read_picture, write_picture
+
+
+@pytest.fixture
+def pairs(sample, tmp_path):
+    """Eight real slices with lung and their masks, in folders that a test may spoil."""
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    with_lung = [p for p in find_pairs(sample.images, sample.masks) if read_picture(p.mask).any()]
+    for pair in with_lung[::6][:8]:
+        for source, folder in ((pair.image, images), (pair.mask, masks)):
+            folder.mkdir(exist_ok=True)
+            shutil.copy(source, folder / source.name)
+    return find_pairs(images, masks)
+
+
+def check_folders(pairs):
+    return check(pairs[0].image.parent, pairs[0].mask.parent)
+
+
+def findings(report, severity):
+    return [f for f in report.findings if f.severity == severity]
+
+
+def rewrite(path, change):
+    write_picture(path, change(read_picture(path)))
+
+
+def test_a_sound_set_has_nothing_to_find(pairs):
+    report = check_folders(pairs)
+    assert report.findings == ()
+    assert report.fit_to_train
+    assert (report.pairs, report.readable) == (8, 8)
+    assert (report.sizes, report.dtypes) == ({"256x256": 8}, {"int16": 8})
+    assert report.units.kind == "HU"
+    pixels = np.stack([read_picture(pair.image) for pair in pairs])
+    assert report.values == (pixels.min(), pixels.max())
+    lungs = [np.mean(read_picture(pair.mask) > 0) for pair in pairs]
+    assert report.lung.median == pytest.approx(np.median(lungs))
+    assert (report.lung.smallest, report.lung.largest) == pytest.approx((min(lungs), max(lungs)))
+
+
+def test_the_sample_is_fit_and_its_empty_masks_are_noted(sample):
+    report = check(sample.images, sample.masks)
+    assert report.fit_to_train
+    assert [f.severity for f in report.findings] == ["note"]
+    assert len(report.findings[0].files) == report.lung.empty == 9
+    for path in report.findings[0].files:
+        assert not read_picture(path).any()
+
+
+def test_report_survives_json(pairs):
+    pairs[0].image.unlink()
+    report = check_folders(pairs)
+    again = json.loads(json.dumps(report.to_dict()))
+    assert again["fit_to_train"] is False
+    assert again["findings"][0]["files"] == [str(pairs[0].mask)]
+    assert again["units"]["kind"] == "HU"
+
+
+def test_progress_counts_every_pair(pairs):
+    calls = []
+    check(pairs[0].image.parent, pairs[0].mask.parent, progress=lambda *n: calls.append(n))
+    assert calls == [(i + 1, 8) for i in range(8)]
+
+
+def test_every_bad_file_is_found_in_one_go(pairs):
+    images, masks = pairs[0].image.parent, pairs[0].mask.parent
+    pairs[0].image.write_bytes(pairs[0].image.read_bytes()[:5000])
+    rewrite(pairs[1].mask, lambda m: np.uint8(m // 2 + np.arange(256) // 8))
+    rewrite(pairs[2].mask, lambda m: m[:128])
+    rewrite(pairs[3].image, lambda i: np.full_like(i, -1000))
+    pairs[4].mask.unlink()
+    pairs[5].image.rename(images / "alone.tif")
+    write_picture(masks / pairs[6].mask.with_suffix(".npy").name, read_picture(pairs[6].mask))
+    report = check_folders(pairs)
+    told = {f.what: {p.name for p in f.files} for f in findings(report, "error")}
+
+    def files(words):
+        return next(names for what, names in told.items() if words in what)
+
+    assert files("truncated or corrupt") == {pairs[0].name}
+    assert files("grey levels") == {pairs[1].name}
+    assert files("differ in size: 256x256 and 128x256") == {pairs[2].name}
+    assert files("the image is constant") == {pairs[3].name}
+    assert files("2 files without mask") == {pairs[4].name, "alone.tif"}
+    assert files("1 file without image") == {pairs[5].name}
+    assert len(files("share the name")) == 2
+    assert (report.pairs, report.readable) == (5, 1)
+    assert not report.fit_to_train
+
+
+def test_errors_of_one_kind_are_told_together(pairs):
+    for pair in pairs[:5]:
+        rewrite(pair.mask, lambda m: np.uint8(m // 2 + np.arange(256) // 8))
+    (finding,) = findings(check_folders(pairs), "error")
+    assert finding.files == tuple(pair.mask for pair in pairs[:5])
+    assert finding.what.startswith("5 files")
+
+
+def test_folders_without_one_common_name_are_reported(sample, pairs):
+    for pair in pairs:
+        pair.mask.rename(pair.mask.with_name("mask_" + pair.name))
+    report = check_folders(pairs)
+    assert (report.pairs, report.values, report.lung) == (0, None, None)
+    assert [len(f.files) for f in findings(report, "error")] == [8, 8]
+    json.dumps(report.to_dict())
+
+
+def test_a_missing_folder_is_an_error_at_once(pairs, tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        check(tmp_path / "nowhere", pairs[0].mask.parent)
+
+
+def test_the_same_image_under_another_name_and_dtype_is_found(pairs):
+    image, mask = read_picture(pairs[0].image), read_picture(pairs[0].mask)
+    write_picture(pairs[0].image.with_name("zz.npy"), image.astype(np.float32))
+    write_picture(pairs[0].mask.with_name("zz.npy"), mask)
+    report = check_folders(pairs)
+    (finding,) = findings(report, "warning")
+    assert {path.stem for path in finding.files} == {pairs[0].image.stem, "zz"}
+    assert "2 images are the same" in finding.what
+    assert "their masks are too" in finding.what
+    assert report.dtypes == {"int16": 8, "float32": 1}
+    assert report.fit_to_train
+
+
+def test_the_same_image_with_another_mask_is_found(pairs):
+    shutil.copy(pairs[0].image, pairs[0].image.with_name("zz.tif"))
+    shutil.copy(pairs[1].mask, pairs[0].mask.with_name("zz.tif"))
+    told = [f.what for f in findings(check_folders(pairs), "warning")]
+    assert "their masks differ" in told[0]
+    assert "2 masks are the same, pixel for pixel, on images that differ" in told[1]
+
+
+def test_a_mask_of_another_image_is_found(pairs):
+    shutil.copy(pairs[0].mask, pairs[1].mask)
+    (finding,) = findings(check_folders(pairs), "warning")
+    assert finding.files == (pairs[0].mask, pairs[1].mask)
+    assert "images that differ" in finding.what
+
+
+def test_empty_masks_alike_are_no_twins(pairs):
+    for pair in pairs[:2]:
+        rewrite(pair.mask, np.zeros_like)
+    report = check_folders(pairs)
+    assert [f.severity for f in report.findings] == ["note"]
+    assert report.findings[0].what == "2 masks without lung"
+
+
+def test_a_set_without_any_lung_is_not_fit_to_train(pairs):
+    for pair in pairs:
+        rewrite(pair.mask, np.zeros_like)
+    (finding,) = findings(check_folders(pairs), "error")
+    assert "every mask is empty" in finding.what
+
+
+def test_different_sizes_are_a_note(pairs):
+    for path in (pairs[0].image, pairs[0].mask):
+        rewrite(path, lambda x: x[:240])
+    report = check_folders(pairs)
+    assert [f.severity for f in report.findings] == ["note"]
+    assert report.findings[0].what == "images of 2 sizes: 256x256 (7), 240x256 (1)"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "fix"),
+    [
+        (lambda x: np.int16(x * 0.8), "scaled HU", "HU = stored / 0."),
+        (lambda x: np.uint16(x + 1024), "offset HU", "HU = stored - 1024"),
+        (lambda x: np.int32(x) * 3 + 3072, "scaled HU", "HU = (stored - 3"),
+        (lambda x: np.uint8((x.clip(-1000, 600) + 1000) / 6.4), "grey", "export the CT values"),
+    ],
+)
+def test_other_units_are_a_warning_with_the_way_back(pairs, change, kind, fix):
+    for pair in pairs:
+        rewrite(pair.image, change)
+    report = check_folders(pairs)
+    (finding,) = findings(report, "warning")
+    assert report.units.kind == kind
+    assert finding.what == report.units.reason
+    assert fix in finding.fix
+    assert report.fit_to_train
+
+
+def test_an_image_in_other_units_is_named(pairs):
+    rewrite(pairs[5].image, lambda x: np.int16(x + 1024))
+    (finding,) = findings(check_folders(pairs), "warning")
+    assert finding.files == (pairs[5].image,)
+    assert finding.what == "1 image in other units than the rest of the set"
+
+
+def test_images_are_not_kept_in_memory(sample):
+    tracemalloc.start()
+    try:
+        check(sample.images, sample.masks)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 256 * 256 * 8
+
+
+def test_match_names_keeps_what_find_pairs_refuses(pairs):
+    images, masks = pairs[0].image.parent, pairs[0].mask.parent
+    pairs[0].image.unlink()
+    pairs[1].mask.unlink()
+    shutil.copy(pairs[2].image, pairs[2].image.with_suffix(".npy"))
+    matched = match_names(images, masks)
+    assert matched.pairs == tuple(pairs[3:])
+    assert matched.masks_alone == (pairs[0].mask,)
+    assert matched.images_alone == (pairs[1].image,)
+    assert matched.namesakes == ((pairs[2].image.with_suffix(".npy"), pairs[2].image),)
+    with pytest.raises(DataError, match="share the name"):
+        find_pairs(images, masks)
+
+
+def test_finding_lungs_set_is_fit_but_not_in_hounsfield_units(data):
+    folder = data / "kmader"
+    if not folder.is_dir():
+        pytest.skip(f"needs the set finding-lungs-in-ct-data in {folder}")
+    report = check(folder / "2d_images", folder / "2d_masks")
+    assert report.pairs == report.readable == 267
+    assert report.fit_to_train
+    (finding,) = findings(report, "warning")
+    assert "HU times 0.8165" in finding.what
+    assert "White noise" in finding.what
+    assert report.units.noise.sd == pytest.approx(63, abs=3)
+    assert report.units.differing == ()
