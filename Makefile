@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SAMPLE := tests/data/sample
 
 .PHONY: help demo test lint bench docs clean
 help:  ## list the targets
@@ -17,7 +18,15 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 demo: $(READY)  ## train on the shipped sample, evaluate, predict, and draw what came out
-	$(BIN)/python docs/demo.py
+	$(BIN)/pleura check $(SAMPLE)/images $(SAMPLE)/masks
+	$(BIN)/pleura train $(SAMPLE)/images $(SAMPLE)/masks --recipe quick -o demo/run --overwrite \
+	    --set split.method=file --set split.file=$(SAMPLE)/split.csv
+	$(BIN)/pleura predict demo/run $(SAMPLE)/images -o demo/masks --overlay --masked
+	$(BIN)/pleura evaluate demo/run $(SAMPLE)/images $(SAMPLE)/masks
+	@echo "look at  demo/run/pairs.png                  what the network saw"
+	@echo "         demo/run/curves.png                 how it learned"
+	@echo "         demo/run/evaluation-test/cases.png  how well, on a patient it never saw"
+	@echo "         demo/masks/*_overlay.png            its masks"
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest

@@ -38,8 +38,14 @@ def test_dice_loss_is_0_for_a_perfect_and_1_for_a_disjoint_mask():
 
 
 def test_best_threshold_is_that_of_the_highest_mean_iou():
-    reference = np.zeros((2, 10, 10), bool)
-    reference[0, :5] = True  # the second image has no lung
-    probability = np.where(reference, 0.32, 0.28).astype(np.float32)
-    assert best_threshold(probability, reference) == 0.3
-    assert best_threshold(np.where(reference, 1, 0).astype(np.float32), reference) == 0.5
+    reference = np.zeros((10, 10), np.uint8)
+    reference[:5] = 1
+    without_lung = np.zeros((10, 10), np.uint8)
+
+    def cases(inside, outside):
+        for mask in (reference, without_lung):
+            yield np.where(mask, inside, outside).astype(np.float32), mask
+
+    assert best_threshold(cases(0.32, 0.28)) == 0.3
+    assert best_threshold(cases(1, 0)) == 0.5
+    assert best_threshold(cases(0, 0)) == 0.5

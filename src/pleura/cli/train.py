@@ -93,7 +93,9 @@ def command(
 
         def on_epoch(row: Epoch) -> None:
             if not quiet:
-                console.print(_epoch_line(row, loaded.training.epochs), highlight=False)
+                console.print(
+                    _epoch_line(row, loaded.training.epochs), highlight=False, soft_wrap=True
+                )
 
         watch = loop.Watch(on_read, on_step, on_epoch)
         if resume:

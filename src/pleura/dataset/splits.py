@@ -26,8 +26,11 @@ class SplitRecipe(BaseModel):
     """`sorted`: in order of names; `shuffled`: by `seed`; `grouped`: shuffled, all images of one
     patient in one part; `file`: read from `file`."""
     train: float = Field(0.6, gt=0, lt=1)
+    """Fraction of the images for training; not for `file`."""
     validation: float = Field(0.2, gt=0, lt=1)
+    """Fraction of the images for validation; the test part takes the rest."""
     seed: int = 0
+    """For `shuffled` and `grouped`."""
     patient_pattern: str | None = None
     """Regular expression on the file name; its first group (or the whole match) is the patient."""
     patient_file: Path | None = None

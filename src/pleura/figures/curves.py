@@ -26,6 +26,7 @@ def curves_figure(history: Sequence[Mapping[str, float]]) -> Figure:
             axes[name].plot(epochs, values, color=colour, label=label, marker=marker)
         axes[name].set_title(name)
         axes[name].set_xlabel("epoch")
+        axes[name].tick_params(labelbottom=True)
         axes[name].grid(alpha=0.3)
         axes[name].legend(frameon=False)
     axes["loss"].set_yscale("log")

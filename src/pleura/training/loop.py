@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pleura.dataset.augmentation import augment_batch
 from pleura.dataset.border_weights import border_weights, class_balance
-from pleura.dataset.pairs import Mask, find_pairs
-from pleura.dataset.preparation import FloatImage, PreparedPairs, Progress, prepare_pairs
+from pleura.dataset.pairs import Mask, Pair, find_pairs, read_pair
+from pleura.dataset.preparation import (
+    FloatImage,
+    PreparedPairs,
+    Progress,
+    prepare_image,
+    prepare_pairs,
+    restore,
+)
 from pleura.dataset.splits import split_names
 from pleura.errors import RunError
 from pleura.figures.curves import curves_figure
@@ -108,7 +115,7 @@ def train(
         clear_run(output)
     run = create_run(output, recipe, split, prepared.fingerprint)
     save_figure(preview_figure(prepared, split, recipe), output / "pairs.png")
-    return _Training(run, prepared, new_state(recipe), watch).go_on()
+    return _Training(run, pairs, prepared, new_state(recipe), watch).go_on()
 
 
 def resume(
@@ -128,9 +135,8 @@ def resume(
     run = open_run(folder)
     if run.finished:
         return run
-    prepared = prepare_pairs(
-        find_pairs(Path(images), Path(masks)), run.recipe.preparation, watch.on_read
-    )
+    pairs = find_pairs(Path(images), Path(masks))
+    prepared = prepare_pairs(pairs, run.recipe.preparation, watch.on_read)
     if prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(
             "the images or masks are not those that this run was started on",
@@ -140,18 +146,26 @@ def resume(
     state = new_state(run.recipe)
     if run.checkpoint.exists():
         state.load_dict(load_tensors(run.checkpoint))
-    return _Training(run, prepared, state, watch).go_on()
+    return _Training(run, pairs, prepared, state, watch).go_on()
 
 
 class _Training:
     """A run on its way: its data, its state, and the next step."""
 
-    def __init__(self, run: Run, prepared: PreparedPairs, state: State, watch: Watch) -> None:
+    def __init__(
+        self,
+        run: Run,
+        pairs: Sequence[Pair],
+        prepared: PreparedPairs,
+        state: State,
+        watch: Watch,
+    ) -> None:
         self.recipe = run.recipe
         self.compute = Compute(self.recipe.training)
         self.run = run.update(device=self.compute.device.type, precision=self.compute.precision)
         split = run.split(prepared.names)
         self.images, self.masks = prepared.part(split.train)
+        self.validation_pairs = [pair for pair in pairs if pair.name in set(split.validation)]
         self.validation_images, self.validation_masks = prepared.part(split.validation)
         self.state = state
         self.watch = watch
@@ -262,13 +276,17 @@ class _Training:
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")
         if self.recipe.evaluation.choose_threshold:
-            run = run.update(threshold=self._best_threshold())
+            run = run.update(threshold=best_threshold(self._judge_validation()))
         return run.update(finished=state.epoch == self.epochs)
 
-    def _best_threshold(self) -> float:
-        logits = [self.compute.logits(self.state.kept, i[None]) for i in self.validation_images]
-        probability = torch.sigmoid(torch.cat(logits)[:, 0]).cpu().numpy()
-        return best_threshold(probability, self.validation_masks > 0.5)
+    def _judge_validation(self) -> Iterator[tuple[FloatImage, Mask]]:
+        """Yield probability and reference of each validation image, on the image's own grid."""
+        for pair in self.validation_pairs:
+            image, mask = read_pair(pair)
+            prepared = prepare_image(image, self.recipe.preparation, str(pair.image))
+            logits = self.compute.logits(self.state.kept, prepared[None])[0, 0]
+            probability = torch.sigmoid(logits).cpu().numpy()
+            yield restore(probability, mask.shape, self.recipe.preparation), mask
 
     def _learning_rate(self, step: int) -> float:
         recipe = self.recipe.schedule

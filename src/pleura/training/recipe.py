@@ -26,9 +26,13 @@ class NetworkRecipe(_Part):
     """Which network, and how wide."""
 
     architecture: Literal["exercise", "unet2015", "default"] = "exercise"
+    """`exercise`: three levels, one convolution each; `unet2015`: the paper's, unpadded; `default`:
+    two normalised convolutions a level, as many levels as there are filters."""
     filters: tuple[int, ...] = Field((64, 128, 256), min_length=2)
     """Channels of each level, from the image down."""
     dropout: float = Field(0.5, ge=0, lt=1)
+    """Probability; `exercise`: before the last layer; `unet2015`: after the two deepest levels on
+    the way down; `default`: of whole channels, at the deepest level."""
 
     @model_validator(mode="after")
     def _possible(self) -> NetworkRecipe:
@@ -75,20 +79,28 @@ class ScheduleRecipe(_Part):
     """`plateau-then-decay`: `learning_rate` up to and including epoch `hold`, times `decay` for
     each epoch after it; `one-cycle`: linear rise over `warmup` of all steps, then a cosine to 0."""
     learning_rate: float = Field(0.001, gt=0)
+    """The highest rate of the training."""
     hold: int = Field(20, ge=0)
+    """For `plateau-then-decay`: the last epoch, counted from 0, at the full rate."""
     decay: float = Field(0.1, gt=0, le=1)
+    """For `plateau-then-decay`: the factor from one epoch to the next after it."""
     warmup: float = Field(0.1, ge=0, lt=1)
+    """For `one-cycle`: the fraction of all steps in which the rate rises."""
 
 
 class TrainingRecipe(_Part):
     """Length, batches, precision, and which weights are kept."""
 
     epochs: int = Field(40, ge=1)
+    """Passes over the training images."""
     batch_size: int = Field(16, ge=1)
+    """Images a step. A rest too small for a batch waits for the next epoch, in another order."""
     seed: int = Field(220, ge=0)
+    """Of first weights, order, augmentation and dropout; the split has its own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bfloat16 where the processor computes in it, else float32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto`: the first of cuda, mps and cpu that this machine has."""
     threads: int | None = Field(None, ge=1)
     """Processor threads; unset: as many as there are cores."""
     average: float = Field(0.0, ge=0, lt=1)
@@ -103,14 +115,16 @@ class EvaluationRecipe(_Part):
     grid: tuple[int, int] | None = None
     """A further grid (rows, columns) to judge on, sampled as the exercise samples its masks."""
     choose_threshold: bool = False
-    """Choose the threshold of the best mean IoU on the validation part and use it instead."""
+    """Choose the threshold with the best mean IoU on the validation images, on their own grid."""
 
 
 class Recipe(_Part):
     """All that defines a training."""
 
     name: str
+    """How people call it; a file without this key is called as the file."""
     description: str = ""
+    """What it is for; `pleura recipe` prints it."""
     preparation: Preparation = Preparation()
     split: SplitRecipe = SplitRecipe()
     augmentation: Augmentation | None = Augmentation()

@@ -1,0 +1,208 @@
+"""Write docs/reference/recipes.md and cli.md from the code; `make docs` runs this."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pleura.cli import cli
+from pleura.training.recipe import RECIPES, Recipe, known_recipes, load_recipe
+
+REFERENCE = Path(__file__).parent / "reference"
+GENERATED = "<!-- Written by docs/make_reference.py from the code: change it there. -->\n"
+
+RECIPES_HEAD = """\
+# Recipes
+
+A recipe is all that defines a training. `pleura recipe` lists those that ship, `pleura recipe NAME`
+prints one with every value written out, and `--recipe` (`-r`) takes a name or the path of a YAML
+file.
+
+A file need not name every key: what is left out takes the default below. With the key `base`, a
+file starts from a recipe that ships and changes only what it names:
+
+```yaml
+base: exercise
+name: longer
+training:
+  epochs: 80
+```
+
+`--set KEY=VALUE` changes one value on the command line and may be repeated. Keys are written with
+dots, values as in YAML: `--set training.epochs=80`, `--set preparation.size=[256,256]`,
+`--set augmentation=null`. An unknown key is refused, and the nearest known one named.
+
+Paths in a recipe (`split.file`, `split.patient_file`) are relative to the folder in which the
+command is run.
+"""
+
+CLI_HEAD = """\
+# Commands
+
+Every command takes `-h` or `--help`. `pleura --version` prints the version.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | `error:` with what went wrong, where, and what to do; `check`: the data cannot be trained on; `predict`: some images have no mask |
+| 2 | the command line itself is wrong |
+| 130 | stopped by Ctrl-C; `train` has saved |
+
+Results go to standard output, progress and errors to standard error.
+"""
+
+
+def recipes_page() -> str:
+    """Return the reference of recipes: every key, then the recipes that ship side by side."""
+    parts = [GENERATED, RECIPES_HEAD]
+    parts.append("## Top level\n\n" + _table(Recipe, "", lambda field: _section(field) is None))
+    for name, field in Recipe.model_fields.items():
+        section = _section(field)
+        if section is not None:
+            about = " ".join(inspect.cleandoc(section.__doc__ or "").split())
+            more = f" {field.description}" if field.description else ""
+            parts.append(f"## {name}\n\n{about}{_one_line(more)}\n\n{_table(section, f'{name}.')}")
+    parts.append(_shipped())
+    return "\n".join(parts)
+
+
+def cli_page() -> str:
+    """Return the reference of commands."""
+    parts = [GENERATED, CLI_HEAD]
+    context = click.Context(cli, info_name="pleura")
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        parts.append(_command(name, command))
+    return "\n".join(parts)
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    for candidate in (field.annotation, *get_args(field.annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _table(model: type[BaseModel], prefix: str, keep: Any = lambda _: True) -> str:
+    lines = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        if keep(field):
+            default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
+            cells = f"`{prefix}{name}`", _takes(field), default, _one_line(field.description or "")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _takes(field: FieldInfo) -> str:
+    limits = [
+        f"{word} {value:g}"
+        for item in field.metadata
+        for attribute, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"))
+        if (value := getattr(item, attribute, None)) is not None
+    ]
+    return ", ".join([_type(field.annotation), *limits])
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join("`null`" if a is NoneType else _type(a) for a in arguments)
+    if origin is tuple:
+        count, kind = len(arguments), _type(arguments[0])
+        return f"list of {kind}s" if arguments[-1] is Ellipsis else f"list of {count} {kind}s"
+    names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
+    return names.get(annotation, "path")
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    if isinstance(value, str):
+        return value or '""'
+    return json.dumps(value)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "\\|").rstrip()
+
+
+def _shipped() -> str:
+    """Return the recipes that ship, side by side, without what all leave at its default."""
+    recipes = {name: load_recipe(name) for name in known_recipes()}
+    lines = ["## Recipes that ship\n"]
+    lines += [f"* `{name}`: {recipe.description.strip()}" for name, recipe in recipes.items()]
+    lines += ["", f"| key | {' | '.join(recipes)} |", f"| --- {'| --- ' * len(recipes)}|"]
+    flat = {name: _flat(recipe.model_dump(), "") for name, recipe in recipes.items()}
+    named = {
+        key
+        for name in recipes
+        for key in _flat(yaml.safe_load((RECIPES / f"{name}.yaml").read_text("utf-8")), "")
+    }
+    for key in next(iter(flat.values())):
+        if key in named - {"name", "description"}:
+            cells = [f"`{_yaml(values[key])}`" for values in flat.values()]
+            lines.append(f"| `{key}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
+
+
+def _command(name: str, command: click.Command) -> str:
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    words = [a.metavar or a.name.upper() for a in arguments if a.name]
+    words = [w if a.required else f"[{w}]" for w, a in zip(words, arguments, strict=True)]
+    lines = [f"## pleura {name}\n", f"    pleura {' '.join([name, '[OPTIONS]', *words])}\n"]
+    lines.append(inspect.cleandoc(command.help or "") + "\n")
+    lines += ["| option | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    for option in options:
+        default = f"`{option.default}`" if option.show_default else ""
+        cells = [", ".join(f"`{o}`" for o in option.opts), _values(option), default]
+        meaning = _one_line(option.help or "")
+        lines.append("| " + " | ".join([*cells, meaning + (" Required." * option.required)]) + " |")
+    if command.epilog:
+        epilog = inspect.cleandoc(command.epilog.replace("\b\n", ""))
+        examples, _, rest = epilog.partition("\n\n")
+        indented = [f"    {line.strip()}" for line in examples.splitlines()[1:]]
+        lines += ["", "Examples:\n", *indented, *([f"\n{rest.strip()}"] if rest else [])]
+    return "\n".join(lines) + "\n"
+
+
+def _values(option: click.Option) -> str:
+    if option.is_flag:
+        return ""
+    kind = option.type
+    if isinstance(kind, click.Choice):
+        return ", ".join(f"`{choice}`" for choice in kind.choices)
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        return f"{kind.min} to {kind.max}"
+    if option.metavar:
+        return option.metavar
+    return {"integer": "whole number"}.get(kind.name, kind.name)
+
+
+def main() -> None:
+    for name, page in (("recipes", recipes_page()), ("cli", cli_page())):
+        (REFERENCE / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
