@@ -26,6 +26,9 @@ from peers import HERE, Result, keras_python, run_peer
 
 SAMPLE = HERE.parent / "tests" / "data" / "sample"
 
+ENOUGH = 54
+"""Pairs of which 0.6 are two batches of 16: a step is timed from the end of the one before."""
+
 MEASURES = {
     "steps_per_second": ("training steps per second", ".3f"),
     "validation_seconds": ("a validation pass, s", ".2f"),
@@ -100,8 +103,8 @@ def describe(bench: dict[str, Any], ours: Result, theirs: Result) -> str:
     ]
     return (
         f"Median (minimum to maximum) of {settings['repetitions']} processes of "
-        f"{settings['epochs']} epochs each, in turn; {' '.join(ours['overrides']) or 'the recipe'}"
-        f" on {settings['images']}. {have['processor']}, {have['cores']} cores, load before "
+        f"{settings['epochs']} epochs each, in turn; {' '.join(settings['overrides']) or 'the recipe'}"
+        f" on {settings['pairs']} pairs of {settings['images']}. {have['processor']}, {have['cores']} cores, load before "
         f"{have['load_before']:.1f}. pleura: {packages[0]}. Keras: {packages[1]}."
     )
 
@@ -121,6 +124,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.epochs < 2:
         parser.error("--epochs: the first one is warm-up, so give at least 2")
+    pairs = len(list(options.images.glob("*.tif")))
+    if pairs < ENOUGH:
+        parser.error(f"--images: {pairs} .tif pictures there; give at least {ENOUGH}")
 
     pythons = {"pleura": Path(sys.executable), "keras": options.keras or keras_python()}
     shared = ["--epochs", str(options.epochs)]
@@ -130,6 +136,8 @@ def main() -> None:
     bench: dict[str, Any] = {
         "machine": machine(),
         "settings": {
+            "overrides": options.set,
+            "pairs": pairs,
             "images": f"{options.images.parent.name}/{options.images.name}",
             "epochs": options.epochs,
             "repetitions": options.repetitions,

@@ -93,7 +93,6 @@ def main() -> None:
         "versions": run.record["versions"],
         "threads": torch.get_num_threads(),
         "precision": run.record["precision"],
-        "overrides": options.set,
         "scaling": options.scaling,
         "seed": options.seed,
         "epochs": options.epochs,

@@ -167,7 +167,9 @@ def _reader(path: Path) -> Callable[[Path], Picture]:
 
 def _read_tiff(path: Path) -> Picture:
     with tifffile.TiffFile(path) as tiff:
-        if len(tiff.pages) != 1:
+        if len(tiff.pages) == 0:
+            raise ValueError("no picture in it")
+        if len(tiff.pages) > 1:
             raise DataError(
                 f"a TIFF stack of {len(tiff.pages)} pages, not a single slice",
                 where=path,
