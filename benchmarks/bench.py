@@ -101,10 +101,11 @@ def describe(bench: dict[str, Any], ours: Result, theirs: Result) -> str:
         ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         for run in (ours, theirs)
     ]
+    recipe = " ".join(settings["overrides"]) or "recipe as it ships"
     return (
         f"Median (minimum to maximum) of {settings['repetitions']} processes of "
-        f"{settings['epochs']} epochs each, in turn; {' '.join(settings['overrides']) or 'the recipe'}"
-        f" on {settings['pairs']} pairs of {settings['images']}. {have['processor']}, {have['cores']} cores, load before "
+        f"{settings['epochs']} epochs each, in turn; {recipe}; {settings['pairs']} pairs of "
+        f"{settings['images']}. {have['processor']}, {have['cores']} cores, load before "
         f"{have['load_before']:.1f}. pleura: {packages[0]}. Keras: {packages[1]}."
     )
 

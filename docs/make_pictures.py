@@ -1,0 +1,63 @@
+"""Write docs/pictures from the shipped sample: python docs/make_pictures.py [RUN].
+
+RUN is the tutorial's run (runs/first); without it, the same is trained in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+import pleura
+from pleura.figures.masks import contact_sheet, save_figure
+from pleura.scan.pictures import read_picture
+from pleura.segmentation.predictor import Outputs
+from pleura.training.run import Run
+
+DOCS = Path(__file__).parent
+SAMPLE = DOCS.parent / "tests" / "data" / "sample"
+IMAGES, MASKS = SAMPLE / "images", SAMPLE / "masks"
+SPLIT = ["split.method=file", f"split.file={SAMPLE / 'split.csv'}"]
+SHOWN = "LCTSC-201_054"
+COLOURS = 32
+WIDTH = 840
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        given = sys.argv[1:]
+        run = pleura.open_run(given[0]) if given else _train(folder / "run")
+        pleura.preview(IMAGES, MASKS, folder / "preview.png", run.recipe, 4)
+        pleura.evaluate(run, IMAGES, MASKS, output=folder)
+        save_figure(_predicted(run, folder), folder / "predicted.png")
+        (folder / "curves.png").write_bytes((run.folder / "curves.png").read_bytes())
+        for picture in ("preview", "curves", "cases", "predicted"):
+            _shrink(folder / f"{picture}.png", DOCS / "pictures" / f"{picture}.png")
+
+
+def _train(folder: Path) -> Run:
+    return pleura.train(IMAGES, MASKS, folder, pleura.load_recipe("quick", SPLIT))
+
+
+def _predicted(run: Run, folder: Path) -> Figure:
+    wanted = Outputs(overlay=True, masked=True, crop=True)
+    pleura.predict(run, IMAGES / f"{SHOWN}.tif", folder, wanted)
+    names = [f"{SHOWN}{end}" for end in (".tif", "_overlay.png", "_masked.tif")]
+    return contact_sheet([read_picture(folder / n) for n in names], names, columns=3)
+
+
+def _shrink(source: Path, target: Path) -> None:
+    with Image.open(source) as picture:
+        size = WIDTH, round(picture.height * WIDTH / picture.width)
+        small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        target.parent.mkdir(exist_ok=True)
+        small.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
