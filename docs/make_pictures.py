@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
+import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 import pleura
-from pleura.figures.masks import contact_sheet, save_figure
+from pleura.figures.curves import TRAINING, VALIDATION
+from pleura.figures.masks import PREDICTION, REFERENCE, contact_sheet, save_figure
 from pleura.scan.pictures import read_picture
 from pleura.segmentation.predictor import Outputs
 from pleura.training.run import Run
@@ -23,8 +27,7 @@ SAMPLE = DOCS.parent / "tests" / "data" / "sample"
 IMAGES, MASKS = SAMPLE / "images", SAMPLE / "masks"
 SPLIT = ["split.method=file", f"split.file={SAMPLE / 'split.csv'}"]
 SHOWN = "LCTSC-201_054"
-COLOURS = 32
-WIDTH = 840
+WIDTH = 1000
 
 
 def main() -> None:
@@ -56,7 +59,20 @@ def _shrink(source: Path, target: Path) -> None:
         size = WIDTH, round(picture.height * WIDTH / picture.width)
         small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         target.parent.mkdir(exist_ok=True)
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+        small.quantize(palette=_palette(), dither=Image.Dither.NONE).save(target, optimize=True)
+
+
+def _palette() -> Image.Image:
+    """Return greys, and the lines' colours blended with them; a palette by counts loses lines."""
+    lines = np.array([to_rgb(line) for line in (TRAINING, VALIDATION, REFERENCE, PREDICTION)])
+    greys = np.repeat(np.linspace(0, 1, 32)[:, None], 3, axis=1)
+    blends = [
+        a * line + (1 - a) * greys[g] for line, a, g in product(lines, (0.4, 0.7, 1), (0, 31))
+    ]
+    palette = Image.new("P", (1, 1))
+    colours = np.vstack([greys, blends])
+    palette.putpalette(np.rint(255 * colours).astype(np.uint8).tobytes())
+    return palette
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ Every command takes `-h` or `--help`. `pleura --version` prints the version.
 | exit code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | `error:` with what went wrong, where, and what to do; `check`: the data cannot be trained on; `predict`: some images have no mask |
+| 1 | an error, printed with what went wrong, where, and what to do |
+|   | `check`: the data cannot be trained on; `predict`: an image was left without mask |
 | 2 | the command line itself is wrong |
 | 130 | stopped by Ctrl-C; `train` has saved |
 
@@ -78,10 +79,7 @@ def cli_page() -> str:
     """Return the reference of commands."""
     parts = [GENERATED, CLI_HEAD]
     context = click.Context(cli, info_name="pleura")
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert command is not None
-        parts.append(_command(name, command))
+    parts += [_command(n, cli.get_command(context, n)) for n in cli.list_commands(context)]
     return "\n".join(parts)
 
 
@@ -126,11 +124,11 @@ def _type(annotation: Any) -> str:
 
 
 def _yaml(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(_yaml(item) for item in value)}]"
     if isinstance(value, str):
         return value or '""'
-    return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _one_line(text: str) -> str:
@@ -138,20 +136,16 @@ def _one_line(text: str) -> str:
 
 
 def _shipped() -> str:
-    """Return the recipes that ship, side by side, without what all leave at its default."""
-    recipes = {name: load_recipe(name) for name in known_recipes()}
+    """Return the recipes that ship, side by side: what their files say."""
+    files = {name: (RECIPES / f"{name}.yaml").read_text("utf-8") for name in known_recipes()}
+    written = {name: _flat(yaml.safe_load(text), "") for name, text in files.items()}
     lines = ["## Recipes that ship\n"]
-    lines += [f"* `{name}`: {recipe.description.strip()}" for name, recipe in recipes.items()]
-    lines += ["", f"| key | {' | '.join(recipes)} |", f"| --- {'| --- ' * len(recipes)}|"]
-    flat = {name: _flat(recipe.model_dump(), "") for name, recipe in recipes.items()}
-    named = {
-        key
-        for name in recipes
-        for key in _flat(yaml.safe_load((RECIPES / f"{name}.yaml").read_text("utf-8")), "")
-    }
-    for key in next(iter(flat.values())):
-        if key in named - {"name", "description"}:
-            cells = [f"`{_yaml(values[key])}`" for values in flat.values()]
+    lines += [f"* `{name}`: {values['description'].strip()}" for name, values in written.items()]
+    lines += ["", "An empty cell is the default.\n"]
+    lines += [f"| key | {' | '.join(written)} |", f"| --- {'| --- ' * len(written)}|"]
+    for key in _flat(load_recipe("exercise").model_dump(), ""):
+        cells = [f"`{_yaml(v[key])}`" if key in v else "" for v in written.values()]
+        if any(cells) and key not in ("name", "description"):
             lines.append(f"| `{key}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -165,7 +159,9 @@ def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _command(name: str, command: click.Command) -> str:
+def _command(name: str, command: click.Command | None) -> str:
+    if command is None:
+        return ""
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     options = [p for p in command.params if isinstance(p, click.Option)]
     words = [a.metavar or a.name.upper() for a in arguments if a.name]

@@ -24,7 +24,14 @@ Examples:
 )
 @click.option("--recipe", "-r", default="exercise", show_default=True, help="Name or .yaml file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value.")
-@click.option("--number", "-n", type=click.IntRange(1, 20), default=4, show_default=True)
+@click.option(
+    "--number",
+    "-n",
+    type=click.IntRange(1, 20),
+    default=4,
+    show_default=True,
+    help="Pairs to draw.",
+)
 def command(
     images: Path, masks: Path, output: Path, recipe: str, overrides: tuple[str, ...], number: int
 ) -> None:

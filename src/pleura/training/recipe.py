@@ -66,6 +66,7 @@ class OptimiserRecipe(_Part):
     """Adam at its defaults (Kingma, Ba 2015), with decoupled weight decay, or SGD with momentum."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
+    """`adam` has Keras's epsilon of 1e-7; `adamw` and `sgd` are as PyTorch has them."""
     weight_decay: float = Field(0.0, ge=0)
     """For `adamw` only."""
     momentum: float = Field(0.99, ge=0, lt=1)

@@ -1,0 +1,33 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generator():
+    path = DOCS / "make_reference.py"
+    specification = importlib.util.spec_from_file_location("make_reference", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["recipes", "cli"])
+def test_reference_is_what_the_code_says(generator, page):
+    written = (DOCS / "reference" / f"{page}.md").read_text("utf-8")
+    assert written == getattr(generator, f"{page}_page")(), "run: make docs"
+
+
+def test_every_key_and_option_says_what_it_means(generator):
+    rows = [
+        line
+        for page in (generator.recipes_page(), generator.cli_page())
+        for line in page.partition("## Recipes that ship")[0].splitlines()
+        if line.startswith("| `")
+    ]
+    bare = [row for row in rows if row.endswith("|  |")]
+    assert len(rows) > 60
+    assert bare == []
