@@ -21,7 +21,7 @@ demo: $(READY)  ## train on the shipped sample, evaluate, predict, and draw what
 	$(BIN)/pleura check $(SAMPLE)/images $(SAMPLE)/masks
 	$(BIN)/pleura train $(SAMPLE)/images $(SAMPLE)/masks --recipe quick -o demo/run --overwrite \
 	    --set split.method=file --set split.file=$(SAMPLE)/split.csv
-	$(BIN)/pleura predict demo/run $(SAMPLE)/images -o demo/masks --overlay --masked
+	$(BIN)/pleura predict demo/run $(SAMPLE)/images -o demo/masks --overlay --masked --overwrite
 	$(BIN)/pleura evaluate demo/run $(SAMPLE)/images $(SAMPLE)/masks
 	@echo "look at  demo/run/pairs.png                  what the network saw"
 	@echo "         demo/run/curves.png                 how it learned"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 import yaml
@@ -101,24 +103,36 @@ def _table(model: type[BaseModel], prefix: str, keep: Any = lambda _: True) -> s
 
 
 def _takes(field: FieldInfo) -> str:
-    limits = [
-        f"{word} {value:g}"
-        for item in field.metadata
+    return ", ".join([_type(field.annotation), *_limits(field.metadata)])
+
+
+def _limits(metadata: Sequence[Any]) -> list[str]:
+    return [
+        f"{word} {_number(value)}"
+        for item in metadata
         for attribute, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"))
         if (value := getattr(item, attribute, None)) is not None
     ]
-    return ", ".join([_type(field.annotation), *limits])
+
+
+def _number(value: float) -> str:
+    power = math.log2(value) if value > 1e9 else 0.5
+    return f"2^{power:g}" if power.is_integer() else f"{value:g}"
 
 
 def _type(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        limits = _limits([m for a in arguments[1:] for m in getattr(a, "metadata", [a])])
+        return _type(arguments[0]) + (f" {', '.join(limits)}" if limits else "")
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, UnionType):
         return " or ".join("`null`" if a is NoneType else _type(a) for a in arguments)
     if origin is tuple:
-        count, kind = len(arguments), _type(arguments[0])
-        return f"list of {kind}s" if arguments[-1] is Ellipsis else f"list of {count} {kind}s"
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        noun, _, rest = _type(arguments[0]).partition("number")
+        return f"list of {count}{noun}numbers{rest}"
     names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
     return names.get(annotation, "path")
 

@@ -120,6 +120,50 @@ def test_ctrl_c_saves_and_resume_goes_on(sample, tmp_path):
     assert not record["finished"]
 
 
+def test_json_on_standard_output_is_json_alone(sample, run, tmp_path):
+    data = [sample.images, sample.masks]
+    commands = [
+        ["check", *data],
+        ["train", *data, "-o", tmp_path / "run", *SHORT],
+        ["evaluate", run, *data, "--part", "validation"],
+        ["predict", run, sorted(sample.images.iterdir())[9], "-o", tmp_path / "out"],
+    ]
+    for command in commands:
+        json.loads(pleura(*command, "--json", "-", "-q").stdout)
+
+
+def test_options_of_predict_reach_it(sample, run, tmp_path):
+    image = sample.images / "LCTSC-201_058.tif"
+    options = ["--threshold", "0.001", "--masked", "--crop", "-q"]
+    pleura("predict", run, image, "-o", tmp_path, *options, "--json", tmp_path / "p.json")
+    (result,) = json.loads((tmp_path / "p.json").read_text())["images"]
+    assert result["crop_box"] == [0, 0, 256, 256]
+    assert (tmp_path / "LCTSC-201_058_masked.tif").exists()
+    refused(["predict", run, image, "-o", tmp_path], "there already")
+    pleura("predict", run, image, "-o", tmp_path, "--overwrite", "-q")
+
+
+def test_seed_and_number_reach_their_commands(sample, tmp_path):
+    data = [sample.images, sample.masks]
+    pleura("train", *data, "-o", tmp_path / "run", *SHORT, "--seed", 7, "-q")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 7
+    heights = []
+    for number in (1, 2):
+        pleura("preview", *data, "-o", tmp_path / "p.png", "-n", number)
+        heights.append(read_picture(tmp_path / "p.png").shape[0])
+    assert heights[1] > 1.5 * heights[0]
+
+
+def test_resume_takes_no_other_recipe(sample, run):
+    arguments = ["train", sample.images, sample.masks, "-o", run, "--resume"]
+    assert "own recipe" in pleura(*arguments, "--seed", 3, code=2).stderr
+
+
+def test_mask_with_nan(pair, tmp_path):
+    name = spoil(pair[1], lambda mask: np.where(mask, np.nan, 0).astype(np.float32))
+    train_refused(pair, tmp_path, name, "mask holds NaN")
+
+
 def test_recipe_can_be_printed_changed_and_used(tmp_path):
     text = pleura("recipe", "exercise", "--set", "training.epochs=3").stdout
     assert yaml.safe_load(text)["training"]["epochs"] == 3
@@ -198,7 +242,7 @@ def test_nan_or_infinity(pair, tmp_path, value):
         image[5, 5] = value
         return image
 
-    train_refused(pair, tmp_path, spoil(pair[0], broken), "NaN or infinite")
+    train_refused(pair, tmp_path, spoil(pair[0], broken), "NaN, infinite")
 
 
 def test_constant_image(pair, tmp_path):

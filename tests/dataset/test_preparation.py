@@ -96,15 +96,6 @@ def test_fingerprint_knows_names_pixels_and_masks(sample, tmp_path):
     assert prepare_pairs(swapped, preparation).fingerprint != first
 
 
-def test_set_without_any_lung_is_refused(sample):
-    pairs = [
-        p for p in find_pairs(sample.images, sample.masks) if not cv2.imread(str(p.mask), -1).any()
-    ]
-    assert len(pairs) > 1
-    with pytest.raises(DataError, match="every mask is empty"):
-        prepare_pairs(pairs, Preparation(size=(16, 16)))
-
-
 @pytest.mark.parametrize("values", [{"window": (0, 0)}, {"size": (4, 128)}, {"scaling": "sum"}])
 def test_impossible_preparation_is_refused(values):
     with pytest.raises(ValidationError):

@@ -53,7 +53,7 @@ def workplace(tmp_path, monkeypatch):
 
 
 def shortened(arguments):
-    if arguments[0] != "train":
+    if arguments[0] != "train" or "--resume" in arguments:
         return arguments
     return [*arguments, *(word for value in SMALL for word in ("--set", value))]
 

@@ -1,6 +1,8 @@
 import contextlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -33,13 +35,20 @@ def test_tiff_keeps_dtype_and_values(tmp_path, dtype, byteorder):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
-def test_lzw_tiff_is_read_as_opencv_reads_it(tmp_path, dtype):
+def test_lzw_tiff_is_read_without_further_packages(tmp_path, dtype):
     path = tmp_path / "a.tif"
     lzw = [cv2.IMWRITE_TIFF_COMPRESSION, 5]
     assert cv2.imwrite(str(path), ramp(dtype), lzw)
-    picture = read_picture(path)
-    assert picture.dtype == dtype
-    assert np.array_equal(picture, ramp(dtype))
+    code = (
+        "import sys; sys.modules['imagecodecs'] = None\n"
+        "import numpy; from pathlib import Path\n"
+        "from pleura.scan.pictures import read_picture, write_picture\n"
+        f"numpy.save({str(tmp_path / 'a.npy')!r}, read_picture(Path({str(path)!r})))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for picture in (np.load(tmp_path / "a.npy"), read_picture(path)):
+        assert picture.dtype == dtype
+        assert np.array_equal(picture, ramp(dtype))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -136,7 +145,7 @@ def test_header_that_claims_a_huge_picture_is_refused_before_it_is_allocated(tmp
             tiff[offset : offset + 2] = struct.pack("<H", 65_000)
     (tmp_path / "a.tif").write_bytes(tiff)
     for name in ("a.png", "a.tif"):
-        with pytest.raises(DataError, match=r"header claims|truncated or corrupt"):
+        with pytest.raises(DataError, match="header claims"):
             read_picture(tmp_path / name)
 
 
@@ -144,6 +153,19 @@ def test_stack_is_not_a_picture(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 20, 30), np.int16), photometric="minisblack")
     with pytest.raises(DataError, match="stack of 3 pages"):
         read_picture(tmp_path / "a.tif")
+
+
+def test_tiff_that_is_stored_turned_is_refused(tmp_path):
+    Image.fromarray(ramp(np.uint8)).save(tmp_path / "a.tif", tiffinfo={274: 3})
+    with pytest.raises(DataError, match="orientation 3"):
+        read_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [1j, 2j]])
+def test_values_that_are_no_numbers_are_refused(tmp_path, values):
+    np.save(tmp_path / "a.npy", np.array([values, values]))
+    with pytest.raises(DataError, match="are no picture"):
+        read_picture(tmp_path / "a.npy")
 
 
 def test_array_that_carries_code_is_refused(tmp_path):

@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pleura.dataset.pairs import read_image
 from pleura.errors import DataError, RunError
@@ -9,6 +10,7 @@ from pleura.scan.pictures import read_picture, write_picture
 from pleura.segmentation.predictor import Outputs, Predictor, box_of, mask_image, predict
 from pleura.training.loop import train
 from pleura.training.recipe import load_recipe
+from pleura.training.run import open_run
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +123,54 @@ def test_empty_mask_has_no_box():
 
 def test_masks_never_overwrite_the_images(run, lung_slice, tmp_path):
     shutil.copy(lung_slice, tmp_path / "a.tif")
-    with pytest.raises(DataError, match="overwrite the images"):
-        predict(run, tmp_path, tmp_path)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.tif").symlink_to(tmp_path / "a.tif")
+    for folder in (tmp_path, tmp_path / "links"):
+        with pytest.raises(DataError, match="overwrite the images"):
+            predict(run, folder, tmp_path, Outputs(overwrite=True))
+    assert np.array_equal(read_picture(tmp_path / "a.tif"), read_picture(lung_slice))
+
+
+def test_files_that_are_there_are_replaced_only_when_told(run, lung_slice, tmp_path):
+    (tmp_path / lung_slice.name).write_bytes(b"drawn by an expert")
+    with pytest.raises(DataError, match="there already"):
+        predict(run, lung_slice, tmp_path)
+    assert (tmp_path / lung_slice.name).read_bytes() == b"drawn by an expert"
+    predict(run, lung_slice, tmp_path, Outputs(overwrite=True))
+    assert read_picture(tmp_path / lung_slice.name).dtype == np.uint8
+
+
+def test_two_images_never_share_a_result(run, lung_slice, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(lung_slice, folder / "a.tif")
+    Image.new("L", (9, 9)).save(folder / "a.jpg")
+    shutil.copy(lung_slice, folder / "a_overlay.tif")
+    predict(run, folder, tmp_path / "out")  # a.tif, a.png and a_overlay.tif
+    Image.new("L", (9, 9)).save(folder / "a.png")
+    with pytest.raises(DataError, match=r"name a\.png"):
+        predict(run, folder, tmp_path / "other")
+
+
+def test_threshold_of_the_run_is_used(run, lung_slice, tmp_path):
+    changed = shutil.copytree(run.folder, tmp_path / "run")
+    open_run(changed).update(threshold=0.9)
+    (own,) = predict(changed, lung_slice, tmp_path / "own")
+    (given,) = predict(run, lung_slice, tmp_path / "given", Outputs(threshold=0.9))
+    (usual,) = predict(run, lung_slice, tmp_path / "usual")
+    assert own.lung_fraction == given.lung_fraction < usual.lung_fraction
+
+
+def test_run_trained_on_a_device_that_is_not_here_predicts(run, lung_slice, tmp_path):
+    moved = shutil.copytree(run.folder, tmp_path / "run")
+    recipe = moved / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("device: auto", "device: cuda"))
+    assert predict(moved, lung_slice, tmp_path / "out")[0].error is None
+
+
+def test_threshold_must_be_a_probability():
+    with pytest.raises(DataError, match="no probability"):
+        Outputs(threshold=float("nan"))
 
 
 def test_missing_input_is_named(run, tmp_path):

@@ -3,12 +3,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pleura.errors import DataError, RecipeError, RunError
+from pleura.evaluation.evaluate import evaluate
 from pleura.scan.pictures import read_picture, write_picture
 from pleura.training.loop import Watch, resume, train
 from pleura.training.recipe import build_recipe
@@ -50,7 +52,9 @@ def test_run_folder_holds_all_that_defines_and_follows_from_a_training(whole, ti
         "tensorboard",
     }
     opened = open_run(whole.folder)
-    assert opened.recipe == tiny
+    # The file that the split was read from is the run's own now.
+    own = {"split": tiny.split.model_copy(update={"file": Path("split.csv")})}
+    assert opened.recipe == tiny.model_copy(update=own)
     assert opened.finished
     assert opened.record["parts"] == {"train": 32, "validation": 8, "test": 20}
     assert opened.record["seed"] == tiny.training.seed
@@ -81,6 +85,25 @@ def test_training_repeats_itself_from_its_seed(sample, tiny, whole, tmp_path):
     assert not same(
         weights(train(sample.images, sample.masks, tmp_path / "o", other)), weights(whole)
     )
+
+
+def test_interrupted_training_with_averages_and_normalisation_goes_on_exactly(
+    sample, tiny, tmp_path
+):
+    recipe = with_values(
+        tiny,
+        training={"average": 0.9, "precision": "bf16"},
+        network={"architecture": "default", "filters": [4, 8]},
+        augmentation={"noise": 0.1, "flip": True},
+    )
+
+    def interrupt(report):
+        if (report.epoch, report.step) == (2, 3):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    uncut = train(sample.images, sample.masks, tmp_path / "uncut", recipe)
+    train(sample.images, sample.masks, tmp_path / "cut", recipe, watch=Watch(on_step=interrupt))
+    assert same(weights(resume(sample.images, sample.masks, tmp_path / "cut")), weights(uncut))
 
 
 @pytest.mark.parametrize("steps", [2, 4, 7])
@@ -123,7 +146,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, whole, t
     assert same(weights(resume(sample.images, sample.masks, tmp_path / "run")), weights(whole))
 
 
-def test_averaged_weights_are_kept_and_resumed(sample, tiny, tmp_path):
+def test_averaged_weights_are_kept(sample, tiny, tmp_path):
     recipe = with_values(tiny, training={"average": 0.9, "epochs": 1})
     run = train(sample.images, sample.masks, tmp_path / "run", recipe)
     saved = load_tensors(run.checkpoint)
@@ -179,9 +202,95 @@ def test_existing_run_is_refused_unless_overwritten(sample, tiny, tmp_path):
 
 def test_overwrite_removes_nothing_but_runs(sample, tiny, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="not overwritten"):
+        train(sample.images, sample.masks, tmp_path, tiny, overwrite=True)
+    (tmp_path / "run.json").write_text('{"tool": "other", "format": 1}')
+    with pytest.raises(RunError, match=r"files of others.*thesis\.txt"):
         train(sample.images, sample.masks, tmp_path, tiny, overwrite=True)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_overwrite_that_cannot_train_leaves_the_old_run(sample, tiny, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    run = train(
+        sample.images, sample.masks, tmp_path / "run", with_values(tiny, training={"epochs": 1})
+    )
+    changed = with_values(tiny, training={"device": "cuda"})
+    with pytest.raises(RecipeError):
+        train(sample.images, sample.masks, tmp_path / "run", changed, overwrite=True)
+    assert weights(run)
+
+
+def test_two_trainings_never_share_a_folder(sample, tiny, tmp_path):
+    first = []
+
+    def start_another(done, total):
+        if done == total and not first:
+            first.append(True)
+            train(sample.images, sample.masks, tmp_path / "run", tiny)
+
+    with pytest.raises(RunError, match="another training"):
+        train(
+            sample.images, sample.masks, tmp_path / "run", tiny, watch=Watch(on_read=start_another)
+        )
+    assert open_run(tmp_path / "run").finished
+
+
+def test_diverged_training_is_an_error_and_keeps_the_last_good_checkpoint(sample, tiny, tmp_path):
+    recipe = with_values(
+        tiny, optimiser={"name": "sgd"}, schedule={"name": "constant", "learning_rate": 1e30}
+    )
+    with pytest.raises(RunError, match="diverged"):
+        train(sample.images, sample.masks, tmp_path / "run", recipe)
+    assert not (tmp_path / "run" / "weights.pt").exists()
+
+
+def test_set_without_any_lung_is_refused(sample, tiny, tmp_path):
+    masks = shutil.copytree(sample.masks, tmp_path / "masks")
+    for path in masks.iterdir():
+        write_picture(path, np.zeros_like(read_picture(path)))
+    with pytest.raises(DataError, match="every mask is empty"):
+        train(sample.images, masks, tmp_path / "run", tiny)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"augmentation": None},
+        {"loss": {"border_weights": True}},
+        {"training": {"precision": "bf16"}},
+        {"optimiser": {"name": "sgd"}, "training": {"epochs": 2}},
+    ],
+)
+def test_what_a_recipe_asks_for_changes_the_training(sample, tiny, whole, tmp_path, change):
+    run = train(sample.images, sample.masks, tmp_path / "run", with_values(tiny, **change))
+    assert not same(weights(run), weights(whole))
+
+
+def test_momentum_is_used(sample, tiny, tmp_path):
+    runs = [
+        train(
+            sample.images,
+            sample.masks,
+            tmp_path / str(momentum),
+            with_values(tiny, optimiser={"name": "sgd", "momentum": momentum}),
+        )
+        for momentum in (0.0, 0.9)
+    ]
+    assert not same(weights(runs[0]), weights(runs[1]))
+
+
+def test_validation_loss_is_that_of_the_weights_that_are_kept(sample, tiny, tmp_path):
+    recipe = with_values(
+        tiny,
+        training={"average": 0.9, "batch_size": 3},
+        network={"architecture": "default", "filters": [4, 8]},
+    )
+    run = train(sample.images, sample.masks, tmp_path / "run", recipe)
+    found = evaluate(run, sample.images, sample.masks, part="validation")
+    assert run.history()[-1]["validation_loss"] == pytest.approx(found.loss, rel=1e-3)
+    assert run.history()[-1]["validation_accuracy"] == pytest.approx(found.accuracy, abs=1e-3)
 
 
 def test_bad_data_leaves_an_existing_run_as_it_was(sample, tiny, whole, tmp_path):

@@ -38,7 +38,7 @@ def test_recipe_file_starts_from_its_base(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("base: exercise\ntraining:\n  epochs: 7\n")
     recipe = load_recipe(path)
-    assert recipe.name == "exercise"
+    assert recipe.name == "mine"
     assert recipe.training.epochs == 7
     assert recipe.training.batch_size == 16
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 import subprocess
 import sys
@@ -34,7 +33,7 @@ def test_run_from_a_newer_version_is_refused(run):
         open_run(run.folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": "x"}', "\x00"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": "x"}', '{"format": 1}', "\x00"])
 def test_damaged_record_is_refused(run, text):
     (run.folder / "run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json"):
@@ -62,9 +61,17 @@ def test_record_names_no_user_and_no_host(run):
     import getpass
     import socket
 
-    text = json.dumps(dict(run.record))
-    assert socket.gethostname() not in text
-    assert f"/{getpass.getuser()}/" not in text
+    content = [path.read_bytes() for path in run.folder.rglob("*") if path.is_file()]
+    names = "\n".join(str(path.relative_to(run.folder)) for path in run.folder.rglob("*"))
+    assert socket.gethostname() not in names
+    for secret in (f"/{getpass.getuser()}/", str(run.folder.parent)):
+        assert not any(secret.encode() in text for text in content)
+
+
+def test_run_that_was_cut_off_says_how_to_finish_it(run):
+    run.weights.unlink()
+    with pytest.raises(RunError, match="--resume"):
+        load_tensors(run.weights)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")

@@ -1,6 +1,8 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pleura.training.recipe import ScheduleRecipe
 from pleura.training.schedule import learning_rate
@@ -21,6 +23,15 @@ def test_one_cycle_rises_to_its_rate_and_falls_to_zero():
     assert rates[20] == pytest.approx(0.01)
     assert all(a > b for a, b in pairwise(rates[20:]))
     assert 0 < rates[-1] < 1e-5
+
+
+@given(epochs=st.integers(1, 12), steps=st.integers(1, 12), warmup=st.floats(0, 0.95))
+def test_one_cycle_never_passes_its_rate(epochs, steps, warmup):
+    recipe = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup=warmup)
+    rates = [
+        learning_rate(recipe, e, s, epochs, steps) for e in range(epochs) for s in range(steps)
+    ]
+    assert 0 < min(rates) <= max(rates) <= 0.01 * (1 + 1e-9)
 
 
 def test_constant_rate_is_constant():

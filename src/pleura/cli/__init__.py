@@ -72,6 +72,14 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except OSError as error:
+        click.secho(
+            f"error: {error.strerror or error}\n  where: {error.filename}\n"
+            "  to do: check the path, its permissions, and the space left",
+            fg="red",
+            err=True,
+        )
+        sys.exit(1)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("torch", "tensorboard"):
             raise

@@ -35,16 +35,18 @@ json_option = click.option(
     metavar="FILE",
     help="Write the result as JSON too; - for standard output.",
 )
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 
 
 def write_json_option(target: Path | None, content: dict[str, Any]) -> None:
     """Write a command's result where `--json` says."""
     if target is None:
         return
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=2) + "\n"  # ASCII: any terminal and pipe takes it
     if str(target) == "-":
         sys.stdout.write(text)
+    elif target.exists() and not target.is_file():
+        target.write_text(text)  # a pipe or device, which must not be replaced by a file
     else:
         write_atomically(target, lambda file: file.write(text.encode()))
 

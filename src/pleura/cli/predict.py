@@ -24,7 +24,7 @@ Examples:
 @click.option("--output", "-o", type=PATH, required=True, help="Folder to write to.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=float,
     help="Probability from which on a pixel is lung; the run's own if unset.",
 )
 @click.option("--overlay", is_flag=True, help="Also write the image with the mask's contour.")
@@ -32,6 +32,7 @@ Examples:
 @click.option(
     "--crop", is_flag=True, help="Cut the masked image to the lungs' box (with --masked)."
 )
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @json_option
 @quiet_option
 def command(
@@ -42,6 +43,7 @@ def command(
     overlay: bool,
     masked: bool,
     crop: bool,
+    overwrite: bool,
     json_file: Path | None,
     quiet: bool,
 ) -> int:
@@ -53,9 +55,9 @@ def command(
         raise click.UsageError("--crop cuts the masked image: add --masked")
     opened = open_run(run)
     with progress_bar("predicting", quiet) as progress:
-        outputs = Outputs(threshold, overlay, masked, crop)
+        outputs = Outputs(threshold, overlay, masked, crop, overwrite)
         results = predict(opened, inputs, output, outputs, progress)
-    write_json_option(json_file, {"run": str(run), "images": [asdict(r) for r in results]})
+    write_json_option(json_file, {"run": run.name, "images": [asdict(r) for r in results]})
     failed = [result for result in results if result.error]
     for result in failed:
         click.secho(f"{result.image}: {result.error}", fg="red", err=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.progress import TextColumn
+from rich.progress import Progress, TextColumn
 
 from pleura.cli.common import (
     PATH,
@@ -18,6 +20,9 @@ from pleura.cli.common import (
     quiet_option,
     write_json_option,
 )
+
+if TYPE_CHECKING:
+    from pleura.training.loop import Watch
 
 _EPILOG = """\
 \b
@@ -33,9 +38,7 @@ Examples:
 @images_argument
 @masks_argument
 @click.option("--output", "-o", type=PATH, required=True, help="Run folder to write.")
-@click.option(
-    "--recipe", "-r", default="exercise", show_default=True, help="Name, or path of a .yaml file."
-)
+@click.option("--recipe", "-r", help="Name, or path of a .yaml file.  [default: exercise]")
 @click.option(
     "--set",
     "overrides",
@@ -52,7 +55,7 @@ def command(
     images: Path,
     masks: Path,
     output: Path,
-    recipe: str,
+    recipe: str | None,
     overrides: tuple[str, ...],
     seed: int | None,
     resume: bool,
@@ -66,38 +69,18 @@ def command(
     """
     from pleura.training import loop
     from pleura.training.recipe import load_recipe
-    from pleura.training.run import Epoch
+    from pleura.training.run import open_run
 
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite exclude each other")
+    if resume and (overwrite or recipe or overrides or seed is not None):
+        raise click.UsageError(
+            "a run is resumed with its own recipe: --resume excludes --overwrite, --recipe, --set "
+            "and --seed"
+        )
     if seed is not None:
         overrides = (*overrides, f"training.seed={seed}")
-    loaded = load_recipe(recipe, overrides)
-
+    loaded = open_run(output).recipe if resume else load_recipe(recipe or "exercise", overrides)
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
-        reading = bar.add_task("reading", total=None, note="")
-        training = bar.add_task("training", total=None, note="", visible=False)
-
-        def on_read(done: int, total: int) -> None:
-            bar.update(reading, completed=done, total=total, visible=done < total)
-            bar.update(training, visible=done == total)
-
-        def on_step(report: loop.StepReport) -> None:
-            bar.update(
-                training,
-                completed=(report.epoch - 1) * report.steps + report.step,
-                total=report.epochs * report.steps,
-                note=f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  "
-                f"accuracy {report.accuracy:.4f}  rate {report.learning_rate:.1e}",
-            )
-
-        def on_epoch(row: Epoch) -> None:
-            if not quiet:
-                console.print(
-                    _epoch_line(row, loaded.training.epochs), highlight=False, soft_wrap=True
-                )
-
-        watch = loop.Watch(on_read, on_step, on_epoch)
+        watch = _watch(bar, loaded.training.epochs, quiet)
         if resume:
             run = loop.resume(images, masks, output, watch=watch)
         else:
@@ -108,10 +91,12 @@ def command(
     if not run.finished:
         click.echo(
             f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; go on "
-            f"with: pleura train {images} {masks} -o {output} --resume",
+            f"with: pleura train {_quoted(images, masks)} -o {_quoted(output)} --resume",
             err=True,
         )
         return 130
+    if str(json_file) == "-":
+        return 0
     last = history[-1]
     click.echo(
         f"trained {len(history)} epochs: loss {last['loss']:.4f}, accuracy {last['accuracy']:.4f}; "
@@ -119,9 +104,40 @@ def command(
         f"accuracy {last['validation_accuracy']:.4f}\n"
         f"run      {output}\n"
         f"curves   {output / 'curves.png'}\n"
-        f"next     pleura evaluate {output} {images} {masks}"
+        f"next     pleura evaluate {_quoted(output, images, masks)}"
     )
     return 0
+
+
+def _watch(bar: Progress, epochs: int, quiet: bool) -> Watch:
+    """Show reading, steps and epochs on the bar; a line for each epoch stays."""
+    from pleura.training.loop import StepReport, Watch
+
+    reading = bar.add_task("reading", total=None, note="")
+    training = bar.add_task("training", total=None, note="", visible=False)
+
+    def on_read(done: int, total: int) -> None:
+        bar.update(reading, completed=done, total=total, visible=done < total)
+        bar.update(training, visible=done == total)
+
+    def on_step(report: StepReport) -> None:
+        bar.update(
+            training,
+            completed=(report.epoch - 1) * report.steps + report.step,
+            total=report.epochs * report.steps,
+            note=f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  "
+            f"accuracy {report.accuracy:.4f}  rate {report.learning_rate:.1e}",
+        )
+
+    def on_epoch(row: Mapping[str, float]) -> None:
+        if not quiet:
+            console.print(_epoch_line(row, epochs), highlight=False, soft_wrap=True)
+
+    return Watch(on_read, on_step, on_epoch)
+
+
+def _quoted(*paths: Path) -> str:
+    return shlex.join(str(path) for path in paths)
 
 
 def _epoch_line(row: Mapping[str, float], epochs: int) -> str:

@@ -17,7 +17,9 @@ _INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
 class Augmentation(BaseModel):
     """Ranges that each draw is taken from, uniformly."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     shift: float = Field(0.1, ge=0, le=0.5)
     """Largest shift, as a fraction of the height and of the width."""

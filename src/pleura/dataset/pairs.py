@@ -102,9 +102,15 @@ def read_image(path: Path) -> Picture:
             where=path,
             fix="export the CT values themselves (16-bit TIFF), not a screenshot",
         )
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
+    if image.dtype.kind == "b":
         raise DataError(
-            "the image holds NaN or infinite values",
+            "a picture of two values is a mask, not an image",
+            where=path,
+            fix="give the CT values, or swap images and masks",
+        )
+    if not np.abs(image, dtype=np.float64).max() <= np.finfo(np.float32).max:
+        raise DataError(
+            "the image holds NaN, infinite or absurdly large values",
             where=path,
             fix="replace them, for example by -1024 outside the scanned field",
         )
@@ -133,6 +139,12 @@ def read_mask(path: Path) -> Mask:
             f"a colour picture with {mask.shape[2]} channels, not a mask",
             where=path,
             fix="save the mask with one channel, 0 outside and 255 (or 1) inside the lungs",
+        )
+    if not np.isfinite(mask).all():
+        raise DataError(
+            "the mask holds NaN or infinite values",
+            where=path,
+            fix="save it with 0 outside and 255 (or 1) inside the lungs",
         )
     values = np.unique(mask)
     if len(values) == 1 and values[0] != 0:

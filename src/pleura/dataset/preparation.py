@@ -29,7 +29,9 @@ _INTERPOLATION = {
 class Preparation(BaseModel):
     """How an image and its mask become the network's input and target."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     scaling: Literal["max", "minmax", "window"] = "max"
     """`max` divides by the maximum (the exercise's code), `minmax` maps minimum and maximum to
@@ -81,7 +83,7 @@ def prepare_pairs(
     Raises
     ------
     DataError
-        A pair cannot be read, or every mask of the set is empty.
+        A pair cannot be read.
     """
     digest = hashlib.sha256()
     images = np.empty((len(pairs), *preparation.size), np.float32)
@@ -95,12 +97,6 @@ def prepare_pairs(
         masks[i] = prepare_mask(mask, preparation)
         if progress is not None:
             progress(i + 1, len(pairs))
-    if not masks.any():
-        raise DataError(
-            "every mask is empty: there is no lung to learn",
-            where=pairs[0].mask.parent,
-            fix="give masks with 0 outside and 255 (or 1) inside the lungs",
-        )
     return PreparedPairs(tuple(p.name for p in pairs), images, masks, digest.hexdigest())
 
 

@@ -20,7 +20,9 @@ from pleura.scan.pictures import write_atomically
 class SplitRecipe(BaseModel):
     """How a set is split; parts are cut as ``int(n * fraction)``, the test part takes the rest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     method: Literal["sorted", "shuffled", "grouped", "file"] = "sorted"
     """`sorted`: in order of names; `shuffled`: by `seed`; `grouped`: shuffled, all images of one
@@ -190,4 +192,6 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             where=path,
             fix=f"give it the columns {' and '.join(columns)}",
         )
-    return [{column: (row[column] or "").strip() for column in columns} for row in rows]
+    # Names stay to the letter: a file's name may begin with a space.
+    name, value = columns
+    return [{name: row[name] or "", value: (row[value] or "").strip()} for row in rows]

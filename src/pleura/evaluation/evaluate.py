@@ -20,7 +20,8 @@ from pleura.dataset.preparation import (
     resize_nearest,
     restore,
 )
-from pleura.evaluation.metrics import dice, iou
+from pleura.errors import DataError
+from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.figures.masks import CasePicture, cases_figure, choose_cases, save_figure
 from pleura.scan.pictures import write_atomically
 from pleura.segmentation.predictor import Predictor, sigmoid
@@ -155,7 +156,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else open_run(run)
     pairs = {pair.name: pair for pair in find_pairs(Path(images), Path(masks))}
-    names = list(pairs) if part == "all" else list(getattr(run.split(list(pairs)), part))
+    names = _names(run, list(pairs), part)
     predictor = Predictor(run)
     thresholds = tuple(sorted({*run.recipe.evaluation.thresholds, run.threshold}))
     grid = run.recipe.evaluation.grid
@@ -165,7 +166,7 @@ def evaluate(
         cases.append(_judge(predictor, pairs[name], thresholds))
         if progress is not None:
             progress(i + 1, len(names))
-    found = Evaluation(str(run.folder), part, run.threshold, tuple(cases), grids, thresholds)
+    found = Evaluation(run.folder.name, part, run.threshold, tuple(cases), grids, thresholds)
     folder = Path(output or run.folder / f"evaluation-{part}")
     write_atomically(folder / "cases.csv", lambda file: file.write(found.to_csv().encode()))
     write_json(folder / "evaluation.json", found.to_dict())
@@ -178,6 +179,19 @@ def grid_name(grid: tuple[int, int]) -> str:
     return f"{grid[0]}x{grid[1]}"
 
 
+def _names(run: Run, names: list[str], part: PartName) -> list[str]:
+    if part == "all":
+        return names
+    try:
+        return list(getattr(run.split(names), part))
+    except DataError as error:
+        raise DataError(
+            f"these are not the images of the run: {error.what}",
+            where=error.where,
+            fix="add --part all to judge the run on other images",
+        ) from error
+
+
 def _judge(predictor: Predictor, pair: Pair, thresholds: Sequence[float]) -> Case:
     image, mask = read_pair(pair)
     preparation = predictor.preparation
@@ -187,19 +201,19 @@ def _judge(predictor: Predictor, pair: Pair, thresholds: Sequence[float]) -> Cas
     probability = sigmoid(logits)
     native = restore(probability, mask.shape, preparation)
     maps = {"network": (target > 0.5, probability), "native": (mask.astype(np.float32), native)}
-    grid = predictor.run.recipe.evaluation.grid
-    if grid is not None:
-        maps[grid_name(grid)] = (
-            resize_nearest(mask.astype(np.float32), grid),
-            resize_nearest(native, grid),
+    other = predictor.run.recipe.evaluation.grid
+    if other is not None:
+        maps[grid_name(other)] = (
+            resize_nearest(mask.astype(np.float32), other),
+            resize_nearest(native, other),
         )
     scores = {
         grid: {t: _overlap(reference, found >= t) for t in thresholds}
         for grid, (reference, found) in maps.items()
     }
     entropy = np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))
-    right = (logits > 0) == (target > 0.5)
-    return Case(pair.name, float(entropy.mean()), float(right.mean()), scores)
+    right = accuracy(target > 0.5, logits > 0)
+    return Case(pair.name, float(entropy.mean()), right, scores)
 
 
 def _overlap(reference: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:

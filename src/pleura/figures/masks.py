@@ -303,4 +303,5 @@ def _label(band: Band) -> str:
 
 def _short(name: str, most: int = 36) -> str:
     half = (most - 1) // 2
-    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+    short = name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+    return short.replace("$", r"\$")  # no formula

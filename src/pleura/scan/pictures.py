@@ -35,11 +35,18 @@ def list_pictures(folder: Path) -> list[Path]:
         files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     except OSError as error:
         raise DataError(
-            f"the folder cannot be read ({error.strerror})",
+            f"no such file or folder, or it cannot be read ({error.strerror})",
             where=folder,
             fix="check the spelling and the permissions of the path",
         ) from error
     pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
+    for path in pictures:
+        if not path.name.isprintable():
+            raise DataError(
+                f"a file name that cannot be written down: {path.name!r}",
+                where=folder,
+                fix="rename the file",
+            )
     if not pictures:
         raise DataError(
             "no picture in this folder",
@@ -66,6 +73,16 @@ def read_picture(path: Path) -> Picture:
         raise
     except FileNotFoundError as error:
         raise DataError("no such file", where=path, fix="check the spelling of the path") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            "the header claims a picture far larger than a CT slice",
+            where=path,
+            fix="check the file: no CT slice is that large",
+        ) from error
+    except PermissionError as error:
+        raise DataError(
+            "the file may not be read", where=path, fix="change its permissions"
+        ) from error
     # A corrupt file makes decoders raise anything from struct.error to MemoryError.
     except Exception as error:
         raise DataError(
@@ -73,6 +90,12 @@ def read_picture(path: Path) -> Picture:
             where=path,
             fix="copy or export the file again, or leave it out",
         ) from error
+    if picture.dtype.kind not in "biuf":
+        raise DataError(
+            f"values of type {picture.dtype} are no picture",
+            where=path,
+            fix="save integers or floating point numbers",
+        )
     if picture.size == 0 or picture.ndim not in (2, 3):
         raise DataError(
             f"not a single picture but an array of shape {picture.shape}",
@@ -175,23 +198,46 @@ def _read_tiff(path: Path) -> Picture:
                 where=path,
                 fix="save each slice as a file of its own",
             )
-        page = tiff.pages[0]
+        page = tiff.pages.first
         _check_pixels(path, page.shape)
+        _check_tags(path, page)
         try:
             return np.asarray(page.asarray())
         except ValueError as error:
             # tifffile leaves LZW and its like to a large optional package; OpenCV brings libtiff.
             if "imagecodecs" not in str(error):
                 raise
+    with Image.open(path) as probe:
+        probe.load()  # OpenCV decodes half of a damaged stream without a word
     decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None:
         raise ValueError("libtiff cannot decode it")
     return np.asarray(decoded)
 
 
+def _check_tags(path: Path, page: tifffile.TiffPage) -> None:
+    orientation = page.tags.valueof(274, default=1)
+    if orientation != 1:
+        raise DataError(
+            f"the TIFF is stored turned or mirrored (orientation {orientation})",
+            where=path,
+            fix="save it upright: programs disagree on whether they turn it back",
+        )
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        raise DataError(
+            "a TIFF of palette colours, not CT values",
+            where=path,
+            fix="export the CT values themselves (16-bit TIFF)",
+        )
+
+
 def _read_with_pillow(path: Path) -> Picture:
     with Image.open(path) as image:
         _check_pixels(path, (image.height, image.width))
+        if getattr(image, "n_frames", 1) > 1:
+            raise DataError(
+                "several pictures in one file", where=path, fix="save each as a file of its own"
+            )
         # Palette indices are no grey values: show them as the colours they stand for.
         return np.asarray(image.convert("RGB") if image.mode == "P" else image)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,9 @@ class Predictor:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.preparation = run.recipe.preparation
-        self._compute = Compute(run.recipe.training)
+        # Where and how it was trained binds nobody who uses it.
+        here = {"device": "auto", "precision": "auto", "threads": None}
+        self._compute = Compute(run.recipe.training.model_copy(update=here))
         network = build_network(run.recipe.network)
         try:
             network.load_state_dict(load_tensors(run.weights)["network"])
@@ -73,6 +76,16 @@ class Outputs:
     """``NAME_masked.*``: the image with all but lung set to air."""
     crop: bool = False
     """The masked image cut to the lungs' box, which is recorded in the result."""
+    overwrite: bool = False
+    """Replace files that are there already; the images themselves never."""
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise DataError(
+                f"{self.threshold} is no probability",
+                where="threshold",
+                fix="give a number from 0 to 1",
+            )
 
 
 @dataclass(frozen=True)
@@ -102,22 +115,20 @@ def predict(
     Raises
     ------
     DataError
-        The input is missing, or the output folder holds the input images.
+        The input is missing, a file to be written is there already, or two would be one.
     RunError
         The run cannot be loaded.
     """
     run = run if isinstance(run, Run) else open_run(run)
     inputs, output = Path(inputs), Path(output)
     paths = [inputs] if inputs.is_file() else list_pictures(inputs)
-    if output.resolve() == paths[0].parent.resolve():
-        raise DataError(
-            "the masks would overwrite the images", where=output, fix="choose another folder"
-        )
+    targets = [_targets(path, output, outputs) for path in paths]
+    _check_targets(paths, targets, outputs.overwrite)
     predictor = Predictor(run)
     results = []
-    for i, path in enumerate(paths):
+    for i, (path, written) in enumerate(zip(paths, targets, strict=True)):
         try:
-            results.append(_predict_file(predictor, path, output, outputs))
+            results.append(_predict_file(predictor, path, written, outputs))
         except PleuraError as error:
             results.append(Prediction(path.name, error=str(error)))
         if progress is not None:
@@ -147,24 +158,67 @@ def box_of(mask: Mask) -> tuple[int, int, int, int] | None:
     return (y, x, rows, columns) if rows and columns else None
 
 
-def _predict_file(predictor: Predictor, path: Path, output: Path, outputs: Outputs) -> Prediction:
+def _targets(path: Path, output: Path, outputs: Outputs) -> dict[str, Path]:
+    """Return the files to be written for an image: its mask, and what else is asked for."""
+    suffix = path.suffix if path.suffix.lower() in (*TIFF, ".png", ".npy") else ".png"
+    targets = {"mask": output / f"{path.stem}{suffix}"}
+    if outputs.overlay:
+        targets["overlay"] = output / f"{path.stem}_overlay.png"
+    if outputs.masked:
+        targets["masked"] = output / f"{path.stem}_masked{suffix}"
+    return targets
+
+
+def _check_targets(
+    paths: Sequence[Path], targets: Sequence[Mapping[str, Path]], overwrite: bool
+) -> None:
+    """Refuse before anything is written: nothing is ever lost to a name."""
+    every = [target for written in targets for target in written.values()]
+    seen: set[str] = set()
+    for target in every:
+        if target.name.casefold() in seen:
+            raise DataError(
+                f"two results would have the name {target.name}",
+                where=target.parent,
+                fix="rename one of the images",
+            )
+        seen.add(target.name.casefold())
+    there = [target for target in every if target.exists()]
+    originals = {_identity(path) for path in paths}
+    if any(_identity(target) in originals for target in there):
+        raise DataError(
+            "the masks would overwrite the images",
+            where=every[0].parent,
+            fix="choose another folder",
+        )
+    if there and not overwrite:
+        raise DataError(
+            f"{len(there)} of the files to be written are there already, such as {there[0].name}",
+            where=there[0].parent,
+            fix="choose another folder, or add --overwrite",
+        )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _predict_file(
+    predictor: Predictor, path: Path, targets: Mapping[str, Path], outputs: Outputs
+) -> Prediction:
     image = read_image(path)
     threshold = predictor.run.threshold if outputs.threshold is None else outputs.threshold
     probability = predictor.probability(image, str(path))
     mask = np.greater_equal(probability, threshold).astype(np.uint8)
-    lossless = path.suffix if path.suffix.lower() in (*TIFF, ".png", ".npy") else ".png"
-    target = output / f"{path.stem}{lossless}"
     if outputs.overlay:
-        write_picture(output / f"{path.stem}_overlay.png", overlay(image, mask))
+        write_picture(targets["overlay"], overlay(image, mask))
     outside, box = None, None
     if outputs.masked:
         masked, outside = mask_image(image, mask)
-        if outputs.crop:
-            box = box_of(mask)
-            if box is not None:
-                masked = masked[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
-        fits_png = lossless == ".png" and masked.dtype in (np.uint8, np.uint16)
-        kept = ".png" if fits_png else ".npy" if lossless == ".npy" else ".tif"
-        write_picture(output / f"{path.stem}_masked{kept}", np.ascontiguousarray(masked))
-    write_picture(target, mask * np.uint8(255))
-    return Prediction(path.name, target.name, float(mask.mean()), outside, box)
+        box = box_of(mask) if outputs.crop else None
+        if box is not None:
+            masked = masked[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
+        write_picture(targets["masked"], np.ascontiguousarray(masked))
+    write_picture(targets["mask"], mask * np.uint8(255))
+    return Prediction(path.name, targets["mask"].name, float(mask.mean()), outside, box)

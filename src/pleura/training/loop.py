@@ -32,7 +32,7 @@ from pleura.dataset.preparation import (
     restore,
 )
 from pleura.dataset.splits import split_names
-from pleura.errors import RunError
+from pleura.errors import DataError, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
 from pleura.network.tiling import forward_whole
@@ -45,6 +45,7 @@ from pleura.training.run import (
     Run,
     clear_run,
     create_run,
+    hide_host,
     load_tensors,
     open_run,
     save_tensors,
@@ -111,11 +112,19 @@ def train(
     pairs = find_pairs(Path(images), Path(masks))
     split = split_names([pair.name for pair in pairs], recipe.split)
     prepared = prepare_pairs(pairs, recipe.preparation, watch.on_read)
+    if not prepared.masks.any():
+        raise DataError(
+            "every mask is empty: there is no lung to learn",
+            where=masks,
+            fix="give masks with 0 outside and 255 (or 1) inside the lungs",
+        )
+    state = new_state(recipe)
+    figure = preview_figure(prepared, split, recipe)
     if overwrite:
         clear_run(output)
     run = create_run(output, recipe, split, prepared.fingerprint)
-    save_figure(preview_figure(prepared, split, recipe), output / "pairs.png")
-    return _Training(run, pairs, prepared, new_state(recipe), watch).go_on()
+    save_figure(figure, output / "pairs.png")
+    return _Training(run, pairs, prepared, state, watch).go_on()
 
 
 def resume(
@@ -145,7 +154,14 @@ def resume(
         )
     state = new_state(run.recipe)
     if run.checkpoint.exists():
-        state.load_dict(load_tensors(run.checkpoint))
+        try:
+            state.load_dict(load_tensors(run.checkpoint))
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunError(
+                "the checkpoint does not fit the run's recipe",
+                where=run.checkpoint,
+                fix="restore the folder from a copy, or train again",
+            ) from error
     return _Training(run, pairs, prepared, state, watch).go_on()
 
 
@@ -190,6 +206,7 @@ class _Training:
                         self.watch.on_epoch(row)
                 save_tensors(self.run.checkpoint, self.state.to_dict())
                 write_history(self.run, self.state.history)
+        hide_host(self.run)
         return self._close()
 
     def _train_epoch(self, stop: threading.Event) -> bool:
@@ -233,6 +250,12 @@ class _Training:
             logits = forward_whole(state.network, self.compute.tensor(images))
         logits = logits.float()
         loss = loss_of(logits, targets, recipe.loss, weights)
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"the training diverged: the loss of epoch {state.epoch + 1} is no finite number",
+                where=self.run.folder,
+                fix="lower schedule.learning_rate; the last good checkpoint is kept",
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
         state.update_average(recipe.training.average, state.epoch * self.steps + state.step)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from pleura.dataset.augmentation import Augmentation
 from pleura.dataset.preparation import Preparation
@@ -19,7 +26,9 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class NetworkRecipe(_Part):
@@ -96,7 +105,7 @@ class TrainingRecipe(_Part):
     """Passes over the training images."""
     batch_size: int = Field(16, ge=1)
     """Images a step. A rest too small for a batch waits for the next epoch, in another order."""
-    seed: int = Field(220, ge=0)
+    seed: int = Field(220, ge=0, lt=1 << 62)
     """Of first weights, order, augmentation and dropout; the split has its own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bfloat16 where the processor computes in it, else float32."""
@@ -108,12 +117,15 @@ class TrainingRecipe(_Part):
     """Decay of an exponential moving average of the weights, which is then what is kept."""
 
 
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+
 class EvaluationRecipe(_Part):
     """Where the probability becomes a mask."""
 
-    thresholds: tuple[float, ...] = Field((0.1, 0.5), min_length=1)
+    thresholds: tuple[Probability, ...] = Field((0.1, 0.5), min_length=1)
     """Thresholds of the table; the first one is what `predict` uses unless `choose_threshold`."""
-    grid: tuple[int, int] | None = None
+    grid: tuple[PositiveInt, PositiveInt] | None = None
     """A further grid (rows, columns) to judge on, sampled as the exercise samples its masks."""
     choose_threshold: bool = False
     """Choose the threshold with the best mean IoU on the validation images, on their own grid."""
@@ -214,6 +226,7 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
         ) from error
     if not isinstance(values, dict):
         raise RecipeError("the recipe is no table of keys", where=where, fix="write 'key: value'")
+    values.setdefault("name", path.stem)
     base = values.pop("base", None)
     if base is not None:
         if str(base) not in known_recipes():
@@ -223,7 +236,6 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
                 fix=f"choose base from {', '.join(known_recipes())}",
             )
         values = _merge(_read(str(base))[0], values)
-    values.setdefault("name", path.stem)
     return values, where
 
 

@@ -10,10 +10,11 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 import pleura
@@ -24,6 +25,20 @@ from pleura.training.recipe import Recipe, build_recipe
 
 FORMAT = 1
 """Raised whenever an older pleura could misread a new run folder."""
+
+FILES = (
+    "recipe.yaml",
+    "run.json",
+    "split.csv",
+    "history.csv",
+    "curves.png",
+    "pairs.png",
+    "checkpoint.pt",
+    "weights.pt",
+    "tensorboard",
+    "evaluation-*",
+    ".*.pt.*",  # what a killed write leaves
+)
 
 HISTORY = (
     "epoch",
@@ -88,9 +103,20 @@ class Run:
 
 
 def create_run(folder: Path, recipe: Recipe, split: Split, fingerprint: str) -> Run:
-    """Make a new run folder with its recipe, split and record."""
-    write_atomically(folder / "recipe.yaml", lambda file: file.write(recipe.to_yaml().encode()))
-    split.write(folder / "split.csv")
+    """Make a new run folder with its record, recipe and split.
+
+    Raises
+    ------
+    RunError
+        Another training has started in this folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").open("x").close()  # whoever makes it owns the folder
+    except FileExistsError as error:
+        raise RunError(
+            "another training has started in this folder", where=folder, fix="choose another one"
+        ) from error
     record = {
         "format": FORMAT,
         "finished": False,
@@ -100,7 +126,31 @@ def create_run(folder: Path, recipe: Recipe, split: Split, fingerprint: str) -> 
         "git": _git_describe(),
         "parts": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
     }
-    return Run(folder, recipe, record).update()
+    run = Run(folder, _without_paths(recipe), record).update()
+    text = run.recipe.to_yaml()
+    write_atomically(folder / "recipe.yaml", lambda file: file.write(text.encode()))
+    split.write(folder / "split.csv")
+    return run
+
+
+def _without_paths(recipe: Recipe) -> Recipe:
+    """Name the run's own split file, and no folder of this machine: runs are passed on."""
+    split = recipe.split
+    changes: dict[str, Path] = {}
+    if split.file is not None:
+        changes["file"] = Path("split.csv")
+    if split.patient_file is not None:
+        changes["patient_file"] = Path(split.patient_file.name)
+    return recipe.model_copy(update={"split": split.model_copy(update=changes)})
+
+
+def hide_host(run: Run) -> None:
+    """Rename TensorBoard's files, into whose names it writes this machine's name."""
+    folder = run.folder / "tensorboard"
+    done = len(list(folder.glob("events.out.tfevents.run-*")))
+    for path in sorted(folder.glob("events.out.tfevents.[0-9]*")):
+        done += 1
+        path.replace(folder / f"events.out.tfevents.run-{done}")
 
 
 def open_run(folder: str | Path) -> Run:
@@ -115,6 +165,8 @@ def open_run(folder: str | Path) -> Run:
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         written = int(record["format"])
+        if written <= FORMAT:
+            _ = record["finished"], record["seed"], record["data_fingerprint"]
         recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise RunError(
@@ -155,22 +207,40 @@ def parse_yaml(text: str, folder: Path) -> dict[str, Any]:
 
 
 def clear_run(folder: Path) -> None:
-    """Remove a run folder, and only a run folder, to train anew.
+    """Remove a run, and only what pleura wrote of it, to train anew.
 
     Raises
     ------
     RunError
-        The folder holds something, but no run.
+        The folder is a link or a file, or holds no run, or holds something else as well.
     """
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
         return
-    if not (folder / "run.json").exists():
+    if folder.is_symlink() or not folder.is_dir():
+        raise RunError("this is no folder", where=folder, fix="choose another one")
+    inside = list(folder.iterdir())
+    foreign = [p.name for p in inside if not any(p.match(name) for name in FILES)]
+    if foreign or (inside and not _is_record(folder / "run.json")):
         raise RunError(
-            "the folder is not empty and holds no run: it is not overwritten",
+            "the folder holds no run and is not overwritten"
+            if not foreign
+            else f"the folder holds files of others and is not overwritten: {foreign[0]}",
             where=folder,
             fix="choose another folder",
         )
-    shutil.rmtree(folder)
+    for path in inside:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return not text or "format" in json.loads(text)  # empty: cut off at its very start
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_history(run: Run, history: Sequence[Epoch]) -> None:
@@ -219,10 +289,13 @@ def load_tensors(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
+        cut_off = path.with_name("checkpoint.pt").exists()
         raise RunError(
-            "the run has no weights yet: it stopped before its first checkpoint",
+            "the run has no weights yet: its training was cut off",
             where=path,
-            fix="train again with --overwrite",
+            fix="finish it with pleura train ... --resume"
+            if cut_off
+            else "train again with --overwrite",
         ) from error
     # A damaged archive makes torch raise anything from RuntimeError to UnpicklingError.
     except Exception as error:
@@ -238,12 +311,13 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions that results hang on."""
-    packages = ("numpy", "opencv-python-headless", "torch")
     return {
         "pleura": pleura.__version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        **{name: version(name) for name in packages},
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "torch": torch.__version__,
     }
 
 

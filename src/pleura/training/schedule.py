@@ -17,8 +17,9 @@ def learning_rate(recipe: ScheduleRecipe, epoch: int, step: int, epochs: int, st
         return recipe.learning_rate
     if recipe.name == "plateau-then-decay":
         return recipe.learning_rate * recipe.decay ** max(0, epoch - recipe.hold)
-    done = (epoch * steps + step) / (epochs * steps)
-    if done < recipe.warmup:
-        return recipe.learning_rate * (epoch * steps + step + 1) / (recipe.warmup * epochs * steps)
-    fall = (done - recipe.warmup) / (1 - recipe.warmup)
+    done, total = epoch * steps + step, epochs * steps
+    rise = round(recipe.warmup * total)
+    if done < rise:
+        return recipe.learning_rate * (done + 1) / rise
+    fall = (done - rise) / (total - rise)
     return recipe.learning_rate * (1 + math.cos(math.pi * fall)) / 2

@@ -1,0 +1,5 @@
+"""`python -m pleura`."""
+
+from pleura.cli import main
+
+main()
