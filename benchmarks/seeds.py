@@ -113,14 +113,14 @@ def table(results: Sequence[Result]) -> str:
     summaries = summarise(results)
     labels = " | ".join(FIGURES.values())
     lines = [
-        f"| peer | scaling | seed | epochs | {labels} | seconds | threads |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| peer | scaling | seed | epochs | {labels} | processor s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for run in results:
         figures = " | ".join(f"{run[figure]:.4f}" for figure in FIGURES)
         lines.append(
             f"| {run['peer']} | {run['scaling']} | {run['seed']} | {run['epochs']} | {figures} "
-            f"| {run['train_seconds']:.0f} | {run.get('threads', '')} |"
+            f"| {run['processor_seconds']:.0f} |"
         )
     lines += ["", f"| peer | scaling | over runs | {labels} |", "|---|---|---|---|---|---|---|"]
     over: dict[str, Callable[[Summary], str]] = {

@@ -15,7 +15,7 @@ def seeds(monkeypatch):
 
 
 def run(peer, seed, *figures):
-    known = {"peer": peer, "scaling": "max", "seed": seed, "epochs": 26, "train_seconds": 60.4}
+    known = {"peer": peer, "scaling": "max", "seed": seed, "epochs": 26, "processor_seconds": 60.4}
     return known | dict(zip(FIGURES, figures, strict=True))
 
 
@@ -25,7 +25,7 @@ def folder(tmp_path):
     for result in (
         run("keras", 220, 0.97, 0.975, 0.83, 0.90),
         run("pleura", 1, 0.96, 0.99, 0.81, 0.94),
-        run("pleura", 220, 0.98, 0.98, 0.83, 0.92) | {"threads": 2},
+        run("pleura", 220, 0.98, 0.98, 0.83, 0.92),
     ):
         name = f"{result['peer']}_max_{result['seed']}.json"
         (tmp_path / name).write_text(json.dumps(result))
@@ -59,7 +59,7 @@ def test_pleura_is_held_against_keras_and_the_notebook(seeds, folder):
 
 def test_table_shows_each_run_then_summaries_then_the_comparison(seeds, folder):
     lines = seeds.table(seeds.read_results(folder)).splitlines()
-    assert lines[2] == "| pleura | max | 220 | 26 | 0.9800 | 0.9800 | 0.8300 | 0.9200 | 60 | 2 |"
+    assert lines[2] == "| pleura | max | 220 | 26 | 0.9800 | 0.9800 | 0.8300 | 0.9200 | 60 |"
     assert "| pleura | max | SD of 2 | 0.0141 | 0.0071 | 0.0141 | 0.0141 |" in lines
     assert "| keras | max | SD of 1 |  |  |  |  |" in lines
     assert "| keras | max | worst of 1 | 0.9700 | 0.9750 | 0.8300 | 0.9000 |" in lines

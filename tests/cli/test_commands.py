@@ -123,13 +123,14 @@ def test_ctrl_c_saves_and_resume_goes_on(sample, tmp_path):
 def test_json_on_standard_output_is_json_alone(sample, run, tmp_path):
     data = [sample.images, sample.masks]
     commands = [
-        ["check", *data],
-        ["train", *data, "-o", tmp_path / "run", *SHORT],
-        ["evaluate", run, *data, "--part", "validation"],
-        ["predict", run, sorted(sample.images.iterdir())[9], "-o", tmp_path / "out"],
+        ["check", *data, "-q"],
+        ["preview", *data, "-o", tmp_path / "pairs.png"],
+        ["train", *data, "-o", tmp_path / "run", *SHORT, "-q"],
+        ["evaluate", run, *data, "--part", "validation", "-q"],
+        ["predict", run, sorted(sample.images.iterdir())[9], "-o", tmp_path / "out", "-q"],
     ]
     for command in commands:
-        json.loads(pleura(*command, "--json", "-", "-q").stdout)
+        json.loads(pleura(*command, "--json", "-").stdout)
 
 
 def test_options_of_predict_reach_it(sample, run, tmp_path):

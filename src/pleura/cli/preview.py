@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from pleura.cli.common import PATH, images_argument, masks_argument
+from pleura.cli.common import (
+    PATH,
+    images_argument,
+    json_option,
+    masks_argument,
+    write_json_option,
+)
 
 _EPILOG = """\
 \b
@@ -32,12 +38,21 @@ Examples:
     show_default=True,
     help="Pairs to draw.",
 )
+@json_option
 def command(
-    images: Path, masks: Path, output: Path, recipe: str, overrides: tuple[str, ...], number: int
+    images: Path,
+    masks: Path,
+    output: Path,
+    recipe: str,
+    overrides: tuple[str, ...],
+    number: int,
+    json_file: Path | None,
 ) -> None:
     """Draw training images beside their masks, and the same after augmentation."""
     from pleura.training.preview import preview
     from pleura.training.recipe import load_recipe
 
     names = preview(images, masks, output, load_recipe(recipe, overrides), number)
-    click.echo(f"{', '.join(names)} in {output}")
+    write_json_option(json_file, {"picture": str(output), "images": names})
+    if str(json_file) != "-":
+        click.echo(f"{', '.join(names)} in {output}")

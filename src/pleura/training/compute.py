@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import platform
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -13,6 +16,9 @@ from pleura.dataset.preparation import FloatImage
 from pleura.errors import RecipeError
 from pleura.network.tiling import SegmentationNetwork, predict_whole
 from pleura.training.recipe import TrainingRecipe
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Of mallopt(3); the values set back are its defaults."""
 
 
 class Compute:
@@ -57,6 +63,27 @@ class Compute:
             return predict_whole(network, self.tensor(pictures)).float()
 
 
+@contextlib.contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Let the process keep the memory that it frees, and give it back at the end (glibc only).
+
+    glibc returns a freed feature map to the system, which hands its pages out again zeroed, one
+    fault each: a quarter of a step of recipe `exercise` (docs/experiments.md).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(_M_MMAP_MAX, 65_536)
+        libc.mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
+        libc.malloc_trim(0)
+
+
 def _device(wanted: str) -> torch.device:
     present = {
         "cuda": torch.cuda.is_available(),
@@ -78,6 +105,8 @@ def _computes_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is computed and not emulated, which would be slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         able = torch.cpu.get_capabilities()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -36,7 +36,7 @@ from pleura.errors import DataError, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
 from pleura.network.tiling import forward_whole
-from pleura.training.compute import Compute
+from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.loss import loss_of
 from pleura.training.preview import preview_figure
 from pleura.training.recipe import Recipe, load_recipe
@@ -194,6 +194,7 @@ class _Training:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
         purge = self.state.epoch + 1
         with (
+            freed_memory_kept(),
             _stop_between_steps() as stop,
             SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge) as board,
         ):
