@@ -18,6 +18,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "PleuraError": "pleura.errors",
+    "read": "pleura.scan.io",
+    "from_array": "pleura.scan.io",
+    "find_scans": "pleura.scan.find",
     "check": "pleura.dataset.checks",
     "preview": "pleura.training.preview",
     "train": "pleura.training.loop",
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
     from pleura.evaluation.evaluate import evaluate as evaluate
     from pleura.evaluation.metrics import dice as dice
     from pleura.evaluation.metrics import iou as iou
+    from pleura.scan.find import find_scans as find_scans
+    from pleura.scan.io import from_array as from_array
+    from pleura.scan.io import read as read
     from pleura.segmentation.predictor import predict as predict
     from pleura.training.loop import resume as resume
     from pleura.training.loop import train as train

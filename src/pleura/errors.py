@@ -33,6 +33,10 @@ class DataError(PleuraError):
     """An image, a mask, or a folder of them that cannot be used."""
 
 
+class ScanError(PleuraError):
+    """A scan, or a file of one, that cannot be used."""
+
+
 class RecipeError(PleuraError):
     """A recipe with an unknown key or an impossible value."""
 

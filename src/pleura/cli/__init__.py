@@ -11,6 +11,7 @@ from pleura import __version__
 from pleura.errors import PleuraError
 
 _COMMANDS = {
+    "info": "What scans are there, and what is odd about them?",
     "check": "Is this data fit to train on?",
     "preview": "Draw what the network will see, before and after augmentation.",
     "train": "Train a U-Net on image-mask pairs.",

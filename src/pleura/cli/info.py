@@ -1,0 +1,90 @@
+"""`pleura info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, write_json_option
+
+if TYPE_CHECKING:
+    from pleura.scan.find import Found
+
+_EPILOG = """\
+\b
+Examples:
+  pleura info chest.nii.gz
+  pleura info dicom_folder/
+  pleura info cohort/ --json cohort.json
+
+Exit code 1 where something that looks like a scan cannot be read.
+"""
+
+
+@click.command("info", epilog=_EPILOG)
+@click.argument("path", type=PATH)
+@json_option
+@quiet_option
+def command(path: Path, json_file: Path | None, quiet: bool) -> int:
+    """Tell what scans there are in a file or folder: series, grid, units, and what is odd."""
+    from pleura.scan.find import find_scans
+
+    found = find_scans(path)
+    rows = []
+    with progress_bar("reading", quiet) as progress:
+        for i, one in enumerate(found):
+            rows.append(_describe(one))
+            progress(i + 1, len(found))
+    write_json_option(json_file, {"path": path.name, "scans": rows})
+    if str(json_file) != "-":
+        for row in rows:
+            _print(row)
+        readable = sum(row["error"] is None for row in rows)
+        click.echo(f"{readable} of {len(rows)} scans can be read")
+    return 0 if all(row["error"] is None for row in rows) else 1
+
+
+def _describe(found: Found) -> dict[str, Any]:
+    """Read a scan's header and some of its slices, and say what it is."""
+    from pleura.errors import PleuraError
+
+    row: dict[str, Any] = {"name": found.name, "what": found.what, "chosen": found.chosen}
+    try:
+        if found.error is not None or found.load is None:
+            return {**row, "error": str(found.error)}
+        scan = found.load("auto")
+    except PleuraError as error:
+        return {**row, "error": str(error)}
+    geometry = scan.geometry
+    return {
+        **row,
+        "error": None,
+        "format": scan.format,
+        "shape": geometry.shape,
+        "spacing_mm": geometry.spacing if geometry.spacing_known else None,
+        "orientation": geometry.orientation if geometry.orientation_known else None,
+        "grid": str(geometry),
+        "units": str(scan.line),
+        "decisions": [
+            {"about": d.about, "choice": d.choice, "reason": d.reason, "warning": d.warning}
+            for d in scan.decisions
+        ],
+    }
+
+
+def _print(row: dict[str, Any]) -> None:
+    click.secho(row["name"], bold=True, nl=False)
+    if row["error"] is not None:
+        click.secho(f"  {row['what']}", nl=True)
+        click.secho("  " + row["error"].replace("\n", "\n  "), fg="red")
+        return
+    aside = "" if row["chosen"] else "  (not chosen: a better series of the same study is there)"
+    click.echo(f"  {row['format']}; {row['grid']}; {row['units']}{aside}")
+    for decision in row["decisions"]:
+        text = f"{decision['about']}: {decision['choice']} ({decision['reason']})"
+        click.secho(
+            f"  {'warning  ' if decision['warning'] else ''}{text}",
+            fg="yellow" if decision["warning"] else None,
+        )

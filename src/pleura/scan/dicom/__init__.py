@@ -1,0 +1,1 @@
+"""CT in DICOM files: headers, series, pixels."""

@@ -1,0 +1,244 @@
+"""Headers of DICOM files: each becomes CT frames, or is set aside with a reason."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+
+CT_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT Image",
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image",
+}
+"""Storage classes of CT (DICOM PS3.4 B.5); only a secondary capture shows CT without being one."""
+
+MAX_FRAMES = 1 << 14
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One CT image of a file, by its header.
+
+    ``position`` and ``orientation`` are Image Position and Orientation (Patient), LPS
+    (PS3.3 C.7.6.2.1.1); ``spacing`` is Pixel Spacing, between rows and between columns, in mm.
+    ``rescale`` is slope and intercept, None where the header has none.
+    """
+
+    path: Path
+    index: int
+    study: str
+    series: str
+    instance: str
+    frame_of_reference: str
+    patient: str
+    rows: int
+    columns: int
+    position: tuple[float, float, float]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float]
+    rescale: tuple[float, float] | None
+    acquisition: str
+    number: int
+    series_number: int
+    image_type: tuple[str, ...]
+    thickness: float | None
+    kernel: str
+    maker: str
+    description: str
+    syntax: str
+    lossy: bool
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that is not read as CT, and why; ``damaged`` where it may have been a slice."""
+
+    path: Path
+    reason: str
+    damaged: bool = False
+
+
+def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SetAside]]:
+    """Read the headers of files, CT or not."""
+    frames: list[Frame] = []
+    aside: list[SetAside] = []
+    for path in paths:
+        found = read_header(path)
+        if isinstance(found, SetAside):
+            aside.append(found)
+        else:
+            frames.extend(found)
+    return frames, aside
+
+
+def read_header(path: Path) -> list[Frame] | SetAside:
+    """Read one file's header: its CT frames, or why it has none."""
+    try:
+        with quiet():
+            return _classify(path, pydicom.dcmread(path, stop_before_pixels=True))
+    except InvalidDicomError:
+        return SetAside(path, "no DICOM file")
+    # A damaged file makes pydicom raise anything from OSError to RecursionError.
+    except Exception as error:  # noqa: BLE001
+        return SetAside(path, f"its header cannot be read ({_first_line(error)})", damaged=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom from reporting each odd value, in private elements mostly, on its own."""
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _classify(path: Path, dataset: Dataset) -> list[Frame] | SetAside:
+    reason, damaged = _no_ct(dataset) or _no_image(dataset) or ("", False)
+    if reason:
+        return SetAside(path, reason, damaged)
+    frames = min(int(dataset.get("NumberOfFrames", 1) or 1), MAX_FRAMES)
+    places = [_place(dataset, index) for index in range(frames)]
+    if not all(places):
+        lacks = "it lacks Image Position, Image Orientation or Pixel Spacing"
+        return SetAside(path, f"no geometry: {lacks}")
+    return [_frame(path, dataset, i, *place) for i, place in enumerate(places) if place]
+
+
+Refusal = tuple[str, bool]
+"""Why a file is set aside, and whether it may be a damaged slice."""
+
+
+def _no_ct(dataset: Dataset) -> Refusal | None:
+    kind = str(dataset.get("SOPClassUID", ""))
+    stored = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    if not kind and stored in CT_CLASSES:
+        return "its header is cut off", True
+    if kind not in CT_CLASSES:
+        name = pydicom.uid.UID(kind or stored).name if kind or stored else "no image"
+        modality = str(dataset.get("Modality", ""))
+        return f"no CT image but {name}" + (f" ({modality})" if modality else ""), False
+    if "LOCALIZER" in _words(dataset.get("ImageType")):
+        return "a localizer", False
+    return None
+
+
+def _no_image(dataset: Dataset) -> Refusal | None:
+    if not dataset.get("Rows") or not dataset.get("Columns"):
+        return "its header holds no Rows and Columns", True
+    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+        return "a colour image", False
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    if "PerFrameFunctionalGroupsSequence" not in dataset and frames > 1:
+        return f"{frames} frames without a geometry of their own", False
+    return None
+
+
+Place = tuple[tuple[float, float, float], tuple[float, ...], tuple[float, float]]
+
+
+def _place(dataset: Dataset, index: int) -> Place | None:
+    position = _numbers(_find(dataset, index, "PlanePositionSequence", "ImagePositionPatient"), 3)
+    orientation = _numbers(
+        _find(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient"), 6
+    )
+    spacing = _numbers(_find(dataset, index, "PixelMeasuresSequence", "PixelSpacing"), 2)
+    if position is None or orientation is None or spacing is None or min(spacing) <= 0:
+        return None
+    return (position[0], position[1], position[2]), orientation, (spacing[0], spacing[1])
+
+
+def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
+    def text(name: str) -> str:
+        return str(dataset.get(name, "") or "")
+
+    def group(sequence: str, name: str) -> Any:
+        return _find(dataset, index, sequence, name)
+
+    slope = _numbers(group("PixelValueTransformationSequence", "RescaleSlope"), 1)
+    intercept = _numbers(group("PixelValueTransformationSequence", "RescaleIntercept"), 1)
+    thickness = _numbers(group("PixelMeasuresSequence", "SliceThickness"), 1)
+    kernel = group("CTReconstructionSequence", "ConvolutionKernel")
+    syntax = pydicom.uid.UID(str(dataset.file_meta.TransferSyntaxUID))
+    position, orientation, spacing = place
+    return Frame(
+        path=path,
+        index=index,
+        study=text("StudyInstanceUID"),
+        series=text("SeriesInstanceUID"),
+        instance=text("SOPInstanceUID"),
+        frame_of_reference=text("FrameOfReferenceUID"),
+        patient=f"{text('PatientID')}|{text('PatientName')}",
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        position=position,
+        orientation=orientation,
+        spacing=spacing,
+        rescale=None if intercept is None else ((slope or (1.0,))[0], intercept[0]),
+        acquisition=text("AcquisitionNumber"),
+        number=_whole(dataset.get("InstanceNumber")) + index,
+        series_number=_whole(dataset.get("SeriesNumber")),
+        image_type=_words(dataset.get("ImageType")),
+        thickness=None if thickness is None else thickness[0],
+        kernel="/".join(_words(kernel)),
+        maker=text("Manufacturer"),
+        description=text("SeriesDescription"),
+        syntax=syntax.name,
+        lossy=text("LossyImageCompression") == "01" or syntax in _LOSSY,
+    )
+
+
+_LOSSY = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 81)}
+
+
+def _find(dataset: Dataset, index: int, sequence: str, name: str) -> Any:
+    """Return an attribute of a frame: from its own functional groups, the shared ones, the top."""
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for groups in (*frames[index : index + 1], *shared[:1]):
+        items = groups.get(sequence) or []
+        if items and name in items[0]:
+            return items[0].get(name)
+    return dataset.get(name)
+
+
+def _numbers(value: Any, n: int) -> tuple[float, ...] | None:
+    values = value if isinstance(value, MultiValue | list | tuple) else [value]
+    try:
+        found = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        return None
+    finite = all(abs(v) < 1e9 for v in found)  # false for NaN too
+    return found if len(found) == n and finite else None
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    values: Sequence[Any] = value if isinstance(value, MultiValue | list | tuple) else [value]
+    return tuple(str(v).strip() for v in values)
+
+
+def _whole(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,188 @@
+"""A DICOM file, folder or zip read as one scan: series chosen, slices decoded when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels.utils import pixel_array
+
+from pleura.errors import ScanError
+from pleura.scan.dicom.header import Frame, SetAside, quiet, read_headers
+from pleura.scan.dicom.series import Stack, group_frames, make_stacks
+from pleura.scan.scan import AIR, Decision, Scan, Values
+
+_JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+_ONLY_GDCM = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (51, 53, 55))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder of DICOM holds: stacks, best first; groups that are none; files set aside."""
+
+    stacks: tuple[Stack, ...]
+    refused: tuple[ScanError, ...]
+    aside: tuple[SetAside, ...]
+
+
+def find_stacks(paths: Iterable[Path]) -> Contents:
+    """Read the headers of files and make stacks of them, the one for lungs first.
+
+    Original images come before derived ones, axial before others, then what covers most of the
+    body, then thin slices before thick, then lower series numbers.
+    """
+    frames, aside = read_headers(paths)
+    stacks: list[Stack] = []
+    refused: list[ScanError] = []
+    for group in group_frames(frames):
+        try:
+            stacks.extend(make_stacks(group, same_pixels))
+        except ScanError as error:  # noqa: PERF203
+            refused.append(error)
+    stacks.sort(key=_rank)
+    return Contents(tuple(stacks), tuple(refused), tuple(aside))
+
+
+def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] = ()) -> Scan:
+    """Return a stack as a scan."""
+    decisions = [*stack.decisions, *_set_aside(aside)]
+    frames = stack.present
+    if any(frame.lossy for frame in frames):
+        reason = f"{frames[0].syntax}; borders may be off"
+        decisions.append(Decision("pixels", "lossy compression", reason, warning=True))
+    if any(frame.rescale is None for frame in frames):
+        reason = "the header has no Rescale Intercept"
+        decisions.append(Decision("units", "stored values", reason, warning=True))
+
+    def read(start: int, stop: int) -> Values:
+        slices = [_read_slice(frame, stack) for frame in stack.frames[start:stop]]
+        return np.stack(slices)
+
+    return Scan(
+        name=name,
+        geometry=stack.geometry,
+        read=read,
+        format="DICOM",
+        source=source,
+        header=stack,
+        decisions=tuple(decisions),
+        absent=frozenset(i for i, frame in enumerate(stack.frames) if frame is None),
+    )
+
+
+def same_pixels(first: Frame, second: Frame) -> bool:
+    """Tell whether two frames hold the same HU, pixel for pixel."""
+    if (first.rows, first.columns) != (second.rows, second.columns):
+        return False
+    return bool(np.array_equal(decode(first), decode(second)))
+
+
+def decode(frame: Frame) -> Values:
+    """Return a frame (rows, columns) with its rescale applied: int16 or int32 where exact.
+
+    Raises
+    ------
+    ScanError
+        The file is truncated or corrupt, or no decoder for its transfer syntax is installed.
+    """
+    try:
+        with quiet():
+            dataset = pydicom.dcmread(frame.path)
+            stored = _pixels(dataset, frame)
+    except ScanError:
+        raise
+    # Decoders are C extensions with errors of their own, down to SystemError.
+    except Exception as error:
+        raise ScanError(
+            f"the slice cannot be decoded: it is truncated, corrupt, or of a rare kind "
+            f"({frame.syntax}; {(str(error) or type(error).__name__).splitlines()[0]})",
+            where=frame.path,
+            fix="copy or export it again, uncompressed if it is whole; or move it away, and the "
+            "gap is reported",
+        ) from error
+    if stored.shape != (frame.rows, frame.columns):
+        raise ScanError(
+            f"the slice holds {stored.shape} pixels where its header says "
+            f"{(frame.rows, frame.columns)}",
+            where=frame.path,
+            fix="copy or export it again",
+        )
+    slope, intercept = frame.rescale or (1.0, 0.0)
+    if slope == 1 and intercept == int(intercept):
+        return _smallest(stored.astype(np.int64) + int(intercept))
+    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def _pixels(dataset: Any, frame: Frame) -> NDArray[Any]:
+    if "PixelData" not in dataset:
+        raise ScanError(
+            "the file holds no pixel data: it is cut off, or was never whole",
+            where=frame.path,
+            fix="copy or export it again; or move it away, and the gap is reported",
+        )
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax in _ONLY_GDCM:
+        return _pixels_by_gdcm(frame)
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    pixels: NDArray[Any] = pixel_array(
+        dataset,
+        index=frame.index if frames > 1 else None,
+        # GDCM takes the header's word for sign and depth, openjpeg the codestream's.
+        decoding_plugin="pylibjpeg" if syntax in _JPEG_2000 else "",
+        raw=True,
+    )
+    return pixels
+
+
+def _pixels_by_gdcm(frame: Frame) -> NDArray[Any]:
+    """Decode 12-bit lossy JPEG, which pydicom leaves to a GPL package."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(frame.path))
+    if not reader.Read():
+        raise ValueError("GDCM cannot read it")
+    image = reader.GetImage()
+    if image.GetPixelFormat().GetScalarTypeAsString() != "UINT16":
+        raise ValueError("not 12 bits")
+    content = image.GetBuffer().encode("utf-8", "surrogateescape")
+    frames = np.frombuffer(content, np.uint16).reshape(-1, frame.rows, frame.columns)
+    return np.array(frames[frame.index])
+
+
+def _smallest(values: NDArray[np.int64]) -> Values:
+    fits = values.min() >= -(1 << 15) and values.max() < 1 << 15
+    return values.astype(np.int16 if fits else np.int32)
+
+
+def _read_slice(frame: Frame | None, stack: Stack) -> Values:
+    if frame is None:
+        return np.full(stack.geometry.shape[1:], AIR, np.int16)
+    return decode(frame)
+
+
+def _rank(stack: Stack) -> tuple[Any, ...]:
+    derived = "DERIVED" in stack.first.image_type
+    axial = stack.geometry.orientation[0] in "SI"
+    covered = round(stack.extent / 20)  # to 2 cm
+    return derived, not axial, -covered, stack.geometry.spacing[0], stack.first.series_number
+
+
+def _set_aside(aside: Sequence[SetAside]) -> list[Decision]:
+    counts: dict[tuple[str, bool], int] = {}
+    for one in aside:
+        counts[one.reason, one.damaged] = counts.get((one.reason, one.damaged), 0) + 1
+    return [
+        Decision(
+            "files",
+            f"{n} set aside",
+            reason + (", perhaps a slice" if damaged else ""),
+            warning=damaged,
+        )
+        for (reason, damaged), n in counts.items()
+    ]

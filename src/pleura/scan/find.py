@@ -1,0 +1,115 @@
+"""What scans lie below a folder: every volume, picture, and DICOM series, readable or not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pleura.errors import PleuraError, ScanError
+from pleura.scan.hounsfield import UnitsOption
+from pleura.scan.io import VOLUMES, files_below, read, scan_name, with_units
+from pleura.scan.pictures import SUFFIXES as PICTURES
+from pleura.scan.scan import Scan
+
+if TYPE_CHECKING:
+    from pleura.scan.dicom.read import Contents
+    from pleura.scan.dicom.series import Stack
+
+Load = Callable[[UnitsOption], Scan]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scan below a folder: ``name`` is its path there, without suffix and patient's names.
+
+    ``chosen`` is False for a series beside a better one of the same study. ``load`` is None where
+    ``error`` says why it cannot be read.
+    """
+
+    name: str
+    source: Path
+    what: str
+    load: Load | None = None
+    error: PleuraError | None = None
+    chosen: bool = True
+
+
+def find_scans(path: str | Path) -> list[Found]:
+    """Find every scan in a file, or below a folder, by headers alone; sorted by name.
+
+    Raises
+    ------
+    ScanError, DataError
+        There is no such file or folder, or it holds no file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ScanError("no such file or folder", where=path, fix="check the spelling of the path")
+    folder = path if path.is_dir() else path.parent
+    files = files_below(path) if path.is_dir() else [path]
+    by_suffix = [f for f in files if f.name.lower().endswith((*VOLUMES, *PICTURES, ".zip"))]
+    found = [_by_suffix(file, folder) for file in by_suffix]
+    others = sorted(set(files) - set(by_suffix))
+    if others:
+        from pleura.scan.dicom.read import find_stacks
+
+        found.extend(_in_dicom(find_stacks(others), folder))
+    return sorted(found, key=lambda one: one.name)
+
+
+def _by_suffix(file: Path, folder: Path) -> Found:
+    name = file.relative_to(folder).with_name(scan_name(file)).as_posix()
+    return Found(name, file, file.suffix[1:], lambda units: read(file, units=units))
+
+
+def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
+    studies: dict[str, list[Stack]] = {}
+    for stack in contents.stacks:
+        studies.setdefault(stack.first.study, []).append(stack)
+    folders = Counter(stack.first.path.parent for stack in contents.stacks)
+    for stacks in studies.values():
+        for i, stack in enumerate(stacks):
+            name = _dicom_name(stack, folder, alone=folders[stack.first.path.parent] == 1)
+            yield Found(
+                name, stack.first.path.parent, stack.describe(), _loader(stack, name), chosen=i == 0
+            )
+    for error in contents.refused:
+        where = Path(error.where or folder)
+        yield Found(where.name, where, "DICOM", error=error)
+    for aside in contents.aside:
+        if aside.damaged:
+            what = f"{aside.reason}: perhaps a slice"
+            error = ScanError(what, where=aside.path, fix="copy or export it again")
+            yield Found(aside.path.name, aside.path, "DICOM", error=error)
+
+
+def _loader(stack: Stack, name: str) -> Load:
+    from pleura.scan.dicom.read import read_stack
+
+    source = stack.first.path.parent
+    return lambda units: with_units(read_stack(stack, Path(name).name, source), units)
+
+
+def _dicom_name(stack: Stack, folder: Path, *, alone: bool) -> str:
+    """Mirror the series' folder, with a hash in place of any part that names the patient."""
+    frame = stack.first
+    named = [part.lower() for part in frame.patient.replace("^", "|").split("|") if len(part) > 2]
+    parts = [
+        f"study-{_hash(frame.study)}" if any(n in part.lower() for n in named) else part
+        for part in _relative(frame.path, folder)
+    ]
+    if not parts or not alone:
+        parts.append(f"series-{frame.series_number}-{_hash(frame.series + frame.instance)}")
+    return "/".join(parts)
+
+
+def _relative(path: Path, folder: Path) -> Sequence[str]:
+    return path.parent.relative_to(folder).parts
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,402 @@
+"""Any CT in: what a path is, which scan in it is meant, and its values taken to HU."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import ArrayLike, NDArray
+
+from pleura.errors import DataError, PleuraError, ScanError
+from pleura.scan import metaimage, nifti, nrrd
+from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.hounsfield import UnitsOption, decide_units
+from pleura.scan.pictures import SUFFIXES as PICTURES
+from pleura.scan.pictures import TIFF, read_picture
+from pleura.scan.raw import check_shape
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+
+VOLUMES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
+LOOKED_AT = 9
+"""Slices from which the units of a scan are told."""
+
+MAX_UNZIPPED = 8 << 30
+"""Bytes that a zip may unpack to."""
+
+_ORDER = "columns to the patient's left, rows to the back, slices to the head"
+
+
+def read(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    stack: bool = False,
+    units: UnitsOption = "auto",
+    flip: bool = False,
+) -> Scan:
+    """Read one scan: a file, a folder or zip of DICOM, or with ``stack`` a folder of pictures.
+
+    Parameters
+    ----------
+    path:
+        DICOM, NIfTI, NRRD, MetaImage, TIFF (slice or stack), PNG, JPEG or NumPy file; or a folder
+        or .zip of DICOM.
+    series:
+        Series number or Series Instance UID, where a folder holds several.
+    stack:
+        Take a folder of pictures, in the order of their names from foot to head, as one volume.
+    units:
+        What the values are; ``auto`` looks.
+    flip:
+        The picture shows the patient's left on its left, against the radiological convention; only
+        for files that carry no orientation.
+
+    Raises
+    ------
+    ScanError, DataError
+        Nothing there can be read as one CT scan.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ScanError("no such file or folder", where=path, fix="check the spelling of the path")
+    if path.is_dir():
+        scan = _read_stack_of_pictures(path) if stack else _read_folder(path, series)
+    else:
+        scan = _read_file(path, series)
+    return with_units(_flipped(scan) if flip else scan, units)
+
+
+def from_array(
+    values: ArrayLike,
+    spacing: Sequence[float] | None = None,
+    affine: ArrayLike | None = None,
+    *,
+    name: str = "array",
+    units: UnitsOption = "auto",
+) -> Scan:
+    """Make a scan of an array (rows, columns) or (slices, rows, columns).
+
+    ``spacing`` is in mm, one number an axis; ``affine`` (4, 4) maps (slice, row, column, 1) to LPS
+    millimetres. Without either, axial slices from foot to head seen from the feet are assumed.
+
+    Raises
+    ------
+    ScanError
+        The array is no 2-D or 3-D array of numbers, or the grid is impossible.
+    """
+    array = np.asarray(values)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
+        raise ScanError(
+            f"an array of {array.dtype} and shape {array.shape} is no scan",
+            where=name,
+            fix="give numbers, (rows, columns) or (slices, rows, columns)",
+        )
+    volume = array.reshape(check_shape(array.shape, Path(name)))
+    if affine is not None:
+        geometry = Geometry(_shape(volume), np.asarray(affine, np.float64))
+        scan = Scan(name, geometry, ReadOnce(lambda: volume))
+    else:
+        scan = _assumed(name, volume, "array", None, None if spacing is None else tuple(spacing))
+    return with_units(scan, units)
+
+
+def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
+    """Return a scan that knows how its values become HU, and says why.
+
+    Raises
+    ------
+    ScanError
+        Nothing tells what the values mean, or they are absurd.
+    """
+    stated = scan.format == "DICOM" and scan.header.first.rescale is not None
+    try:
+        slices = [] if option in ("hu", "offset") else _some_axial(scan)
+        decided = decide_units(slices, option, stated)
+    except ScanError as error:
+        where = scan.source if error.where is None else error.where
+        raise ScanError(error.what, where=where, fix=error.fix) from error
+    decision = Decision("units", decided.line.name, decided.reason, decided.warning)
+    return replace(scan, line=decided.line, decisions=(*scan.decisions, decision))
+
+
+def _read_file(path: Path, series: str | None) -> Scan:
+    lower = path.name.lower()
+    if lower.endswith(nifti.SUFFIXES):
+        return nifti.read_nifti(path, scan_name(path))
+    if lower.endswith(nrrd.SUFFIXES):
+        return nrrd.read_nrrd(path, scan_name(path))
+    if lower.endswith(metaimage.SUFFIXES):
+        return metaimage.read_metaimage(path, scan_name(path))
+    if lower.endswith(PICTURES):
+        return _read_picture(path)
+    if lower.endswith(".zip"):
+        return _read_zip(path, series)
+    return _read_dicom([path], path, series)
+
+
+def _read_folder(path: Path, series: str | None) -> Scan:
+    files = files_below(path)
+    pictures = [f for f in files if f.name.lower().endswith(PICTURES)]
+    volumes = [f for f in files if f.name.lower().endswith(VOLUMES)]
+    if len(volumes) == 1:
+        return _read_file(volumes[0], series)
+    try:
+        return _read_dicom(
+            [f for f in files if f not in set(pictures) | set(volumes)], path, series
+        )
+    except ScanError:
+        if not volumes and not pictures:
+            raise
+    what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
+    raise ScanError(
+        f"the folder holds {what}, not one scan",
+        where=path,
+        fix="name one of them" + ("" if volumes else ", or add --stack if they are one volume"),
+    )
+
+
+def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan:
+    from pleura.scan.dicom.read import find_stacks, read_stack
+
+    contents = find_stacks(files)
+    if not contents.stacks:
+        if contents.refused:
+            raise contents.refused[0]
+        raise _no_ct(contents.aside, source)
+    stacks = contents.stacks
+    _one_patient(stacks, source)
+    if series is not None:
+        stacks = tuple(s for s in stacks if series in (str(s.first.series_number), s.first.series))
+        if not stacks:
+            have = ", ".join(str(stack.first.series_number) for stack in contents.stacks)
+            raise ScanError(
+                f"no series {series}", where=source, fix=f"choose one of {have}; see pleura info"
+            )
+    scan = read_stack(stacks[0], scan_name(source), source, contents.aside)
+    if len(stacks) == 1:
+        return scan
+    others = "; ".join(stack.describe() for stack in stacks[1:4])
+    reason = f"original, axial, then what covers most; not {others}"
+    chosen = Decision("series", stacks[0].describe(), reason, warning=series is None)
+    return replace(scan, decisions=(chosen, *scan.decisions))
+
+
+def _no_ct(aside: Sequence[Any], source: Path) -> ScanError:
+    reasons = sorted({one.reason for one in aside})
+    return ScanError(
+        "no CT here" + (f": {'; '.join(reasons[:4])}" if reasons else ": the folder is empty"),
+        where=source,
+        fix="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
+    )
+
+
+def _one_patient(stacks: Sequence[Any], source: Path) -> None:
+    patients = {stack.first.patient for stack in stacks}
+    if len(patients) > 1:
+        raise ScanError(
+            f"the folder holds scans of {len(patients)} patients",
+            where=source,
+            fix="give one patient's folder, or segment the folder above as a cohort",
+        )
+
+
+def _read_zip(path: Path, series: str | None) -> Scan:
+    """Unpack into a temporary folder and read what it holds; names in the zip are not used."""
+    folder = tempfile.TemporaryDirectory(prefix="pleura-")
+    try:
+        files = _unzip(path, Path(folder.name))
+        scan = replace(_read_dicom(files, path, series), name=scan_name(path))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+        raise ScanError(
+            f"the zip cannot be unpacked ({error})", where=path, fix="unpack it by hand"
+        ) from error
+    return replace(scan, read=_Keeping(scan.read, folder))
+
+
+class _Keeping:
+    """Reads slices, and keeps the folder that they are in for as long as it is kept itself."""
+
+    def __init__(self, read: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
+        self._read, self._folder = read, folder
+
+    def __call__(self, start: int, stop: int) -> Values:
+        values: Values = self._read(start, stop)
+        return values
+
+
+def _unzip(path: Path, folder: Path) -> list[Path]:
+    files, total = [], 0
+    with zipfile.ZipFile(path) as archive:
+        for i, info in enumerate(archive.infolist()):
+            if info.is_dir():
+                continue
+            if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
+                raise ScanError(
+                    f"the zip names a file outside of itself: {info.filename}",
+                    where=path,
+                    fix="do not trust this zip",
+                )
+            target = folder / f"{i:06d}"
+            with archive.open(info) as packed, target.open("wb") as plain:
+                while chunk := packed.read(1 << 20):
+                    total += len(chunk)
+                    if total > MAX_UNZIPPED:
+                        raise ScanError(
+                            f"the zip unpacks to more than {MAX_UNZIPPED >> 30} GB",
+                            where=path,
+                            fix="unpack it by hand if you trust it, and give the folder",
+                        )
+                    plain.write(chunk)
+            files.append(target)
+    return files
+
+
+def _read_picture(path: Path) -> Scan:
+    kind = "TIFF" if path.suffix.lower() in TIFF else path.suffix[1:].upper()
+    kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
+    if kind == "TIFF" and (pages := _tiff_pages(path)) > 1:
+        return _assumed(scan_name(path), _read_pages(path, pages), kind, path, None)
+    picture = read_picture(path)
+    if kind == "array" and picture.ndim == 3:
+        return _assumed(scan_name(path), picture, kind, path, None)
+    return _assumed(scan_name(path), _grey(picture, path)[None], kind, path, None)
+
+
+def _tiff_pages(path: Path) -> int:
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return len(tiff.pages)
+    # tifffile lets errors of struct and its own through for a damaged file.
+    except Exception:  # noqa: BLE001
+        return 1  # read_picture says what is wrong
+
+
+def _read_pages(path: Path, pages: int) -> Values:
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            first = tiff.pages.first
+            check_shape((pages, *first.shape), path)
+            return np.stack([page.asarray() for page in tiff.pages])
+    except PleuraError:
+        raise
+    except Exception as error:
+        raise ScanError(
+            f"the TIFF stack cannot be read ({(str(error) or type(error).__name__)})",
+            where=path,
+            fix="copy or export it again; pages must have one size and type",
+        ) from error
+
+
+def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
+    if picture.ndim == 2:
+        return picture
+    colours = picture[..., :3] if picture.shape[2] > 2 else picture[..., :1]
+    if not (colours == colours[..., :1]).all():
+        raise ScanError(
+            f"a colour picture with {picture.shape[2]} channels, not CT values",
+            where=path,
+            fix="export the CT values themselves (16-bit TIFF or DICOM)",
+        )
+    return np.ascontiguousarray(colours[..., 0])
+
+
+def _read_stack_of_pictures(folder: Path) -> Scan:
+    from pleura.scan.pictures import list_pictures
+
+    paths = list_pictures(folder)
+    slices = [_grey(read_picture(path), path) for path in paths]
+    sizes = {image.shape for image in slices}
+    if len(sizes) > 1:
+        raise ScanError(
+            f"pictures of {len(sizes)} sizes are no volume",
+            where=folder,
+            fix="leave out --stack to take each as a scan of its own",
+        )
+    suffix = paths[0].suffix.lower()
+    kind = "TIFF" if suffix in TIFF else "PNG"
+    return _assumed(folder.name, np.stack(slices), kind, folder, None)
+
+
+def _assumed(
+    name: str, volume: Values, kind: str, source: Path | None, spacing: tuple[float, ...] | None
+) -> Scan:
+    """Return a scan of an array that carries no orientation: as a radiologist looks at it."""
+    z, y, x = (1.0, 1.0, 1.0, *(spacing or ()))[-3:]
+    geometry = Geometry(
+        _shape(volume),
+        affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0))),
+        spacing_known=spacing is not None,
+        orientation_known=False,
+    )
+    reason = "the file carries none; radiological convention, as seen from the feet"
+    return Scan(
+        name=name,
+        geometry=geometry,
+        read=ReadOnce(lambda: volume),
+        format=kind,
+        source=source,
+        decisions=(Decision("orientation", _ORDER, reason),),
+    )
+
+
+def _flipped(scan: Scan) -> Scan:
+    geometry = scan.geometry
+    if geometry.orientation_known:
+        raise ScanError(
+            "the file says itself which side is which: it cannot be flipped",
+            where=scan.source,
+            fix="leave out --flip",
+        )
+    mirror = np.eye(4)
+    mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1
+    flipped = replace(geometry, affine=geometry.affine @ mirror)
+    decision = Decision("orientation", "columns to the patient's right", "as told: flipped")
+    kept = tuple(d for d in scan.decisions if d.about != "orientation")
+    return replace(scan, geometry=flipped, decisions=(*kept, decision))
+
+
+def _some_axial(scan: Scan) -> list[Values]:
+    """Return some axial slices (rows, columns) spread over the scan, without absent ones."""
+    order = scan.geometry.to_canonical()
+    n = scan.geometry.shape[order.axes[0]]
+    index = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT) + 2).round().astype(int)[1:-1])
+    if n <= 2:
+        index = np.arange(n)
+    if order.axes[0] == 0:
+        flipped = [n - 1 - i if order.flipped[0] else i for i in index]
+        chosen = [i for i in flipped if i not in scan.absent] or flipped
+        return [order.apply(scan.values(i, i + 1))[0] for i in chosen]
+    return list(order.apply(scan.values())[index])
+
+
+def _shape(volume: Values) -> tuple[int, int, int]:
+    slices, rows, columns = volume.shape
+    return slices, rows, columns
+
+
+def scan_name(path: Path) -> str:
+    """Return what results of a file or folder are called after: its name without suffix."""
+    name = path.name
+    for suffix in sorted((*VOLUMES, *PICTURES, ".dcm", ".ima", ".zip"), key=len, reverse=True):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def files_below(folder: Path) -> list[Path]:
+    """List the regular files below a folder, sorted, without hidden ones; links lead nowhere."""
+    found: list[Path] = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        paths = (Path(base, name) for name in sorted(names) if not name.startswith("."))
+        found.extend(path for path in paths if path.is_file() and not path.is_symlink())
+    if not found:
+        raise DataError("the folder holds no file", where=folder, fix="check the path")
+    return found

@@ -1,0 +1,138 @@
+"""NIfTI-1 and NIfTI-2 files (https://nifti.nimh.nih.gov): scans in, masks out."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from pleura.errors import PleuraError, ScanError
+from pleura.scan.geometry import LPS_FROM_RAS, Geometry
+from pleura.scan.pictures import write_atomically
+from pleura.scan.raw import check_shape
+from pleura.scan.scan import Decision, Mask, ReadOnce, Scan, Values
+
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+
+
+def read_nifti(path: Path, name: str) -> Scan:
+    """Read the header of a NIfTI file; voxels are read when asked for.
+
+    Raises
+    ------
+    ScanError
+        The file is truncated or corrupt, holds colours, several volumes, or an impossible grid.
+    """
+    try:
+        image: Any = nib.load(path)
+        header, proxy = image.header, image.dataobj
+        _check_kind(image, header.get_data_dtype())
+        shape = check_shape(_slowest_first(header.get_data_shape()), path)
+        grid, decisions = _geometry(header, shape)
+    except PleuraError as error:
+        raise ScanError(error.what, where=path, fix=error.fix) from error
+    # nibabel lets errors of numpy, struct, gzip and its own through for a damaged header.
+    except Exception as error:
+        raise _corrupt(path, error) from error
+
+    def load() -> Values:
+        try:
+            stored = np.asarray(proxy.get_unscaled())
+        # gzip, zlib and nibabel each have errors of their own for a damaged stream.
+        except Exception as error:
+            raise _corrupt(path, error) from error
+        return np.reshape(stored, shape[::-1], order="F").T
+
+    stored = ReadOnce(load)
+    slope, intercept = float(proxy.slope), float(proxy.inter)
+
+    def read(start: int, stop: int) -> Values:
+        values = stored(start, stop)
+        if (slope, intercept) == (1, 0):
+            return values
+        return np.asarray(values.astype(np.float32) * slope + intercept, np.float32)
+
+    return Scan(
+        name=name,
+        geometry=grid,
+        read=read,
+        format="NIfTI",
+        source=path,
+        header=header,
+        decisions=decisions,
+    )
+
+
+def write_nifti(path: Path, mask: Mask) -> None:
+    """Write a mask as uint8 NIfTI, with the scan's own header where that is NIfTI too.
+
+    Raises
+    ------
+    DataError
+        The file cannot be written.
+    """
+    if mask.scan.format == "NIfTI":
+        header = mask.scan.header.copy()
+        header.set_data_dtype(np.uint8)
+        header.set_slope_inter(1, 0)
+        header["cal_min"] = header["cal_max"] = 0
+        array = mask.labels.T.reshape(header.get_data_shape(), order="F")
+        kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        image: Any = kind(array, None, header)
+    else:
+        affine = LPS_FROM_RAS @ mask.geometry.affine[:, [2, 1, 0, 3]]
+        image = nib.Nifti1Image(mask.labels.T, affine)  # type: ignore[no-untyped-call]
+        image.header.set_xyzt_units("mm")
+        image.set_sform(affine, code="scanner")
+        # A qform holds no shear: readers that prefer it must not find a straightened grid.
+        image.set_qform(affine, code="scanner" if mask.geometry.shear < 0.01 else "unknown")
+    content = image.to_bytes()
+    if path.name.lower().endswith(".gz"):
+        content = gzip.compress(content, 6, mtime=0)
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _check_kind(image: Any, dtype: np.dtype[Any]) -> None:
+    if not isinstance(image, nib.Nifti1Pair):
+        raise ScanError("no NIfTI but an older format", where=None, fix="convert it to NIfTI")
+    if dtype.kind not in "iuf":
+        what = f"voxels of type {dtype} are no CT values"
+        raise ScanError(what, where=None, fix="export the CT values")
+
+
+def _slowest_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Turn NIfTI's (columns, rows, slices, ...) round; a single slice may lack its third axis."""
+    return tuple(int(n) for n in (shape if len(shape) > 2 else (*shape, 1))[::-1])
+
+
+def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[Decision, ...]]:
+    scale = _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    sform, sform_code = header.get_sform(coded=True)
+    qform, qform_code = header.get_qform(coded=True)
+    ras, decisions = header.get_best_affine(), []
+    if not sform_code and not qform_code:
+        sides = np.abs(header.get_zooms()[:3])
+        ras = np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.diag([*(*sides, 1.0)[:3], 1.0])
+        choice = "columns to the left, rows to the front, slices to the head"
+        reason = "the NIfTI header has neither qform nor sform; right and left may be swapped"
+        decisions.append(Decision("orientation", choice, reason, warning=True))
+    elif sform_code and qform_code and not np.allclose(sform, qform, atol=0.01):
+        reason = "the NIfTI header's qform and sform differ"
+        decisions.append(Decision("orientation", "the sform", reason, warning=True))
+    lps = LPS_FROM_RAS @ np.diag([scale, scale, scale, 1]) @ ras
+    known = bool(sform_code or qform_code)
+    return Geometry(shape, lps[:, [2, 1, 0, 3]], orientation_known=known), tuple(decisions)
+
+
+def _corrupt(path: Path, error: Exception) -> ScanError:
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return ScanError(
+        f"the NIfTI file cannot be read: it is truncated or corrupt ({first})",
+        where=path,
+        fix="copy or export the file again",
+    )

@@ -1,0 +1,164 @@
+"""What a CT is: voxels in the patient, their units, and every decision taken to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import ScanError
+from pleura.scan.geometry import Geometry
+from pleura.scan.hounsfield import HU, Line
+
+Values = NDArray[Any]
+ReadSlices = Callable[[int, int], Values]
+
+AIR = -1024
+"""What stands where nothing was scanned, in HU."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Something that was decided on the way, with its reason; a warning may change a mask."""
+
+    about: str
+    choice: str
+    reason: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.choice} ({self.reason})"
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A 2-D or 3-D CT: its header is read, its voxels are read when asked for.
+
+    Parameters
+    ----------
+    name:
+        What results are called after; never a patient's name or number.
+    geometry:
+        The grid of the array.
+    read:
+        Returns slices ``start`` to ``stop`` as (slices, rows, columns), in the values that the
+        file states, with its rescale slope and intercept applied.
+    format:
+        ``DICOM``, ``NIfTI``, ``NRRD``, ``MetaImage``, ``TIFF``, ``PNG``, ``JPEG`` or ``array``.
+    source:
+        File or folder that it was read from.
+    header:
+        What a mask of this scan needs of the file's header to be written alike.
+    decisions:
+        What was decided in reading.
+    absent:
+        Slices of the grid that were never scanned, or are lost; they read as air.
+    """
+
+    name: str
+    geometry: Geometry
+    read: ReadSlices
+    format: str = "array"
+    source: Path | None = None
+    header: Any = None
+    decisions: tuple[Decision, ...] = ()
+    line: Line = HU
+    absent: frozenset[int] = frozenset()
+
+    def values(self, start: int = 0, stop: int | None = None) -> Values:
+        """Return slices (slices, rows, columns) in the values that the file states.
+
+        Raises
+        ------
+        ScanError
+            The file is truncated or corrupt, or holds values that are no numbers.
+        """
+        stop = self.geometry.shape[0] if stop is None else stop
+        values = self.read(start, stop)
+        if values.shape != (stop - start, *self.geometry.shape[1:]):
+            raise ScanError(
+                f"the file holds {values.shape} voxels where its header says {self.geometry.shape}",
+                where=self.source,
+                fix="copy or export the scan again",
+            )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ScanError(
+                "the scan holds NaN or infinite values",
+                where=self.source,
+                fix=f"replace them, for example by {AIR} outside the scanned field",
+            )
+        return values
+
+    def hu(self, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
+        """Return slices (slices, rows, columns) in HU, rounded, at least -1024."""
+        return self.line.to_hu(self.values(start, stop))
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether there is more than one slice."""
+        return self.geometry.shape[0] > 1
+
+    @cached_property
+    def warnings(self) -> tuple[Decision, ...]:
+        """Decisions that may change a mask."""
+        return tuple(decision for decision in self.decisions if decision.warning)
+
+    def __str__(self) -> str:
+        return f"Scan({self.name}; {self.geometry}; {self.line})"
+
+
+class ReadOnce:
+    """Reads a whole array (slices, rows, columns) at the first call, then gives slices of it."""
+
+    def __init__(self, load: Callable[[], Values]) -> None:
+        self._load = load
+        self._values: Values | None = None
+
+    def __call__(self, start: int, stop: int) -> Values:
+        if self._values is None:
+            self._values = self._load()
+        return self._values[start:stop]
+
+
+RIGHT, LEFT = 1, 2
+BOTH = 1
+"""Labels of a mask: right and left lung; or both as one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Labels on the grid of a scan: uint8 (slices, rows, columns).
+
+    0 is outside the lungs; 1 right and 2 left where ``sides``, else 1 lung.
+    """
+
+    labels: NDArray[np.uint8]
+    scan: Scan
+    sides: bool = True
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:
+            raise ScanError(
+                f"a mask of {self.labels.dtype} {self.labels.shape} does not fit a scan of "
+                f"{self.scan.geometry.shape}",
+                where=self.scan.source,
+                fix="give uint8 labels on the scan's own grid",
+            )
+
+    @property
+    def geometry(self) -> Geometry:
+        """The scan's grid."""
+        return self.scan.geometry
+
+    def volume_ml(self, label: int | None = None) -> float:
+        """Return the volume of one label, or of all, in millilitres."""
+        inside = self.labels > 0 if label is None else self.labels == label
+        return float(np.count_nonzero(inside)) * self.geometry.voxel_volume
+
+    def __str__(self) -> str:
+        return f"Mask({self.scan.name}; {self.geometry}; {self.volume_ml():.0f} ml)"
