@@ -40,3 +40,34 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs public data sets in {folder} (set PLEURA_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(sample, tmp_path_factory):
+    """A run that has learned enough to find lungs in HU, in seconds."""
+    from pleura.training.loop import train
+    from pleura.training.recipe import load_recipe
+
+    overrides = [
+        "preparation.size=[64, 64]",
+        "network.filters=[8, 16, 32]",
+        "schedule.learning_rate=0.01",
+        "training.epochs=12",
+        "training.batch_size=4",
+        "training.precision=fp32",
+        "augmentation=null",
+        "split.method=file",
+        f"split.file={sample.split}",
+    ]
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    return train(sample.images, sample.masks, folder, load_recipe("quick", overrides))
+
+
+@pytest.fixture(scope="session")
+def model(small_run, tmp_path_factory):
+    """That run as a model file."""
+    from pleura.training.export import export
+
+    path = tmp_path_factory.mktemp("models") / "small.onnx"
+    export(small_run, path)
+    return path

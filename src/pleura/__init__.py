@@ -27,6 +27,8 @@ _HOMES = {
     "resume": "pleura.training.loop",
     "evaluate": "pleura.evaluation.evaluate",
     "predict": "pleura.segmentation.predictor",
+    "export": "pleura.training.export",
+    "Segmenter": "pleura.segmentation.segment",
     "open_run": "pleura.training.run",
     "load_recipe": "pleura.training.recipe",
     "iou": "pleura.evaluation.metrics",
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from pleura.scan.io import from_array as from_array
     from pleura.scan.io import read as read
     from pleura.segmentation.predictor import predict as predict
+    from pleura.segmentation.segment import Segmenter as Segmenter
+    from pleura.training.export import export as export
     from pleura.training.loop import resume as resume
     from pleura.training.loop import train as train
     from pleura.training.preview import preview as preview

@@ -43,3 +43,7 @@ class RecipeError(PleuraError):
 
 class RunError(PleuraError):
     """A run folder that cannot be read, resumed, or written."""
+
+
+class ModelError(PleuraError):
+    """A model file that cannot be read or run."""

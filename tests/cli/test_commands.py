@@ -165,6 +165,33 @@ def test_mask_with_nan(pair, tmp_path):
     train_refused(pair, tmp_path, name, "mask holds NaN")
 
 
+def test_run_is_exported_and_segments_without_overwriting(sample, small_run, tmp_path):
+    image, mask = sample.images / "LCTSC-201_058.tif", tmp_path / "lungs.png"
+    pleura("export", small_run.folder, "-o", tmp_path / "m.onnx", "--name", "small")
+    arguments = ["segment", image, "--model", tmp_path / "m.onnx", "-o", mask, "-q"]
+    done = pleura(*arguments, "--json", tmp_path / "r.json")
+    assert "right" in done.stdout
+    assert set(np.unique(read_picture(mask))) == {0, 1, 2}
+    assert json.loads((tmp_path / "r.json").read_text())["ml"] is None
+    refused(arguments, "there already")
+    pleura(*arguments, "--overwrite", "--single-label")
+    assert set(np.unique(read_picture(mask))) == {0, 1}
+
+
+def test_info_tells_what_there_is_and_what_cannot_be_read(sample, tmp_path):
+    folder = shutil.copytree(sample.images, tmp_path / "cohort")
+    for path in sorted(folder.iterdir())[2:]:
+        path.unlink()
+    told = pleura("info", folder, "-q").stdout
+    assert "LCTSC-101_013  TIFF; 1 slices of 256x256; HU" in told
+    assert "2 of 2 scans can be read" in told
+    (folder / "bad.nii.gz").write_bytes(b"no volume")
+    told = pleura("info", folder, "-q", "--json", tmp_path / "info.json", code=1).stdout
+    assert "2 of 3 scans can be read" in told
+    rows = json.loads((tmp_path / "info.json").read_text())["scans"]
+    assert [row["error"] is None for row in rows] == [True, True, False]
+
+
 def test_recipe_can_be_printed_changed_and_used(tmp_path):
     text = pleura("recipe", "exercise", "--set", "training.epochs=3").stdout
     assert yaml.safe_load(text)["training"]["epochs"] == 3

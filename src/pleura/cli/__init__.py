@@ -11,12 +11,14 @@ from pleura import __version__
 from pleura.errors import PleuraError
 
 _COMMANDS = {
+    "segment": "Find the lungs in a scan.",
     "info": "What scans are there, and what is odd about them?",
     "check": "Is this data fit to train on?",
     "preview": "Draw what the network will see, before and after augmentation.",
     "train": "Train a U-Net on image-mask pairs.",
     "evaluate": "Judge a run on its test images.",
     "predict": "Write lung masks for images, with a trained run.",
+    "export": "Make a run one file that `segment` takes.",
     "recipe": "List the recipes, or print one in full.",
 }
 

@@ -160,5 +160,17 @@ class Mask:
         inside = self.labels > 0 if label is None else self.labels == label
         return float(np.count_nonzero(inside)) * self.geometry.voxel_volume
 
+    def write(self, path: str | Path) -> None:
+        """Write the mask; the suffix says how: see `pleura.scan.write`.
+
+        Raises
+        ------
+        DataError
+            The suffix is unknown, or the file cannot be written.
+        """
+        from pleura.scan.write import write_mask
+
+        write_mask(Path(path), self)
+
     def __str__(self) -> str:
         return f"Mask({self.scan.name}; {self.geometry}; {self.volume_ml():.0f} ml)"

@@ -1,0 +1,40 @@
+"""`pleura export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pleura.cli.common import PATH, json_option, write_json_option
+
+_EPILOG = """\
+\b
+Examples:
+  pleura export runs/first -o lungs.onnx
+  pleura segment chest.nii.gz --model lungs.onnx -o lungs.nii.gz
+"""
+
+
+@click.command("export", epilog=_EPILOG)
+@click.argument("run", type=PATH)
+@click.option("--output", "-o", type=PATH, required=True, help="Model file to write (.onnx).")
+@click.option("--name", help="What the model is called; the run folder's name if unset.")
+@click.option("--data", default="", help="What it was trained on, in a sentence.")
+@click.option("--licence", default="", help="Under which licence it may be used.")
+@json_option
+def command(
+    run: Path, output: Path, name: str | None, data: str, licence: str, json_file: Path | None
+) -> None:
+    """Make a RUN one file that `segment --model` takes, without PyTorch.
+
+    The file holds all from HU to probability, so a run trained on values that are not HU gives a
+    model that is right for such values only.
+    """
+    from pleura.training.export import export
+
+    named = {} if name is None else {"name": name}
+    record = export(run, output, data=data, licence=licence, **named)
+    write_json_option(json_file, record.to_dict())
+    if str(json_file) != "-":
+        click.echo(f"{output}: model '{record.name}', threshold {record.threshold:g}")

@@ -1,0 +1,82 @@
+"""OpenVINO runs a model file on the processor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.engine.model_file import ModelRecord, read_record
+from pleura.errors import ModelError
+
+# OpenVINO's converter, which is not used here, would load a package that sends usage statistics.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov  # noqa: E402
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Engine:
+    """A model file, loaded once for many scans; compiled once for each size of slices.
+
+    Parameters
+    ----------
+    path:
+        A file that `export` wrote.
+    threads:
+        Processor threads; all cores if None.
+    precision:
+        ``auto``: bfloat16 where the processor computes in it, else float32.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, truncated, not one of ours, or of a newer format.
+    """
+
+    def __init__(
+        self, path: Path, threads: int | None = None, precision: Precision = "auto"
+    ) -> None:
+        self.record: ModelRecord = read_record(path)
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self._core = ov.Core()
+        self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
+        if precision != "auto":
+            self._options["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
+        try:
+            self._model = self._core.read_model(path)
+        except RuntimeError as error:
+            raise ModelError(
+                "the model file is truncated or corrupt",
+                where=path,
+                fix="copy it again, or export the run again",
+            ) from error
+        self._compiled: dict[tuple[int, ...], ov.InferRequest] = {}
+
+    def probability(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the probability of lung times 255 of int16 HU, both (slices, rows, columns)."""
+        request = self._compiled.get(hu.shape) or self._compile(hu.shape)
+        request.infer([np.ascontiguousarray(hu)], share_inputs=True)
+        found: NDArray[np.uint8] = np.array(request.get_output_tensor().data)
+        return found
+
+    def release(self) -> None:
+        """Let go of what was compiled."""
+        self._compiled.clear()
+
+    @property
+    def threshold(self) -> int:
+        """The model's own threshold, in 255ths."""
+        return int(np.ceil(self.record.threshold * 255))
+
+    def _compile(self, shape: tuple[int, ...]) -> ov.InferRequest:
+        model = self._model.clone()
+        model.reshape(list(shape))
+        request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        self._compiled[shape] = request
+        return request

@@ -1,0 +1,136 @@
+"""One scan to one mask: slices streamed through the model, cleaned, right told from left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.engine.engine import Engine, Precision
+from pleura.scan.geometry import Geometry, Reorientation
+from pleura.scan.scan import Decision, Mask, Scan
+from pleura.segmentation.clean import keep_lungs, tell_sides
+
+BATCH = 8
+"""Slices that are read, and then inferred, at a time."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A mask, what was decided on the way, why not to trust it, and the seconds of each stage."""
+
+    mask: Mask
+    decisions: tuple[Decision, ...]
+    flags: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+class Segmenter:
+    """A model loaded once for many scans; a context manager, and callable.
+
+    Parameters
+    ----------
+    model:
+        A file that `export` wrote; the model that ships if None.
+    threads:
+        Processor threads; all cores if None.
+    threshold:
+        Probability from which on a voxel is lung; the model's own if None.
+    sides:
+        Tell right from left; else both lungs are one label.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        threads: int | None = None,
+        precision: Precision = "auto",
+        threshold: float | None = None,
+        sides: bool = True,
+    ) -> None:
+        self.engine = Engine(Path(model), threads, precision)
+        own = self.engine.threshold
+        self.threshold = own if threshold is None else int(np.ceil(threshold * 255))
+        self.sides = sides
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
+        self.engine.release()
+
+    def __call__(self, scan: Scan, progress: Progress | None = None) -> Mask:
+        """Return the mask of a scan."""
+        return self.segment(scan, progress).mask
+
+    def segment(self, scan: Scan, progress: Progress | None = None) -> Segmentation:
+        """Return the mask of a scan with all that is to be said of it.
+
+        Raises
+        ------
+        ScanError
+            The scan's voxels cannot be read.
+        """
+        begin = time.perf_counter()
+        order = scan.geometry.to_canonical()
+        geometry = order.apply_to(scan.geometry)
+        hu = np.empty(geometry.shape, np.int16)
+        lung = np.empty(geometry.shape, np.bool_)
+        waiting = 0.0
+        for start, stop, slices in _batches(scan, order, geometry):
+            hu[start:stop] = slices
+            before = time.perf_counter()
+            lung[start:stop] = self.engine.probability(slices) >= self.threshold
+            waiting += time.perf_counter() - before
+            if progress is not None:
+                progress(stop, geometry.shape[0])
+        read = time.perf_counter()
+        lung = keep_lungs(lung)
+        labels = tell_sides(lung, hu, geometry) if self.sides else lung.astype(np.uint8)
+        labels = np.ascontiguousarray(order.undo(labels))
+        done = time.perf_counter()
+        mask = Mask(labels, scan, self.sides)
+        seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
+        return Segmentation(mask, scan.decisions, (), seconds)
+
+
+def _batches(
+    scan: Scan, order: Reorientation, geometry: Geometry
+) -> Iterator[tuple[int, int, NDArray[np.int16]]]:
+    """Yield canonical axial slices in HU, the next ones read while these are used."""
+    total = geometry.shape[0]
+    streams = order.axes[0] == 0
+    whole = None if streams else order.apply(scan.hu())
+
+    def load(start: int) -> tuple[int, int, NDArray[np.int16]]:
+        stop = min(start + BATCH, total)
+        if whole is not None:
+            return start, stop, np.ascontiguousarray(whole[start:stop])
+        first, last = (total - stop, total - start) if order.flipped[0] else (start, stop)
+        return start, stop, np.ascontiguousarray(order.apply(scan.hu(first, last)))
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(load, 0)
+        for start in range(0, total, BATCH):
+            batch = ahead.result()
+            if start + BATCH < total:
+                ahead = reader.submit(load, start + BATCH)
+            yield batch

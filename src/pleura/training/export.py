@@ -1,0 +1,148 @@
+"""A run made one file that needs no PyTorch: from HU in to probability out, all in its graph."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import pleura
+from pleura.dataset.preparation import Preparation
+from pleura.engine.model_file import FORMAT, KEY, ModelRecord
+from pleura.errors import RunError
+from pleura.network.tiling import SegmentationNetwork, forward_whole
+from pleura.scan.pictures import write_atomically
+from pleura.training.run import Run, load_tensors, open_run
+from pleura.training.state import build_network
+
+
+class Deployed(nn.Module):
+    """The way of `Predictor.probability` as one graph, for slices of any size.
+
+    int16 HU (n, rows, columns) in, uint8 (n, rows, columns) out: the probability of lung times 255.
+    """
+
+    def __init__(self, network: SegmentationNetwork, preparation: Preparation) -> None:
+        super().__init__()
+        self.network = network
+        self.preparation = preparation
+
+    def forward(self, hu: Tensor) -> Tensor:  # (n, h, w)
+        size, (h, w) = self.preparation.size, hu.shape[1:]
+        x = self._scale(hu.float())
+        lanczos = self.preparation.image_interpolation == "lanczos"
+        resample = lanczos_matrix if lanczos else area_matrix
+        x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
+        logits = forward_whole(self.network, x[:, None])[:, 0].float()
+        # OpenCV's nearest neighbour takes the first pixel of a step, not its centre.
+        centred = self.preparation.mask_interpolation != "nearest"
+        back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
+        probability = back[0] @ torch.sigmoid(logits) @ back[1].T  # (n, h, w)
+        return (probability * 255).round().to(torch.uint8)
+
+    def _scale(self, hu: Tensor) -> Tensor:
+        if self.preparation.scaling == "window":
+            low, high = self.preparation.window
+            return ((hu - low) / (high - low)).clamp(0, 1)
+        high_ = hu.amax((1, 2), keepdim=True)
+        if self.preparation.scaling == "max":
+            return hu / high_.clamp(min=1)
+        low_ = hu.amin((1, 2), keepdim=True)
+        return (hu - low_) / (high_ - low_).clamp(min=1)
+
+
+def area_matrix(to: Any, size: Any, centred: bool = True) -> Tensor:
+    """Return (to, size): each row the weights of the pixels that an output pixel covers.
+
+    Where pixels are made fewer this is the mean over the area, as OpenCV's INTER_AREA; where more,
+    bilinear interpolation between their centres. Borders repeat. ``centred`` False aligns first
+    pixels instead of edges.
+    """
+    step = size / to
+    shift = 0.5 if centred else 0.0
+    middle = (torch.arange(to, dtype=torch.float32) + shift) * step + (0.5 - shift)
+    half = torch.sym_max(step, 1.0) / 2  # type: ignore[no-untyped-call]
+    pixel = torch.arange(size, dtype=torch.float32)
+    right = torch.minimum(pixel + 1, middle[:, None] + half)
+    left = torch.maximum(pixel, middle[:, None] - half)
+    covered = (right - left).clamp(min=0)  # (to, size)
+    return covered / covered.sum(1, keepdim=True)
+
+
+def lanczos_matrix(to: Any, size: Any) -> Tensor:
+    """Return (to, size): the weights of OpenCV's INTER_LANCZOS4, over 8 pixels at any step."""
+    middle = (torch.arange(to, dtype=torch.float32) + 0.5) * (size / to) - 0.5
+    offsets = torch.arange(-3, 5)
+    first = middle.floor()
+    away = middle[:, None] - (first[:, None] + offsets)  # (to, 8)
+    weights = torch.sinc(away) * torch.sinc(away / 4)
+    weights = weights / weights.sum(1, keepdim=True)
+    index = (first[:, None].long() + offsets).clamp(0, size - 1)
+    pixel = torch.arange(size)
+    spread: Tensor = (index[:, :, None] == pixel) * weights[:, :, None]  # (to, 8, size)
+    return spread.sum(1)
+
+
+def export(run: Run | str | Path, output: str | Path, **record: str) -> ModelRecord:
+    """Write a run as one ONNX file that `segment` takes.
+
+    ``record`` may set ``name``, ``version``, ``data`` (what it was trained on) and ``licence``.
+
+    Raises
+    ------
+    RunError
+        The run cannot be loaded, or was trained in units that are not HU.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    network = build_network(run.recipe.network)
+    network.load_state_dict(load_tensors(run.weights)["network"])
+    deployed = Deployed(network.eval(), run.recipe.preparation).eval()
+    content = _to_onnx(deployed)
+    weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in network.state_dict().values()))
+    written = ModelRecord(
+        format=FORMAT,
+        name=record.get("name", run.folder.resolve().name),
+        version=record.get("version", pleura.__version__),
+        labels=("lung",),
+        threshold=run.threshold,
+        recipe=run.recipe.model_dump(mode="json"),
+        data=record.get("data", ""),
+        data_fingerprint=str(run.record["data_fingerprint"]),
+        licence=record.get("licence", ""),
+        weights_sha256=weights.hexdigest(),
+    )
+    model = _with_record(content, written)
+    write_atomically(Path(output), lambda file: file.write(model))
+    return written
+
+
+def _to_onnx(deployed: Deployed) -> Any:
+    example = torch.zeros(2, 96, 80, dtype=torch.int16)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            deployed,
+            (example,),
+            input_names=["hu"],
+            output_names=["probability"],
+            dynamic_shapes=({0: "slices", 1: "rows", 2: "columns"},),
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RunError("the network cannot be exported", where=None, fix="report it")
+    return program.model_proto
+
+
+def _with_record(model: Any, record: ModelRecord) -> bytes:
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, json.dumps(record.to_dict())
+    content: bytes = model.SerializeToString()
+    return content

@@ -1,0 +1,141 @@
+import itertools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from dicom_files import write_series
+
+from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.io import from_array, read
+from pleura.scan.pictures import read_picture
+from pleura.segmentation.clean import keep_lungs, tell_sides
+from pleura.segmentation.segment import Segmenter
+
+TURNS = list(
+    itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
+)
+AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 0)))
+
+
+@pytest.fixture(scope="module")
+def chest(sample):
+    """Six slices of a patient, from foot to head: int16 HU."""
+    names = [f"LCTSC-201_{n:03d}.tif" for n in (41, 49, 54, 58, 62, 70)]
+    return np.stack([read_picture(sample.images / name) for name in names]).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def segmenter(model):
+    with Segmenter(model, precision="fp32") as segmenter:
+        yield segmenter
+
+
+@pytest.fixture(scope="module")
+def expected(chest, segmenter):
+    return segmenter(from_array(chest, affine=AXIAL, units="hu")).labels
+
+
+def test_two_lungs_are_found_on_their_sides(sample, chest, expected):
+    reference = read_picture(sample.masks / "LCTSC-201_058.tif") > 0
+    found = expected[3] > 0
+    assert (found & reference).sum() / (found | reference).sum() > 0.8
+    columns = [np.argwhere(expected == side)[:, 2].mean() for side in (1, 2)]
+    assert columns[0] < 128 < columns[1]
+
+
+@pytest.mark.parametrize(("axes", "signs"), TURNS)
+def test_every_orientation_gives_the_same_lungs_in_the_patient(
+    chest, expected, segmenter, axes, signs
+):
+    turned = np.ascontiguousarray(chest.transpose(axes)[tuple(slice(None, None, s) for s in signs)])
+    affine = np.eye(4)
+    for new, (axis, sign) in enumerate(zip(axes, signs, strict=True)):
+        affine[:3, new] = sign * AXIAL[:3, axis]
+        if sign < 0:
+            affine[:3, 3] += (chest.shape[axis] - 1) * AXIAL[:3, axis]
+    affine[:3, 3] += AXIAL[:3, 3]
+    scan = from_array(turned, affine=affine, units="hu")
+    found = segmenter(scan).labels
+    again = expected.transpose(axes)[tuple(slice(None, None, s) for s in signs)]
+    assert np.array_equal(found, again)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_lungs_lie_where_itk_sees_them_from_dicom_to_file(
+    chest, expected, segmenter, tmp_path, suffix
+):
+    write_series(tmp_path / "series", chest, AXIAL, names="fbdace")
+    mask = segmenter(read(tmp_path / "series"))
+    mask.write(tmp_path / f"lungs{suffix}")
+    image = sitk.ReadImage(str(tmp_path / f"lungs{suffix}"))
+    labels = sitk.GetArrayFromImage(image)
+    assert np.array_equal(labels, expected)
+    for side in (1, 2):
+        index = np.argwhere(labels == side)[0]
+        place = image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]])
+        assert place == pytest.approx((AXIAL @ (*index, 1))[:3], abs=1e-3)
+
+
+def test_picture_gets_a_mask_of_its_own_size_and_units_are_told(sample, segmenter, tmp_path):
+    scan = read(sample.images / "LCTSC-201_058.tif")
+    mask = segmenter(scan)
+    assert str(scan.line) == "HU"
+    mask.write(tmp_path / "mask.png")
+    written = read_picture(tmp_path / "mask.png")
+    assert written.shape == (256, 256)
+    assert set(np.unique(written)) == {0, 1, 2}
+    flipped = segmenter(read(sample.images / "LCTSC-201_058.tif", flip=True))
+    both = (mask.labels > 0) & (flipped.labels > 0)
+    assert (mask.labels[both] != flipped.labels[both]).mean() > 0.99
+
+
+def grid(shape, spacing=(3.0, 1.0, 1.0)):
+    z, y, x = spacing
+    return Geometry(shape, affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0))))
+
+
+def ball(shape, centre, radius):
+    offsets = np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))
+    return (offsets**2).sum(0) <= radius**2
+
+
+def test_specks_go_and_holes_are_filled():
+    lung = ball((20, 64, 64), (10, 32, 20), 9)
+    lung[10, 32, 20] = False
+    lung[2, 60, 60] = True
+    kept = keep_lungs(lung)
+    assert kept[10, 32, 20]
+    assert not kept[2, 60, 60]
+    assert np.array_equal(keep_lungs(np.zeros_like(lung)), np.zeros_like(lung))
+
+
+def test_touching_lungs_are_parted_where_they_touch():
+    shape = (16, 64, 96)
+    right, left = ball(shape, (8, 32, 28), 17), ball(shape, (8, 32, 66), 17)
+    bridge = np.zeros(shape, bool)
+    bridge[7:9, 30:34, 40:54] = True
+    hu = np.where(right | left, -850, 0).astype(np.int16)
+    labels = tell_sides(right | left | bridge, hu, grid(shape, (1.0, 1.0, 1.0)))
+    assert (labels[right] == 1).mean() > 0.99
+    assert (labels[left] == 2).mean() > 0.99
+
+
+@pytest.mark.parametrize(("column", "side"), [(28, 1), (66, 2)])
+def test_a_lone_lung_is_told_by_the_middle_of_the_body(column, side):
+    shape = (16, 64, 96)
+    lung = ball(shape, (8, 32, column), 14)
+    hu = np.full(shape, -1000, np.int16)
+    hu[:, 8:56, 8:88] = 30
+    hu[lung] = -850
+    assert set(np.unique(tell_sides(lung, hu, grid(shape)))) == {0, side}
+
+
+def test_pieces_of_a_lung_go_to_the_nearer_side():
+    shape = (16, 64, 96)
+    pieces = [
+        ball(shape, (8, 20, 20), 9),
+        ball(shape, (8, 46, 24), 5),
+        ball(shape, (8, 30, 70), 10),
+    ]
+    labels = tell_sides(np.any(pieces, 0), np.zeros(shape, np.int16), grid(shape))
+    assert [np.unique(labels[piece]).tolist() for piece in pieces] == [[1], [1], [2]]
