@@ -98,6 +98,7 @@ def _report(result: Segmentation, output: Path) -> dict[str, Any]:
             {"about": d.about, "choice": d.choice, "reason": d.reason, "warning": d.warning}
             for d in result.decisions
         ],
+        "flags": {flag.name: flag.what for flag in result.flags},
         "seconds": {stage: round(s, 3) for stage, s in result.seconds.items()},
     }
 
@@ -110,6 +111,8 @@ def _print(report: dict[str, Any]) -> None:
             click.secho(f"warning  {text}", fg="yellow", err=True)
         else:
             click.echo(text)
+    for what in report["flags"].values():
+        click.secho(f"flag     {what}", fg="red", err=True)
     sizes = report["ml"] or report["voxels"]
     unit = "ml" if report["ml"] else "pixels"
     click.echo(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))

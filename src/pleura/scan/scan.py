@@ -173,4 +173,7 @@ class Mask:
         write_mask(Path(path), self)
 
     def __str__(self) -> str:
-        return f"Mask({self.scan.name}; {self.geometry}; {self.volume_ml():.0f} ml)"
+        known = self.geometry.spacing_known
+        voxels = np.count_nonzero(self.labels)
+        size = f"{self.volume_ml():.0f} ml" if known else f"{voxels} voxels"
+        return f"Mask({self.scan.name}; {self.geometry}; {size})"

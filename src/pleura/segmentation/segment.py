@@ -16,6 +16,7 @@ from pleura.engine.engine import Engine, Precision
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.scan import Decision, Mask, Scan
 from pleura.segmentation.clean import keep_lungs, tell_sides
+from pleura.segmentation.flags import Flag, find_flags
 
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""
@@ -29,7 +30,7 @@ class Segmentation:
 
     mask: Mask
     decisions: tuple[Decision, ...]
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
     seconds: dict[str, float]
 
 
@@ -94,22 +95,25 @@ class Segmenter:
         geometry = order.apply_to(scan.geometry)
         hu = np.empty(geometry.shape, np.int16)
         lung = np.empty(geometry.shape, np.bool_)
-        waiting = 0.0
+        waiting, unsure = 0.0, 0
         for start, stop, slices in _batches(scan, order, geometry):
             hu[start:stop] = slices
             before = time.perf_counter()
-            lung[start:stop] = self.engine.probability(slices) >= self.threshold
+            probability = self.engine.probability(slices)
+            lung[start:stop] = probability >= self.threshold
+            unsure += int(np.count_nonzero(np.abs(probability.astype(np.int16) - 128) < 77))
             waiting += time.perf_counter() - before
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
         lung = keep_lungs(lung)
         labels = tell_sides(lung, hu, geometry) if self.sides else lung.astype(np.uint8)
-        labels = np.ascontiguousarray(order.undo(labels))
+        share = unsure / max(int(np.count_nonzero(labels)), 1)
+        flags = find_flags(labels, scan, geometry, share, sides=self.sides)
+        mask = Mask(np.ascontiguousarray(order.undo(labels)), scan, self.sides)
         done = time.perf_counter()
-        mask = Mask(labels, scan, self.sides)
         seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
-        return Segmentation(mask, scan.decisions, (), seconds)
+        return Segmentation(mask, scan.decisions, flags, seconds)
 
 
 def _batches(

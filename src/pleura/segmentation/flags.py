@@ -1,0 +1,77 @@
+"""Reasons not to trust a mask, told from the mask and its scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.scan.geometry import Geometry
+from pleura.scan.scan import LEFT, RIGHT, Scan
+
+SMALL, LARGE = 800.0, 9000.0
+"""Millilitres of both lungs in a whole chest: between a small child and the largest adult."""
+
+LOPSIDED = 0.2
+"""Of the larger lung: a smaller one is missing, collapsed, or taken for the other."""
+
+UNSURE = 0.25
+"""Of the border's voxels with a probability of 0.2 to 0.8 beyond one each side, per lung voxel."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A reason to look at a mask before it is used."""
+
+    name: str
+    what: str
+
+
+def find_flags(
+    labels: NDArray[np.uint8], scan: Scan, geometry: Geometry, unsure: float, *, sides: bool
+) -> tuple[Flag, ...]:
+    """Return the flags of a mask.
+
+    Parameters
+    ----------
+    labels:
+        uint8 (slices, rows, columns), canonical axial.
+    scan:
+        The scan that it is of.
+    geometry:
+        The labels' own grid.
+    unsure:
+        Voxels with a probability of 0.2 to 0.8, per voxel of lung.
+    sides:
+        Whether right and left are told apart.
+    """
+    return tuple(_flags(labels, scan, geometry, unsure, sides=sides))
+
+
+def _flags(
+    labels: NDArray[np.uint8], scan: Scan, geometry: Geometry, unsure: float, *, sides: bool
+) -> Iterator[Flag]:
+    counts = np.bincount(labels.ravel(), minlength=3)
+    total = int(counts[1:].sum())
+    if total == 0:
+        yield Flag("no lung", "no lung was found")
+        return
+    if scan.is_volume and geometry.spacing_known:
+        ml = total * geometry.voxel_volume
+        if not SMALL <= ml <= LARGE:
+            yield Flag("volume", f"{ml:.0f} ml of lung in all; {SMALL:.0f} to {LARGE:.0f} is usual")
+    if sides and min(counts[RIGHT], counts[LEFT]) < LOPSIDED * max(counts[RIGHT], counts[LEFT]):
+        side = "right" if counts[RIGHT] < counts[LEFT] else "left"
+        yield Flag("one side", f"the {side} lung is missing or much smaller than the other")
+    if scan.is_volume and (labels[0].any() or labels[-1].any()):
+        ends = [end for end, i in (("lowest", 0), ("highest", -1)) if labels[i].any()]
+        yield Flag("cut off", f"the lung reaches the {' and the '.join(ends)} slice")
+    if any(edge.any() for edge in (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])):
+        yield Flag("border", "the lung reaches the picture's border")
+    if unsure > UNSURE:
+        yield Flag("unsure", f"the border is uncertain: {unsure:.0%} of the lung's size")
+    for decision in scan.warnings:
+        if decision.about in ("units", "slices", "orientation"):
+            yield Flag(decision.about, f"{decision.choice}: {decision.reason}")

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from pleura.scan.geometry import affine_from_axes
+from pleura.scan.io import from_array
+from pleura.segmentation.flags import find_flags
+
+SHAPE = (40, 128, 160)
+CHEST = affine_from_axes((0, 0, 0), ((0, 0, 6.0), (0, 2.4, 0), (2.4, 0, 0)))
+
+
+@pytest.fixture
+def labels():
+    """Two boxes of lung, close to 4 litres each."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[4:36, 30:100, 20:70] = 1
+    labels[4:36, 30:100, 90:140] = 2
+    return labels
+
+
+def flags(labels, unsure=0.05, sides=True, affine=CHEST, units="hu"):
+    scan = from_array(np.zeros(labels.shape, np.int16), affine=affine, units=units)
+    found = find_flags(labels, scan, scan.geometry, unsure, sides=sides)
+    return {flag.name: flag.what for flag in found}
+
+
+def test_a_usual_mask_has_no_flag(labels):
+    assert flags(labels) == {}
+
+
+def test_nothing_found_is_the_only_thing_to_say(labels):
+    assert flags(0 * labels) == {"no lung": "no lung was found"}
+
+
+def test_implausible_volume_is_told_in_ml(labels):
+    small = labels.copy()
+    small[7:] = 0
+    assert flags(small)["volume"].startswith(f"{3 * 70 * 100 * 6 * 2.4 * 2.4 / 1000:.0f} ml")
+    assert "volume" in flags(labels, affine=CHEST * np.diag([1.4, 1.4, 1.4, 1]))
+    assert "volume" not in flags(small, affine=None)
+
+
+@pytest.mark.parametrize(("side", "name"), [(1, "right"), (2, "left")])
+def test_missing_side_is_named(labels, side, name):
+    labels[labels == side] = 0
+    assert flags(labels)["one side"].startswith(f"the {name} lung is missing")
+    assert "one side" not in flags(np.minimum(labels, 1), sides=False)
+
+
+def test_lung_at_the_ends_and_at_the_border_is_cut_off(labels):
+    labels[0, 50:60, 30:40] = 1
+    assert flags(labels)["cut off"] == "the lung reaches the lowest slice"
+    labels[-1, 50:60, 30:40] = 1
+    labels[20, 50, 0] = 1
+    found = flags(labels)
+    assert found["cut off"] == "the lung reaches the lowest and the highest slice"
+    assert "border" in found
+
+
+def test_uncertain_border_is_flagged(labels):
+    assert "unsure" in flags(labels, unsure=0.6)
+
+
+def test_doubtful_units_are_flagged(labels):
+    scan = from_array(np.full(SHAPE, 5, np.uint8) * np.arange(160, dtype=np.uint8), units="grey")
+    assert scan.warnings
+    names = [f.name for f in find_flags(labels, scan, scan.geometry, 0.05, sides=True)]
+    assert names == ["units"]
