@@ -36,7 +36,7 @@ def test_implausible_volume_is_told_in_ml(labels):
     small = labels.copy()
     small[7:] = 0
     assert flags(small)["volume"].startswith(f"{3 * 70 * 100 * 6 * 2.4 * 2.4 / 1000:.0f} ml")
-    assert "volume" in flags(labels, affine=CHEST * np.diag([1.4, 1.4, 1.4, 1]))
+    assert "volume" in flags(labels, affine=CHEST @ np.diag([1.4, 1.4, 1.4, 1]))
     assert "volume" not in flags(small, affine=None)
 
 

@@ -10,7 +10,8 @@ import click
 from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, write_json_option
 
 if TYPE_CHECKING:
-    from pleura.segmentation.segment import Segmentation
+    from pleura.cohort.batch import Row
+    from pleura.segmentation.segment import Segmenter
 
 _EPILOG = """\
 \b
@@ -18,19 +19,26 @@ Examples:
   pleura segment chest.nii.gz --model lungs.onnx -o lungs.nii.gz
   pleura segment dicom_folder/ --model lungs.onnx -o lungs.nii.gz
   pleura segment slice.png --model lungs.onnx -o slice_lungs.png
+  pleura segment cohort/ --model lungs.onnx -o out/ --jobs 2
+
+Where -o ends as a mask does (.nii.gz, .nii, .nrrd, .mha, .dcm for DICOM SEG, .tif, .png, .npy), one
+scan is segmented; else -o is a folder, and every scan in SCAN is. Exit code 1 where one failed.
 """
 
 
 @click.command("segment", epilog=_EPILOG)
 @click.argument("scan", type=PATH)
 @click.option("--model", type=PATH, required=True, help="A file that `pleura export` wrote.")
+@click.option("--output", "-o", type=PATH, required=True, help="Mask or folder to write.")
 @click.option(
-    "--output",
-    "-o",
-    type=PATH,
-    required=True,
-    help="Mask to write: .nii.gz, .nii, .nrrd, .mha, .tif, .png or .npy.",
+    "--format",
+    "kind",
+    type=click.Choice(["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg"]),
+    default="same",
+    show_default=True,
+    help="Of masks in a folder; same as each scan's, NIfTI for DICOM.",
 )
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="At a time.")
 @click.option("--series", help="Series number or UID, where a folder holds several.")
 @click.option("--stack", is_flag=True, help="Take a folder of pictures as one volume.")
 @click.option(
@@ -44,67 +52,93 @@ Examples:
 @click.option("--single-label", is_flag=True, help="Both lungs as 1, not right 1 and left 2.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Probability; the model's if unset.")
 @click.option("--threads", type=click.IntRange(1), help="As many as there are cores if unset.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
+@click.option("--preview", is_flag=True, help="Also draw the scan with its mask, as one PNG.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 @json_option
 @quiet_option
 def command(
     scan: Path,
     model: Path,
     output: Path,
-    series: str | None,
-    stack: bool,
-    units: str,
-    flip: bool,
-    single_label: bool,
     threshold: float | None,
+    single_label: bool,
     threads: int | None,
-    overwrite: bool,
     json_file: Path | None,
     quiet: bool,
-) -> None:
-    """Find the lungs in a SCAN: 1 right, 2 left, on exactly its grid."""
-    from pleura.errors import DataError
-    from pleura.scan.io import read
-    from pleura.scan.write import write_mask
+    **how: Any,
+) -> int:
+    """Find the lungs in a SCAN, or in every scan below a folder: 1 right, 2 left, on its grid."""
+    from pleura.scan.write import SUFFIXES
     from pleura.segmentation.segment import Segmenter
 
-    if output.exists() and not overwrite:
+    def load(share: int | None) -> Segmenter:
+        return Segmenter(
+            model, threads=threads or share, threshold=threshold, sides=not single_label
+        )
+
+    if output.name.lower().endswith(SUFFIXES):
+        report = _one(load(None), scan, output, how, quiet)
+        write_json_option(json_file, report)
+        if str(json_file) != "-":
+            _print(report)
+        return 0
+    return _all(load, scan, output, how, json_file, quiet)
+
+
+def _one(
+    segmenter: Segmenter, scan: Path, output: Path, how: dict[str, Any], quiet: bool
+) -> dict[str, Any]:
+    from pleura.errors import DataError
+    from pleura.scan.io import read
+    from pleura.scan.pictures import write_picture
+    from pleura.scan.write import SUFFIXES, write_mask
+
+    if output.exists() and not how["overwrite"]:
         raise DataError(
             "the file is there already", where=output, fix="choose another, or add --overwrite"
         )
-    opened = read(scan, series=series, stack=stack, units=units, flip=flip)  # type: ignore[arg-type]
-    with (
-        Segmenter(model, threads=threads, threshold=threshold, sides=not single_label) as segmenter,
-        progress_bar("segmenting", quiet) as progress,
-    ):
+    told = {key: how[key] for key in ("series", "stack", "units", "flip")}
+    opened = read(scan, **told)
+    with progress_bar("segmenting", quiet) as progress:
         result = segmenter.segment(opened, progress)
     write_mask(output, result.mask)
-    report = _report(result, output)
-    write_json_option(json_file, report)
+    if how["preview"]:
+        stem = output.name[: -len(next(s for s in SUFFIXES if output.name.lower().endswith(s)))]
+        write_picture(output.with_name(f"{stem}_preview.png"), result.preview())
+    return {**result.to_dict(), "mask": str(output)}
+
+
+def _all(
+    load: Any, scan: Path, output: Path, how: dict[str, Any], json_file: Path | None, quiet: bool
+) -> int:
+    from dataclasses import asdict
+
+    from pleura.cohort.batch import Wanted, segment_all
+
+    if how["series"] or how["stack"] or how["flip"]:
+        raise click.UsageError("--series, --stack and --flip are for one scan: let -o name a mask")
+    wanted = Wanted(how["kind"], how["units"], how["overwrite"], how["preview"])
+    with progress_bar("segmenting", quiet) as progress:
+        rows = segment_all(scan, output, load, wanted, jobs=how["jobs"], progress=progress)
+    write_json_option(json_file, {"scans": [asdict(row) for row in rows]})
     if str(json_file) != "-":
-        _print(report)
+        _print_rows(rows, output)
+    return 1 if any(row.status == "failed" for row in rows) else 0
 
 
-def _report(result: Segmentation, output: Path) -> dict[str, Any]:
-    mask = result.mask
-    known = mask.geometry.spacing_known
-    labels = {"right": 1, "left": 2} if mask.sides else {"lung": 1}
-    return {
-        "scan": str(mask.scan),
-        "mask": output.name,
-        "ml": {k: round(mask.volume_ml(v), 1) for k, v in labels.items()} if known else None,
-        "voxels": {k: int((mask.labels == v).sum()) for k, v in labels.items()},
-        "decisions": [
-            {"about": d.about, "choice": d.choice, "reason": d.reason, "warning": d.warning}
-            for d in result.decisions
-        ],
-        "flags": {flag.name: flag.what for flag in result.flags},
-        "seconds": {stage: round(s, 3) for stage, s in result.seconds.items()},
-    }
+def _print_rows(rows: list[Row], output: Path) -> None:
+    for row in rows:
+        if row.status == "failed":
+            click.secho(f"failed   {row.name}: {row.error}", fg="red", err=True)
+        elif row.flags:
+            click.secho(f"flag     {row.name}: {row.flags}", fg="yellow", err=True)
+    counts = {s: sum(row.status == s for row in rows) for s in ("done", "skipped", "failed")}
+    counted = ", ".join(f"{n} {status}" for status, n in counts.items())
+    click.echo(f"{counted}; see {output / 'summary.csv'}")
 
 
 def _print(report: dict[str, Any]) -> None:
-    click.echo(report["scan"])
+    click.echo(f"{report['scan']}: {report['grid']}; {report['units']}")
     for decision in report["decisions"]:
         text = f"{decision['about']}: {decision['choice']} ({decision['reason']})"
         if decision["warning"]:

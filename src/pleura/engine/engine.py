@@ -21,6 +21,10 @@ import openvino as ov  # noqa: E402
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+_KEPT = 3
+"""Sizes of slices that stay compiled; each takes some 50 MB."""
+
+
 class Engine:
     """A model file, loaded once for many scans; compiled once for each size of slices.
 
@@ -60,10 +64,16 @@ class Engine:
 
     def probability(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
         """Return the probability of lung times 255 of int16 HU, both (slices, rows, columns)."""
-        request = self._compiled.get(hu.shape) or self._compile(hu.shape)
-        request.infer([np.ascontiguousarray(hu)], share_inputs=True)
-        found: NDArray[np.uint8] = np.array(request.get_output_tensor().data)
-        return found
+        whole = next((s for s in self._compiled if s[1:] == hu.shape[1:] and s[0] > len(hu)), None)
+        slices = np.ascontiguousarray(hu)
+        if whole is not None:  # the last batch of a scan: fill it up rather than compile again
+            slices = np.concatenate([slices, np.zeros((whole[0] - len(hu), *whole[1:]), np.int16)])
+        request = self._compiled.pop(slices.shape, None) or self._compile(slices.shape)
+        self._compiled[slices.shape] = request
+        while len(self._compiled) > _KEPT:
+            del self._compiled[next(iter(self._compiled))]
+        request.infer([slices], share_inputs=True)
+        return np.array(request.get_output_tensor().data[: len(hu)])
 
     def release(self) -> None:
         """Let go of what was compiled."""
@@ -77,6 +87,4 @@ class Engine:
     def _compile(self, shape: tuple[int, ...]) -> ov.InferRequest:
         model = self._model.clone()
         model.reshape(list(shape))
-        request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
-        self._compiled[shape] = request
-        return request
+        return self._core.compile_model(model, "CPU", self._options).create_infer_request()

@@ -36,6 +36,11 @@ class ModelRecord:
     licence: str
     weights_sha256: str
 
+    def summary(self) -> dict[str, Any]:
+        """Return what tells one model from another."""
+        keys = ("name", "version", "threshold", "weights_sha256")
+        return {key: getattr(self, key) for key in keys}
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
         return asdict(self)

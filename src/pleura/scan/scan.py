@@ -140,6 +140,8 @@ class Mask:
     labels: NDArray[np.uint8]
     scan: Scan
     sides: bool = True
+    algorithm: tuple[str, str] = ("pleura", "")
+    """Name and version of what drew it."""
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:

@@ -12,14 +12,15 @@ from pleura.scan import metaimage, nifti, nrrd
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.scan import Mask
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", *TIFF, ".png", ".npy")
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".dcm", *TIFF, ".png", ".npy")
 
 
 def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
     """Write a mask; the suffix says how.
 
-    NIfTI, NRRD and MetaImage keep the scan's grid. TIFF, PNG and NumPy hold the labels alone, in
-    the scan's own order of slices, rows and columns. ``binary`` writes 0 and 255.
+    NIfTI, NRRD and MetaImage keep the scan's grid; .dcm is a DICOM SEG on the scan's slices. TIFF,
+    PNG and NumPy hold the labels alone, in the scan's own order of slices, rows and columns.
+    ``binary`` writes those as 0 and 255.
 
     Raises
     ------
@@ -33,6 +34,10 @@ def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
         nrrd.write_nrrd(path, mask)
     elif lower.endswith(".mha"):
         metaimage.write_metaimage(path, mask)
+    elif lower.endswith(".dcm"):
+        from pleura.scan.dicom.seg import write_seg
+
+        write_seg(path, mask)
     elif lower.endswith((*TIFF, ".png", ".npy")):
         _write_array(
             path, np.where(mask.labels, 255, 0).astype(np.uint8) if binary else mask.labels

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import pleura
 from pleura.engine.engine import Engine, Precision
+from pleura.figures.preview import preview_picture
 from pleura.scan.geometry import Geometry, Reorientation
-from pleura.scan.scan import Decision, Mask, Scan
+from pleura.scan.scan import BOTH, LEFT, RIGHT, Decision, Mask, Scan
 from pleura.segmentation.clean import keep_lungs, tell_sides
 from pleura.segmentation.flags import Flag, find_flags
 
@@ -32,6 +35,45 @@ class Segmentation:
     decisions: tuple[Decision, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
+
+    def preview(self) -> NDArray[np.uint8]:
+        """Draw the scan with its mask, as one picture (rows, columns, RGB).
+
+        Raises
+        ------
+        ScanError
+            The scan's voxels cannot be read.
+        """
+        scan = self.mask.scan
+        order = scan.geometry.to_canonical()
+        told = self.to_dict()
+        sizes = told["ml"] or told["voxels"]
+        unit = "ml" if told["ml"] else "pixels"
+        lines = [
+            ", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()),
+            told["grid"],
+            told["units"],
+            *(f"! {flag.name}: {flag.what}" for flag in self.flags),
+        ]
+        hu, labels = order.apply(scan.hu()), order.apply(self.mask.labels)
+        return preview_picture(hu, labels, order.apply_to(scan.geometry).spacing, lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the voxels as what JSON can hold."""
+        mask = self.mask
+        labels = {"right": RIGHT, "left": LEFT} if mask.sides else {"lung": BOTH}
+        known = mask.geometry.spacing_known
+        return {
+            "scan": mask.scan.name,
+            "grid": str(mask.geometry),
+            "units": str(mask.scan.line),
+            "ml": {k: round(mask.volume_ml(v), 1) for k, v in labels.items()} if known else None,
+            "voxels": {k: int(np.count_nonzero(mask.labels == v)) for k, v in labels.items()},
+            "flags": {flag.name: flag.what for flag in self.flags},
+            "decisions": [asdict(decision) for decision in self.decisions],
+            "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
+            "versions": {"pleura": pleura.__version__},
+        }
 
 
 class Segmenter:
@@ -110,7 +152,8 @@ class Segmenter:
         labels = tell_sides(lung, hu, geometry) if self.sides else lung.astype(np.uint8)
         share = unsure / max(int(np.count_nonzero(labels)), 1)
         flags = find_flags(labels, scan, geometry, share, sides=self.sides)
-        mask = Mask(np.ascontiguousarray(order.undo(labels)), scan, self.sides)
+        drawn_by = f"pleura, model {self.engine.record.name}", self.engine.record.version
+        mask = Mask(np.ascontiguousarray(order.undo(labels)), scan, self.sides, drawn_by)
         done = time.perf_counter()
         seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
         return Segmentation(mask, scan.decisions, flags, seconds)

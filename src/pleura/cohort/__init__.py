@@ -1,0 +1,1 @@
+"""Many scans: found, segmented past bad ones, resumed, summed up."""

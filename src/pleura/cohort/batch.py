@@ -1,0 +1,206 @@
+"""Every scan below a folder to its mask: goes on past bad ones, skips what is done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pleura.errors import PleuraError
+from pleura.scan.find import Found, find_scans
+from pleura.scan.hounsfield import UnitsOption
+from pleura.scan.io import read
+from pleura.scan.pictures import TIFF, write_atomically, write_picture
+from pleura.scan.write import write_mask
+from pleura.segmentation.segment import Segmenter
+
+Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg"]
+Status = Literal["done", "skipped", "failed"]
+
+SUFFIX: dict[str, str] = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "tiff": ".tif",
+    "png": ".png",
+    "npy": ".npy",
+    "dicom-seg": ".dcm",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one scan; a row of ``summary.csv``."""
+
+    name: str
+    status: Status
+    mask: str = ""
+    right_ml: float | None = None
+    left_ml: float | None = None
+    flags: str = ""
+    warnings: str = ""
+    seconds: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of each scan."""
+
+    format: Format = "same"
+    units: UnitsOption = "auto"
+    overwrite: bool = False
+    preview: bool = False
+
+
+def segment_all(
+    path: str | Path,
+    output: str | Path,
+    make_segmenter: Callable[[int], Segmenter],
+    wanted: Wanted = Wanted(),
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Segment every scan in a file or below a folder; of several series of a study, the best.
+
+    Each scan leaves its mask and, last, a report of the same name. A scan whose report is there is
+    skipped. ``summary.csv`` is written anew after each scan, so it is whole at any time.
+
+    Parameters
+    ----------
+    path:
+        A scan, or a folder of scans.
+    output:
+        Folder to write to; folders below ``path`` are mirrored.
+    make_segmenter:
+        Makes a `Segmenter` of so many threads; called once a job.
+    wanted:
+        Format, units, and whether what is there is replaced.
+    jobs:
+        Scans at a time; they share the cores.
+    progress:
+        Called with the number of scans that are through, and of all.
+
+    Raises
+    ------
+    ScanError, DataError
+        There is nothing at ``path``.
+    """
+    output = Path(output)
+    found = [one for one in find_scans(path) if one.chosen]
+    rows: dict[str, Row] = {}
+    with _pool(make_segmenter, jobs) as (executor, segmenters):
+
+        def work(one: Found) -> Row:
+            segmenter = segmenters.get()
+            try:
+                return _segment_one(one, output, segmenter, wanted)
+            finally:
+                segmenters.put(segmenter)
+
+        futures: list[Future[Row]] = [executor.submit(work, one) for one in found]
+        try:
+            for future in as_completed(futures):
+                row = future.result()
+                rows[row.name] = row
+                _write_summary(output / "summary.csv", sorted(rows.values(), key=lambda r: r.name))
+                if progress is not None:
+                    progress(len(rows), len(found))
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+    return sorted(rows.values(), key=lambda row: row.name)
+
+
+@contextmanager
+def _pool(
+    make_segmenter: Callable[[int], Segmenter], jobs: int
+) -> Iterator[tuple[ThreadPoolExecutor, queue.SimpleQueue[Segmenter]]]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = max(1, (cores or 1) // jobs)
+    segmenters: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
+    for _ in range(jobs):
+        segmenters.put(make_segmenter(threads))
+    with ThreadPoolExecutor(jobs) as executor:
+        yield executor, segmenters
+
+
+def _segment_one(found: Found, output: Path, segmenter: Segmenter, wanted: Wanted) -> Row:
+    target = output / f"{found.name}_lungs{_suffix(found, wanted.format)}"
+    report = output / f"{found.name}_lungs.json"
+    try:
+        if found.error is not None:
+            raise found.error
+        if not wanted.overwrite and target.exists():
+            done = _finished(report, segmenter)
+            if done is not None:
+                return _row(found.name, target, done, "skipped")
+        scan = found.load(wanted.units) if found.load else read(found.source, units=wanted.units)
+        result = segmenter.segment(scan)
+        write_mask(target, result.mask)
+        if wanted.preview:
+            write_picture(output / f"{found.name}_lungs_preview.png", result.preview())
+        told = {**result.to_dict(), "model": segmenter.engine.record.summary()}
+        text = json.dumps(told, indent=2) + "\n"
+        write_atomically(report, lambda file: file.write(text.encode()))
+        return _row(found.name, target, told, "done")
+    except PleuraError as error:
+        return Row(found.name, "failed", error=f"{error.what}; {error.fix}")
+
+
+def _suffix(found: Found, wanted: Format) -> str:
+    if wanted != "same":
+        return SUFFIX[wanted]
+    lower = found.source.name.lower()
+    for ends, suffix in (
+        ((".nrrd", ".nhdr"), ".nrrd"),
+        ((".mha", ".mhd"), ".mha"),
+        (TIFF, ".tif"),
+        ((".png", ".jpg", ".jpeg"), ".png"),
+        ((".npy",), ".npy"),
+    ):
+        if lower.endswith(ends):
+            return suffix
+    return ".nii.gz"
+
+
+def _finished(report: Path, segmenter: Segmenter) -> dict[str, Any] | None:
+    """Return an earlier report of the same model; None where there is none that is whole."""
+    try:
+        told: dict[str, Any] = json.loads(report.read_text("utf-8"))
+        same = told["model"] == segmenter.engine.record.summary()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return told if same else None
+
+
+def _row(name: str, target: Path, told: dict[str, Any], status: Status) -> Row:
+    ml = told["ml"] or {}
+    return Row(
+        name,
+        status,
+        target.name,
+        ml.get("right"),
+        ml.get("left"),
+        "; ".join(told["flags"]),
+        "; ".join(d["about"] for d in told["decisions"] if d["warning"]),
+        round(sum(told["seconds"].values()), 2),
+    )
+
+
+def _write_summary(path: Path, rows: Sequence[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in asdict(row).items()} for row in rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

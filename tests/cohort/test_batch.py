@@ -1,0 +1,96 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from dicom_files import write_series
+
+from pleura.cohort.batch import Wanted, segment_all
+from pleura.scan.geometry import affine_from_axes
+from pleura.scan.io import read
+from pleura.scan.pictures import read_picture
+from pleura.segmentation.segment import Segmenter
+
+AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 0)))
+
+
+@pytest.fixture
+def cohort(sample, tmp_path):
+    """A DICOM series, two pictures and a file that is broken, in folders."""
+    folder = tmp_path / "cohort"
+    names = [f"LCTSC-201_{n:03d}.tif" for n in (49, 54, 58)]
+    hu = np.stack([read_picture(sample.images / name) for name in names]).astype(np.int16)
+    write_series(folder / "a" / "ct", hu, AXIAL)
+    (folder / "b").mkdir()
+    for name in names[:2]:
+        shutil.copy(sample.images / name, folder / "b")
+    (folder / "b" / "bad.nrrd").write_bytes(b"NRRD0005\nno header")
+    return folder
+
+
+@pytest.fixture
+def make(model):
+    return lambda threads: Segmenter(model, threads=threads, precision="fp32")
+
+
+def summary(folder):
+    with (folder / "summary.csv").open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, make, tmp_path, jobs):
+    out, seen = tmp_path / "out", []
+    rows = segment_all(
+        cohort, out, make, jobs=jobs, progress=lambda n, all_: seen.append((n, all_))
+    )
+    assert [row.status for row in rows] == ["done", "done", "done", "failed"]
+    assert seen[-1] == (4, 4)
+    written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    masks = {"a/ct_lungs.nii.gz", "b/LCTSC-201_049_lungs.tif", "b/LCTSC-201_054_lungs.tif"}
+    reports = {f"{name.partition('.')[0]}.json" for name in masks}
+    assert written == masks | reports | {"summary.csv"}
+    told = summary(out)
+    assert told["b/bad"]["status"] == "failed"
+    assert told["b/bad"]["error"]
+    assert float(told["a/ct"]["right_ml"]) > 100
+    mask = read(out / "a/ct_lungs.nii.gz", units="hu")
+    assert mask.geometry.is_close(read(cohort / "a" / "ct").geometry)
+    report = json.loads((out / "a/ct_lungs.json").read_text())
+    assert report["model"]["name"] == "small"
+    assert report["decisions"][-1]["about"] == "units"
+
+
+def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, make, tmp_path):
+    out = tmp_path / "out"
+    segment_all(cohort, out, make)
+    (out / "b" / "LCTSC-201_049_lungs.json").unlink()
+    before = (out / "a" / "ct_lungs.nii.gz").stat().st_mtime_ns
+    statuses = {row.name: row.status for row in segment_all(cohort, out, make)}
+    assert statuses["a/ct"] == "skipped"
+    assert statuses["b/LCTSC-201_049"] == "done"
+    assert (out / "a" / "ct_lungs.nii.gz").stat().st_mtime_ns == before
+    assert summary(out)["a/ct"]["mask"] == "ct_lungs.nii.gz"
+    again = segment_all(cohort, out, make, Wanted(overwrite=True))
+    assert "skipped" not in {row.status for row in again}
+
+
+def test_another_format_can_be_wanted(cohort, make, tmp_path):
+    segment_all(cohort / "a", tmp_path / "out", make, Wanted("dicom-seg"))
+    assert (tmp_path / "out" / "ct_lungs.dcm").exists()
+
+
+def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, make, tmp_path):
+    out = tmp_path / "out"
+
+    def stop(done, _):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_all(cohort, out, make, progress=stop)
+    assert len(summary(out)) == 2
+    statuses = [row.status for row in segment_all(cohort, out, make)]
+    assert statuses.count("skipped") >= 1
+    assert len(statuses) == 4

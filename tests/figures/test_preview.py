@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from pleura.figures.preview import COLOURS, PANEL, preview_picture
+
+
+def lungs(shape):
+    labels = np.zeros(shape, np.uint8)
+    rows, columns = shape[1:]
+    labels[1:-1, rows // 4 : -rows // 4, columns // 8 : columns // 3] = 1
+    labels[1:-1, rows // 4 : -rows // 4, -columns // 3 : -columns // 8] = 2
+    return np.where(labels, -850, 40).astype(np.int16), labels
+
+
+def coloured(picture, label):
+    """Return the pixels near the colour of a label, (n, 2)."""
+    return np.argwhere(np.abs(picture.astype(int) - COLOURS[label]).max(-1) < 12)
+
+
+def test_volume_is_shown_in_axial_coronal_and_sagittal_slices_on_the_radiologists_sides():
+    picture = preview_picture(*lungs((40, 100, 120)), (5.0, 2.0, 2.0), ["right 1 ml"])
+    assert picture.shape == (3 * PANEL, 4 * PANEL, 3)
+    first = picture[:PANEL, :PANEL]
+    assert coloured(first, 1)[:, 1].max() < coloured(first, 2)[:, 1].min()
+    coronal = picture[2 * PANEL :, :PANEL]
+    assert len(coloured(coronal, 1))
+    assert len(coloured(coronal, 2))
+
+
+@pytest.mark.parametrize(("spacing", "share"), [((5, 2, 2), 200 / 240), ((2.5, 2, 2), 100 / 240)])
+def test_coronal_slice_has_its_physical_proportions(spacing, share):
+    hu, labels = lungs((40, 100, 120))
+    coronal = preview_picture(hu, labels, spacing)[2 * PANEL :, :PANEL]
+    lit = (coronal[:, PANEL // 2] > 0).any(-1).sum()
+    assert lit == pytest.approx(share * PANEL, abs=2)
+
+
+def test_single_slice_and_empty_mask_are_drawn_too():
+    hu, labels = lungs((3, 64, 64))
+    assert preview_picture(hu[:1], labels[:1], (1, 1, 1), ["one"]).shape[1] == 2 * PANEL
+    assert preview_picture(hu, 0 * labels, (1, 1, 1)).any()
