@@ -50,7 +50,7 @@ def preview_picture(
     chosen = np.linspace(last, first, AXIAL + 2).round().astype(int)[1:-1]
     panels = [_axial(hu[i], labels[i], spacing, PANEL) for i in chosen]
     z, y, x = spacing
-    row = _middle(labels.sum((0, 2)), hu.shape[1])
+    row = _middle(labels.sum((0, 2)), hu.shape[1] // 2)
     column = _middle((labels == 1).sum((0, 1)), hu.shape[2] // 2)
     coronal = _panel(hu[::-1, row], labels[::-1, row], (z, x), PANEL, "RL")
     sagittal = _panel(hu[::-1, :, column], labels[::-1, :, column], (z, y), PANEL, "AP")
