@@ -58,15 +58,15 @@ class Geometry:
             raise ScanError(
                 f"a grid of {self.shape} holds no voxel", where=None, fix="give a 3-D array"
             )
-        if affine.shape != (4, 4) or not np.array_equal(affine[3], (0, 0, 0, 1)):
+        if affine.shape == (4, 4) and not np.isfinite(affine).all():
             raise ScanError(
-                "the affine is no 4x4 matrix with the last row 0 0 0 1",
+                "the affine holds NaN or infinite values",
                 where=None,
                 fix="correct the header of the file",
             )
-        if not np.isfinite(affine).all():
+        if affine.shape != (4, 4) or not np.array_equal(affine[3], (0, 0, 0, 1)):
             raise ScanError(
-                "the affine holds NaN or infinite values",
+                "the affine is no 4x4 matrix with the last row 0 0 0 1",
                 where=None,
                 fix="correct the header of the file",
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +23,7 @@ from pleura.scan.hounsfield import UnitsOption, decide_units
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.pictures import TIFF, read_picture
 from pleura.scan.raw import check_shape
-from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, ReadSlices, Scan, Values
 
 VOLUMES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
 LOOKED_AT = 9
@@ -209,26 +211,29 @@ def _one_patient(stacks: Sequence[Any], source: Path) -> None:
 
 def _read_zip(path: Path, series: str | None) -> Scan:
     """Unpack into a temporary folder and read what it holds; names in the zip are not used."""
-    folder = tempfile.TemporaryDirectory(prefix="pleura-")
+    folder = Path(tempfile.mkdtemp(prefix="pleura-"))
     try:
-        files = _unzip(path, Path(folder.name))
-        scan = replace(_read_dicom(files, path, series), name=scan_name(path))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+        scan = _read_dicom(_unzip(path, folder), path, series)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, zipfile.BadZipFile | RuntimeError | OSError | EOFError):
+            raise
         raise ScanError(
             f"the zip cannot be unpacked ({error})", where=path, fix="unpack it by hand"
         ) from error
-    return replace(scan, read=_Keeping(scan.read, folder))
+    kept = _Kept(scan.read)
+    weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
+    return replace(scan, name=scan_name(path), read=kept)
 
 
-class _Keeping:
-    """Reads slices, and keeps the folder that they are in for as long as it is kept itself."""
+class _Kept:
+    """Reads slices; when it is gone, so is the folder that they were unpacked to."""
 
-    def __init__(self, read: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
-        self._read, self._folder = read, folder
+    def __init__(self, read: ReadSlices) -> None:
+        self._read = read
 
     def __call__(self, start: int, stop: int) -> Values:
-        values: Values = self._read(start, stop)
-        return values
+        return self._read(start, stop)
 
 
 def _unzip(path: Path, folder: Path) -> list[Path]:
