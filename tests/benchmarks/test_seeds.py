@@ -66,4 +66,4 @@ def test_table_shows_each_run_then_summaries_then_the_comparison(seeds, folder):
     compared = "| max | validation accuracy | Keras | 0.9700, 0.9700 | reached | 0.9600, 0.9700 |"
     assert f"{compared} below |" in lines
     widths = [line.count("|") for line in lines]
-    assert widths == [11] * 5 + [0] + [8] * 8 + [0] + [8] * 9
+    assert widths == [10] * 5 + [0] + [8] * 8 + [0] + [8] * 9
