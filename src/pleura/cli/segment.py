@@ -21,8 +21,9 @@ Examples:
   pleura segment slice.png --model lungs.onnx -o slice_lungs.png
   pleura segment cohort/ --model lungs.onnx -o out/ --jobs 2
 
-Where -o ends as a mask does (.nii.gz, .nii, .nrrd, .mha, .dcm for DICOM SEG, .tif, .png, .npy), one
-scan is segmented; else -o is a folder, and every scan in SCAN is. Exit code 1 where one failed.
+Where -o ends as a mask does, one scan is segmented: .nii.gz, .nii, .nrrd, .mha, .dcm (DICOM SEG),
+.rtstruct.dcm, .tif, .png, .npy. Else -o is a folder, and every scan in SCAN is. Exit code 1 where
+one failed.
 """
 
 
@@ -33,7 +34,9 @@ scan is segmented; else -o is a folder, and every scan in SCAN is. Exit code 1 w
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg"]),
+    type=click.Choice(
+        ["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
+    ),
     default="same",
     show_default=True,
     help="Of masks in a folder; same as each scan's, NIfTI for DICOM.",

@@ -22,7 +22,7 @@ from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.write import write_mask
 from pleura.segmentation.segment import Segmenter
 
-Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg"]
+Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
 Status = Literal["done", "skipped", "failed"]
 
 SUFFIX: dict[str, str] = {
@@ -33,6 +33,7 @@ SUFFIX: dict[str, str] = {
     "png": ".png",
     "npy": ".npy",
     "dicom-seg": ".dcm",
+    "rtstruct": ".rtstruct.dcm",
 }
 
 

@@ -12,14 +12,15 @@ from pleura.scan import metaimage, nifti, nrrd
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.scan import Mask
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".dcm", *TIFF, ".png", ".npy")
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".rtstruct.dcm", ".dcm", *TIFF, ".png", ".npy")
 
 
 def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
     """Write a mask; the suffix says how.
 
-    NIfTI, NRRD and MetaImage keep the scan's grid; .dcm is a DICOM SEG on the scan's slices. TIFF,
-    PNG and NumPy hold the labels alone, in the scan's own order of slices, rows and columns.
+    NIfTI, NRRD and MetaImage keep the scan's grid; .dcm is a DICOM SEG and .rtstruct.dcm an RT
+    Structure Set on the scan's slices. TIFF, PNG and NumPy hold the labels alone, in the scan's own
+    order of slices, rows and columns.
     ``binary`` writes those as 0 and 255.
 
     Raises
@@ -34,6 +35,10 @@ def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
         nrrd.write_nrrd(path, mask)
     elif lower.endswith(".mha"):
         metaimage.write_metaimage(path, mask)
+    elif lower.endswith(".rtstruct.dcm"):
+        from pleura.scan.dicom.rtstruct import write_rtstruct
+
+        write_rtstruct(path, mask)
     elif lower.endswith(".dcm"):
         from pleura.scan.dicom.seg import write_seg
 

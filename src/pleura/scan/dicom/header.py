@@ -36,6 +36,8 @@ class Frame:
 
     path: Path
     index: int
+    of_many: bool
+    sop_class: str
     study: str
     series: str
     instance: str
@@ -178,6 +180,8 @@ def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
     return Frame(
         path=path,
         index=index,
+        of_many=int(dataset.get("NumberOfFrames", 1) or 1) > 1,
+        sop_class=text("SOPClassUID"),
         study=text("StudyInstanceUID"),
         series=text("SeriesInstanceUID"),
         instance=text("SOPInstanceUID"),
