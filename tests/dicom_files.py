@@ -29,7 +29,7 @@ def slice_dataset(stored, position, orientation, spacing, *, number=1, series="1
     dataset.FrameOfReferenceUID = uid("frame")
     dataset.Modality = "CT"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    dataset.PatientID = dataset.PatientName = "Nobody"
+    dataset.PatientID = dataset.PatientName = "Nobody^"
     dataset.StudyDate = dataset.StudyTime = dataset.AccessionNumber = dataset.StudyID = ""
     dataset.PatientBirthDate = dataset.PatientSex = dataset.ReferringPhysicianName = ""
     dataset.SeriesNumber, dataset.InstanceNumber = 1, number

@@ -58,7 +58,7 @@ def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, make, tmp_path
     mask = read(out / "a/ct_lungs.nii.gz", units="hu")
     assert mask.geometry.is_close(read(cohort / "a" / "ct").geometry)
     report = json.loads((out / "a/ct_lungs.json").read_text())
-    assert report["model"]["name"] == "small"
+    assert report["asked"]["model"]["name"] == "small"
     assert report["decisions"][-1]["about"] == "units"
 
 
@@ -74,6 +74,41 @@ def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, make, tmp_path)
     assert summary(out)["a/ct"]["mask"] == "ct_lungs.nii.gz"
     again = segment_all(cohort, out, make, Wanted(overwrite=True))
     assert "skipped" not in {row.status for row in again}
+
+
+def test_what_was_asked_otherwise_is_done_anew(cohort, make, model, sample, tmp_path):
+    out, name = tmp_path / "out", "b/LCTSC-201_049"
+
+    def status(made=make, **wanted):
+        return {r.name: r.status for r in segment_all(cohort, out, made, Wanted(**wanted))}[name]
+
+    assert status() == "done"
+    assert status() == "skipped"
+    assert status(preview=True) == "done"
+    assert status(units="hu") == "done"
+    assert status(lambda n: Segmenter(model, threads=n, sides=False), units="hu") == "done"
+    shutil.copy(sample.images / "LCTSC-201_062.tif", cohort / f"{name}.tif")
+    assert status() == "done"
+
+
+def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, make, tmp_path):
+    shutil.copy(cohort / "b" / "LCTSC-201_049.tif", cohort / "b" / "LCTSC-201_049.TIFF")
+    out = cohort / "out"
+    first = segment_all(cohort, out, make)
+    assert len({row.name for row in first}) == 5
+    assert len(list(out.rglob("LCTSC-201_049-*_lungs.tif"))) == 2
+    again = segment_all(cohort, out, make)
+    assert [row.name for row in again] == [row.name for row in first]
+
+
+def test_what_nobody_foresaw_is_a_line_too(cohort, make, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(Segmenter, "segment", fail)
+    rows = segment_all(cohort, tmp_path / "out", make)
+    assert {row.status for row in rows} == {"failed"}
+    assert any("ZeroDivisionError: oops" in row.error for row in rows)
 
 
 def test_another_format_can_be_wanted(cohort, make, tmp_path):

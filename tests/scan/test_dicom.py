@@ -131,6 +131,9 @@ def test_names_of_results_never_hold_the_patients_name(tmp_path):
     assert "anna" not in found.name.lower()
     assert "4711" not in found.name
     assert found.name.endswith("/ct")
+    plain = tmp_path / "Doe_John" / "ct"
+    write_series(plain, chest(seed=2), AXIAL, PatientName="Doe John", StudyInstanceUID="1.2.7")
+    assert not any("doe" in one.name.lower() for one in find_scans(tmp_path))
 
 
 def test_truncated_slice_is_an_error_and_never_dropped(tmp_path):
@@ -197,6 +200,62 @@ def test_links_are_not_followed(tmp_path):
     (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     with pytest.raises(PleuraError, match="no file"):
         read(tmp_path / "here")
+
+
+def test_stripped_uids_do_not_merge_patients_or_drop_slices(tmp_path):
+    nothing = {"SeriesInstanceUID": "", "StudyInstanceUID": "", "SOPInstanceUID": ""}
+    nothing["FrameOfReferenceUID"] = ""
+    write_series(tmp_path / "p", chest(), AXIAL, PatientID="P", **nothing)
+    write_series(tmp_path / "q", chest(seed=1), AXIAL, PatientID="Q", **nothing)
+    found = find_scans(tmp_path)
+    assert [one.name for one in found] == ["p", "q"]
+    assert [one.load("hu").geometry.shape[0] for one in found] == [6, 6]
+
+
+def test_series_that_cannot_be_read_is_said_beside_the_one_that_is(tmp_path):
+    paths = write_series(tmp_path / "long", chest(20), AXIAL, series="1")
+    change(paths[9], ImagePositionPatient=[-90, -120, 31 + 9 * 2.5 + 0.9])
+    write_series(tmp_path / "short", chest(3), AXIAL, series="2", SeriesNumber=2)
+    scan = read(tmp_path, units="hu")
+    assert scan.geometry.shape[0] == 3
+    assert "series" in warned(scan)
+
+
+def test_dicom_is_read_and_not_the_mask_beside_it(tmp_path):
+    write_series(tmp_path, chest(), AXIAL)
+    (tmp_path / "lungs.nii.gz").write_bytes(b"whatever")
+    scan = read(tmp_path, units="hu")
+    assert np.array_equal(scan.hu(), chest())
+    assert warned(scan) == ["files"]
+
+
+def test_interleaved_acquisitions_are_two_volumes_and_consecutive_ones_are_one(tmp_path):
+    between = AXIAL.copy()
+    between[2, 3] += 1.25
+    write_series(tmp_path / "a" / "1", chest(), AXIAL, AcquisitionNumber=1)
+    write_series(tmp_path / "a" / "2", chest(seed=1), between, AcquisitionNumber=2)
+    assert len(find_scans(tmp_path / "a")) == 2
+    after = AXIAL.copy()
+    after[2, 3] += 6 * 2.5
+    write_series(tmp_path / "b" / "1", chest(), AXIAL, AcquisitionNumber=1)
+    write_series(tmp_path / "b" / "2", chest(seed=1), after, AcquisitionNumber=2)
+    assert read(tmp_path / "b", units="hu").geometry.shape[0] == 12
+
+
+def test_grid_is_never_filled_up_with_air_that_nobody_scanned(tmp_path):
+    sparse = affine_from_axes((0, 0, 0), ((0, 0, 10), (0, 0.7, 0), (0.7, 0, 0)))
+    paths = write_series(tmp_path, chest(12), sparse)
+    shutil.copy(paths[5], tmp_path / "extra.dcm")
+    change(tmp_path / "extra.dcm", ImagePositionPatient=[0, 0, 51], SOPInstanceUID="1.2.9")
+    with pytest.raises(ScanError, match="uneven steps"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Z_EFF", "MGML"])
+def test_values_that_are_no_hu_by_their_own_word_are_set_aside(tmp_path, kind):
+    write_series(tmp_path, chest(), AXIAL, RescaleType=kind)
+    with pytest.raises(ScanError, match=f"values in {kind}"):
+        read(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -139,3 +139,12 @@ def test_pieces_of_a_lung_go_to_the_nearer_side():
     ]
     labels = tell_sides(np.any(pieces, 0), np.zeros(shape, np.int16), grid(shape))
     assert [np.unique(labels[piece]).tolist() for piece in pieces] == [[1], [1], [2]]
+
+
+def test_one_lung_in_two_pieces_is_one_lung():
+    shape = (24, 64, 96)
+    lung = ball(shape, (6, 32, 66), 7) | ball(shape, (18, 32, 70), 6)
+    hu = np.full(shape, -1000, np.int16)
+    hu[:, 8:56, 8:88] = 30
+    hu[lung] = -850
+    assert set(np.unique(tell_sides(lung, hu, grid(shape)))) == {0, 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 
 import click
 
@@ -64,6 +65,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an expected error is three lines and exit code 1, no traceback."""
+    for module in ("pydicom", "highdicom"):  # of every odd value in somebody's header
+        warnings.filterwarnings("ignore", module=module)
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except PleuraError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -14,6 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import pleura
+from pleura.engine.engine import cores
 from pleura.errors import PleuraError
 from pleura.scan.find import Found, find_scans
 from pleura.scan.hounsfield import UnitsOption
@@ -97,7 +98,12 @@ def segment_all(
         There is nothing at ``path``.
     """
     output = Path(output)
-    found = [one for one in find_scans(path) if one.chosen]
+    inside = output.resolve()
+    found = [
+        one
+        for one in find_scans(path)
+        if one.chosen and not one.source.resolve().is_relative_to(inside)
+    ]
     rows: dict[str, Row] = {}
     with _pool(make_segmenter, jobs) as (executor, segmenters):
 
@@ -127,8 +133,7 @@ def segment_all(
 def _pool(
     make_segmenter: Callable[[int], Segmenter], jobs: int
 ) -> Iterator[tuple[ThreadPoolExecutor, queue.SimpleQueue[Segmenter]]]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max(1, (cores or 1) // jobs)
+    threads = max(1, cores() // jobs)
     segmenters: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
     for _ in range(jobs):
         segmenters.put(make_segmenter(threads))
@@ -139,24 +144,48 @@ def _pool(
 def _segment_one(found: Found, output: Path, segmenter: Segmenter, wanted: Wanted) -> Row:
     target = output / f"{found.name}_lungs{_suffix(found, wanted.format)}"
     report = output / f"{found.name}_lungs.json"
+    if found.error is not None:
+        return _failed(found.name, found.error)
     try:
-        if found.error is not None:
-            raise found.error
-        if not wanted.overwrite and target.exists():
-            done = _finished(report, segmenter)
+        asked = _asked(found, segmenter, wanted)
+        preview = output / f"{found.name}_lungs_preview.png"
+        whole = target.exists() and (preview.exists() or not wanted.preview)
+        if whole and not wanted.overwrite:
+            done = _finished(found.name, target, report, asked)
             if done is not None:
-                return _row(found.name, target, done, "skipped")
+                return done
         scan = found.load(wanted.units) if found.load else read(found.source, units=wanted.units)
         result = segmenter.segment(scan)
         write_mask(target, result.mask)
         if wanted.preview:
-            write_picture(output / f"{found.name}_lungs_preview.png", result.preview())
-        told = {**result.to_dict(), "model": segmenter.engine.record.summary()}
+            write_picture(preview, result.preview())
+        told = {**result.to_dict(), "asked": asked}
         text = json.dumps(told, indent=2) + "\n"
         write_atomically(report, lambda file: file.write(text.encode()))
         return _row(found.name, target, told, "done")
     except PleuraError as error:
-        return Row(found.name, "failed", error=f"{error.what}; {error.fix}")
+        return _failed(found.name, error)
+    # The batch's boundary: what nobody foresaw is a line too, and does not stop the rest.
+    except Exception as error:  # noqa: BLE001
+        return Row(found.name, "failed", error=f"unexpected {type(error).__name__}: {error}")
+
+
+def _failed(name: str, error: PleuraError) -> Row:
+    return Row(name, "failed", error=f"{error.what}; {error.fix}")
+
+
+def _asked(found: Found, segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]:
+    """Return all that a result hangs on: if any of it changes, the scan is segmented anew."""
+    files = [found.source] if found.source.is_file() else sorted(found.source.iterdir())
+    return {
+        "model": segmenter.engine.record.summary(),
+        "threshold": segmenter.threshold,
+        "sides": segmenter.sides,
+        "units": wanted.units,
+        "format": wanted.format,
+        "pleura": pleura.__version__,
+        "input": [[f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()],
+    }
 
 
 def _suffix(found: Found, wanted: Format) -> str:
@@ -175,14 +204,13 @@ def _suffix(found: Found, wanted: Format) -> str:
     return ".nii.gz"
 
 
-def _finished(report: Path, segmenter: Segmenter) -> dict[str, Any] | None:
-    """Return an earlier report of the same model; None where there is none that is whole."""
+def _finished(name: str, target: Path, report: Path, asked: Any) -> Row | None:
+    """Return the row of an earlier result of the same; None where there is none that is whole."""
     try:
         told: dict[str, Any] = json.loads(report.read_text("utf-8"))
-        same = told["model"] == segmenter.engine.record.summary()
+        return _row(name, target, told, "skipped") if told["asked"] == asked else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return told if same else None
 
 
 def _row(name: str, target: Path, told: dict[str, Any], status: Status) -> Row:

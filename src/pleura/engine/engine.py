@@ -21,6 +21,13 @@ import openvino as ov  # noqa: E402
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 _KEPT = 3
 """Sizes of slices that stay compiled; each takes some 50 MB."""
 
@@ -47,7 +54,7 @@ class Engine:
         self, path: Path, threads: int | None = None, precision: Precision = "auto"
     ) -> None:
         self.record: ModelRecord = read_record(path)
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or cores()
         self._core = ov.Core()
         self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
         if precision != "auto":
@@ -72,7 +79,14 @@ class Engine:
         self._compiled[slices.shape] = request
         while len(self._compiled) > _KEPT:
             del self._compiled[next(iter(self._compiled))]
-        request.infer([slices], share_inputs=True)
+        try:
+            request.infer([slices], share_inputs=True)
+        except RuntimeError as error:
+            raise ModelError(
+                f"the model cannot run on slices of {hu.shape[1]}x{hu.shape[2]}",
+                where=None,
+                fix="check the free memory, or the scan's size",
+            ) from error
         return np.array(request.get_output_tensor().data[: len(hu)])
 
     def release(self) -> None:

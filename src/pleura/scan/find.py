@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,15 @@ def find_scans(path: str | Path) -> list[Found]:
         from pleura.scan.dicom.read import find_stacks
 
         found.extend(_in_dicom(find_stacks(others), folder))
-    return sorted(found, key=lambda one: one.name)
+    return sorted(_told_apart(found), key=lambda one: one.name)
+
+
+def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
+    """Give scans of one name names of their own: a result never takes another's place."""
+    times = Counter(one.name.lower() for one in found)
+    for one in found:
+        alone = times[one.name.lower()] == 1
+        yield one if alone else replace(one, name=f"{one.name}-{_hash(one.source.name + one.what)}")
 
 
 def _by_suffix(file: Path, folder: Path) -> Found:
@@ -77,14 +86,15 @@ def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
             yield Found(
                 name, stack.first.path.parent, stack.describe(), _loader(stack, name), chosen=i == 0
             )
+    hidden = {word for stack in contents.stacks for word in _words(stack.first.patient)}
     for error in contents.refused:
         where = Path(error.where or folder)
-        yield Found(where.name, where, "DICOM", error=error)
+        yield Found(_mirrored(where, folder, hidden), where, "DICOM", error=error)
     for aside in contents.aside:
         if aside.damaged:
             what = f"{aside.reason}: perhaps a slice"
             error = ScanError(what, where=aside.path, fix="copy or export it again")
-            yield Found(aside.path.name, aside.path, "DICOM", error=error)
+            yield Found(_mirrored(aside.path, folder, hidden), aside.path, "DICOM", error=error)
 
 
 def _loader(stack: Stack, name: str) -> Load:
@@ -97,18 +107,25 @@ def _loader(stack: Stack, name: str) -> Load:
 def _dicom_name(stack: Stack, folder: Path, *, alone: bool) -> str:
     """Mirror the series' folder, with a hash in place of any part that names the patient."""
     frame = stack.first
-    named = [part.lower() for part in frame.patient.replace("^", "|").split("|") if len(part) > 2]
-    parts = [
-        f"study-{_hash(frame.study)}" if any(n in part.lower() for n in named) else part
-        for part in _relative(frame.path, folder)
-    ]
-    if not parts or not alone:
-        parts.append(f"series-{frame.series_number}-{_hash(frame.series + frame.instance)}")
-    return "/".join(parts)
+    name = _mirrored(frame.path.parent, folder, _words(frame.patient))
+    if name == "." or not alone:
+        unique = f"series-{frame.series_number}-{_hash(frame.series + frame.instance)}"
+        return unique if name == "." else f"{name}/{unique}"
+    return name
 
 
-def _relative(path: Path, folder: Path) -> Sequence[str]:
-    return path.parent.relative_to(folder).parts
+def _mirrored(path: Path, folder: Path, hidden: set[str]) -> str:
+    """Return a path below the folder, with a hash in place of each part that names a patient."""
+    try:
+        parts = path.relative_to(folder).parts
+    except ValueError:
+        parts = (path.name,)
+    return "/".join(_hash(part) if _words(part) & hidden else part for part in parts) or "."
+
+
+def _words(text: str) -> set[str]:
+    """Return the words and numbers of two signs or more in a name."""
+    return {word for word in re.split(r"[\W_]+", text.lower()) if len(word) > 1}
 
 
 def _hash(text: str) -> str:

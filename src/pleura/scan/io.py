@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -21,7 +22,7 @@ from pleura.scan import metaimage, nifti, nrrd
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.hounsfield import UnitsOption, decide_units
 from pleura.scan.pictures import SUFFIXES as PICTURES
-from pleura.scan.pictures import TIFF, read_picture
+from pleura.scan.pictures import TIFF, check_tags, read_picture
 from pleura.scan.raw import check_shape
 from pleura.scan.scan import Decision, ReadOnce, ReadSlices, Scan, Values
 
@@ -93,7 +94,20 @@ def from_array(
     ScanError
         The array is no 2-D or 3-D array of numbers, or the grid is impossible.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ScanError(
+            f"no array ({error})", where=name, fix="give numbers in rows of one length"
+        ) from error
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if spacing is not None and len(spacing) != array.ndim:
+        raise ScanError(
+            f"{len(spacing)} spacings for {array.ndim} axes",
+            where=name,
+            fix="give one number an axis, in mm",
+        )
     if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
         raise ScanError(
             f"an array of {array.dtype} and shape {array.shape} is no scan",
@@ -147,15 +161,20 @@ def _read_folder(path: Path, series: str | None) -> Scan:
     files = files_below(path)
     pictures = [f for f in files if f.name.lower().endswith(PICTURES)]
     volumes = [f for f in files if f.name.lower().endswith(VOLUMES)]
-    if len(volumes) == 1:
-        return _read_file(volumes[0], series)
+    others = [f for f in files if f not in set(pictures) | set(volumes)]
     try:
-        return _read_dicom(
-            [f for f in files if f not in set(pictures) | set(volumes)], path, series
-        )
-    except ScanError:
+        scan = _read_dicom(others, path, series)
+    except NoCTError:
         if not volumes and not pictures:
             raise
+    else:
+        if not volumes:
+            return scan
+        named = ", ".join(volume.name for volume in volumes[:3])
+        beside_it = Decision("files", "the DICOM series", f"not {named} beside it", warning=True)
+        return replace(scan, decisions=(beside_it, *scan.decisions))
+    if len(volumes) == 1:
+        return _read_file(volumes[0], series)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
     raise ScanError(
         f"the folder holds {what}, not one scan",
@@ -171,6 +190,13 @@ def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan
     if not contents.stacks:
         if contents.refused:
             raise contents.refused[0]
+        if any(one.damaged for one in contents.aside):
+            broken = next(one for one in contents.aside if one.damaged)
+            raise ScanError(
+                f"the slice cannot be read: {broken.reason}",
+                where=broken.path,
+                fix="copy or export it again",
+            )
         raise _no_ct(contents.aside, source)
     stacks = contents.stacks
     _one_patient(stacks, source)
@@ -182,6 +208,10 @@ def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan
                 f"no series {series}", where=source, fix=f"choose one of {have}; see pleura info"
             )
     scan = read_stack(stacks[0], scan_name(source), source, contents.aside)
+    if contents.refused:
+        what = f"{len(contents.refused)} series cannot be read"
+        lost = Decision("series", what, contents.refused[0].what, warning=True)
+        scan = replace(scan, decisions=(lost, *scan.decisions))
     if len(stacks) == 1:
         return scan
     others = "; ".join(stack.describe() for stack in stacks[1:4])
@@ -190,9 +220,13 @@ def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan
     return replace(scan, decisions=(chosen, *scan.decisions))
 
 
+class NoCTError(ScanError):
+    """A file or folder that holds nothing that looks like a CT."""
+
+
 def _no_ct(aside: Sequence[Any], source: Path) -> ScanError:
     reasons = sorted({one.reason for one in aside})
-    return ScanError(
+    return NoCTError(
         "no CT here" + (f": {'; '.join(reasons[:4])}" if reasons else ": the folder is empty"),
         where=source,
         fix="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
@@ -216,8 +250,8 @@ def _read_zip(path: Path, series: str | None) -> Scan:
         scan = _read_dicom(_unzip(path, folder), path, series)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if not isinstance(error, zipfile.BadZipFile | RuntimeError | OSError | EOFError):
-            raise
+        if isinstance(error, PleuraError) or not isinstance(error, Exception):
+            raise  # a damaged zip makes zipfile raise anything from zlib.error to LZMAError
         raise ScanError(
             f"the zip cannot be unpacked ({error})", where=path, fix="unpack it by hand"
         ) from error
@@ -288,6 +322,8 @@ def _read_pages(path: Path, pages: int) -> Values:
         with tifffile.TiffFile(path) as tiff:
             first = tiff.pages.first
             check_shape((pages, *first.shape), path)
+            for page in tiff.pages:
+                check_tags(path, page.aspage())
             return np.stack([page.asarray() for page in tiff.pages])
     except PleuraError:
         raise
@@ -300,6 +336,8 @@ def _read_pages(path: Path, pages: int) -> Values:
 
 
 def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
+    if picture.dtype.kind == "b":
+        picture = picture.astype(np.uint8)
     if picture.ndim == 2:
         return picture
     colours = picture[..., :3] if picture.shape[2] > 2 else picture[..., :1]
@@ -315,7 +353,7 @@ def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
 def _read_stack_of_pictures(folder: Path) -> Scan:
     from pleura.scan.pictures import list_pictures
 
-    paths = list_pictures(folder)
+    paths = sorted(list_pictures(folder), key=_in_counting_order)
     slices = [_grey(read_picture(path), path) for path in paths]
     sizes = {image.shape for image in slices}
     if len(sizes) > 1:
@@ -326,7 +364,15 @@ def _read_stack_of_pictures(folder: Path) -> Scan:
         )
     suffix = paths[0].suffix.lower()
     kind = "TIFF" if suffix in TIFF else "PNG"
-    return _assumed(folder.name, np.stack(slices), kind, folder, None)
+    scan = _assumed(folder.name, np.stack(slices), kind, folder, None)
+    order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
+    return replace(scan, decisions=(order, *scan.decisions))
+
+
+def _in_counting_order(path: Path) -> list[tuple[int, str]]:
+    """Sort slice_2 before slice_10."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _assumed(

@@ -58,6 +58,7 @@ def read_metaimage(path: Path, name: str) -> Scan:
         if int(fields.get("ElementNumberOfChannels", "1")) != 1:
             raise ScanError("a colour image", where=path, fix="export the CT values")
         sizes = tuple(int(n) for n in fields["DimSize"].split()[::-1])
+        _check_dimensions(sizes)
         shape = check_shape(sizes, path)
         dtype = np.dtype(_TYPES[fields["ElementType"]])
         grid, decisions = _geometry(fields, shape)
@@ -118,11 +119,9 @@ def write_metaimage(path: Path, mask: Mask) -> None:
         "DimSize": " ".join(map(str, geometry.shape[::-1])),
     }
     if mask.scan.format == "MetaImage":
-        fields |= {
-            key: mask.scan.header[key]
-            for key in (*_GRID, "NDims", "DimSize")
-            if key in mask.scan.header
-        }
+        own = mask.scan.header
+        fields = {k: v for k, v in fields.items() if k not in _GRID or k in own}
+        fields |= {key: own[key] for key in _GRID if key in own}
     fields |= {"ElementType": "MET_UCHAR", "ElementDataFile": "LOCAL"}  # the latter ends a header
     text = "".join(f"{key} = {value}\n" for key, value in fields.items())
     write_atomically(path, lambda file: file.write(text.encode() + packed))
@@ -189,6 +188,12 @@ def _geometry(
         orientation_known=known,
     )
     return grid, decisions
+
+
+def _check_dimensions(sizes: tuple[int, ...]) -> None:
+    if len(sizes) > 3:
+        what = f"{len(sizes)}-D, not one volume"
+        raise ScanError(what, where=None, fix="save each volume as a file of its own")
 
 
 def _is_true(text: str) -> bool:

@@ -81,6 +81,8 @@ def write_nifti(path: Path, mask: Mask) -> None:
         header.set_data_dtype(np.uint8)
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0
+        header["descrip"] = header["aux_file"] = b""  # may name the patient
+        header.extensions.clear()
         array = mask.labels.T.reshape(header.get_data_shape(), order="F")
         kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         image: Any = kind(array, None, header)
@@ -113,7 +115,12 @@ def _slowest_first(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[Decision, ...]]:
     scale = _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
     sform, sform_code = header.get_sform(coded=True)
-    qform, qform_code = header.get_qform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except ValueError:  # an unusable quaternion beside a good sform
+        if not sform_code:
+            raise
+        qform, qform_code = None, 0
     ras, decisions = header.get_best_affine(), []
     if not sform_code and not qform_code:
         sides = np.abs(header.get_zooms()[:3])

@@ -38,6 +38,16 @@ _TYPES = {
 }
 """The names of voxel types in the NRRD definition, section 5."""
 
+_GRID = (
+    "space",
+    "space dimension",
+    "space directions",
+    "space origin",
+    "spacings",
+    "space units",
+    "kinds",
+)
+
 _TO_LPS = {
     "left-posterior-superior": np.eye(4),
     "lps": np.eye(4),
@@ -113,8 +123,7 @@ def write_nrrd(path: Path, mask: Mask) -> None:
     """
     header: dict[str, Any] = {"encoding": "gzip"}
     if mask.scan.format == "NRRD":
-        kept = ("space", "space directions", "space origin", "spacings", "space units", "kinds")
-        header |= {key: mask.scan.header[key] for key in kept if key in mask.scan.header}
+        header |= {key: mask.scan.header[key] for key in _GRID if key in mask.scan.header}
     else:
         header |= {
             "space": "left-posterior-superior",
@@ -144,6 +153,11 @@ def _dtype(header: Any, path: Path) -> np.dtype[Any]:
 
 def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Decision, ...]]:
     slices, rows, columns = shape
+    units = {str(unit).strip('"') for unit in header.get("space units", [])} - {"", "mm"}
+    if units:
+        raise ScanError(
+            f"a grid in {', '.join(sorted(units))}", where=None, fix="save it in millimetres"
+        )
     directions = header.get("space directions")
     to_lps = _TO_LPS.get(str(header.get("space", "")).lower())
     if directions is not None and to_lps is not None:
@@ -154,6 +168,8 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
         affine: Affine = to_lps @ affine_from_axes(origin, (steps[-3], steps[-2], steps[-1]))
         return Geometry((slices, rows, columns), affine), ()
     spacing = [float(s) for s in header.get("spacings", [])][::-1]
+    if directions is not None:
+        spacing = [float(np.linalg.norm(step)) for step in directions][::-1]
     known = bool(spacing) and bool(np.isfinite(spacing).all())
     z, y, x = (1.0, 1.0, 1.0, *(spacing if known else ()))[-3:]
     affine = affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +118,13 @@ def write_picture(path: Path, picture: Picture) -> None:
         predictor = 2 if picture.dtype.kind in "iu" else None
 
         def write(file: IO[bytes]) -> None:
-            tifffile.imwrite(file, picture, compression="zlib", predictor=predictor)
+            tifffile.imwrite(
+                file,
+                picture,
+                photometric="minisblack",
+                compression="zlib",
+                predictor=predictor,
+            )
     elif suffix == ".png" and picture.dtype in (np.uint8, np.uint16):
 
         def write(file: IO[bytes]) -> None:
@@ -147,13 +153,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(descriptor)
+        temporary = str(path.parent / f".{path.name}.{secrets.token_hex(4)}")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         with Path(temporary).open("wb") as file:  # by name: tifffile asks for it
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
@@ -165,12 +170,6 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _reader(path: Path) -> Callable[[Path], Picture]:
@@ -200,7 +199,7 @@ def _read_tiff(path: Path) -> Picture:
             )
         page = tiff.pages.first
         _check_pixels(path, page.shape)
-        _check_tags(path, page)
+        check_tags(path, page)
         try:
             return np.asarray(page.asarray())
         except ValueError as error:
@@ -215,7 +214,8 @@ def _read_tiff(path: Path) -> Picture:
     return np.asarray(decoded)
 
 
-def _check_tags(path: Path, page: tifffile.TiffPage) -> None:
+def check_tags(path: Path, page: tifffile.TiffPage) -> None:
+    """Refuse a TIFF page that is stored turned, or shows palette colours."""
     orientation = page.tags.valueof(274, default=1)
     if orientation != 1:
         raise DataError(
@@ -237,6 +237,12 @@ def _read_with_pillow(path: Path) -> Picture:
         if getattr(image, "n_frames", 1) > 1:
             raise DataError(
                 "several pictures in one file", where=path, fix="save each as a file of its own"
+            )
+        if image.getexif().get(274, 1) != 1:
+            raise DataError(
+                "the picture is stored turned or mirrored (EXIF orientation)",
+                where=path,
+                fix="save it upright: programs disagree on whether they turn it back",
             )
         # Palette indices are no grey values: show them as the colours they stand for.
         return np.asarray(image.convert("RGB") if image.mode == "P" else image)

@@ -53,6 +53,7 @@ def beside(header: Path, name: str) -> Path:
     ScanError
         It lies in another folder than the header: it might be anything.
     """
+    name = name.removeprefix("./")
     path = header.parent / name
     if Path(name).name != name or path.is_symlink() or not path.is_file():
         raise ScanError(
@@ -77,6 +78,23 @@ def read_voxels(
     ScanError
         The file holds less than that, or its compression is damaged.
     """
+    try:
+        return _read(path, start, dtype, shape, compression)
+    except OSError as error:
+        raise ScanError(
+            f"the voxels cannot be read ({error.strerror or error})",
+            where=path,
+            fix="check that the file is there and may be read",
+        ) from error
+
+
+def _read(
+    path: Path,
+    start: int | None,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    compression: Compression,
+) -> NDArray[Any]:
     wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     have = path.stat().st_size
     if compression == "none":
@@ -101,7 +119,11 @@ def read_voxels(
                 if not plain or (not packed and getattr(decoder, "needs_input", True)):
                     break
             if decoder.eof:
-                break
+                rest = decoder.unused_data
+                if not rest or compression != "gzip":
+                    break
+                decoder = _decoder(compression)  # gzip files may be several, one after the other
+                file.seek(-len(rest), 1)
     if filled < wanted:
         raise _short(path, filled, wanted)
     return content.view(dtype).reshape(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import tifffile
@@ -66,4 +67,8 @@ def _write_array(path: Path, labels: np.ndarray[tuple[int, ...], np.dtype[np.uin
             fix="write .nii.gz, or .tif for a stack",
         )
     else:
-        write_atomically(path, lambda file: tifffile.imwrite(file, labels, compression="zlib"))
+        write_atomically(path, lambda file: _write_stack(file, labels))
+
+
+def _write_stack(file: IO[bytes], labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    tifffile.imwrite(file, labels, photometric="minisblack", compression="zlib")

@@ -23,6 +23,7 @@ SMALLEST = 0.01
 
 _SIDE = 0.15  # of all lung: what a piece has at least, to be a side of its own
 _EROSIONS = (1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 12.0)  # mm
+_APART = 0.3  # of the body's width: farther apart are no two pieces of one lung
 _BODY = -500  # HU
 
 
@@ -53,17 +54,21 @@ def tell_sides(lung: Flags, hu: NDArray[np.int16], geometry: Geometry) -> Labels
     statistics = cc3d.statistics(pieces)
     two = _two_large(statistics["voxel_counts"], int(inside.sum()))
     columns = statistics["centroids"][:, 2]
-    if two is not None:
+    middle, width = _body(hu)
+    if two is not None and _two_sided(columns[list(two)] + box[2].start, middle, width):
         right, left = sorted(columns[list(two)])
         side = np.where(columns < (right + left) / 2, RIGHT, LEFT).astype(np.uint8)
         side[0] = 0
         labels[box] = side[pieces]
         return labels
     parted = _part(inside, geometry)
+    if parted is not None:
+        centres = np.array([np.nonzero((parted == s) & inside)[2].mean() for s in (RIGHT, LEFT)])
+        if not _two_sided(centres + box[2].start, middle, width):
+            parted = None
     if parted is None:
-        largest = 1 + int(np.argmax(statistics["voxel_counts"][1:]))
-        lone = RIGHT if columns[largest] + box[2].start < _middle(hu) else LEFT
-        parted = np.full(inside.shape, lone, np.uint8)
+        centre = float(np.nonzero(inside)[2].mean()) + box[2].start
+        parted = np.full(inside.shape, RIGHT if centre < middle else LEFT, np.uint8)
     labels[box] = parted * inside
     return labels
 
@@ -102,14 +107,21 @@ def _part(lung: Flags, geometry: Geometry) -> Labels | None:
     return None
 
 
-def _middle(hu: NDArray[np.int16]) -> float:
-    """Return the column in the middle of the body: the median over slices of its mean column."""
+def _two_sided(columns: NDArray[np.floating], middle: float, width: float) -> bool:
+    """Tell whether two pieces are two lungs, and not one lung in two pieces."""
+    apart = float(np.ptp(columns)) > _APART * width
+    return apart or bool(columns.min() < middle < columns.max())
+
+
+def _body(hu: NDArray[np.int16]) -> tuple[float, float]:
+    """Return the body's middle column and its width in columns, medians over slices."""
     columns: NDArray[np.int64] = (hu[:, ::4, ::4] > _BODY).sum(1)
     columns = columns[columns.any(1)]
     if not len(columns):
-        return float(hu.shape[2]) / 2
+        return hu.shape[2] / 2, float(hu.shape[2])
     position = 4 * np.arange(columns.shape[1])
-    return float(np.median((columns * position).sum(1) / columns.sum(1)))
+    middle = np.median((columns * position).sum(1) / columns.sum(1))
+    return float(middle), float(np.median(4 * (columns > 0).sum(1)))
 
 
 def _fill_holes(lung: Flags) -> Flags:

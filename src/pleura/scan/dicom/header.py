@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import warnings
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ CT_CLASSES = {
 """Storage classes of CT (DICOM PS3.4 B.5); only a secondary capture shows CT without being one."""
 
 MAX_FRAMES = 1 << 14
+MAX_PIXELS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -89,35 +90,42 @@ def read_header(path: Path) -> list[Frame] | SetAside:
         with quiet():
             return _classify(path, pydicom.dcmread(path, stop_before_pixels=True))
     except InvalidDicomError:
-        return SetAside(path, "no DICOM file")
+        named = path.suffix.lower() in (".dcm", ".ima")
+        return SetAside(path, "no DICOM file", damaged=named)
     # A damaged file makes pydicom raise anything from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
         return SetAside(path, f"its header cannot be read ({_first_line(error)})", damaged=True)
+
+
+_quiet = threading.local()
+
+
+def _silent(_: logging.LogRecord) -> bool:
+    return not getattr(_quiet, "depth", 0)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep pydicom from reporting each odd value, in private elements mostly, on its own."""
     log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    log.addFilter(_silent)
+    _quiet.depth = getattr(_quiet, "depth", 0) + 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        log.setLevel(level)
+        _quiet.depth -= 1
 
 
 def _classify(path: Path, dataset: Dataset) -> list[Frame] | SetAside:
-    reason, damaged = _no_ct(dataset) or _no_image(dataset) or ("", False)
+    refusal = _no_ct(dataset) or _no_image(dataset) or _no_frames(dataset)
+    reason, damaged = refusal or ("", False)
     if reason:
         return SetAside(path, reason, damaged)
-    frames = min(int(dataset.get("NumberOfFrames", 1) or 1), MAX_FRAMES)
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
     places = [_place(dataset, index) for index in range(frames)]
     if not all(places):
         lacks = "it lacks Image Position, Image Orientation or Pixel Spacing"
-        return SetAside(path, f"no geometry: {lacks}")
+        return SetAside(path, f"no geometry: {lacks}", damaged=True)
     return [_frame(path, dataset, i, *place) for i, place in enumerate(places) if place]
 
 
@@ -144,9 +152,21 @@ def _no_image(dataset: Dataset) -> Refusal | None:
         return "its header holds no Rows and Columns", True
     if int(dataset.get("SamplesPerPixel", 1)) != 1:
         return "a colour image", False
+    if dataset.Rows * dataset.Columns > MAX_PIXELS:
+        return f"its header claims {dataset.Rows}x{dataset.Columns} pixels", True
+    kind = str(dataset.get("RescaleType", "") or "")
+    if kind not in ("", "HU", "HU_MOD", "US"):
+        return f"values in {kind}, not HU", False
+    return None
+
+
+def _no_frames(dataset: Dataset) -> Refusal | None:
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    if "PerFrameFunctionalGroupsSequence" not in dataset and frames > 1:
-        return f"{frames} frames without a geometry of their own", False
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if not 1 <= frames <= MAX_FRAMES or (groups is not None and len(groups) != frames):
+        return f"its header claims {frames} frames", True
+    if groups is None and frames > 1:
+        return f"{frames} frames without a geometry of their own", True
     return None
 
 

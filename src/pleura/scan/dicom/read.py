@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,10 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] 
         reason = "the header has no Rescale Intercept"
         decisions.append(Decision("units", "stored values", reason, warning=True))
 
+    open_file = lru_cache(1)(pydicom.dcmread)  # a multi-frame file is parsed once, not per frame
+
     def read(start: int, stop: int) -> Values:
-        slices = [_read_slice(frame, stack) for frame in stack.frames[start:stop]]
+        slices = [_read_slice(frame, stack, open_file) for frame in stack.frames[start:stop]]
         return np.stack(slices)
 
     return Scan(
@@ -82,7 +85,7 @@ def same_pixels(first: Frame, second: Frame) -> bool:
     return bool(np.array_equal(decode(first), decode(second)))
 
 
-def decode(frame: Frame) -> Values:
+def decode(frame: Frame, open_file: Callable[[Path], Any] = pydicom.dcmread) -> Values:
     """Return a frame (rows, columns) with its rescale applied: int16 or int32 where exact.
 
     Raises
@@ -92,8 +95,7 @@ def decode(frame: Frame) -> Values:
     """
     try:
         with quiet():
-            dataset = pydicom.dcmread(frame.path)
-            stored = _pixels(dataset, frame)
+            stored = _pixels(open_file(frame.path), frame)
     except ScanError:
         raise
     # Decoders are C extensions with errors of their own, down to SystemError.
@@ -160,10 +162,10 @@ def _smallest(values: NDArray[np.int64]) -> Values:
     return values.astype(np.int16 if fits else np.int32)
 
 
-def _read_slice(frame: Frame | None, stack: Stack) -> Values:
+def _read_slice(frame: Frame | None, stack: Stack, open_file: Callable[[Path], Any]) -> Values:
     if frame is None:
         return np.full(stack.geometry.shape[1:], AIR, np.int16)
-    return decode(frame)
+    return decode(frame, open_file)
 
 
 def _rank(stack: Stack) -> tuple[Any, ...]:

@@ -25,6 +25,19 @@ _BOTH = (Code("39607008", "SCT", "Lung"), "Lungs", (0.34, 0.71, 0.91))
 """SNOMED CT (PS3.16 CID 4031), label, and the colour that viewers are advised to use."""
 
 
+_COPIED = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+
+
 def write_seg(path: Path, mask: Mask) -> None:
     """Write a mask as one DICOM SEG that refers to the slices of its scan.
 
@@ -48,8 +61,15 @@ def write_seg(path: Path, mask: Mask) -> None:
             fix="look at the scan; other formats can hold an empty mask",
         )
     content = io.BytesIO()
-    with quiet():
-        _segmentation(mask).save_as(content)
+    try:
+        with quiet():
+            _segmentation(mask).save_as(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ScanError(
+            f"these DICOM slices lack what a DICOM SEG must refer to ({error})",
+            where=mask.scan.source,
+            fix="write .nii.gz instead",
+        ) from error
     write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
@@ -59,7 +79,7 @@ def _segmentation(mask: Mask) -> Any:
     stack = mask.scan.header
     frames = [(i, frame) for i, frame in enumerate(stack.frames) if frame is not None]
     paths = list(dict.fromkeys(frame.path for _, frame in frames))
-    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
+    sources = [_complete(pydicom.dcmread(path, stop_before_pixels=True)) for path in paths]
     if len(paths) < len(frames):  # one multi-frame file: its own order of frames
         frames.sort(key=lambda pair: pair[1].index)
     labels = np.ascontiguousarray(mask.labels[[i for i, _ in frames]])
@@ -95,6 +115,14 @@ def _segmentation(mask: Mask) -> Any:
         series_description="Lungs",
         content_description="Lungs found by pleura; not for diagnosis",
     )
+
+
+def _complete(source: Any) -> Any:
+    """Give a slice the elements that highdicom copies, empty where anonymising took them."""
+    for name in _COPIED:
+        if name not in source:
+            setattr(source, name, "")
+    return source
 
 
 def _series_number(source: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,14 @@ class Stack:
 def group_frames(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Part frames into those that can be one volume.
 
-    Series, frame of reference, orientation (to a degree), size and spacing must agree.
+    Patient, study, series, frame of reference, orientation (to a degree), size and spacing must
+    agree.
     """
     groups: dict[tuple[Any, ...], list[Frame]] = {}
     for frame in frames:
         size = frame.rows, frame.columns, *(round(s, 3) for s in frame.spacing)
-        key: tuple[Any, ...] = (frame.series, frame.frame_of_reference, *size)
+        series = frame.series or str(frame.path.parent)
+        key: tuple[Any, ...] = (frame.patient, frame.study, series, frame.frame_of_reference, *size)
         alike = (k for k in groups if k[:-1] == key and _same_direction(k[-1], frame.orientation))
         groups.setdefault(next(alike, (*key, frame.orientation)), []).append(frame)
     return list(groups.values())
@@ -86,28 +89,41 @@ def make_stacks(frames: Sequence[Frame], same_pixels: SamePixels) -> list[Stack]
         what = f"{duplicates} of {len(frames)} slices left out"
         decisions.append(Decision("slices", what, "they are duplicates, pixel for pixel"))
     places = _project(single)
-    if len(single) > 1 and np.diff(places).min() <= _ALIKE:
-        by_acquisition: dict[str, list[Frame]] = {}
-        for frame in single:
-            by_acquisition.setdefault(frame.acquisition, []).append(frame)
-        if len(by_acquisition) == 1:
-            raise ScanError(
-                f"{len(single)} slices of one acquisition lie on {len(np.unique(places.round(2)))} "
-                "places, with different pixels",
-                where=single[0].path.parent,
-                fix="keep one slice a place (one phase, one reconstruction) in the folder",
-            )
+    parts = _acquisitions(single, places)
+    if len(parts) > 1:
         split = Decision(
             "series",
-            f"parted into {len(by_acquisition)} acquisitions",
-            "several slices lie at the same place",
+            f"parted into {len(parts)} acquisitions",
+            "their slices lie at the same places, or between each other's",
         )
         return [
             Stack(stack.frames, stack.geometry, (split, *decisions, *stack.decisions))
-            for part in by_acquisition.values()
+            for part in parts
             for stack in make_stacks(part, same_pixels)
         ]
+    if len(single) > 1 and np.diff(places).min() <= _ALIKE:
+        raise ScanError(
+            f"{len(single)} slices of one acquisition lie on {len(np.unique(places.round(2)))} "
+            "places, with different pixels",
+            where=single[0].path.parent,
+            fix="keep one slice a place (one phase, one reconstruction) in the folder",
+        )
     return [_stack(single, places, decisions)]
+
+
+def _acquisitions(frames: Sequence[Frame], places: NDArray[Any]) -> list[list[Frame]]:
+    """Part frames by acquisition where the acquisitions' ranges overlap; else return one part.
+
+    Acquisitions one after the other, as of a table that moves between them, are one volume.
+    """
+    by_number: dict[str, list[int]] = {}
+    for i, frame in enumerate(frames):
+        by_number.setdefault(frame.acquisition, []).append(i)
+    spans = sorted((places[i].min(), places[i].max()) for i in by_number.values())
+    overlap = any(end >= start - _ALIKE for (_, end), (start, _) in pairwise(spans))
+    if len(by_number) == 1 or not overlap:
+        return [list(frames)]
+    return [[frames[i] for i in index] for index in by_number.values()]
 
 
 def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decision]) -> Stack:
@@ -162,11 +178,7 @@ def _without_duplicates(
         twins = (
             other for other in kept[-4:] if abs(places[id(other)] - places[id(frame)]) <= _ALIKE
         )
-        if not any(
-            (other.instance == frame.instance and other.index == frame.index)
-            or same_pixels(other, frame)
-            for other in twins
-        ):
+        if not any(same_pixels(other, frame) for other in twins):
             kept.append(frame)
     return kept, len(frames) - len(kept)
 
@@ -179,10 +191,9 @@ def _even_index(frames: Sequence[Frame], places: NDArray[Any]) -> tuple[NDArray[
     step = float(np.median(steps[steps <= 1.5 * steps.min()]))
     whole = np.rint(steps / step)
     off = np.abs(steps - whole * step)
-    if (
-        off.max() > _EVEN * step * max(1.0, whole[off.argmax()] / 4)
-        or whole.max() > len(frames) + 8
-    ):
+    missing = int(whole.sum()) + 1 - len(frames)
+    allowed = _EVEN * step * np.maximum(1.0, whole / 4)
+    if missing > max(3, len(frames) / 4) or (off > allowed).any():
         listed = ", ".join(f"{s:.4g}" for s in sorted({round(float(s), 2) for s in steps})[:6])
         raise ScanError(
             f"{len(frames)} slices in uneven steps: {listed} mm",
