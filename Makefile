@@ -17,16 +17,20 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
 	touch $(READY)
 
-demo: $(READY)  ## train on the shipped sample, evaluate, predict, and draw what came out
+demo: $(READY)  ## train on the shipped sample, judge, predict, export, segment, and draw it all
 	$(BIN)/pleura check $(SAMPLE)/images $(SAMPLE)/masks
 	$(BIN)/pleura train $(SAMPLE)/images $(SAMPLE)/masks --recipe quick -o demo/run --overwrite \
 	    --set split.method=file --set split.file=$(SAMPLE)/split.csv
 	$(BIN)/pleura predict demo/run $(SAMPLE)/images -o demo/masks --overlay --masked --overwrite
 	$(BIN)/pleura evaluate demo/run $(SAMPLE)/images $(SAMPLE)/masks
+	$(BIN)/pleura export demo/run -o demo/lungs.onnx --data "the shipped sample"
+	$(BIN)/pleura segment $(SAMPLE)/images --model demo/lungs.onnx -o demo/segmented --preview \
+	    --overwrite
 	@echo "look at  demo/run/pairs.png                  what the network saw"
 	@echo "         demo/run/curves.png                 how it learned"
 	@echo "         demo/run/evaluation-test/cases.png  how well, on a patient it never saw"
 	@echo "         demo/masks/*_overlay.png            its masks"
+	@echo "         demo/segmented/*_preview.png        right and left lung, found without PyTorch"
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
