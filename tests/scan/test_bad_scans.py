@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pleura.errors import PleuraError, ScanError
-from pleura.scan import io as scan_io
+from pleura.scan import archive
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import from_array, read
 
@@ -176,7 +176,7 @@ def test_zip_that_names_files_outside_is_refused(tmp_path, name):
 
 
 def test_zip_that_unpacks_to_more_than_the_bound_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(scan_io, "MAX_UNZIPPED", 1 << 20)
+    monkeypatch.setattr(archive, "MAX_UNZIPPED", 1 << 20)
     zipped(tmp_path / "a.zip", {"a.dcm": b"\0" * (2 << 20)})
     with pytest.raises(ScanError, match="unpacks to more"):
         read(tmp_path / "a.zip")

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import tempfile
-import weakref
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from pleura.errors import DataError, PleuraError, ScanError
+from pleura.errors import DataError, ScanError
 from pleura.scan import metaimage, nifti, nrrd
-from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.archive import Unpacked
+from pleura.scan.geometry import Geometry
 from pleura.scan.hounsfield import UnitsOption, decide_units
 from pleura.scan.pictures import SUFFIXES as PICTURES
-from pleura.scan.pictures import TIFF, check_tags, read_picture
 from pleura.scan.raw import check_shape
-from pleura.scan.scan import Decision, ReadOnce, ReadSlices, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.slices import (
+    assumed,
+    flipped,
+    read_slices,
+    read_stack_of_slices,
+    shape_of,
+)
 
 VOLUMES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
 LOOKED_AT = 9
 """Slices from which the units of a scan are told."""
-
-MAX_UNZIPPED = 8 << 30
-"""Bytes that a zip may unpack to."""
-
-_ORDER = "columns to the patient's left, rows to the back, slices to the head"
 
 
 def read(
@@ -70,10 +66,10 @@ def read(
     if not path.exists():
         raise ScanError("no such file or folder", where=path, fix="check the spelling of the path")
     if path.is_dir():
-        scan = _read_stack_of_pictures(path) if stack else _read_folder(path, series)
+        scan = read_stack_of_slices(path) if stack else _read_folder(path, series)
     else:
         scan = _read_file(path, series)
-    return with_units(_flipped(scan) if flip else scan, units)
+    return with_units(flipped(scan) if flip else scan, units)
 
 
 def from_array(
@@ -116,10 +112,10 @@ def from_array(
         )
     volume = array.reshape(check_shape(array.shape, Path(name)))
     if affine is not None:
-        geometry = Geometry(_shape(volume), np.asarray(affine, np.float64))
+        geometry = Geometry(shape_of(volume), np.asarray(affine, np.float64))
         scan = Scan(name, geometry, ReadOnce(lambda: volume))
     else:
-        scan = _assumed(name, volume, "array", None, None if spacing is None else tuple(spacing))
+        scan = assumed(name, volume, "array", None, None if spacing is None else tuple(spacing))
     return with_units(scan, units)
 
 
@@ -151,7 +147,7 @@ def _read_file(path: Path, series: str | None) -> Scan:
     if lower.endswith(metaimage.SUFFIXES):
         return metaimage.read_metaimage(path, scan_name(path))
     if lower.endswith(PICTURES):
-        return _read_picture(path)
+        return read_slices(path, scan_name(path))
     if lower.endswith(".zip"):
         return _read_zip(path, series)
     return _read_dicom([path], path, series)
@@ -245,172 +241,9 @@ def _one_patient(stacks: Sequence[Any], source: Path) -> None:
 
 def _read_zip(path: Path, series: str | None) -> Scan:
     """Unpack into a temporary folder and read what it holds; names in the zip are not used."""
-    folder = Path(tempfile.mkdtemp(prefix="pleura-"))
-    try:
-        scan = _read_dicom(_unzip(path, folder), path, series)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, PleuraError) or not isinstance(error, Exception):
-            raise  # a damaged zip makes zipfile raise anything from zlib.error to LZMAError
-        raise ScanError(
-            f"the zip cannot be unpacked ({error})", where=path, fix="unpack it by hand"
-        ) from error
-    kept = _Kept(scan.read)
-    weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
-    return replace(scan, name=scan_name(path), read=kept)
-
-
-class _Kept:
-    """Reads slices; when it is gone, so is the folder that they were unpacked to."""
-
-    def __init__(self, read: ReadSlices) -> None:
-        self._read = read
-
-    def __call__(self, start: int, stop: int) -> Values:
-        return self._read(start, stop)
-
-
-def _unzip(path: Path, folder: Path) -> list[Path]:
-    files, total = [], 0
-    with zipfile.ZipFile(path) as archive:
-        for i, info in enumerate(archive.infolist()):
-            if info.is_dir():
-                continue
-            if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
-                raise ScanError(
-                    f"the zip names a file outside of itself: {info.filename}",
-                    where=path,
-                    fix="do not trust this zip",
-                )
-            target = folder / f"{i:06d}"
-            with archive.open(info) as packed, target.open("wb") as plain:
-                while chunk := packed.read(1 << 20):
-                    total += len(chunk)
-                    if total > MAX_UNZIPPED:
-                        raise ScanError(
-                            f"the zip unpacks to more than {MAX_UNZIPPED >> 30} GB",
-                            where=path,
-                            fix="unpack it by hand if you trust it, and give the folder",
-                        )
-                    plain.write(chunk)
-            files.append(target)
-    return files
-
-
-def _read_picture(path: Path) -> Scan:
-    kind = "TIFF" if path.suffix.lower() in TIFF else path.suffix[1:].upper()
-    kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
-    if kind == "TIFF" and (pages := _tiff_pages(path)) > 1:
-        return _assumed(scan_name(path), _read_pages(path, pages), kind, path, None)
-    picture = read_picture(path)
-    if kind == "array" and picture.ndim == 3:
-        return _assumed(scan_name(path), picture, kind, path, None)
-    return _assumed(scan_name(path), _grey(picture, path)[None], kind, path, None)
-
-
-def _tiff_pages(path: Path) -> int:
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            return len(tiff.pages)
-    # tifffile lets errors of struct and its own through for a damaged file.
-    except Exception:  # noqa: BLE001
-        return 1  # read_picture says what is wrong
-
-
-def _read_pages(path: Path, pages: int) -> Values:
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            first = tiff.pages.first
-            check_shape((pages, *first.shape), path)
-            for page in tiff.pages:
-                check_tags(path, page.aspage())
-            return np.stack([page.asarray() for page in tiff.pages])
-    except PleuraError:
-        raise
-    except Exception as error:
-        raise ScanError(
-            f"the TIFF stack cannot be read ({(str(error) or type(error).__name__)})",
-            where=path,
-            fix="copy or export it again; pages must have one size and type",
-        ) from error
-
-
-def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
-    if picture.dtype.kind == "b":
-        picture = picture.astype(np.uint8)
-    if picture.ndim == 2:
-        return picture
-    colours = picture[..., :3] if picture.shape[2] > 2 else picture[..., :1]
-    if not (colours == colours[..., :1]).all():
-        raise ScanError(
-            f"a colour picture with {picture.shape[2]} channels, not CT values",
-            where=path,
-            fix="export the CT values themselves (16-bit TIFF or DICOM)",
-        )
-    return np.ascontiguousarray(colours[..., 0])
-
-
-def _read_stack_of_pictures(folder: Path) -> Scan:
-    from pleura.scan.pictures import list_pictures
-
-    paths = sorted(list_pictures(folder), key=_in_counting_order)
-    slices = [_grey(read_picture(path), path) for path in paths]
-    sizes = {image.shape for image in slices}
-    if len(sizes) > 1:
-        raise ScanError(
-            f"pictures of {len(sizes)} sizes are no volume",
-            where=folder,
-            fix="leave out --stack to take each as a scan of its own",
-        )
-    suffix = paths[0].suffix.lower()
-    kind = "TIFF" if suffix in TIFF else "PNG"
-    scan = _assumed(folder.name, np.stack(slices), kind, folder, None)
-    order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
-    return replace(scan, decisions=(order, *scan.decisions))
-
-
-def _in_counting_order(path: Path) -> list[tuple[int, str]]:
-    """Sort slice_2 before slice_10."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
-
-
-def _assumed(
-    name: str, volume: Values, kind: str, source: Path | None, spacing: tuple[float, ...] | None
-) -> Scan:
-    """Return a scan of an array that carries no orientation: as a radiologist looks at it."""
-    z, y, x = (1.0, 1.0, 1.0, *(spacing or ()))[-3:]
-    geometry = Geometry(
-        _shape(volume),
-        affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0))),
-        spacing_known=spacing is not None,
-        orientation_known=False,
-    )
-    reason = "the file carries none; radiological convention, as seen from the feet"
-    return Scan(
-        name=name,
-        geometry=geometry,
-        read=ReadOnce(lambda: volume),
-        format=kind,
-        source=source,
-        decisions=(Decision("orientation", _ORDER, reason),),
-    )
-
-
-def _flipped(scan: Scan) -> Scan:
-    geometry = scan.geometry
-    if geometry.orientation_known:
-        raise ScanError(
-            "the file says itself which side is which: it cannot be flipped",
-            where=scan.source,
-            fix="leave out --flip",
-        )
-    mirror = np.eye(4)
-    mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1
-    flipped = replace(geometry, affine=geometry.affine @ mirror)
-    decision = Decision("orientation", "columns to the patient's right", "as told: flipped")
-    kept = tuple(d for d in scan.decisions if d.about != "orientation")
-    return replace(scan, geometry=flipped, decisions=(*kept, decision))
+    unpacked = Unpacked(path)
+    scan = _read_dicom(unpacked.files, path, series)
+    return replace(scan, name=scan_name(path), read=unpacked.keeping(scan.read))
 
 
 def _some_axial(scan: Scan) -> list[Values]:
@@ -425,11 +258,6 @@ def _some_axial(scan: Scan) -> list[Values]:
         chosen = [i for i in flipped if i not in scan.absent] or flipped
         return [order.apply(scan.values(i, i + 1))[0] for i in chosen]
     return list(order.apply(scan.values())[index])
-
-
-def _shape(volume: Values) -> tuple[int, int, int]:
-    slices, rows, columns = volume.shape
-    return slices, rows, columns
 
 
 def scan_name(path: Path) -> str:

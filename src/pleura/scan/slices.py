@@ -1,0 +1,161 @@
+"""Pictures and arrays as scans: they carry no orientation, so one is assumed and said."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from pleura.errors import PleuraError, ScanError
+from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.pictures import TIFF, check_tags, list_pictures, read_picture
+from pleura.scan.raw import check_shape
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+
+_ORDER = "columns to the patient's left, rows to the back, slices to the head"
+
+
+def read_slices(path: Path, name: str) -> Scan:
+    """Read a picture as one slice, or a TIFF of several pages or a 3-D array as a volume.
+
+    Raises
+    ------
+    ScanError, DataError
+        The file is truncated or corrupt, in colour, or stored turned.
+    """
+    kind = "TIFF" if path.suffix.lower() in TIFF else path.suffix[1:].upper()
+    kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
+    if kind == "TIFF" and (pages := _tiff_pages(path)) > 1:
+        return assumed(name, _read_pages(path, pages), kind, path, None)
+    picture = read_picture(path)
+    if kind == "array" and picture.ndim == 3:
+        return assumed(name, picture, kind, path, None)
+    return assumed(name, _grey(picture, path)[None], kind, path, None)
+
+
+def _tiff_pages(path: Path) -> int:
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return len(tiff.pages)
+    # tifffile lets errors of struct and its own through for a damaged file.
+    except Exception:  # noqa: BLE001
+        return 1  # read_picture says what is wrong
+
+
+def _read_pages(path: Path, pages: int) -> Values:
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            first = tiff.pages.first
+            check_shape((pages, *first.shape), path)
+            for page in tiff.pages:
+                check_tags(path, page.aspage())
+            return np.stack([page.asarray() for page in tiff.pages])
+    except PleuraError:
+        raise
+    except Exception as error:
+        raise ScanError(
+            f"the TIFF stack cannot be read ({(str(error) or type(error).__name__)})",
+            where=path,
+            fix="copy or export it again; pages must have one size and type",
+        ) from error
+
+
+def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
+    if picture.dtype.kind == "b":
+        picture = picture.astype(np.uint8)
+    if picture.ndim == 2:
+        return picture
+    colours = picture[..., :3] if picture.shape[2] > 2 else picture[..., :1]
+    if not (colours == colours[..., :1]).all():
+        raise ScanError(
+            f"a colour picture with {picture.shape[2]} channels, not CT values",
+            where=path,
+            fix="export the CT values themselves (16-bit TIFF or DICOM)",
+        )
+    return np.ascontiguousarray(colours[..., 0])
+
+
+def read_stack_of_slices(folder: Path) -> Scan:
+    """Read a folder of pictures as one volume, in counting order of names from foot to head.
+
+    Raises
+    ------
+    ScanError, DataError
+        A picture cannot be read, or they differ in size.
+    """
+    paths = sorted(list_pictures(folder), key=_in_counting_order)
+    slices = [_grey(read_picture(path), path) for path in paths]
+    sizes = {image.shape for image in slices}
+    if len(sizes) > 1:
+        raise ScanError(
+            f"pictures of {len(sizes)} sizes are no volume",
+            where=folder,
+            fix="leave out --stack to take each as a scan of its own",
+        )
+    suffix = paths[0].suffix.lower()
+    kind = "TIFF" if suffix in TIFF else "PNG"
+    scan = assumed(folder.name, np.stack(slices), kind, folder, None)
+    order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
+    return replace(scan, decisions=(order, *scan.decisions))
+
+
+def _in_counting_order(path: Path) -> list[tuple[int, str]]:
+    """Sort slice_2 before slice_10."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def assumed(
+    name: str, volume: Values, kind: str, source: Path | None, spacing: tuple[float, ...] | None
+) -> Scan:
+    """Return a scan of an array that carries no orientation: as a radiologist looks at it."""
+    z, y, x = (1.0, 1.0, 1.0, *(spacing or ()))[-3:]
+    geometry = Geometry(
+        shape_of(volume),
+        affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0))),
+        spacing_known=spacing is not None,
+        orientation_known=False,
+    )
+    reason = "the file carries none; radiological convention, as seen from the feet"
+    return Scan(
+        name=name,
+        geometry=geometry,
+        read=ReadOnce(lambda: volume),
+        format=kind,
+        source=source,
+        decisions=(Decision("orientation", _ORDER, reason),),
+    )
+
+
+def flipped(scan: Scan) -> Scan:
+    """Return a scan whose columns run to the patient's right.
+
+    Raises
+    ------
+    ScanError
+        The file itself says which side is which.
+    """
+    geometry = scan.geometry
+    if geometry.orientation_known:
+        raise ScanError(
+            "the file says itself which side is which: it cannot be flipped",
+            where=scan.source,
+            fix="leave out --flip",
+        )
+    mirror = np.eye(4)
+    mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1
+    mirrored = replace(geometry, affine=geometry.affine @ mirror)
+    decision = Decision("orientation", "columns to the patient's right", "as told: flipped")
+    kept = tuple(d for d in scan.decisions if d.about != "orientation")
+    return replace(scan, geometry=mirrored, decisions=(*kept, decision))
+
+
+def shape_of(volume: Values) -> tuple[int, int, int]:
+    """Return (slices, rows, columns)."""
+    slices, rows, columns = volume.shape
+    return slices, rows, columns
