@@ -9,10 +9,8 @@ from dicom_files import write_series
 from scipy.spatial.transform import Rotation
 
 from pleura.scan.io import read
-from pleura.scan.metaimage import write_metaimage
-from pleura.scan.nifti import write_nifti
-from pleura.scan.nrrd import write_nrrd
 from pleura.scan.scan import Mask
+from pleura.scan.write import write_mask, write_volume
 
 SHAPE = (5, 7, 6)
 MARK = (1, 5, 2)
@@ -25,12 +23,7 @@ OBLIQUE = [
     Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
     for angles in ((10, 0, 0), (-20, 15, 5), (3, -35, 170), (91, 2, -44))
 ]
-WRITERS = {
-    ".nii.gz": write_nifti,
-    ".nii": write_nifti,
-    ".nrrd": write_nrrd,
-    ".mha": write_metaimage,
-}
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 def volume():
@@ -54,7 +47,7 @@ def mark_in_itk(image):
     return image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]])
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("directions", [*TURNS, *OBLIQUE])
 def test_every_orientation_is_read_and_its_mask_written_where_itk_sees_it(
     tmp_path, suffix, directions
@@ -72,7 +65,7 @@ def test_every_orientation_is_read_and_its_mask_written_where_itk_sees_it(
 
     labels = np.zeros(SHAPE, np.uint8)
     labels[MARK] = 2
-    WRITERS[suffix](tmp_path / f"mask{suffix}", Mask(labels, scan))
+    write_mask(tmp_path / f"mask{suffix}", Mask(labels, scan))
     written = sitk.ReadImage(str(tmp_path / f"mask{suffix}"))
     assert np.array_equal(sitk.GetArrayFromImage(written), labels)
     assert written.GetPixelID() == sitk.sitkUInt8
@@ -84,7 +77,7 @@ def test_every_orientation_is_read_and_its_mask_written_where_itk_sees_it(
 
 
 @pytest.mark.parametrize("directions", [*TURNS, *OBLIQUE])
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_dicom_of_every_orientation_lies_where_itk_sees_it(tmp_path, suffix, directions):
     affine = np.eye(4)
     affine[:3, :3] = directions[:, ::-1] * (2.5, 0.8, 0.7)
@@ -101,7 +94,7 @@ def test_dicom_of_every_orientation_lies_where_itk_sees_it(tmp_path, suffix, dir
 
     labels = np.zeros(SHAPE, np.uint8)
     labels[tuple(index)] = 1
-    WRITERS[suffix](tmp_path / f"mask{suffix}", Mask(labels, scan))
+    write_mask(tmp_path / f"mask{suffix}", Mask(labels, scan))
     written = sitk.ReadImage(str(tmp_path / f"mask{suffix}"))
     found = np.argwhere(sitk.GetArrayFromImage(written) == 1)[0]
     there = written.TransformIndexToPhysicalPoint([int(i) for i in found[::-1]])
@@ -154,5 +147,18 @@ def test_left_handed_nifti_is_read_and_written_where_nibabel_sees_it(tmp_path, d
     scan = read(tmp_path / "scan.nii", units="hu")
     place = (ras @ (*MARK[::-1], 1))[:3] * (-1, -1, 1)
     assert scan.geometry.world(MARK) == pytest.approx(place, abs=1e-4)
-    write_nifti(tmp_path / "mask.nii", Mask((volume() == 1234).astype(np.uint8), scan))
+    write_mask(tmp_path / "mask.nii", Mask((volume() == 1234).astype(np.uint8), scan))
     assert np.allclose(nib.load(tmp_path / "mask.nii").affine, ras, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+def test_other_volumes_are_written_on_the_grid_too(tmp_path, suffix, dtype):
+    image = itk_image(OBLIQUE[2])
+    sitk.WriteImage(image, str(tmp_path / "scan.mha"))
+    scan = read(tmp_path / "scan.mha", units="hu")
+    array = (volume() % 120).astype(dtype)
+    write_volume(tmp_path / f"other{suffix}", array, scan.geometry)
+    written = sitk.ReadImage(str(tmp_path / f"other{suffix}"))
+    assert np.array_equal(sitk.GetArrayFromImage(written), array)
+    assert written.GetDirection() == pytest.approx(image.GetDirection(), abs=1e-5)

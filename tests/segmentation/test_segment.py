@@ -9,7 +9,7 @@ from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.io import from_array, read
 from pleura.scan.pictures import read_picture
 from pleura.segmentation.clean import keep_lungs, tell_sides
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segment import Segmenter, lung_alone
 
 TURNS = list(
     itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
@@ -87,6 +87,34 @@ def test_picture_gets_a_mask_of_its_own_size_and_units_are_told(sample, segmente
     flipped = segmenter(read(sample.images / "LCTSC-201_058.tif", flip=True))
     both = (mask.labels > 0) & (flipped.labels > 0)
     assert (mask.labels[both] != flipped.labels[both]).mean() > 0.99
+
+
+def test_lung_alone_keeps_lung_and_its_place(chest, segmenter):
+    scan = from_array(chest, affine=AXIAL, units="hu")
+    mask = segmenter(scan)
+    whole, same = lung_alone(mask)
+    assert same is mask.geometry
+    assert np.array_equal(whole[mask.labels > 0], chest[mask.labels > 0])
+    assert (whole[mask.labels == 0] == -1024).all()
+    cut, cropped = lung_alone(mask, crop=True)
+    assert cut.shape == cropped.shape
+    assert cut.size < 0.6 * whole.size
+    index = np.argwhere(cut > -1024)[7]
+    there = np.linalg.inv(AXIAL) @ (*cropped.world(index), 1)
+    assert cut[tuple(index)] == chest[tuple(np.rint(there[:3]).astype(int))]
+
+
+def test_probability_is_kept_on_the_scans_grid_when_asked_for(chest, segmenter):
+    turned = np.ascontiguousarray(chest[::-1])
+    affine = AXIAL.copy()
+    affine[:3, 3] += (len(chest) - 1) * AXIAL[:3, 0]
+    affine[:3, 0] *= -1
+    scan = from_array(turned, affine=affine, units="hu")
+    result = segmenter.segment(scan, keep_probability=True)
+    assert result.probability.shape == turned.shape
+    inside = result.probability[result.mask.labels > 0]
+    assert (inside >= segmenter.threshold).mean() > 0.95
+    assert segmenter.segment(scan).probability is None
 
 
 def grid(shape, spacing=(3.0, 1.0, 1.0)):

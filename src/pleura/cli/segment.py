@@ -56,6 +56,9 @@ one failed.
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Probability; the model's if unset.")
 @click.option("--threads", type=click.IntRange(1), help="As many as there are cores if unset.")
 @click.option("--preview", is_flag=True, help="Also draw the scan with its mask, as one PNG.")
+@click.option("--masked", type=PATH, help="Also write the CT in HU, all but lung at -1024.")
+@click.option("--crop", is_flag=True, help="Cut the masked CT to the lungs' box (with --masked).")
+@click.option("--probability", type=PATH, help="Also write the probability of lung, times 255.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 @json_option
 @quiet_option
@@ -94,17 +97,26 @@ def _one(
     from pleura.errors import DataError
     from pleura.scan.io import read
     from pleura.scan.pictures import write_picture
-    from pleura.scan.write import SUFFIXES, write_mask
+    from pleura.scan.write import SUFFIXES, write_mask, write_volume
+    from pleura.segmentation.segment import lung_alone
 
-    if output.exists() and not how["overwrite"]:
-        raise DataError(
-            "the file is there already", where=output, fix="choose another, or add --overwrite"
-        )
+    if how["crop"] and how["masked"] is None:
+        raise click.UsageError("--crop cuts the masked CT: add --masked FILE")
+    for path in (output, how["masked"], how["probability"]):
+        if path is not None and path.exists() and not how["overwrite"]:
+            raise DataError(
+                "the file is there already", where=path, fix="choose another, or add --overwrite"
+            )
     told = {key: how[key] for key in ("series", "stack", "units", "flip")}
     opened = read(scan, **told)
     with progress_bar("segmenting", quiet) as progress:
-        result = segmenter.segment(opened, progress)
+        kept = how["probability"] is not None
+        result = segmenter.segment(opened, progress, keep_probability=kept)
     write_mask(output, result.mask)
+    if how["masked"] is not None:
+        write_volume(how["masked"], *lung_alone(result.mask, crop=how["crop"]))
+    if result.probability is not None:
+        write_volume(how["probability"], result.probability, opened.geometry)
     if how["preview"]:
         stem = output.name[: -len(next(s for s in SUFFIXES if output.name.lower().endswith(s)))]
         write_picture(output.with_name(f"{stem}_preview.png"), result.preview())
@@ -118,8 +130,9 @@ def _all(
 
     from pleura.cohort.batch import Wanted, segment_all
 
-    if how["series"] or how["stack"] or how["flip"]:
-        raise click.UsageError("--series, --stack and --flip are for one scan: let -o name a mask")
+    for name in ("series", "stack", "flip", "masked", "crop", "probability"):
+        if how[name]:
+            raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
     wanted = Wanted(how["kind"], how["units"], how["overwrite"], how["preview"])
     with progress_bar("segmenting", quiet) as progress:
         rows = segment_all(scan, output, load, wanted, jobs=how["jobs"], progress=progress)

@@ -15,7 +15,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.pictures import write_atomically
 from pleura.scan.raw import beside, check_shape, read_voxels
-from pleura.scan.scan import Decision, Mask, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".mha", ".mhd")
 
@@ -95,16 +95,17 @@ def read_metaimage(path: Path, name: str) -> Scan:
     )
 
 
-def write_metaimage(path: Path, mask: Mask) -> None:
-    """Write a mask as one compressed .mha file, with the grid's fields of a scan of that kind.
+def write_metaimage(
+    path: Path, array: Values, geometry: Geometry, like: dict[str, str] | None = None
+) -> None:
+    """Write an array (slices, rows, columns) as one compressed .mha, with a header's grid if given.
 
     Raises
     ------
     DataError
         The file cannot be written.
     """
-    packed = zlib.compress(mask.labels.tobytes(), 6)
-    geometry = mask.geometry
+    packed = zlib.compress(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes(), 6)
     fields = {
         "ObjectType": "Image",
         "NDims": "3",
@@ -118,11 +119,11 @@ def write_metaimage(path: Path, mask: Mask) -> None:
         "ElementSpacing": _text(np.array(geometry.spacing[::-1])),
         "DimSize": " ".join(map(str, geometry.shape[::-1])),
     }
-    if mask.scan.format == "MetaImage":
-        own = mask.scan.header
-        fields = {k: v for k, v in fields.items() if k not in _GRID or k in own}
-        fields |= {key: own[key] for key in _GRID if key in own}
-    fields |= {"ElementType": "MET_UCHAR", "ElementDataFile": "LOCAL"}  # the latter ends a header
+    if like is not None:
+        fields = {k: v for k, v in fields.items() if k not in _GRID or k in like}
+        fields |= {key: like[key] for key in _GRID if key in like}
+    fields["ElementType"] = next(k for k, v in _TYPES.items() if np.dtype(v) == array.dtype)
+    fields["ElementDataFile"] = "LOCAL"  # which ends a header
     text = "".join(f"{key} = {value}\n" for key, value in fields.items())
     write_atomically(path, lambda file: file.write(text.encode() + packed))
 

@@ -13,7 +13,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.pictures import write_atomically
 from pleura.scan.raw import check_shape
-from pleura.scan.scan import Decision, Mask, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 
@@ -68,31 +68,31 @@ def read_nifti(path: Path, name: str) -> Scan:
     )
 
 
-def write_nifti(path: Path, mask: Mask) -> None:
-    """Write a mask as uint8 NIfTI, with the scan's own header where that is NIfTI too.
+def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
+    """Write an array (slices, rows, columns) on a grid, with the header of the scan if given.
 
     Raises
     ------
     DataError
         The file cannot be written.
     """
-    if mask.scan.format == "NIfTI":
-        header = mask.scan.header.copy()
-        header.set_data_dtype(np.uint8)
+    if like is not None:
+        header = like.copy()
+        header.set_data_dtype(array.dtype)
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0
         header["descrip"] = header["aux_file"] = b""  # may name the patient
         header.extensions.clear()
-        array = mask.labels.T.reshape(header.get_data_shape(), order="F")
+        voxels = array.T.reshape(header.get_data_shape(), order="F")
         kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-        image: Any = kind(array, None, header)
+        image: Any = kind(voxels, None, header)
     else:
-        affine = LPS_FROM_RAS @ mask.geometry.affine[:, [2, 1, 0, 3]]
-        image = nib.Nifti1Image(mask.labels.T, affine)  # type: ignore[no-untyped-call]
+        affine = LPS_FROM_RAS @ geometry.affine[:, [2, 1, 0, 3]]
+        image = nib.Nifti1Image(array.T, affine)  # type: ignore[no-untyped-call]
         image.header.set_xyzt_units("mm")
         image.set_sform(affine, code="scanner")
         # A qform holds no shear: readers that prefer it must not find a straightened grid.
-        image.set_qform(affine, code="scanner" if mask.geometry.shear < 0.01 else "unknown")
+        image.set_qform(affine, code="scanner" if geometry.shear < 0.01 else "unknown")
     content = image.to_bytes()
     if path.name.lower().endswith(".gz"):
         content = gzip.compress(content, 6, mtime=0)

@@ -13,7 +13,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.scan.geometry import LPS_FROM_RAS, Affine, Geometry, affine_from_axes
 from pleura.scan.pictures import write_atomically
 from pleura.scan.raw import Compression, beside, check_shape, read_voxels
-from pleura.scan.scan import Decision, Mask, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nrrd", ".nhdr")
 
@@ -113,8 +113,8 @@ def read_nrrd(path: Path, name: str) -> Scan:
     )
 
 
-def write_nrrd(path: Path, mask: Mask) -> None:
-    """Write a mask as gzip-compressed NRRD, with the fields of the scan's own grid if it was one.
+def write_nrrd(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
+    """Write an array (slices, rows, columns) on a grid; ``like`` is a header to take the grid from.
 
     Raises
     ------
@@ -122,20 +122,18 @@ def write_nrrd(path: Path, mask: Mask) -> None:
         The file cannot be written.
     """
     header: dict[str, Any] = {"encoding": "gzip"}
-    if mask.scan.format == "NRRD":
-        header |= {key: mask.scan.header[key] for key in _GRID if key in mask.scan.header}
+    if like is not None:
+        header |= {key: like[key] for key in _GRID if key in like}
+        array = array.reshape(tuple(int(n) for n in like["sizes"][::-1]))
     else:
         header |= {
             "space": "left-posterior-superior",
-            "space directions": mask.geometry.affine[:3, 2::-1].T,
-            "space origin": mask.geometry.affine[:3, 3],
+            "space directions": geometry.affine[:3, 2::-1].T,
+            "space origin": geometry.affine[:3, 3],
             "kinds": ["domain"] * 3,
         }
-    labels = mask.labels
-    if mask.scan.format == "NRRD":
-        labels = labels.reshape(tuple(int(n) for n in mask.scan.header["sizes"][::-1]))
     content = io.BytesIO()
-    nrrd.write(content, labels, header, index_order="C")
+    nrrd.write(content, array, header, index_order="C")
     write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 

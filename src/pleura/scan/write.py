@@ -1,28 +1,39 @@
-"""Masks out, in the format that a name asks for."""
+"""Masks, and volumes on a scan's grid, out in the format that a name asks for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import tifffile
 
 from pleura.errors import DataError
-from pleura.scan import metaimage, nifti, nrrd
+from pleura.scan.geometry import Geometry
+from pleura.scan.metaimage import write_metaimage
+from pleura.scan.nifti import write_nifti
+from pleura.scan.nrrd import write_nrrd
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
-from pleura.scan.scan import Mask
+from pleura.scan.scan import Mask, Values
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".rtstruct.dcm", ".dcm", *TIFF, ".png", ".npy")
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", *TIFF, ".png", ".npy")
+SUFFIXES = (*VOLUMES, ".rtstruct.dcm", ".dcm")
+
+_GRIDS = {
+    ".nii.gz": (write_nifti, "NIfTI"),
+    ".nii": (write_nifti, "NIfTI"),
+    ".nrrd": (write_nrrd, "NRRD"),
+    ".mha": (write_metaimage, "MetaImage"),
+}
 
 
 def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
     """Write a mask; the suffix says how.
 
-    NIfTI, NRRD and MetaImage keep the scan's grid; .dcm is a DICOM SEG and .rtstruct.dcm an RT
-    Structure Set on the scan's slices. TIFF, PNG and NumPy hold the labels alone, in the scan's own
-    order of slices, rows and columns.
-    ``binary`` writes those as 0 and 255.
+    NIfTI, NRRD and MetaImage keep the scan's grid, and its header where it is of the same format;
+    .dcm is a DICOM SEG and .rtstruct.dcm an RT Structure Set on the scan's slices. TIFF, PNG and
+    NumPy hold the labels alone, in the scan's own order of slices, rows and columns; ``binary``
+    writes those as 0 and 255.
 
     Raises
     ------
@@ -30,13 +41,7 @@ def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
         The suffix is another one, has no room for a volume, or the file cannot be written.
     """
     lower = path.name.lower()
-    if lower.endswith((".nii", ".nii.gz")):
-        nifti.write_nifti(path, mask)
-    elif lower.endswith(".nrrd"):
-        nrrd.write_nrrd(path, mask)
-    elif lower.endswith(".mha"):
-        metaimage.write_metaimage(path, mask)
-    elif lower.endswith(".rtstruct.dcm"):
+    if lower.endswith(".rtstruct.dcm"):
         from pleura.scan.dicom.rtstruct import write_rtstruct
 
         write_rtstruct(path, mask)
@@ -44,31 +49,48 @@ def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
         from pleura.scan.dicom.seg import write_seg
 
         write_seg(path, mask)
-    elif lower.endswith((*TIFF, ".png", ".npy")):
-        _write_array(
-            path, np.where(mask.labels, 255, 0).astype(np.uint8) if binary else mask.labels
-        )
     else:
+        white = binary and not lower.endswith(tuple(_GRIDS))
+        labels = np.where(mask.labels, 255, 0).astype(np.uint8) if white else mask.labels
+        own = mask.scan.format, mask.scan.header
+        write_volume(path, labels, mask.geometry, own)
+
+
+def write_volume(
+    path: Path, array: Values, geometry: Geometry, own: tuple[str, Any] = ("", None)
+) -> None:
+    """Write an array (slices, rows, columns) on a grid; the suffix says how.
+
+    ``own`` is a format and a header: a file of that format gets its grid from that header.
+
+    Raises
+    ------
+    DataError
+        The suffix is another one, has no room for a volume, or the file cannot be written.
+    """
+    lower = path.name.lower()
+    for suffix, (write, kind) in _GRIDS.items():
+        if lower.endswith(suffix):
+            write(path, array, geometry, own[1] if own[0] == kind else None)
+            return
+    if not lower.endswith(VOLUMES):
         raise DataError(
-            f"a mask cannot be written as '{path.suffix}'",
+            f"this cannot be written as '{path.suffix}'",
             where=path,
             fix=f"choose a name that ends in {', '.join(SUFFIXES)}",
         )
-
-
-def _write_array(path: Path, labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-    single = labels.shape[0] == 1
-    if single or path.suffix.lower() == ".npy":
-        write_picture(path, labels[0] if single else labels)
-    elif path.suffix.lower() == ".png":
+    if len(array) == 1 or lower.endswith(".npy"):
+        write_picture(path, array[0] if len(array) == 1 else array)
+    elif lower.endswith(".png"):
         raise DataError(
-            f"a PNG holds one slice, and this mask has {labels.shape[0]}",
+            f"a PNG holds one slice, and this has {len(array)}",
             where=path,
             fix="write .nii.gz, or .tif for a stack",
         )
     else:
-        write_atomically(path, lambda file: _write_stack(file, labels))
-
-
-def _write_stack(file: IO[bytes], labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-    tifffile.imwrite(file, labels, photometric="minisblack", compression="zlib")
+        write_atomically(
+            path,
+            lambda file: tifffile.imwrite(
+                file, array, photometric="minisblack", compression="zlib"
+            ),
+        )

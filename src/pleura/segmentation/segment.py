@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,8 @@ import pleura
 from pleura.engine.engine import Engine, Precision
 from pleura.figures.preview import preview_picture
 from pleura.scan.geometry import Geometry, Reorientation
-from pleura.scan.scan import BOTH, LEFT, RIGHT, Decision, Mask, Scan
+from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Mask, Scan
+from pleura.scan.slices import shape_of
 from pleura.segmentation.clean import keep_lungs, tell_sides
 from pleura.segmentation.flags import Flag, find_flags
 
@@ -35,6 +36,8 @@ class Segmentation:
     decisions: tuple[Decision, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
+    probability: NDArray[np.uint8] | None = None
+    """Of lung, times 255, before cleaning, on the scan's grid; where it was asked for."""
 
     def preview(self) -> NDArray[np.uint8]:
         """Draw the scan with its mask, as one picture (rows, columns, RGB).
@@ -124,7 +127,9 @@ class Segmenter:
         """Return the mask of a scan."""
         return self.segment(scan, progress).mask
 
-    def segment(self, scan: Scan, progress: Progress | None = None) -> Segmentation:
+    def segment(
+        self, scan: Scan, progress: Progress | None = None, *, keep_probability: bool = False
+    ) -> Segmentation:
         """Return the mask of a scan with all that is to be said of it.
 
         Raises
@@ -137,12 +142,15 @@ class Segmenter:
         geometry = order.apply_to(scan.geometry)
         hu = np.empty(geometry.shape, np.int16)
         lung = np.empty(geometry.shape, np.bool_)
+        kept = np.empty(geometry.shape, np.uint8) if keep_probability else None
         waiting, unsure = 0.0, 0
         for start, stop, slices in _batches(scan, order, geometry):
             hu[start:stop] = slices
             before = time.perf_counter()
             probability = self.engine.probability(slices)
             lung[start:stop] = probability >= self.threshold
+            if kept is not None:
+                kept[start:stop] = probability
             unsure += int(np.count_nonzero(np.abs(probability.astype(np.int16) - 128) < 77))
             waiting += time.perf_counter() - before
             if progress is not None:
@@ -156,7 +164,29 @@ class Segmenter:
         mask = Mask(np.ascontiguousarray(order.undo(labels)), scan, self.sides, drawn_by)
         done = time.perf_counter()
         seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
-        return Segmentation(mask, scan.decisions, flags, seconds)
+        back = None if kept is None else np.ascontiguousarray(order.undo(kept))
+        return Segmentation(mask, scan.decisions, flags, seconds, back)
+
+
+def lung_alone(mask: Mask, *, crop: bool = False) -> tuple[NDArray[np.int16], Geometry]:
+    """Return the scan in HU with all but lung set to -1024, and its grid; ``crop`` cuts the box.
+
+    Raises
+    ------
+    ScanError
+        The scan's voxels cannot be read.
+    """
+    inside = mask.labels > 0
+    hu = np.where(inside, mask.scan.hu(), np.int16(AIR))
+    if not crop or not inside.any():
+        return hu, mask.geometry
+    first = [int(np.flatnonzero(inside.any(axes))[0]) for axes in ((1, 2), (0, 2), (0, 1))]
+    last = [int(np.flatnonzero(inside.any(axes))[-1]) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
+    cut = np.ascontiguousarray(hu[box])
+    affine = mask.geometry.affine.copy()
+    affine[:3, 3] = mask.geometry.world(first)
+    return cut, replace(mask.geometry, shape=shape_of(cut), affine=affine)
 
 
 def _batches(
