@@ -183,7 +183,7 @@ def test_info_tells_what_there_is_and_what_cannot_be_read(sample, tmp_path):
     for path in sorted(folder.iterdir())[2:]:
         path.unlink()
     told = pleura("info", folder, "-q").stdout
-    assert "LCTSC-101_013  TIFF; 1 slices of 256x256; HU" in told
+    assert "LCTSC-101_013  TIFF; 1 slice of 256x256; HU" in told
     assert "2 of 2 scans can be read" in told
     (folder / "bad.nii.gz").write_bytes(b"no volume")
     told = pleura("info", folder, "-q", "--json", tmp_path / "info.json", code=1).stdout

@@ -27,6 +27,10 @@ one failed.
 """
 
 
+_SHOWN = 5
+"""Flagged scans of a cohort that are listed; the summary has them all."""
+
+
 @click.command("segment", epilog=_EPILOG)
 @click.argument("scan", type=PATH)
 @click.option("--model", type=PATH, required=True, help="A file that `pleura export` wrote.")
@@ -146,8 +150,11 @@ def _print_rows(rows: list[Row], output: Path) -> None:
     for row in rows:
         if row.status == "failed":
             click.secho(f"failed   {row.name}: {row.error}", fg="red", err=True)
-        elif row.flags:
-            click.secho(f"flag     {row.name}: {row.flags}", fg="yellow", err=True)
+    flagged = [row for row in rows if row.flags]
+    for row in flagged[:_SHOWN]:
+        click.secho(f"flag     {row.name}: {row.flags}", fg="yellow", err=True)
+    if len(flagged) > _SHOWN:
+        click.secho(f"flag     and {len(flagged) - _SHOWN} more", fg="yellow", err=True)
     counts = {s: sum(row.status == s for row in rows) for s in ("done", "skipped", "failed")}
     counted = ", ".join(f"{n} {status}" for status, n in counts.items())
     click.echo(f"{counted}; see {output / 'summary.csv'}")

@@ -140,7 +140,7 @@ class Geometry:
 
     def __str__(self) -> str:
         slices, rows, columns = self.shape
-        size = f"{slices} slices of {rows}x{columns}"
+        size = f"{slices} slice{'' if slices == 1 else 's'} of {rows}x{columns}"
         if not self.spacing_known:
             return size
         thick, high, wide = self.spacing
