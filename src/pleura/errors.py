@@ -47,3 +47,8 @@ class RunError(PleuraError):
 
 class ModelError(PleuraError):
     """A model file that cannot be read or run."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what another library's error says, in a line; its type where it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]

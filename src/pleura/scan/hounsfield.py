@@ -35,10 +35,6 @@ class Line:
             values = np.rint((values.astype(np.float32) - self.offset) / self.scale)
         return np.asarray(np.clip(values, LOWEST, HIGHEST), np.int16)
 
-    def from_hu(self, hu: float) -> float:
-        """Return the stored value of a HU."""
-        return self.scale * hu + self.offset
-
     def __str__(self) -> str:
         return self.name
 

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from pleura.errors import PleuraError, ScanError
+from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.pictures import write_atomically
 from pleura.scan.raw import check_shape
@@ -137,9 +137,8 @@ def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple
 
 
 def _corrupt(path: Path, error: Exception) -> ScanError:
-    first = (str(error) or type(error).__name__).splitlines()[0]
     return ScanError(
-        f"the NIfTI file cannot be read: it is truncated or corrupt ({first})",
+        f"the NIfTI file cannot be read: it is truncated or corrupt ({first_line(error)})",
         where=path,
         fix="copy or export the file again",
     )

@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from pleura.errors import DataError
+from pleura.errors import DataError, first_line
 
 Picture = NDArray[Any]
 TIFF = (".tif", ".tiff")
@@ -86,7 +86,7 @@ def read_picture(path: Path) -> Picture:
     # A corrupt file makes decoders raise anything from struct.error to MemoryError.
     except Exception as error:
         raise DataError(
-            f"the picture cannot be read: it is truncated or corrupt ({_first_line(error)})",
+            f"the picture cannot be read: it is truncated or corrupt ({first_line(error)})",
             where=path,
             fix="copy or export the file again, or leave it out",
         ) from error
@@ -261,7 +261,3 @@ def _check_pixels(path: Path, shape: tuple[int, ...]) -> None:
             where=path,
             fix="check the file: no CT slice is that large",
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

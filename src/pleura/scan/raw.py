@@ -78,30 +78,27 @@ def read_voxels(
     ScanError
         The file holds less than that, or its compression is damaged.
     """
+    wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     try:
-        return _read(path, start, dtype, shape, compression)
+        content = _read_bytes(path, start, wanted, compression)
     except OSError as error:
         raise ScanError(
             f"the voxels cannot be read ({error.strerror or error})",
             where=path,
             fix="check that the file is there and may be read",
         ) from error
+    return content.view(dtype).reshape(shape)
 
 
-def _read(
-    path: Path,
-    start: int | None,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    compression: Compression,
-) -> NDArray[Any]:
-    wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+def _read_bytes(
+    path: Path, start: int | None, wanted: int, compression: Compression
+) -> NDArray[np.uint8]:
     have = path.stat().st_size
     if compression == "none":
         offset = have - wanted if start is None else start
         if offset < 0 or have < offset + wanted:
             raise _short(path, max(have - (start or 0), 0), wanted)
-        return np.fromfile(path, dtype, wanted // dtype.itemsize, offset=offset).reshape(shape)
+        return np.fromfile(path, np.uint8, wanted, offset=offset)
     content = np.empty(wanted, np.uint8)  # pages are taken only as they are filled
     filled = 0
     decoder = _decoder(compression)
@@ -126,7 +123,7 @@ def _read(
                 file.seek(-len(rest), 1)
     if filled < wanted:
         raise _short(path, filled, wanted)
-    return content.view(dtype).reshape(shape)
+    return content
 
 
 def _decoder(compression: Compression) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pleura.errors import PleuraError, ScanError
+from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.pictures import TIFF, check_tags, list_pictures, read_picture
 from pleura.scan.raw import check_shape
@@ -59,7 +59,7 @@ def _read_pages(path: Path, pages: int) -> Values:
         raise
     except Exception as error:
         raise ScanError(
-            f"the TIFF stack cannot be read ({(str(error) or type(error).__name__)})",
+            f"the TIFF stack cannot be read ({first_line(error)})",
             where=path,
             fix="copy or export it again; pages must have one size and type",
         ) from error

@@ -15,6 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
+from pleura.errors import first_line
+
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image",
@@ -94,7 +96,7 @@ def read_header(path: Path) -> list[Frame] | SetAside:
         return SetAside(path, "no DICOM file", damaged=named)
     # A damaged file makes pydicom raise anything from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
-        return SetAside(path, f"its header cannot be read ({_first_line(error)})", damaged=True)
+        return SetAside(path, f"its header cannot be read ({first_line(error)})", damaged=True)
 
 
 _quiet = threading.local()
@@ -262,7 +264,3 @@ def _whole(value: Any) -> int:
         return int(value)
     except (TypeError, ValueError):
         return 0
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

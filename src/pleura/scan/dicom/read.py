@@ -13,7 +13,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
-from pleura.errors import ScanError
+from pleura.errors import ScanError, first_line
 from pleura.scan.dicom.header import Frame, SetAside, quiet, read_headers
 from pleura.scan.dicom.series import Stack, group_frames, make_stacks
 from pleura.scan.scan import AIR, Decision, Scan, Values
@@ -102,7 +102,7 @@ def decode(frame: Frame, open_file: Callable[[Path], Any] = pydicom.dcmread) -> 
     except Exception as error:
         raise ScanError(
             f"the slice cannot be decoded: it is truncated, corrupt, or of a rare kind "
-            f"({frame.syntax}; {(str(error) or type(error).__name__).splitlines()[0]})",
+            f"({frame.syntax}; {first_line(error)})",
             where=frame.path,
             fix="copy or export it again, uncompressed if it is whole; or move it away, and the "
             "gap is reported",
