@@ -17,7 +17,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
 	touch $(READY)
 
-demo: $(READY)  ## train on the shipped sample, judge, predict, export, segment, and draw it all
+demo: $(READY)  ## segment a real scan; train on the shipped sample, judge, export; draw it all
+	$(BIN)/python tests/dicom_files.py $(SAMPLE)/volume/ct.nii.gz demo/dicom
+	$(BIN)/pleura info demo/dicom $(SAMPLE)/volume
+	$(BIN)/pleura segment $(SAMPLE)/volume/ct.nii.gz -o demo/scan_lungs.nii.gz --preview --overwrite
+	$(BIN)/pleura segment demo/dicom -o demo/dicom_lungs.dcm --overwrite
 	$(BIN)/pleura check $(SAMPLE)/images $(SAMPLE)/masks
 	$(BIN)/pleura train $(SAMPLE)/images $(SAMPLE)/masks --recipe quick -o demo/run --overwrite \
 	    --set split.method=file --set split.file=$(SAMPLE)/split.csv
@@ -26,7 +30,8 @@ demo: $(READY)  ## train on the shipped sample, judge, predict, export, segment,
 	$(BIN)/pleura export demo/run -o demo/lungs.onnx --data "the shipped sample"
 	$(BIN)/pleura segment $(SAMPLE)/images --model demo/lungs.onnx -o demo/segmented --preview \
 	    --overwrite
-	@echo "look at  demo/run/pairs.png                  what the network saw"
+	@echo "look at  demo/scan_lungs_preview.png         a real scan, and its lungs by the shipped model"
+	@echo "         demo/run/pairs.png                  what the network saw"
 	@echo "         demo/run/curves.png                 how it learned"
 	@echo "         demo/run/evaluation-test/cases.png  how well, on a patient it never saw"
 	@echo "         demo/masks/*_overlay.png            its masks"

@@ -1,4 +1,5 @@
-"""Make tests/data/sample: 60 small slices with lung masks from three scans of LCTSC.
+"""Make tests/data/sample: 60 small slices with lung masks from three scans of LCTSC, and one of
+the scans whole, smaller still.
 
     python benchmarks/make_sample.py LCTSC_FOLDER tests/data/sample
 
@@ -19,6 +20,7 @@ from pleura.dataset.splits import Split
 from pleura.scan.pictures import write_atomically, write_picture
 
 TRAINING, TEST = ("101", "202"), ("201",)
+VOLUME = "101"
 BELOW, WITH_LUNG, ABOVE = (10, 4), 17, (4,)  # slices from the base; of the lung; from the apex
 SPACING, THICKNESS = 1.953125, 3.0  # mm; two pixels of a field of 500 mm in 512 pixels
 
@@ -68,6 +70,34 @@ def make_patient(source: Path, patient: str, target: Path) -> list[dict[str, obj
     return rows
 
 
+def make_volume(source: Path, target: Path) -> None:
+    """Write a whole scan and its lungs (1 right, 2 left), means over 4 x 4 x 2 voxels."""
+    folder, steps = source / f"LCTSC-Test-S1-{VOLUME}", (4, 4, 2)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("ct", "lungs"):
+        image = nib.load(folder / f"{name}.nii.gz")
+        values = np.asarray(image.dataobj)
+        affine = image.affine.copy()
+        affine[:3, 3] += image.affine[:3, :3] @ ((np.array(steps) - 1) / 2)
+        affine[:3, :3] = image.affine[:3, :3] * steps
+        if name == "ct":
+            reduced = np.rint(block_means(values, steps)).astype(np.int16)
+        else:
+            shares = [block_means(values == label, steps) for label in (0, 1, 2)]
+            reduced = np.argmax(shares, axis=0).astype(np.uint8)
+        written = nib.Nifti1Image(reduced, affine)
+        written.header.set_xyzt_units("mm")
+        nib.save(written, target / f"{name}.nii.gz")
+
+
+def block_means(values: NDArray[np.generic], steps: tuple[int, ...]) -> NDArray[np.float64]:
+    whole = values[
+        tuple(slice(n // step * step) for n, step in zip(values.shape, steps, strict=True))
+    ]
+    split = [n for size, step in zip(whole.shape, steps, strict=True) for n in (size // step, step)]
+    return whole.reshape(split).mean(axis=(1, 3, 5), dtype=np.float64)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, metavar="LCTSC_FOLDER")
@@ -83,6 +113,7 @@ def main() -> None:
         validation=tuple(n for p in TRAINING for n in names[p][2::5]),
         test=tuple(n for p in TEST for n in names[p]),
     ).write(arguments.target / "split.csv")
+    make_volume(arguments.source, arguments.target / "volume")
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[TEST[0]][0]), lineterminator="\n")
     writer.writeheader()

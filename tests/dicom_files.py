@@ -69,3 +69,18 @@ def write_series(folder: Path, hu, affine, *, names=None, **elements) -> list[Pa
         paths.append(folder / (names[i] if names else f"{i:04d}.dcm"))
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
+
+
+def main() -> None:
+    """Write the volume of a file as a DICOM series: python dicom_files.py SCAN FOLDER."""
+    import sys
+
+    import pleura
+
+    scan = pleura.read(sys.argv[1])
+    order = scan.geometry.to_canonical()
+    write_series(Path(sys.argv[2]), order.apply(scan.hu()), order.apply_to(scan.geometry).affine)
+
+
+if __name__ == "__main__":
+    main()

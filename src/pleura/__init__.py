@@ -2,6 +2,9 @@
 
     import pleura
 
+    lungs = pleura.segment("dicom_folder")
+    lungs.write("lungs.nii.gz")
+
     pleura.check("images", "masks")
     run = pleura.train("images", "masks", recipe="exercise", output="runs/first")
     pleura.evaluate(run, "images", "masks")
@@ -28,6 +31,7 @@ _HOMES = {
     "evaluate": "pleura.evaluation.evaluate",
     "predict": "pleura.segmentation.predictor",
     "export": "pleura.training.export",
+    "segment": "pleura.segmentation.segment",
     "Segmenter": "pleura.segmentation.segment",
     "open_run": "pleura.training.run",
     "load_recipe": "pleura.training.recipe",
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from pleura.scan.io import read as read
     from pleura.segmentation.predictor import predict as predict
     from pleura.segmentation.segment import Segmenter as Segmenter
+    from pleura.segmentation.segment import segment as segment
     from pleura.training.export import export as export
     from pleura.training.loop import resume as resume
     from pleura.training.loop import train as train

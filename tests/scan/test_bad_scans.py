@@ -200,6 +200,27 @@ def test_stack_of_tiff_pages_is_a_volume(tmp_path):
     assert read(written(tmp_path, ".tif"), units="hu").geometry.shape == (3, 12, 10)
 
 
+def test_stack_behind_a_single_tiff_page_is_a_volume(tmp_path):
+    path = tmp_path / "imagej.tif"
+    tifffile.imwrite(path, hu(), imagej=True)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:  # unlink the second page, as ImageJ does in large stacks
+        first = tiff.pages.first
+        after = first.offset + 2 + 12 * len(first.tags)
+    content[after : after + 4] = bytes(4)
+    path.write_bytes(content)
+    assert np.array_equal(read(path, units="hu").hu(), hu())
+
+
+def test_header_that_claims_more_than_its_file_can_unpack_to_is_refused(tmp_path):
+    image = nib.Nifti1Image(hu().T, RAS)
+    image.header["dim"][1:4] = 1200, 1200, 1200
+    content = image.header.binaryblock + bytes(4) + hu().tobytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(ScanError, match="the header claims 3456000000 bytes"):
+        read(tmp_path / "a.nii.gz")
+
+
 def test_what_is_no_scan_is_named(tmp_path):
     with pytest.raises(ScanError, match="no such file"):
         read(tmp_path / "gone.nii")

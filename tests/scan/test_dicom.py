@@ -8,6 +8,7 @@ import pytest
 from dicom_files import write_series
 
 from pleura.errors import PleuraError, ScanError
+from pleura.scan.dicom import header
 from pleura.scan.find import find_scans
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
@@ -256,6 +257,41 @@ def test_values_that_are_no_hu_by_their_own_word_are_set_aside(tmp_path, kind):
     write_series(tmp_path, chest(), AXIAL, RescaleType=kind)
     with pytest.raises(ScanError, match=f"values in {kind}"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Hounsfield Units", "Houndsfield Unit", "hu", "US"])
+def test_hu_is_recognised_in_the_spellings_of_makers(tmp_path, kind):
+    write_series(tmp_path, chest(), AXIAL, RescaleType=kind)
+    assert np.array_equal(read(tmp_path, units="hu").hu(), chest())
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [({"HighBit": 14}, "its 16 bits end at bit 14"), ({"RescaleSlope": "0"}, "Rescale Slope is 0")],
+)
+def test_header_that_makes_no_sense_is_refused(tmp_path, elements, reason):
+    write_series(tmp_path, chest(), AXIAL, **elements)
+    with pytest.raises(ScanError, match=reason):
+        read(tmp_path)
+
+
+def test_deflated_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    path = write_series(tmp_path, chest(1), AXIAL)[0]
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert np.array_equal(read(path, units="hu").hu(), chest(1))
+    monkeypatch.setattr(header, "MAX_INFLATED", 1000)
+    with pytest.raises(ScanError, match="unpacks to more"):
+        read(path)
+
+
+def test_few_slices_far_apart_do_not_outrank_a_chest(tmp_path):
+    write_series(tmp_path / "chest", chest(), AXIAL, series="chest", SeriesNumber=2)
+    apart = AXIAL.copy()
+    apart[:3, 0] *= 100
+    write_series(tmp_path / "two", chest(2, seed=1), apart, series="two", SeriesNumber=1)
+    assert np.array_equal(read(tmp_path, units="hu").hu(), chest())
 
 
 @pytest.fixture(scope="session")

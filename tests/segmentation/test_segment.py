@@ -127,14 +127,44 @@ def ball(shape, centre, radius):
     return (offsets**2).sum(0) <= radius**2
 
 
+def lung_like(lung):
+    """HU of soft tissue, with lung and its vessels where lung is."""
+    rng = np.random.default_rng(0)
+    return np.where(lung, rng.normal(-850, 60, lung.shape), 30).astype(np.int16)
+
+
 def test_specks_go_and_holes_are_filled():
     lung = ball((20, 64, 64), (10, 32, 20), 9)
+    hu = lung_like(lung)
     lung[10, 32, 20] = False
     lung[2, 60, 60] = True
-    kept = keep_lungs(lung)
+    kept = keep_lungs(lung, hu)
     assert kept[10, 32, 20]
     assert not kept[2, 60, 60]
-    assert np.array_equal(keep_lungs(np.zeros_like(lung)), np.zeros_like(lung))
+    nothing = np.zeros_like(lung)
+    assert np.array_equal(keep_lungs(nothing, hu), nothing)
+
+
+def test_a_mass_inside_is_filled_and_the_dome_of_the_liver_is_not():
+    lung = ball((40, 96, 96), (20, 48, 48), 19)
+    mass = ball(lung.shape, (26, 48, 48), 6)
+    liver = ball(lung.shape, (4, 48, 40), 12)
+    kept = keep_lungs(lung & ~mass & ~liver, lung_like(lung & ~mass & ~liver))
+    assert kept[mass].all()
+    assert kept[liver].mean() < 0.02
+    alone = keep_lungs((lung & ~liver)[10:11], lung_like(lung & ~liver)[10:11])
+    assert not alone[liver[10:11]].any()
+
+
+def test_gas_goes_unless_the_picture_is_grey():
+    lung, gas = ball((20, 64, 64), (10, 32, 20), 9), ball((20, 64, 64), (10, 32, 50), 8)
+    hu = lung_like(lung)
+    hu[gas] = -1000
+    assert np.array_equal(keep_lungs(lung | gas, hu), lung)
+    assert np.array_equal(keep_lungs(lung | gas, hu, calibrated=False), lung | gas)
+    hu[lung] = np.minimum(hu[lung], -930)  # emphysema, with the vessels that are left
+    hu[9:11, ::3] = np.where(lung[9:11, ::3], -850, hu[9:11, ::3])
+    assert np.array_equal(keep_lungs(lung, hu), lung)
 
 
 def test_touching_lungs_are_parted_where_they_touch():

@@ -1,11 +1,20 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from pleura.dataset.preparation import Preparation, prepare_image, restore
+from pleura.engine.engine import Engine
+from pleura.errors import RunError
 from pleura.network.tiling import SegmentationNetwork
-from pleura.training.export import Deployed, area_matrix, lanczos_matrix
+from pleura.scan.hounsfield import Line
+from pleura.scan.pictures import read_picture
+from pleura.training.export import Deployed, area_matrix, export, lanczos_matrix
+from pleura.training.run import Run
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 
 SIZES = [(512, 128), (512, 192), (500, 128), (300, 192), (90, 128), (128, 128)]
 
@@ -57,3 +66,49 @@ def test_graph_is_the_way_of_the_predictor(scaling, interpolation, masks):
     expected = restore(torch.sigmoid(logits).numpy(), hu.shape, preparation)
     assert np.ptp(expected) > 0.05
     assert np.abs(found / 255 - expected).max() < 0.01
+
+
+def test_graph_of_a_network_for_other_values_takes_hu():
+    preparation = Preparation(scaling="window", window=(-800, 500), size=(32, 32))
+    hu = np.random.default_rng(2).integers(-1000, 400, (1, 64, 64), np.int16) // 10 * 10
+    stored = torch.from_numpy((hu * 0.8 + 50).astype(np.int16))
+    with torch.inference_mode():
+        plain = Deployed(Contrast(), preparation)(stored)
+        led = Deployed(Contrast(), preparation, Line(0.8, 50))(torch.from_numpy(hu))
+    assert torch.equal(plain, led)
+    assert plain.float().std() > 10
+
+
+@pytest.mark.parametrize(
+    ("units", "line"),
+    [
+        (
+            {"kind": "scaled HU", "scale": 0.8165, "offset": 0.0, "formula": "HU times 0.8165"},
+            0.8165,
+        ),
+        ({"kind": "HU", "scale": 1.0, "offset": 0.0, "formula": "HU"}, 1),
+        ({"kind": "unknown", "scale": None, "offset": None, "formula": "unknown"}, 1),
+    ],
+)
+def test_exported_model_knows_what_its_run_was_trained_on(small_run, tmp_path, units, line):
+    changed = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": units})
+    export(changed, tmp_path / "a.onnx")
+    hu = read_picture(sorted((SAMPLE / "images").iterdir())[10])[None].astype(np.int16)
+    stored = np.rint(hu * line).astype(np.int16)
+    expected = Engine(exported(small_run, tmp_path), precision="fp32").probability(stored)
+    found = Engine(tmp_path / "a.onnx", precision="fp32").probability(hu)
+    assert np.abs(found.astype(int) - expected).max() <= 3
+    assert found.max() > 200
+
+
+def exported(run, folder):
+    export(run, folder / "plain.onnx")
+    return folder / "plain.onnx"
+
+
+def test_run_on_grey_pictures_is_not_exported(small_run, tmp_path):
+    changed = Run(
+        small_run.folder, small_run.recipe, {**small_run.record, "units": {"kind": "grey"}}
+    )
+    with pytest.raises(RunError, match="trained on grey values"):
+        export(changed, tmp_path / "a.onnx")

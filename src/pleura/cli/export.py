@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Make a RUN one file that `segment --model` takes, without PyTorch.
 
-    The file holds all from HU to probability, so a run trained on values that are not HU gives a
-    model that is right for such values only.
+    The file holds all from HU to probability. A run trained on HU times a factor, or with an
+    offset, gives a model for HU all the same; one trained on grey pictures gives none.
     """
     from pleura.training.export import export
 

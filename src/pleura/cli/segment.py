@@ -11,15 +11,17 @@ from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, wri
 
 if TYPE_CHECKING:
     from pleura.cohort.batch import Row
+    from pleura.engine.engine import Runtime
     from pleura.segmentation.segment import Segmenter
 
 _EPILOG = """\
 \b
 Examples:
-  pleura segment chest.nii.gz --model lungs.onnx -o lungs.nii.gz
-  pleura segment dicom_folder/ --model lungs.onnx -o lungs.nii.gz
-  pleura segment slice.png --model lungs.onnx -o slice_lungs.png
-  pleura segment cohort/ --model lungs.onnx -o out/ --jobs 2
+  pleura segment chest.nii.gz -o lungs.nii.gz
+  pleura segment dicom_folder/ -o lungs.nii.gz --preview
+  pleura segment dicom_folder/ -o out/ --format dicom-seg
+  pleura segment slice.png -o slice_lungs.png
+  pleura segment cohort/ -o out/ --jobs 2 --model mine.onnx
 
 Where -o ends as a mask does, one scan is segmented: .nii.gz, .nii, .nrrd, .mha, .dcm (DICOM SEG),
 .rtstruct.dcm, .tif, .png, .npy. Else -o is a folder, and every scan in SCAN is. Exit code 1 where
@@ -33,7 +35,7 @@ _SHOWN = 5
 
 @click.command("segment", epilog=_EPILOG)
 @click.argument("scan", type=PATH)
-@click.option("--model", type=PATH, required=True, help="A file that `pleura export` wrote.")
+@click.option("--model", type=PATH, help="A file that `pleura export` wrote; else the shipped one.")
 @click.option("--output", "-o", type=PATH, required=True, help="Mask or folder to write.")
 @click.option(
     "--format",
@@ -59,7 +61,15 @@ _SHOWN = 5
 @click.option("--single-label", is_flag=True, help="Both lungs as 1, not right 1 and left 2.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Probability; the model's if unset.")
 @click.option("--threads", type=click.IntRange(1), help="As many as there are cores if unset.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["openvino", "onnxruntime"]),
+    default="openvino",
+    show_default=True,
+    help="What runs the model; onnxruntime (an extra) uses graphics cards.",
+)
 @click.option("--preview", is_flag=True, help="Also draw the scan with its mask, as one PNG.")
+@click.option("--binary", is_flag=True, help="In TIFF, PNG and .npy, lung as 255 and not 1 or 2.")
 @click.option("--masked", type=PATH, help="Also write the CT in HU, all but lung at -1024.")
 @click.option("--crop", is_flag=True, help="Cut the masked CT to the lungs' box (with --masked).")
 @click.option("--probability", type=PATH, help="Also write the probability of lung, times 255.")
@@ -68,8 +78,9 @@ _SHOWN = 5
 @quiet_option
 def command(
     scan: Path,
-    model: Path,
+    model: Path | None,
     output: Path,
+    runtime: Runtime,
     threshold: float | None,
     single_label: bool,
     threads: int | None,
@@ -83,7 +94,11 @@ def command(
 
     def load(share: int | None) -> Segmenter:
         return Segmenter(
-            model, threads=threads or share, threshold=threshold, sides=not single_label
+            model,
+            threads=threads or share,
+            threshold=threshold,
+            sides=not single_label,
+            runtime=runtime,
         )
 
     if output.name.lower().endswith(SUFFIXES):
@@ -116,7 +131,7 @@ def _one(
     with progress_bar("segmenting", quiet) as progress:
         kept = how["probability"] is not None
         result = segmenter.segment(opened, progress, keep_probability=kept)
-    write_mask(output, result.mask)
+    write_mask(output, result.mask, binary=how["binary"])
     if how["masked"] is not None:
         write_volume(how["masked"], *lung_alone(result.mask, crop=how["crop"]))
     if result.probability is not None:
@@ -137,7 +152,8 @@ def _all(
     for name in ("series", "stack", "flip", "masked", "crop", "probability"):
         if how[name]:
             raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
-    wanted = Wanted(how["kind"], how["units"], how["overwrite"], how["preview"])
+    names = ("units", "overwrite", "preview", "binary")
+    wanted = Wanted(how["kind"], **{name: how[name] for name in names})
     with progress_bar("segmenting", quiet) as progress:
         rows = segment_all(scan, output, load, wanted, jobs=how["jobs"], progress=progress)
     write_json_option(json_file, {"scans": [asdict(row) for row in rows]})

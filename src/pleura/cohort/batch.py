@@ -61,6 +61,7 @@ class Wanted:
     units: UnitsOption = "auto"
     overwrite: bool = False
     preview: bool = False
+    binary: bool = False
 
 
 def segment_all(
@@ -156,7 +157,7 @@ def _segment_one(found: Found, output: Path, segmenter: Segmenter, wanted: Wante
                 return done
         scan = found.load(wanted.units) if found.load else read(found.source, units=wanted.units)
         result = segmenter.segment(scan)
-        write_mask(target, result.mask)
+        write_mask(target, result.mask, binary=wanted.binary)
         if wanted.preview:
             write_picture(preview, result.preview())
         told = {**result.to_dict(), "asked": asked}
@@ -183,6 +184,7 @@ def _asked(found: Found, segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]
         "sides": segmenter.sides,
         "units": wanted.units,
         "format": wanted.format,
+        "binary": wanted.binary,
         "pleura": pleura.__version__,
         "input": [[f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()],
     }

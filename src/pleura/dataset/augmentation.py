@@ -27,6 +27,12 @@ class Augmentation(BaseModel):
     """Largest rotation, in degrees, either way."""
     zoom: tuple[float, float] = (0.9, 1.1)
     """Smallest and largest zoom, drawn for each axis; above 1 the lungs grow."""
+    stretch: float | None = Field(None, ge=1, le=2)
+    """Largest ratio of the two axes' zooms, then drawn together; unset: each by itself."""
+    turn: float = Field(0.0, ge=0, le=1)
+    """How often an image is turned by any angle, or upside down."""
+    bend: float = Field(0.0, ge=0, le=0.1)
+    """Largest displacement of a smooth random bending, as a fraction of the width."""
     flip: bool = False
     """Mirror half of the images left to right."""
     gain: float = Field(0.0, ge=0, lt=1)
@@ -55,6 +61,44 @@ def augment(
     return _change_values(moved_image, augmentation, rng), moved_mask
 
 
+def move(
+    image: FloatImage,
+    mask: FloatImage,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    outside: float,
+) -> tuple[FloatImage, FloatImage]:
+    """Draw once and move image and mask (rows, columns) alike, bent as well; no value changes.
+
+    What comes in is ``outside`` in the image and 0 in the mask.
+    """
+    back = cv2.invertAffineTransform(_draw_affine(image.shape, augmentation, rng))
+    y, x = np.indices(image.shape, np.float32)
+    from_columns, from_rows = (np.asarray(a * x + b * y + c, np.float32) for a, b, c in back)
+    if augmentation.bend:
+        most = augmentation.bend * image.shape[1]
+        from_columns = from_columns + _bending(image.shape, most, rng)
+        from_rows = from_rows + _bending(image.shape, most, rng)
+
+    def moved(picture: FloatImage, beyond: float) -> FloatImage:
+        taken = cv2.remap(
+            picture,
+            from_columns,
+            from_rows,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=beyond,
+        )
+        return np.asarray(taken, np.float32)
+
+    return moved(image, outside), moved(mask, 0.0)
+
+
+def _bending(shape: tuple[int, ...], most: float, rng: np.random.Generator) -> FloatImage:
+    coarse = rng.uniform(-most, most, (4, 4)).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+
+
 def augment_batch(
     images: FloatImage, masks: FloatImage, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[FloatImage, FloatImage]:
@@ -69,7 +113,14 @@ def _draw_affine(
     """Return the 2x3 matrix from source to target (column, row), about the image's centre."""
     rows, columns = shape
     angle = np.deg2rad(rng.uniform(-augmentation.rotation, augmentation.rotation))
-    zoom_y, zoom_x = rng.uniform(*augmentation.zoom, size=2)
+    if augmentation.turn and rng.random() < augmentation.turn:
+        angle += np.pi if rng.random() < 0.5 else rng.uniform(-np.pi, np.pi)
+    if augmentation.stretch is None:
+        zoom_y, zoom_x = rng.uniform(*augmentation.zoom, size=2)
+    else:
+        zoom = np.exp(rng.uniform(*np.log(augmentation.zoom)))
+        ratio = augmentation.stretch ** rng.uniform(-0.5, 0.5)
+        zoom_y, zoom_x = zoom * ratio, zoom / ratio
     shift_y, shift_x = rng.uniform(-augmentation.shift, augmentation.shift, size=2)
     mirror = -1.0 if augmentation.flip and rng.random() < 0.5 else 1.0
     linear = np.array(

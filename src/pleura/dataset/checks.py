@@ -13,8 +13,19 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import Pair, Pairing, check_sizes, match_names, read_image, read_mask
+from pleura.dataset.pairs import (
+    Mask,
+    Pair,
+    Pairing,
+    check_sizes,
+    match_names,
+    read_image,
+    read_mask,
+    read_pair,
+    slices_of,
+)
 from pleura.errors import PleuraError
+from pleura.scan.pictures import Picture
 from pleura.scan.units import Levels, UnitsEstimate, measure_levels, pool_levels
 
 T = TypeVar("T")
@@ -98,9 +109,9 @@ def check(
     """
     images, masks = Path(images), Path(masks)
     pairing = match_names(images, masks)
-    looks = []
+    looks: list[_Look] = []
     for i, pair in enumerate(pairing.pairs):
-        looks.append(_look_at(pair))
+        looks.extend(_look_at(one) for one in _slices_of(pair))
         if progress is not None:
             progress(i + 1, len(pairing.pairs))
     seen = [look for look in looks if look.levels is not None]
@@ -129,12 +140,23 @@ def check(
     )
 
 
+def _slices_of(pair: Pair) -> list[Pair]:
+    """Return a pair for each slice of a volume; the pair itself where it cannot be read."""
+    return _try(lambda: list(slices_of(pair)), []) or [pair]
+
+
 def _look_at(pair: Pair) -> _Look:
     errors: list[PleuraError] = []
-    image = _try(lambda: read_image(pair.image), errors)
-    mask = _try(lambda: read_mask(pair.mask), errors)
+    image: Picture | None
+    mask: Mask | None
+    if pair.index is None:
+        image = _try(lambda: read_image(pair.image), errors)
+        mask = _try(lambda: read_mask(pair.mask), errors)
+    else:
+        image, mask = _try(lambda: read_pair(pair), errors) or (None, None)
     if image is not None and mask is not None:
-        _try(lambda: check_sizes(pair, image, mask), errors)
+        sizes = image.shape, mask.shape
+        _try(lambda: check_sizes(pair, *sizes), errors)
     look = _Look(pair, errors=tuple(errors))
     if image is not None:
         look = replace(

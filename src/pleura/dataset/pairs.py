@@ -1,27 +1,42 @@
-"""Images and their reference masks: paired by name, read, and refused where they are unfit."""
+"""Images and their reference masks: paired by name, read, and refused where they are unfit.
+
+An image is a picture, or one axial slice of a volume.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
-from pleura.scan.pictures import Picture, list_pictures, read_picture
+from pleura.scan.geometry import Geometry
+from pleura.scan.hounsfield import UnitsOption
+from pleura.scan.io import VOLUMES, read
+from pleura.scan.pictures import SUFFIXES, Picture, list_pictures, read_picture
 
 Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its reference mask on disk; ``name`` is the image's file name."""
+    """An image and its reference mask on disk.
+
+    ``name`` is the image's file name. Of a volume, a pair is one axial slice, counted from the
+    foot: ``name`` is then as ``chest.nii.gz#045``. ``factor`` is that of stored values to HU. Where
+    a person has seen that there is ``no_lung``, the mask is not read.
+    """
 
     name: str
     image: Path
     mask: Path
+    index: int | None = None
+    factor: float = 1.0
+    no_lung: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,9 @@ class Pairing:
 
 
 def find_pairs(images: Path, masks: Path) -> list[Pair]:
-    """Pair the pictures of two folders by file name (suffixes may differ), sorted by name.
+    """Pair the files of two folders by file name (suffixes may differ), sorted by name.
+
+    A volume (NIfTI, NRRD, MetaImage) gives a pair for each of its axial slices.
 
     Raises
     ------
@@ -63,7 +80,23 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
                 where=lonely[0].parent,
                 fix=f"add each missing {kind} under the same name, or move its partner away",
             )
-    return list(pairing.pairs)
+    return [one for pair in pairing.pairs for one in slices_of(pair)]
+
+
+def slices_of(pair: Pair) -> Iterator[Pair]:
+    """Yield a picture's pair as it is, and a volume's or a DICOM file's as one pair a slice.
+
+    Raises
+    ------
+    DataError
+        A volume cannot be read.
+    """
+    if not _is_volume(pair.image):
+        yield pair
+        return
+    grid = read(pair.image, units="hu").geometry
+    for i in range(grid.to_canonical().apply_to(grid).shape[0]):
+        yield replace(pair, name=f"{pair.name}#{i:03d}", index=i)
 
 
 def match_names(images: Path, masks: Path) -> Pairing:
@@ -170,22 +203,60 @@ def read_pair(pair: Pair) -> tuple[Picture, Mask]:
     DataError
         As `read_image` and `read_mask`, or the two differ in size.
     """
-    image, mask = read_image(pair.image), read_mask(pair.mask)
-    check_sizes(pair, image, mask)
+    image, mask = _read_picture_pair(pair) if pair.index is None else _read_slice_pair(pair)
+    if pair.factor != 1:
+        image = np.rint(image / pair.factor).astype(np.int16)
     return image, mask
 
 
-def check_sizes(pair: Pair, image: Picture, mask: Mask) -> None:
-    """Hold a mask to its image's grid.
+def _read_picture_pair(pair: Pair) -> tuple[Picture, Mask]:
+    image = read_image(pair.image)
+    if pair.no_lung:
+        return image, np.zeros(image.shape, np.uint8)
+    mask = read_mask(pair.mask)
+    check_sizes(pair, image.shape, mask.shape)
+    return image, mask
+
+
+def _read_slice_pair(pair: Pair) -> tuple[Picture, Mask]:
+    volume, grid = _volume(pair.image, "auto")
+    image = volume[pair.index]
+    if pair.no_lung:
+        return image, np.zeros(image.shape, np.uint8)
+    labels, own = _volume(pair.mask, "hu")
+    if grid.shape != own.shape or not np.allclose(grid.affine, own.affine, atol=0.1):
+        raise DataError(
+            f"image and mask lie on different grids: {grid} and {own}",
+            where=f"{pair.image} and {pair.mask}",
+            fix="export the mask on the image's own grid",
+        )
+    return image, (labels[pair.index] > 0).astype(np.uint8)
+
+
+@lru_cache(maxsize=2)
+def _volume(path: Path, units: UnitsOption) -> tuple[NDArray[np.int16], Geometry]:
+    """Read a volume as canonical axial slices; image and mask stay until the next ones."""
+    scan = read(path, units=units)
+    order = scan.geometry.to_canonical()
+    return np.ascontiguousarray(order.apply(scan.hu())), order.apply_to(scan.geometry)
+
+
+def _is_volume(path: Path) -> bool:
+    return path.name.lower().endswith((*VOLUMES, ".dcm"))
+
+
+def check_sizes(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    """Hold a mask's shape to its image's.
 
     Raises
     ------
     DataError
         The two differ in size.
     """
-    if image.shape != mask.shape:
+    if image != mask:
+        sizes = ["x".join(str(side) for side in shape[:2]) for shape in (image, mask)]
         raise DataError(
-            f"image and mask differ in size: {_size(image)} and {_size(mask)}",
+            f"image and mask differ in size: {' and '.join(sizes)}",
             where=f"{pair.image} and {pair.mask}",
             fix="export both on the same grid",
         )
@@ -193,14 +264,15 @@ def check_sizes(pair: Pair, image: Picture, mask: Mask) -> None:
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for path in list_pictures(folder):
-        found.setdefault(path.stem, []).append(path)
+    for path in list_pictures(folder, (*SUFFIXES, *VOLUMES)):
+        found.setdefault(_stem(path), []).append(path)
     return found
+
+
+def _stem(path: Path) -> str:
+    ends = [s for s in VOLUMES if path.name.lower().endswith(s)]
+    return path.name[: -max(map(len, ends))] if ends else path.stem
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _size(picture: Picture) -> str:
-    return f"{picture.shape[0]}x{picture.shape[1]}"

@@ -108,7 +108,7 @@ def prepare_image(image: Picture, preparation: Preparation, where: str = "image"
     DataError
         `max` scaling of an image whose maximum is not positive.
     """
-    scaled = _scale(image.astype(np.float32), preparation, where)
+    scaled = scale(image.astype(np.float32), preparation, where)
     return _resize(scaled, preparation.size, preparation.image_interpolation)
 
 
@@ -142,7 +142,14 @@ def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatIma
     return _resize(mask, size, "nearest")
 
 
-def _scale(image: FloatImage, preparation: Preparation, where: str) -> FloatImage:
+def scale(image: FloatImage, preparation: Preparation, where: str = "image") -> FloatImage:
+    """Map stored values (rows, columns) to what the network sees, without resizing.
+
+    Raises
+    ------
+    DataError
+        `max` scaling of an image whose maximum is not positive.
+    """
     if preparation.scaling == "window":
         low, high = preparation.window
         return np.asarray(np.clip((image - low) / (high - low), 0, 1), np.float32)

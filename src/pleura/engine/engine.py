@@ -1,11 +1,10 @@
-"""OpenVINO runs a model file on the processor."""
+"""A model file made to run, by OpenVINO or by ONNX Runtime."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +12,15 @@ from numpy.typing import NDArray
 from pleura.engine.model_file import ModelRecord, read_record
 from pleura.errors import ModelError
 
-# OpenVINO's converter, which is not used here, would load a package that sends usage statistics.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-import openvino as ov  # noqa: E402
+if TYPE_CHECKING:
+    from pleura.engine.onnx_runtime import OnnxRuntime
+    from pleura.engine.open_vino import OpenVino
 
 Precision = Literal["auto", "fp32", "bf16"]
+Runtime = Literal["openvino", "onnxruntime"]
+
+SHIPPED = Path(__file__).parents[1] / "models" / "default.onnx"
+"""The model that comes with pleura."""
 
 
 def cores() -> int:
@@ -28,12 +30,8 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-_KEPT = 3
-"""Sizes of slices that stay compiled; each takes some 50 MB."""
-
-
 class Engine:
-    """A model file, loaded once for many scans; compiled once for each size of slices.
+    """A model file, loaded once for many scans.
 
     Parameters
     ----------
@@ -42,63 +40,57 @@ class Engine:
     threads:
         Processor threads; all cores if None.
     precision:
-        ``auto``: bfloat16 where the processor computes in it, else float32.
+        Of OpenVINO. ``auto``: bfloat16 where the processor computes in it, else float32.
+    runtime:
+        ``openvino`` for processors, ``onnxruntime`` (an extra) for graphics cards.
 
     Raises
     ------
     ModelError
-        The file is missing, truncated, not one of ours, or of a newer format.
+        The file is missing, truncated, not one of ours, or of a newer format; or the runtime is
+        not installed.
     """
 
     def __init__(
-        self, path: Path, threads: int | None = None, precision: Precision = "auto"
+        self,
+        path: Path = SHIPPED,
+        threads: int | None = None,
+        precision: Precision = "auto",
+        runtime: Runtime = "openvino",
     ) -> None:
         self.record: ModelRecord = read_record(path)
-        self.threads = threads or cores()
-        self._core = ov.Core()
-        self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
-        if precision != "auto":
-            self._options["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
-        try:
-            self._model = self._core.read_model(path)
-        except RuntimeError as error:
-            raise ModelError(
-                "the model file is truncated or corrupt",
-                where=path,
-                fix="copy it again, or export the run again",
-            ) from error
-        self._compiled: dict[tuple[int, ...], ov.InferRequest] = {}
+        threads = threads or cores()
+        if runtime == "onnxruntime":
+            from pleura.engine.onnx_runtime import OnnxRuntime
+
+            self._runtime: OnnxRuntime | OpenVino = OnnxRuntime(path, threads)
+        else:
+            from pleura.engine.open_vino import OpenVino
+
+            self._runtime = OpenVino(path, threads, precision)
 
     def probability(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the probability of lung times 255 of int16 HU, both (slices, rows, columns)."""
-        whole = next((s for s in self._compiled if s[1:] == hu.shape[1:] and s[0] > len(hu)), None)
-        slices = np.ascontiguousarray(hu)
-        if whole is not None:  # the last batch of a scan: fill it up rather than compile again
-            slices = np.concatenate([slices, np.zeros((whole[0] - len(hu), *whole[1:]), np.int16)])
-        request = self._compiled.pop(slices.shape, None) or self._compile(slices.shape)
-        self._compiled[slices.shape] = request
-        while len(self._compiled) > _KEPT:
-            del self._compiled[next(iter(self._compiled))]
+        """Return the probability of lung times 255 of int16 HU, both (slices, rows, columns).
+
+        Raises
+        ------
+        ModelError
+            The model cannot run on slices of this size.
+        """
         try:
-            request.infer([slices], share_inputs=True)
+            return self._runtime.run(hu)
         except RuntimeError as error:
             raise ModelError(
                 f"the model cannot run on slices of {hu.shape[1]}x{hu.shape[2]}",
                 where=None,
                 fix="check the free memory, or the scan's size",
             ) from error
-        return np.array(request.get_output_tensor().data[: len(hu)])
 
     def release(self) -> None:
         """Let go of what was compiled."""
-        self._compiled.clear()
+        self._runtime.release()
 
     @property
     def threshold(self) -> int:
         """The model's own threshold, in 255ths."""
         return int(np.ceil(self.record.threshold * 255))
-
-    def _compile(self, shape: tuple[int, ...]) -> ov.InferRequest:
-        model = self._model.clone()
-        model.reshape(list(shape))
-        return self._core.compile_model(model, "CPU", self._options).create_infer_request()

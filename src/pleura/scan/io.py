@@ -211,7 +211,7 @@ def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan
     if len(stacks) == 1:
         return scan
     others = "; ".join(stack.describe() for stack in stacks[1:4])
-    reason = f"original, axial, then what covers most; not {others}"
+    reason = f"by slices, original, axial, what covers most; not {others}"
     chosen = Decision("series", stacks[0].describe(), reason, warning=series is None)
     return replace(scan, decisions=(chosen, *scan.decisions))
 

@@ -17,6 +17,9 @@ from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 
+_DEFLATE = 1032
+"""Bytes that one byte of gzip can unpack to, at most (https://zlib.net/zlib_tech.html)."""
+
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -33,6 +36,7 @@ def read_nifti(path: Path, name: str) -> Scan:
         header, proxy = image.header, image.dataobj
         _check_kind(image, header.get_data_dtype())
         shape = check_shape(_slowest_first(header.get_data_shape()), path)
+        _check_claim(image, shape, header.get_data_dtype())
         grid, decisions = _geometry(header, shape)
     except PleuraError as error:
         raise ScanError(error.what, where=path, fix=error.fix) from error
@@ -105,6 +109,18 @@ def _check_kind(image: Any, dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "iuf":
         what = f"voxels of type {dtype} are no CT values"
         raise ScanError(what, where=None, fix="export the CT values")
+
+
+def _check_claim(image: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse a header that claims more than its file can unpack to, before memory is taken."""
+    size = Path(image.file_map["image"].filename).stat().st_size
+    claimed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if claimed > _DEFLATE * size:
+        raise ScanError(
+            f"the header claims {claimed} bytes of voxels, and the file has {size}",
+            where=None,
+            fix="copy or export the file again",
+        )
 
 
 def _slowest_first(shape: tuple[int, ...]) -> tuple[int, ...]:

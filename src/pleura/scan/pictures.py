@@ -23,8 +23,10 @@ SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".npy")
 MAX_PIXELS = 1 << 28  # 16384 x 16384; a header that claims more lies or is no CT slice
 
 
-def list_pictures(folder: Path) -> list[Path]:
+def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """Return the picture files directly in ``folder``, sorted by name; hidden files are left out.
+
+    ``suffixes`` are those of pictures, and of whatever else is asked for.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def list_pictures(folder: Path) -> list[Path]:
             where=folder,
             fix="check the spelling and the permissions of the path",
         ) from error
-    pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
+    pictures = [p for p in files if p.name.lower().endswith(suffixes)]
     for path in pictures:
         if not path.name.isprintable():
             raise DataError(
@@ -51,7 +53,7 @@ def list_pictures(folder: Path) -> list[Path]:
         raise DataError(
             "no picture in this folder",
             where=folder,
-            fix=f"give a folder that holds files ending in {', '.join(SUFFIXES)}",
+            fix=f"give a folder that holds files ending in {', '.join(suffixes)}",
         )
     return pictures
 

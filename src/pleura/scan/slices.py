@@ -30,30 +30,37 @@ def read_slices(path: Path, name: str) -> Scan:
     """
     kind = "TIFF" if path.suffix.lower() in TIFF else path.suffix[1:].upper()
     kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
-    if kind == "TIFF" and (pages := _tiff_pages(path)) > 1:
-        return assumed(name, _read_pages(path, pages), kind, path, None)
+    if kind == "TIFF" and (slices := _tiff_slices(path)) > 1:
+        return assumed(name, _read_pages(path, slices), kind, path, None)
     picture = read_picture(path)
     if kind == "array" and picture.ndim == 3:
         return assumed(name, picture, kind, path, None)
     return assumed(name, _grey(picture, path)[None], kind, path, None)
 
 
-def _tiff_pages(path: Path) -> int:
+def _tiff_slices(path: Path) -> int:
     try:
         with tifffile.TiffFile(path) as tiff:
-            return len(tiff.pages)
+            return max(len(tiff.pages), _behind_first(tiff))
     # tifffile lets errors of struct and its own through for a damaged file.
     except Exception:  # noqa: BLE001
         return 1  # read_picture says what is wrong
 
 
-def _read_pages(path: Path, pages: int) -> Values:
+def _behind_first(tiff: tifffile.TiffFile) -> int:
+    """Return the slices that lie behind a single page, as ImageJ writes large stacks."""
+    return tiff.series[0].size // tiff.pages.first.size
+
+
+def _read_pages(path: Path, slices: int) -> Values:
     try:
         with tifffile.TiffFile(path) as tiff:
             first = tiff.pages.first
-            check_shape((pages, *first.shape), path)
+            check_shape((slices, *first.shape), path)
             for page in tiff.pages:
                 check_tags(path, page.aspage())
+            if len(tiff.pages) == 1:
+                return np.reshape(tiff.series[0].asarray(), (slices, *first.shape))
             return np.stack([page.asarray() for page in tiff.pages])
     except PleuraError:
         raise

@@ -1,4 +1,4 @@
-"""From lung voxels to two lungs: specks away, holes filled, right told from left.
+"""From lung voxels to two lungs: specks and gas away, holes filled, right told from left.
 
 All of it on canonical axial slices: from foot to head, rows from front to back, columns from the
 patient's right to left.
@@ -21,34 +21,67 @@ Labels = NDArray[np.uint8]
 SMALLEST = 0.01
 """Of the largest piece: what is smaller is no lung."""
 
+GAS, GAS_EDGE = -960.0, -930.0
+"""HU: a piece is gas in bowel, airway or around the body where its median lies below the first and
+three quarters of it below the second. Lung holds vessels, also where it is emphysematous."""
+
+SMALL_HOLE, LONE_HOLE = 0.0005, 0.003
+"""Of a slice: holes that are filled, such as vessels; in a slice that stands alone the second. What
+lung surrounds on all sides of a volume is filled whatever its size."""
+
 _SIDE = 0.15  # of all lung: what a piece has at least, to be a side of its own
 _EROSIONS = (1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 12.0)  # mm
 _APART = 0.3  # of the body's width: farther apart are no two pieces of one lung
 _BODY = -500  # HU
 
 
-def keep_lungs(lung: Flags) -> Flags:
-    """Drop pieces below ``SMALLEST`` of the largest, and fill what lung surrounds in a slice."""
-    pieces = cc3d.connected_components(lung, connectivity=26, out_dtype=np.uint32)
-    sizes = np.bincount(pieces.ravel())
+def keep_lungs(lung: Flags, hu: NDArray[np.int16], *, calibrated: bool = True) -> Flags:
+    """Drop gas and pieces below ``SMALLEST`` of the largest, and fill holes.
+
+    ``calibrated`` False leaves gas in: values of grey pictures do not tell it from lung.
+    """
+    kept = np.zeros_like(lung)
+    box = _box(lung)
+    if box is None:
+        return kept
+    pieces = cc3d.connected_components(lung[box], connectivity=26, out_dtype=np.uint32)
+    statistics = cc3d.statistics(pieces)
+    sizes = np.array(statistics["voxel_counts"], np.int64)
     sizes[0] = 0
-    kept = sizes >= max(SMALLEST * sizes.max(), 1)
-    return _fill_holes(lung if kept[1:].all() else kept[pieces])
+    if calibrated:
+        for piece in np.flatnonzero(sizes >= max(SMALLEST * sizes.max(), 1)):
+            place = statistics["bounding_boxes"][piece]
+            if _is_gas(hu[box][place][pieces[place] == piece]):
+                sizes[piece] = 0
+    large = sizes >= max(SMALLEST * sizes.max(), 1)
+    kept[box] = _fill_holes(large[pieces], lung[0].size)
+    return kept
 
 
-def tell_sides(lung: Flags, hu: NDArray[np.int16], geometry: Geometry) -> Labels:
+def _box(lung: Flags) -> tuple[slice, ...] | None:
+    """Return the box around all that is set, None where nothing is."""
+    if not lung.any():
+        return None
+    hits = (np.flatnonzero(lung.any(axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    return tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in hits)
+
+
+def _is_gas(values: NDArray[np.int16]) -> bool:
+    some = values[:: max(1, len(values) // 10_000)]
+    middle, upper = np.percentile(some, (50, 75))
+    return bool(middle < GAS and upper < GAS_EDGE)
+
+
+def tell_sides(lung: Flags, hu: NDArray[np.int16], geometry: Geometry, threads: int = 1) -> Labels:
     """Label right and left lung.
 
     Pieces go to the nearer of the two largest. Where these are one piece, it is parted by eroding
     it until two large ones are left. A lone lung is told by the middle of the body.
     """
     labels = np.zeros(lung.shape, np.uint8)
-    if not lung.any():
+    box = _box(lung)
+    if box is None:
         return labels
-    box = tuple(
-        slice(int(hit[0]), int(hit[-1]) + 1)
-        for hit in (np.flatnonzero(lung.any(axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-    )
     inside = lung[box]
     pieces = cc3d.connected_components(inside, connectivity=26, out_dtype=np.uint32)
     statistics = cc3d.statistics(pieces)
@@ -61,7 +94,7 @@ def tell_sides(lung: Flags, hu: NDArray[np.int16], geometry: Geometry) -> Labels
         side[0] = 0
         labels[box] = side[pieces]
         return labels
-    parted = _part(inside, geometry)
+    parted = _part(inside, geometry, threads)
     if parted is not None:
         centres = np.array([np.nonzero((parted == s) & inside)[2].mean() for s in (RIGHT, LEFT)])
         if not _two_sided(centres + box[2].start, middle, width):
@@ -82,7 +115,7 @@ def _two_large(sizes: NDArray[np.unsignedinteger], total: int) -> tuple[int, int
     return (first, second) if sizes[second] >= _SIDE * total else None
 
 
-def _part(lung: Flags, geometry: Geometry) -> Labels | None:
+def _part(lung: Flags, geometry: Geometry, threads: int) -> Labels | None:
     """Return the side of each voxel of lungs that touch, None where there is only one lung.
 
     On every second row and column: the cut runs where lungs touch, through a thin septum.
@@ -90,7 +123,7 @@ def _part(lung: Flags, geometry: Geometry) -> Labels | None:
     coarse = np.ascontiguousarray(lung[:, ::2, ::2])
     z, y, x = geometry.spacing
     spacing = z, 2 * y, 2 * x
-    depth = edt.edt(coarse, anisotropy=spacing, black_border=False, parallel=0)
+    depth = edt.edt(coarse, anisotropy=spacing, black_border=False, parallel=threads)
     for erosion in _EROSIONS:
         pieces = cc3d.connected_components(depth > erosion, connectivity=6, out_dtype=np.uint32)
         statistics = cc3d.statistics(pieces)
@@ -99,7 +132,8 @@ def _part(lung: Flags, geometry: Geometry) -> Labels | None:
         if two is not None:
             right, left = sorted(two, key=lambda piece: statistics["centroids"][piece, 2])
             away = [
-                edt.edt(pieces != piece, anisotropy=spacing, parallel=0) for piece in (right, left)
+                edt.edt(pieces != piece, anisotropy=spacing, parallel=threads)
+                for piece in (right, left)
             ]
             sides = np.where(away[0] <= away[1], RIGHT, LEFT).astype(np.uint8)
             fine = sides.repeat(2, 1).repeat(2, 2)
@@ -124,10 +158,34 @@ def _body(hu: NDArray[np.int16]) -> tuple[float, float]:
     return float(middle), float(np.median(4 * (columns > 0).sum(1)))
 
 
-def _fill_holes(lung: Flags) -> Flags:
-    filled = lung.copy()
+def _fill_holes(lung: Flags, slice_size: int) -> Flags:
+    """Fill small holes of each slice, and what lung surrounds on all sides of a volume.
+
+    Never all that a slice shows as a hole: the dome of the liver is one.
+    """
+    holes, small = np.zeros_like(lung), np.zeros_like(lung)
+    largest = (LONE_HOLE if len(lung) == 1 else SMALL_HOLE) * slice_size
     for i in np.flatnonzero(lung.any((1, 2))):
         outside = np.pad(~lung[i], 1, constant_values=True).astype(np.uint8)
         cv2.floodFill(outside, None, (0, 0), 2)
-        filled[i] |= outside[1:-1, 1:-1] == 1
-    return filled
+        hole = outside[1:-1, 1:-1] == 1
+        if hole.any():
+            _, pieces, figures, _ = cv2.connectedComponentsWithStats(
+                hole.astype(np.uint8), connectivity=4
+            )
+            holes[i] = hole
+            small[i] = hole & (figures[:, cv2.CC_STAT_AREA] <= largest)[pieces]
+    if len(lung) > 1:
+        small |= _closed(holes, lung)
+    return lung | small
+
+
+def _closed(holes: Flags, lung: Flags) -> Flags:
+    """Return those of the slices' holes that lung closes from above and below as well."""
+    pieces = cc3d.connected_components(holes, connectivity=6, out_dtype=np.uint32)
+    outside = ~(lung | holes)
+    closed = np.ones(int(pieces.max()) + 1, np.bool_)
+    for leak in (pieces[0], pieces[-1], pieces[1:][outside[:-1]], pieces[:-1][outside[1:]]):
+        closed[np.unique(leak)] = False
+    closed[0] = False
+    return closed[pieces]

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pleura
-from pleura.engine.engine import Engine, Precision
+from pleura.engine.engine import SHIPPED, Engine, Precision, Runtime, cores
+from pleura.errors import ScanError
 from pleura.figures.preview import preview_picture
 from pleura.scan.geometry import Geometry, Reorientation
+from pleura.scan.io import read
 from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Mask, Scan
 from pleura.scan.slices import shape_of
 from pleura.segmentation.clean import keep_lungs, tell_sides
@@ -24,6 +26,9 @@ from pleura.segmentation.flags import Flag, find_flags
 
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""
+
+SMALLEST = 16
+"""Rows and columns of an axial slice, at least."""
 
 Progress = Callable[[int, int], None]
 
@@ -92,18 +97,28 @@ class Segmenter:
         Probability from which on a voxel is lung; the model's own if None.
     sides:
         Tell right from left; else both lungs are one label.
+    runtime:
+        ``onnxruntime`` (an extra) runs the model on a graphics card.
+
+    Raises
+    ------
+    ModelError
+        The file is no model of pleura, or the runtime is not installed.
     """
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         threads: int | None = None,
         precision: Precision = "auto",
         threshold: float | None = None,
         sides: bool = True,
+        runtime: Runtime = "openvino",
     ) -> None:
-        self.engine = Engine(Path(model), threads, precision)
+        self.threads = threads or cores()
+        path = SHIPPED if model is None else Path(model)
+        self.engine = Engine(path, self.threads, precision, runtime)
         own = self.engine.threshold
         self.threshold = own if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
@@ -135,11 +150,19 @@ class Segmenter:
         Raises
         ------
         ScanError
-            The scan's voxels cannot be read.
+            The scan's voxels cannot be read, or its axial slices are too small.
         """
         begin = time.perf_counter()
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
+        if min(geometry.shape[1:]) < SMALLEST:
+            rows, columns = geometry.shape[1:]
+            raise ScanError(
+                f"an axial slice of this scan has {rows}x{columns} voxels",
+                where=scan.source or scan.name,
+                fix="give axial slices, or the whole volume: a coronal or sagittal slice alone, or "
+                "a thumbnail, shows too little",
+            )
         hu = np.empty(geometry.shape, np.int16)
         lung = np.empty(geometry.shape, np.bool_)
         kept = np.empty(geometry.shape, np.uint8) if keep_probability else None
@@ -156,8 +179,10 @@ class Segmenter:
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
-        lung = keep_lungs(lung)
-        labels = tell_sides(lung, hu, geometry) if self.sides else lung.astype(np.uint8)
+        lung = keep_lungs(lung, hu, calibrated="grey" not in scan.line.name)
+        labels = (
+            tell_sides(lung, hu, geometry, self.threads) if self.sides else lung.astype(np.uint8)
+        )
         share = unsure / max(int(np.count_nonzero(labels)), 1)
         flags = find_flags(labels, scan, geometry, share, sides=self.sides)
         drawn_by = f"pleura, model {self.engine.record.name}", self.engine.record.version
@@ -166,6 +191,22 @@ class Segmenter:
         seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
         back = None if kept is None else np.ascontiguousarray(order.undo(kept))
         return Segmentation(mask, scan.decisions, flags, seconds, back)
+
+
+def segment(scan: Scan | str | Path, model: str | Path | None = None) -> Mask:
+    """Return the lungs of a scan, or of what is at a path: 1 right, 2 left, on the scan's grid.
+
+    For many scans, a `Segmenter` loads the model once.
+
+    Raises
+    ------
+    ScanError, DataError
+        There is no scan, or its voxels cannot be read.
+    ModelError
+        The file is no model of pleura.
+    """
+    with Segmenter(model) as segmenter:
+        return segmenter(scan if isinstance(scan, Scan) else read(scan))
 
 
 def lung_alone(mask: Mask, *, crop: bool = False) -> tuple[NDArray[np.int16], Geometry]:

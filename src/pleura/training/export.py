@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,25 +18,35 @@ from pleura.dataset.preparation import Preparation
 from pleura.engine.model_file import FORMAT, KEY, ModelRecord
 from pleura.errors import RunError
 from pleura.network.tiling import SegmentationNetwork, forward_whole
+from pleura.scan.hounsfield import HU, Line
 from pleura.scan.pictures import write_atomically
 from pleura.training.run import Run, load_tensors, open_run
 from pleura.training.state import build_network
+
+_WORTH_HALVING = 1000  # values of a tensor
 
 
 class Deployed(nn.Module):
     """The way of `Predictor.probability` as one graph, for slices of any size.
 
     int16 HU (n, rows, columns) in, uint8 (n, rows, columns) out: the probability of lung times 255.
+    ``line`` leads from HU to the values that the network was trained on.
     """
 
-    def __init__(self, network: SegmentationNetwork, preparation: Preparation) -> None:
+    def __init__(
+        self, network: SegmentationNetwork, preparation: Preparation, line: Line = HU
+    ) -> None:
         super().__init__()
+        self.line = line
         self.network = network
         self.preparation = preparation
 
     def forward(self, hu: Tensor) -> Tensor:  # (n, h, w)
         size, (h, w) = self.preparation.size, hu.shape[1:]
-        x = self._scale(hu.float())
+        stored = hu.float()
+        if self.line != HU:
+            stored = stored * self.line.scale + self.line.offset
+        x = self._scale(stored)
         lanczos = self.preparation.image_interpolation == "lanczos"
         resample = lanczos_matrix if lanczos else area_matrix
         x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
@@ -46,15 +57,15 @@ class Deployed(nn.Module):
         probability = back[0] @ torch.sigmoid(logits) @ back[1].T  # (n, h, w)
         return (probability * 255).round().to(torch.uint8)
 
-    def _scale(self, hu: Tensor) -> Tensor:
+    def _scale(self, values: Tensor) -> Tensor:
         if self.preparation.scaling == "window":
             low, high = self.preparation.window
-            return ((hu - low) / (high - low)).clamp(0, 1)
-        high_ = hu.amax((1, 2), keepdim=True)
+            return ((values - low) / (high - low)).clamp(0, 1)
+        high_ = values.amax((1, 2), keepdim=True)
         if self.preparation.scaling == "max":
-            return hu / high_.clamp(min=1)
-        low_ = hu.amin((1, 2), keepdim=True)
-        return (hu - low_) / (high_ - low_).clamp(min=1)
+            return values / high_.clamp(min=1)
+        low_ = values.amin((1, 2), keepdim=True)
+        return (values - low_) / (high_ - low_).clamp(min=1)
 
 
 def area_matrix(to: Any, size: Any, centred: bool = True) -> Tensor:
@@ -92,18 +103,19 @@ def lanczos_matrix(to: Any, size: Any) -> Tensor:
 def export(run: Run | str | Path, output: str | Path, **record: str) -> ModelRecord:
     """Write a run as one ONNX file that `segment` takes.
 
+    A run trained on HU times a factor, or with an offset, gives a model for HU all the same.
     ``record`` may set ``name``, ``version``, ``data`` (what it was trained on) and ``licence``.
 
     Raises
     ------
     RunError
-        The run cannot be loaded, or was trained in units that are not HU.
+        The run cannot be loaded, or was trained on values that no line leads to from HU.
     """
     run = run if isinstance(run, Run) else open_run(run)
     network = build_network(run.recipe.network)
     network.load_state_dict(load_tensors(run.weights)["network"])
-    deployed = Deployed(network.eval(), run.recipe.preparation).eval()
-    content = _to_onnx(deployed)
+    deployed = Deployed(network.eval(), run.recipe.preparation, _line(run)).eval()
+    content = _halved(_to_onnx(deployed))
     weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in network.state_dict().values()))
     written = ModelRecord(
         format=FORMAT,
@@ -120,6 +132,20 @@ def export(run: Run | str | Path, output: str | Path, **record: str) -> ModelRec
     model = _with_record(content, written)
     write_atomically(Path(output), lambda file: file.write(model))
     return written
+
+
+def _line(run: Run) -> Line:
+    """Return how the values that a run was trained on come from HU."""
+    units = run.record.get("units") or {"kind": "unknown"}
+    if units["kind"] in ("grey", "mixed"):
+        raise RunError(
+            f"the run was trained on {units['kind']} values: nothing leads to them from HU",
+            where=run.folder,
+            fix="train on the CT values themselves",
+        )
+    if units.get("scale") is None or units.get("offset") is None:
+        return HU
+    return Line(float(units["scale"]), float(units["offset"]), str(units["formula"]))
 
 
 def _to_onnx(deployed: Deployed) -> Any:
@@ -139,6 +165,23 @@ def _to_onnx(deployed: Deployed) -> Any:
     if program is None:
         raise RunError("the network cannot be exported", where=None, fix="report it")
     return program.model_proto
+
+
+def _halved(model: Any) -> Any:
+    """Store the weights in half precision: half the file, a probability off by a 255th at most."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weights in model.graph.initializer:
+        if weights.data_type == TensorProto.FLOAT and np.prod(weights.dims) >= _WORTH_HALVING:
+            half = numpy_helper.to_array(weights).astype(np.float16)
+            name = f"{weights.name}_half"
+            casts.append(helper.make_node("Cast", [name], [weights.name], to=TensorProto.FLOAT))
+            weights.CopyFrom(numpy_helper.from_array(half, name))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def _with_record(model: Any, record: ModelRecord) -> bytes:

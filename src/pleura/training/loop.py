@@ -10,19 +10,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from pleura.dataset.augmentation import augment_batch
 from pleura.dataset.border_weights import border_weights, class_balance
-from pleura.dataset.pairs import Mask, Pair, find_pairs, read_pair
+from pleura.dataset.pairs import Mask, Pair, read_pair
 from pleura.dataset.preparation import (
     FloatImage,
     PreparedPairs,
@@ -31,11 +32,13 @@ from pleura.dataset.preparation import (
     prepare_pairs,
     restore,
 )
-from pleura.dataset.splits import split_names
+from pleura.dataset.sources import collect_pairs, split_pairs
+from pleura.dataset.training_set import Batch, PreparedSet, SimulatedSet, TrainingSet
 from pleura.errors import DataError, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
 from pleura.network.tiling import forward_whole
+from pleura.scan.units import UnitsEstimate, estimate_units
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.loss import loss_of
 from pleura.training.preview import preview_figure
@@ -80,7 +83,7 @@ class Watch:
 
 def train(
     images: str | Path,
-    masks: str | Path,
+    masks: str | Path | None,
     output: str | Path,
     recipe: Recipe | str | Path = "exercise",
     *,
@@ -89,7 +92,8 @@ def train(
 ) -> Run:
     """Train a network on image-mask pairs and leave a run folder.
 
-    ``recipe`` is a `Recipe`, the name of one that ships, or the path of a YAML file.
+    ``images`` and ``masks`` are folders; or ``images`` is the folder of the recipe's sources, and
+    ``masks`` None. ``recipe`` is a `Recipe`, the name of one that ships, or a YAML file's path.
     Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume` goes on from there.
 
     Raises
@@ -109,8 +113,9 @@ def train(
             where=output,
             fix="choose another one, or add --overwrite to replace it or --resume to go on with it",
         )
-    pairs = find_pairs(Path(images), Path(masks))
-    split = split_names([pair.name for pair in pairs], recipe.split)
+    where = _paths(images, masks)
+    pairs = collect_pairs(*where, recipe.data)
+    split = split_pairs(*where, recipe.data, recipe.split)
     prepared = prepare_pairs(pairs, recipe.preparation, watch.on_read)
     if not prepared.masks.any():
         raise DataError(
@@ -118,18 +123,25 @@ def train(
             where=masks,
             fix="give masks with 0 outside and 255 (or 1) inside the lungs",
         )
+    units = _units([pair for pair in pairs if pair.name in set(split.train)])
+    if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
+        raise DataError(
+            f"the simulation is in HU, and the images are not: {units.reason}",
+            where=images,
+            fix="convert them (docs/explanation/units.md), or train with simulation=null",
+        )
     state = new_state(recipe)
     figure = preview_figure(prepared, split, recipe)
     if overwrite:
         clear_run(output)
-    run = create_run(output, recipe, split, prepared.fingerprint)
+    run = create_run(output, recipe, split, prepared.fingerprint).update(units=_units_record(units))
     save_figure(figure, output / "pairs.png")
     return _Training(run, pairs, prepared, state, watch).go_on()
 
 
 def resume(
     images: str | Path,
-    masks: str | Path,
+    masks: str | Path | None,
     folder: str | Path,
     *,
     watch: Watch = Watch(),
@@ -144,7 +156,7 @@ def resume(
     run = open_run(folder)
     if run.finished:
         return run
-    pairs = find_pairs(Path(images), Path(masks))
+    pairs = collect_pairs(*_paths(images, masks), run.recipe.data)
     prepared = prepare_pairs(pairs, run.recipe.preparation, watch.on_read)
     if prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(
@@ -165,6 +177,21 @@ def resume(
     return _Training(run, pairs, prepared, state, watch).go_on()
 
 
+def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
+    """Tell the units of the training images from some of them, spread over all."""
+    step = max(1, len(pairs) // most)
+    return estimate_units(read_pair(pair)[0] for pair in pairs[::step])
+
+
+def _units_record(units: UnitsEstimate) -> dict[str, Any]:
+    keys = ("kind", "formula", "scale", "offset")
+    return {key: getattr(units, key) for key in keys}
+
+
+def _paths(images: str | Path, masks: str | Path | None) -> tuple[Path, Path | None]:
+    return Path(images), None if masks is None else Path(masks)
+
+
 class _Training:
     """A run on its way: its data, its state, and the next step."""
 
@@ -177,23 +204,36 @@ class _Training:
         watch: Watch,
     ) -> None:
         self.recipe = run.recipe
+        self.watch = watch
         self.compute = Compute(self.recipe.training)
         self.run = run.update(device=self.compute.device.type, precision=self.compute.precision)
         split = run.split(prepared.names)
-        self.images, self.masks = prepared.part(split.train)
+        self.training_set = self._training_set(pairs, prepared, split.train)
         self.validation_pairs = [pair for pair in pairs if pair.name in set(split.validation)]
         self.validation_images, self.validation_masks = prepared.part(split.validation)
         self.state = state
-        self.watch = watch
+        self.drawn: dict[tuple[int, int], Future[tuple[int, Batch]]] = {}
         self.epochs = self.recipe.training.epochs
-        self.batch = min(self.recipe.training.batch_size, len(self.images))
-        self.steps = len(self.images) // self.batch
-        self.balance = class_balance(_binary(self.masks))
+        self.batch = min(self.recipe.training.batch_size, len(self.training_set))
+        self.steps = len(self.training_set) // self.batch
+        self.balance = class_balance(_binary(prepared.part(split.train)[1]))
+
+    def _training_set(
+        self, pairs: Sequence[Pair], prepared: PreparedPairs, names: Sequence[str]
+    ) -> TrainingSet:
+        recipe = self.recipe
+        if recipe.simulation is None or recipe.augmentation is None:
+            return PreparedSet(*prepared.part(names), recipe.augmentation)
+        wanted = set(names)
+        chosen = [pair for pair in pairs if pair.name in wanted]
+        changes = recipe.preparation, recipe.augmentation, recipe.simulation
+        return SimulatedSet(chosen, *changes, self.watch.on_read)
 
     def go_on(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
         purge = self.state.epoch + 1
         with (
+            ThreadPoolExecutor(1) as self.drawer,
             freed_memory_kept(),
             _stop_between_steps() as stop,
             SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge) as board,
@@ -213,16 +253,15 @@ class _Training:
     def _train_epoch(self, stop: threading.Event) -> bool:
         """Train the rest of an epoch; return False where it was stopped before its last step."""
         state = self.state
-        seed = (self.recipe.training.seed, state.epoch)
-        order = np.random.default_rng(seed).permutation(len(self.images))
         state.network.train()
         while state.step < self.steps:
             if stop.is_set():
                 return False
             begin = time.perf_counter()
             rate = self._learning_rate(state.step)
-            chosen = order[state.step * self.batch : (state.step + 1) * self.batch]
-            loss, accuracy = self._train_step(self.images[chosen], self.masks[chosen], rate)
+            torch_seed, batch = self._next_batch()
+            torch.manual_seed(torch_seed)
+            loss, accuracy = self._train_step(*batch, rate)
             state.step += 1
             state.loss_sum += loss
             state.accuracy_sum += accuracy
@@ -233,15 +272,29 @@ class _Training:
                 self.watch.on_step(StepReport(*place, *mean, rate))
         return True
 
+    def _next_batch(self) -> tuple[int, Batch]:
+        """Return the batch of the step at hand, and have the next one drawn meanwhile."""
+        epoch, step = self.state.epoch, self.state.step
+        drawn = self.drawn.pop((epoch, step), None)
+        batch = self._draw(epoch, step) if drawn is None else drawn.result()
+        after = (epoch, step + 1) if step + 1 < self.steps else (epoch + 1, 0)
+        self.drawn = {after: self.drawer.submit(self._draw, *after)}
+        return batch
+
+    def _draw(self, epoch: int, step: int) -> tuple[int, Batch]:
+        """Draw a step's batch and its seed of dropout, a function of seed, epoch and step."""
+        seed = self.recipe.training.seed
+        order = np.random.default_rng((seed, epoch)).permutation(len(self.training_set))
+        rng = np.random.default_rng((seed, epoch, step + 1))
+        torch_seed = int(rng.integers(1 << 62))
+        chosen = order[step * self.batch : (step + 1) * self.batch]
+        return torch_seed, self.training_set.draw(chosen, rng)
+
     def _train_step(
         self, images: FloatImage, masks: FloatImage, rate: float
     ) -> tuple[float, float]:
         """Take one step and return its loss and accuracy."""
         recipe, state = self.recipe, self.state
-        rng = np.random.default_rng((recipe.training.seed, state.epoch, state.step + 1))
-        torch.manual_seed(int(rng.integers(1 << 62)))
-        if recipe.augmentation is not None:
-            images, masks = augment_batch(images, masks, recipe.augmentation, rng)
         weights = self._pixel_weights(masks) if recipe.loss.border_weights else None
         targets = self.compute.tensor(masks)
         for group in state.optimiser.param_groups:

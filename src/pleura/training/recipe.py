@@ -19,6 +19,8 @@ from pydantic import (
 
 from pleura.dataset.augmentation import Augmentation
 from pleura.dataset.preparation import Preparation
+from pleura.dataset.simulation import Simulation
+from pleura.dataset.sources import Source
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import RecipeError
 
@@ -138,16 +140,29 @@ class Recipe(_Part):
     """How people call it; a file without this key is called as the file."""
     description: str = ""
     """What it is for; `pleura recipe` prints it."""
+    data: tuple[Source, ...] = ()
+    """Sets of images below one folder; empty: the two folders that the training is given."""
     preparation: Preparation = Preparation()
     split: SplitRecipe = SplitRecipe()
     augmentation: Augmentation | None = Augmentation()
     """`null` trains on the images as they are."""
+    simulation: Simulation | None = None
+    """Scanner faults, other people's pictures and disease; only for images in HU."""
     network: NetworkRecipe = NetworkRecipe()
     loss: LossRecipe = LossRecipe()
     optimiser: OptimiserRecipe = OptimiserRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
     training: TrainingRecipe = TrainingRecipe()
     evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        if self.simulation is not None:
+            if self.preparation.scaling != "window":
+                raise ValueError("simulation is in HU: set preparation.scaling to window")
+            if self.augmentation is None:
+                raise ValueError("simulation goes with an augmentation")
+        return self
 
     def to_yaml(self) -> str:
         """Return the full recipe, every value written out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ CT_CLASSES = {
 
 MAX_FRAMES = 1 << 14
 MAX_PIXELS = 1 << 28
+MAX_INFLATED = 1 << 31
+"""Bytes of a deflated file, unpacked."""
+
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SetAside]]:
 def read_header(path: Path) -> list[Frame] | SetAside:
     """Read one file's header: its CT frames, or why it has none."""
     try:
+        if _inflates_too_far(path):
+            return SetAside(
+                path, f"deflated, it unpacks to more than {MAX_INFLATED >> 20} MiB", True
+            )
         with quiet():
             return _classify(path, pydicom.dcmread(path, stop_before_pixels=True))
     except InvalidDicomError:
@@ -97,6 +106,22 @@ def read_header(path: Path) -> list[Frame] | SetAside:
     # A damaged file makes pydicom raise anything from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
         return SetAside(path, f"its header cannot be read ({first_line(error)})", damaged=True)
+
+
+def _inflates_too_far(path: Path) -> bool:
+    """Tell whether a deflated file (PS3.5 A.5) would fill the memory, a chunk at a time."""
+    with path.open("rb") as file:
+        if b"1.2.840.10008.1.2.1.99" not in file.read(1024):
+            return False
+        meta = pydicom.filereader.read_file_meta_info(path)
+        # Preamble, prefix, and the group length's own element stand before what it counts.
+        file.seek(128 + 4 + 12 + int(meta.FileMetaInformationGroupLength))
+        inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while packed := file.read(_CHUNK):
+            while packed and inflated <= MAX_INFLATED:
+                inflated += len(inflater.decompress(packed, _CHUNK))
+                packed = inflater.unconsumed_tail
+        return inflated > MAX_INFLATED
 
 
 _quiet = threading.local()
@@ -128,7 +153,10 @@ def _classify(path: Path, dataset: Dataset) -> list[Frame] | SetAside:
     if not all(places):
         lacks = "it lacks Image Position, Image Orientation or Pixel Spacing"
         return SetAside(path, f"no geometry: {lacks}", damaged=True)
-    return [_frame(path, dataset, i, *place) for i, place in enumerate(places) if place]
+    found = [_frame(path, dataset, i, *place) for i, place in enumerate(places) if place]
+    if any(frame.rescale is not None and frame.rescale[0] == 0 for frame in found):
+        return SetAside(path, "its Rescale Slope is 0", damaged=True)
+    return found
 
 
 Refusal = tuple[str, bool]
@@ -156,8 +184,12 @@ def _no_image(dataset: Dataset) -> Refusal | None:
         return "a colour image", False
     if dataset.Rows * dataset.Columns > MAX_PIXELS:
         return f"its header claims {dataset.Rows}x{dataset.Columns} pixels", True
-    kind = str(dataset.get("RescaleType", "") or "")
-    if kind not in ("", "HU", "HU_MOD", "US"):
+    stored, high = (int(dataset.get(name, 0) or 0) for name in ("BitsStored", "HighBit"))
+    if stored and "HighBit" in dataset and high != stored - 1:
+        return f"its {stored} bits end at bit {high}, not {stored - 1}", True
+    kind = str(dataset.get("RescaleType", "") or "").strip()
+    spelled_out = kind.lower().startswith("houn")  # "Hounsfield Unit", in several spellings
+    if not spelled_out and kind.upper() not in ("", "HU", "HU_MOD", "US"):
         return f"values in {kind}, not HU", False
     return None
 

@@ -22,6 +22,10 @@ _JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _ONLY_GDCM = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (51, 53, 55))
 
 
+FEW = 5
+"""Slices below which a stack is rather a planning or a biopsy scan than a chest."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a folder of DICOM holds: stacks, best first; groups that are none; files set aside."""
@@ -34,8 +38,8 @@ class Contents:
 def find_stacks(paths: Iterable[Path]) -> Contents:
     """Read the headers of files and make stacks of them, the one for lungs first.
 
-    Original images come before derived ones, axial before others, then what covers most of the
-    body, then thin slices before thick, then lower series numbers.
+    What has ``FEW`` slices or more comes first; then original images before derived ones, axial
+    before others, what covers most of the body, thin slices before thick, lower series numbers.
     """
     frames, aside = read_headers(paths)
     stacks: list[Stack] = []
@@ -169,10 +173,11 @@ def _read_slice(frame: Frame | None, stack: Stack, open_file: Callable[[Path], A
 
 
 def _rank(stack: Stack) -> tuple[Any, ...]:
+    few = len(stack.present) < FEW
     derived = "DERIVED" in stack.first.image_type
     axial = stack.geometry.orientation[0] in "SI"
     covered = round(stack.extent / 20)  # to 2 cm
-    return derived, not axial, -covered, stack.geometry.spacing[0], stack.first.series_number
+    return few, derived, not axial, -covered, stack.geometry.spacing[0], stack.first.series_number
 
 
 def _set_aside(aside: Sequence[SetAside]) -> list[Decision]:

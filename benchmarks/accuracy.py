@@ -1,0 +1,275 @@
+"""How right a model is, on public sets laid out as the recipe `default` has them.
+
+    python benchmarks/accuracy.py MODEL.onnx DATA --sets kmader-validation lctsc covid
+
+The whole way is judged: units, network, cleaning, sides. Every image is a case, every lung of a
+whole scan one of its own. Prints a Markdown table with bootstrap intervals over patients, and
+writes each case to benchmarks/results/accuracy/NAME.json.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import edt
+import numpy as np
+from numpy.typing import NDArray
+
+import pleura
+from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.simulation import simulate_fault
+from pleura.dataset.splits import SplitRecipe, split_names
+from pleura.errors import PleuraError
+from pleura.scan.io import read
+from pleura.scan.pictures import read_picture
+from pleura.segmentation.segment import Segmenter
+
+HERE = Path(__file__).resolve().parent
+FACTOR = 0.8165  # of kmader's stored values to HU
+WRONG_REFERENCES = ("ID_0254_Z_0075.tif",)
+
+Case = dict[str, Any]
+Flags = NDArray[np.bool_]
+
+
+def overlap(reference: Flags, found: Flags) -> Case:
+    """IoU and Dice; 1 where both are empty, which is counted apart."""
+    both, either = int((reference & found).sum()), int((reference | found).sum())
+    total = int(reference.sum() + found.sum())
+    if total == 0:
+        return {"iou": 1.0, "dice": 1.0, "empty": True}
+    return {"iou": both / either, "dice": 2 * both / total, "empty": False}
+
+
+def hausdorff_95(reference: Flags, found: Flags, spacing: tuple[float, ...]) -> float:
+    """The larger of the two 95th percentiles of surface-to-surface distance, in mm."""
+    if not reference.any() or not found.any():
+        return float("inf")
+    hit = np.argwhere(reference | found)
+    box = tuple(slice(max(a - 2, 0), b + 3) for a, b in zip(hit.min(0), hit.max(0), strict=True))
+    borders = []
+    for mask in (reference[box], found[box]):
+        inside = edt.edt(np.pad(mask, 1), anisotropy=spacing)[1:-1, 1:-1, 1:-1]
+        borders.append(mask & (inside <= max(spacing)) & _has_neighbour_outside(mask))
+    distances = [
+        edt.edt(np.ascontiguousarray(~border), anisotropy=spacing)[other]
+        for border, other in (borders, borders[::-1])
+    ]
+    return float(max(np.percentile(d, 95) for d in distances))
+
+
+def _has_neighbour_outside(mask: Flags) -> Flags:
+    padded = np.pad(mask, 1)
+    inner = padded.copy()
+    for axis in range(3):
+        inner &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
+    return (padded & ~inner)[1:-1, 1:-1, 1:-1]
+
+
+def kmader(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
+    pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
+    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    chosen = set(getattr(split, part))
+    for pair in (p for p in pairs if p.name in chosen):
+        image, mask = read_pair(pair)
+        scan = pleura.from_array(np.rint(image / FACTOR).astype(np.int16), units="hu")
+        found = segmenter.segment(scan, keep_probability=True)
+        yield {
+            "case": pair.name,
+            **overlap(mask > 0, found.mask.labels[0] > 0),
+            "small": small_grid(mask, found.probability, segmenter.threshold),
+        }
+
+
+def small_grid(mask: NDArray[np.uint8], probability: Any, threshold: int) -> float:
+    """IoU on the exercise's grid: 128x128, sampled as the exercise samples its masks."""
+    how = {"dsize": (128, 128), "interpolation": cv2.INTER_NEAREST}
+    reference = cv2.resize(mask, **how) > 0
+    found = cv2.resize(probability[0], **how) >= threshold
+    return overlap(reference, found)["iou"]
+
+
+FAULTS = (
+    "kernel",
+    "noise",
+    "motion",
+    "metal",
+    "circle",
+    "window",
+    "equalised",
+    "calibration",
+    "clothing",
+    "gas",
+)
+
+
+def perturbed(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
+    """Each simulated fault on each slice, its Dice less that of the slice as it is."""
+    pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
+    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    chosen = set(getattr(split, part)) - set(WRONG_REFERENCES)
+    for i, pair in enumerate(p for p in pairs if p.name in chosen):
+        image, mask = read_pair(pair)
+        hu = np.clip(np.rint(image / FACTOR), -1024, 30000).astype(np.float32)
+        plain = found_dice(hu, mask, segmenter)
+        for j, fault in enumerate((*FAULTS, "upside down", "8-bit lung window")):
+            rng = np.random.default_rng((i, j))
+            units, reference = "hu", mask
+            if fault == "upside down":
+                changed, reference = hu[::-1], mask[::-1]
+            elif fault == "8-bit lung window":
+                changed = np.clip((hu + 1350) / 1500 * 255, 0, 255).astype(np.uint8)
+                units = "auto"
+            else:
+                changed, kept = simulate_fault(fault, hu, mask.astype(np.float32), rng)
+                reference = kept > 0.5
+            dice = found_dice(changed, reference, segmenter, units)
+            yield {"case": f"{pair.name} {fault}", "fault": fault, "drop": plain - dice}
+
+
+def found_dice(image: Any, mask: Any, segmenter: Segmenter, units: Any = "hu") -> float:
+    try:
+        scan = pleura.from_array(np.ascontiguousarray(image), units=units)
+        return float(overlap(mask > 0, segmenter(scan).labels[0] > 0)["dice"])
+    except PleuraError as error:
+        print(error, file=sys.stderr)
+        return 0.0
+
+
+def lctsc(patients: list[str], data: Path, segmenter: Segmenter) -> Iterator[Case]:
+    for patient in patients:
+        folder = data / "lctsc" / f"LCTSC-Test-S1-{patient}"
+        scan = read(folder / "ct.nii.gz")
+        reference = read(folder / "lungs.nii.gz", units="hu").hu()
+        labels = segmenter(scan).labels
+        spacing = scan.geometry.spacing
+        per_slice = spacing[1] * spacing[2] * np.array([(x > 0).sum() for x in labels])
+        without = ~(reference > 0).any((1, 2))
+        false = float((per_slice[without] > 50).mean())
+        case = {"patient": patient, "false_slices": false}
+        yield {"case": f"{patient} both", **case, **overlap(reference > 0, labels > 0)}
+        for side, label in (("right", 1), ("left", 2)):
+            one, two = reference == label, labels == label
+            score = overlap(one, two)
+            yield {
+                "case": f"{patient} {side}",
+                **case,
+                **score,
+                "hd95": hausdorff_95(one, two, spacing),
+            }
+
+
+def covid(data: Path, segmenter: Segmenter) -> Iterator[Case]:
+    for path in sorted((data / "covid" / "images").iterdir()):
+        mask = read_picture(data / "covid" / "masks" / path.name) > 0
+        labels = segmenter(read(path)).labels[0] > 0
+        yield {"case": path.name, "patient": patient_of(data, path), **overlap(mask, labels)}
+
+
+def patient_of(data: Path, path: Path) -> str:
+    rows = (data / "covid" / "patients.csv").read_text().splitlines()[1:]
+    return next(row.split(",")[1] for row in rows if row.split(",")[0] in (path.name, path.stem))
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    value: Callable[[list[Case]], float]
+
+
+def mean(key: str, keep: Callable[[Case], bool] = lambda _: True) -> Callable[[list[Case]], float]:
+    return lambda cases: float(np.mean([c[key] for c in cases if keep(c)] or [np.nan]))
+
+
+def right_reference(case: Case) -> bool:
+    return case["case"] not in WRONG_REFERENCES
+
+
+def one_lung(case: Case) -> bool:
+    return "hd95" in case
+
+
+def not_empty(case: Case) -> bool:
+    return not case["empty"]
+
+
+LINES: dict[str, tuple[Line, ...]] = {
+    "kmader": (
+        Line("IoU, native, right references", mean("iou", right_reference)),
+        Line("Dice, native, right references", mean("dice", right_reference)),
+        Line("IoU, native, all", mean("iou")),
+        Line("IoU, 128x128, right references", mean("small", right_reference)),
+    ),
+    "perturbed": (Line("drop in Dice", mean("drop")),),
+    "lctsc": (
+        Line("Dice of each lung", mean("dice", one_lung)),
+        Line("HD95 of each lung, mm", mean("hd95", one_lung)),
+        Line("share of slices without lung that get more than 50 mm2", mean("false_slices")),
+    ),
+    "covid": (
+        Line("Dice", mean("dice", not_empty)),
+        Line("share of slices under 0.9", lambda c: float(np.mean([x["dice"] < 0.9 for x in c]))),
+    ),
+}
+
+
+def interval(cases: list[Case], value: Callable[[list[Case]], float]) -> tuple[float, float]:
+    """95 % bootstrap interval over patients."""
+    patients: dict[str, list[Case]] = {}
+    for case in cases:
+        patients.setdefault(case.get("patient", case["case"].split(" ")[0]), []).append(case)
+    rng, names = np.random.default_rng(0), list(patients)
+    values = [
+        value([c for i in rng.integers(0, len(names), len(names)) for c in patients[names[i]]])
+        for _ in range(1000)
+    ]
+    low, high = np.nanpercentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def run(name: str, data: Path, segmenter: Segmenter, patients: list[str]) -> list[Case]:
+    kind, _, part = name.partition("-")
+    if kind in ("kmader", "perturbed"):
+        judge = kmader if kind == "kmader" else perturbed
+        return list(judge(part, data, segmenter))
+    return list(covid(data, segmenter) if kind == "covid" else lctsc(patients, data, segmenter))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        default=["kmader-validation", "lctsc", "covid"],
+        help="kmader-validation, kmader-test, perturbed-validation, perturbed-test, lctsc, covid",
+    )
+    parser.add_argument("--patients", nargs="+", default=["101", "201", "202"], help="of lctsc")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--name", help="of the result; the model file's if unset")
+    options = parser.parse_args()
+    results: dict[str, list[Case]] = {}
+    print("| set | measure | mean (95 % interval) | worst |\n|---|---|---|---|")
+    with Segmenter(options.model, precision=options.precision) as segmenter:
+        for name in options.sets:
+            cases = results[name] = run(name, options.data, segmenter, options.patients)
+            for line in LINES[name.partition("-")[0]]:
+                low, high = interval(cases, line.value)
+                value = f"{line.value(cases):.4f} ({low:.4f} to {high:.4f})"
+                print(f"| {name} | {line.name} | {value} | |")
+            worst = sorted(cases, key=lambda c: c["dice"] if "dice" in c else -c["drop"])[:5]
+            told = [f"{c['case']} {c['dice'] if 'dice' in c else c['drop']:.3f}" for c in worst]
+            print(f"| {name} | worst | | {'; '.join(told)} |", flush=True)
+    target = HERE / "results" / "accuracy" / f"{options.name or options.model.stem}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""OpenVINO runs a model file on the processor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import ModelError
+
+# OpenVINO's converter, which is not used here, would load a package that sends usage statistics.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov  # noqa: E402
+
+_KEPT = 3
+"""Sizes of slices that stay compiled; each takes some 50 MB."""
+
+
+class OpenVino:
+    """Compiled once for each size of slices; ``precision`` is ``auto``, ``fp32`` or ``bf16``."""
+
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
+        self._core = ov.Core()
+        self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        if precision != "auto":
+            self._options["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
+        try:
+            self._model = self._core.read_model(path)
+        except RuntimeError as error:
+            raise ModelError(
+                "the model file is truncated or corrupt",
+                where=path,
+                fix="copy it again, or export the run again",
+            ) from error
+        self._compiled: dict[tuple[int, ...], ov.InferRequest] = {}
+
+    def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the graph's output for (slices, rows, columns); RuntimeError where it cannot."""
+        whole = next((s for s in self._compiled if s[1:] == hu.shape[1:] and s[0] > len(hu)), None)
+        slices = np.ascontiguousarray(hu)
+        if whole is not None:  # the last batch of a scan: fill it up rather than compile again
+            slices = np.concatenate([slices, np.zeros((whole[0] - len(hu), *whole[1:]), np.int16)])
+        request = self._compiled.pop(slices.shape, None) or self._compile(slices.shape)
+        self._compiled[slices.shape] = request
+        while len(self._compiled) > _KEPT:
+            del self._compiled[next(iter(self._compiled))]
+        request.infer([slices], share_inputs=True)
+        return np.array(request.get_output_tensor().data[: len(hu)])
+
+    def release(self) -> None:
+        """Let go of what was compiled."""
+        self._compiled.clear()
+
+    def _compile(self, shape: tuple[int, ...]) -> ov.InferRequest:
+        model = self._model.clone()
+        model.reshape(list(shape))
+        return self._core.compile_model(model, "CPU", self._options).create_infer_request()
