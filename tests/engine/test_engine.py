@@ -108,3 +108,27 @@ def test_nothing_is_sent_and_no_torch_is_loaded(model):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_onnx_runtime_is_an_engine_too(engine, model, sample):
+    other = Engine(model, runtime="onnxruntime", threads=1)
+    assert other.record == engine.record
+    found = other.probability(slices(sample)).astype(int)
+    assert np.abs(found - engine.probability(slices(sample))).max() <= 1
+    other.release()
+
+
+def test_onnx_runtime_that_is_not_installed_is_said(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match="not installed"):
+        Engine(model, runtime="onnxruntime")
+
+
+def test_onnx_runtime_refuses_a_truncated_model(model, tmp_path):
+    import onnx
+
+    content = onnx.load(model)
+    del content.graph.node[3:]
+    onnx.save(content, tmp_path / "cut.onnx")
+    with pytest.raises(ModelError, match=r"truncated|corrupt"):
+        Engine(tmp_path / "cut.onnx", runtime="onnxruntime")

@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_files import write_series
 
+from pleura.errors import ScanError
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.io import from_array, read
 from pleura.scan.pictures import read_picture
@@ -206,3 +207,10 @@ def test_one_lung_in_two_pieces_is_one_lung():
     hu[:, 8:56, 8:88] = 30
     hu[lung] = -850
     assert set(np.unique(tell_sides(lung, hu, grid(shape)))) == {0, 2}
+
+
+def test_a_coronal_slice_alone_is_refused(segmenter, chest):
+    coronal = affine_from_axes((0, 0, 0), ((0, 3.0, 0), (0, 0, -2.0), (2.0, 0, 0)))
+    scan = from_array(chest[:1], affine=coronal, units="hu")
+    with pytest.raises(ScanError, match="an axial slice of this scan has 1x256 voxels"):
+        segmenter(scan)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -22,12 +22,16 @@ from rich.progress import (
 
 from pleura.scan.pictures import write_atomically
 
+if TYPE_CHECKING:
+    from pleura.training.recipe import Recipe
+
 PATH = click.Path(path_type=Path)
 
 console = Console(stderr=True)
 
 images_argument = click.argument("images", type=PATH)
 masks_argument = click.argument("masks", type=PATH)
+optional_masks_argument = click.argument("masks", type=PATH, required=False)
 json_option = click.option(
     "--json",
     "json_file",
@@ -74,3 +78,9 @@ def new_progress(quiet: bool, *extra: TextColumn) -> Progress:
         disable=quiet,
         transient=True,
     )
+
+
+def need_masks(masks: Path | None, recipe: Recipe) -> None:
+    """Hold a command to MASKS unless the recipe names its own data below IMAGES."""
+    if masks is None and not recipe.data:
+        raise click.UsageError("MASKS is missing: the recipe names no data of its own")

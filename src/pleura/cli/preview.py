@@ -10,7 +10,8 @@ from pleura.cli.common import (
     PATH,
     images_argument,
     json_option,
-    masks_argument,
+    need_masks,
+    optional_masks_argument,
     write_json_option,
 )
 
@@ -24,7 +25,7 @@ Examples:
 
 @click.command("preview", epilog=_EPILOG)
 @images_argument
-@masks_argument
+@optional_masks_argument
 @click.option(
     "--output", "-o", type=PATH, required=True, help="Picture to write (.png, .pdf, .svg)."
 )
@@ -41,7 +42,7 @@ Examples:
 @json_option
 def command(
     images: Path,
-    masks: Path,
+    masks: Path | None,
     output: Path,
     recipe: str,
     overrides: tuple[str, ...],
@@ -52,7 +53,9 @@ def command(
     from pleura.training.preview import preview
     from pleura.training.recipe import load_recipe
 
-    names = preview(images, masks, output, load_recipe(recipe, overrides), number)
+    loaded = load_recipe(recipe, overrides)
+    need_masks(masks, loaded)
+    names = preview(images, masks, output, loaded, number)
     write_json_option(json_file, {"picture": str(output), "images": names})
     if str(json_file) != "-":
         click.echo(f"{', '.join(names)} in {output}")

@@ -15,8 +15,9 @@ from pleura.cli.common import (
     console,
     images_argument,
     json_option,
-    masks_argument,
+    need_masks,
     new_progress,
+    optional_masks_argument,
     quiet_option,
     write_json_option,
 )
@@ -31,12 +32,16 @@ Examples:
   pleura train images/ masks/ --recipe exercise-plus -o runs/plus
   pleura train images/ masks/ --recipe mine.yaml --set training.epochs=5 -o runs/short
   pleura train images/ masks/ -o runs/first --resume      # after Ctrl-C
+  pleura train data/ --recipe default -o runs/default     # the model that ships, from its sources
 """
+
+
+_EXPORT = "next     pleura export RUN -o model.onnx"
 
 
 @click.command("train", epilog=_EPILOG)
 @images_argument
-@masks_argument
+@optional_masks_argument
 @click.option("--output", "-o", type=PATH, required=True, help="Run folder to write.")
 @click.option("--recipe", "-r", help="Name, or path of a .yaml file.  [default: exercise]")
 @click.option(
@@ -53,7 +58,7 @@ Examples:
 @quiet_option
 def command(
     images: Path,
-    masks: Path,
+    masks: Path | None,
     output: Path,
     recipe: str | None,
     overrides: tuple[str, ...],
@@ -63,8 +68,9 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> int:
-    """Train a U-Net on the pictures in IMAGES and their MASKS of the same names.
+    """Train a U-Net on the pictures or volumes in IMAGES and their MASKS of the same names.
 
+    Without MASKS, IMAGES is the folder of the sets that the recipe names under `data`.
     Ctrl-C saves; --resume goes on to the same weights as an uninterrupted training.
     """
     from pleura.training import loop
@@ -79,6 +85,8 @@ def command(
     if seed is not None:
         overrides = (*overrides, f"training.seed={seed}")
     loaded = open_run(output).recipe if resume else load_recipe(recipe or "exercise", overrides)
+    need_masks(masks, loaded)
+    data = [images] if masks is None else [images, masks]
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
         watch = _watch(bar, loaded.training.epochs, quiet)
         if resume:
@@ -91,7 +99,7 @@ def command(
     if not run.finished:
         click.echo(
             f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; go on "
-            f"with: pleura train {_quoted(images, masks)} -o {_quoted(output)} --resume",
+            f"with: pleura train {_quoted(*data)} -o {_quoted(output)} --resume",
             err=True,
         )
         return 130
@@ -104,7 +112,7 @@ def command(
         f"accuracy {last['validation_accuracy']:.4f}\n"
         f"run      {output}\n"
         f"curves   {output / 'curves.png'}\n"
-        f"next     pleura evaluate {_quoted(output, images, masks)}"
+        + (f"next     pleura evaluate {_quoted(output, *data)}" if masks else _EXPORT)
     )
     return 0
 

@@ -68,6 +68,7 @@ class PreparedPairs:
     images: FloatImage
     masks: FloatImage
     fingerprint: str
+    preparation: Preparation
 
     def part(self, names: Sequence[str]) -> tuple[FloatImage, FloatImage]:
         """Return images and masks of these names, in this order."""
@@ -97,7 +98,8 @@ def prepare_pairs(
         masks[i] = prepare_mask(mask, preparation)
         if progress is not None:
             progress(i + 1, len(pairs))
-    return PreparedPairs(tuple(p.name for p in pairs), images, masks, digest.hexdigest())
+    names = tuple(pair.name for pair in pairs)
+    return PreparedPairs(names, images, masks, digest.hexdigest(), preparation)
 
 
 def prepare_image(image: Picture, preparation: Preparation, where: str = "image") -> FloatImage:

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from pleura.dataset.augmentation import Augmentation, augment_batch, move
 from pleura.dataset.pairs import Pair, read_pair
-from pleura.dataset.preparation import FloatImage, Preparation, Progress, scale
+from pleura.dataset.preparation import (
+    FloatImage,
+    Preparation,
+    PreparedPairs,
+    Progress,
+    scale,
+)
 from pleura.dataset.simulation import Simulation, simulate
-from pleura.scan.hounsfield import LOWEST
 
 _FINER = 2
 """Times the network's grid: the canvas on which images are moved before they are reduced."""
@@ -71,7 +76,7 @@ class SimulatedSet:
         self.masks = np.empty((len(pairs), *canvas), np.uint8)
         for i, pair in enumerate(pairs):
             image, mask = read_pair(pair)
-            image = np.clip(image, LOWEST, np.iinfo(np.int16).max)
+            image = np.clip(image, *preparation.window)  # before pixels are averaged, as `scale`
             self.images[i] = np.rint(_fit(image.astype(np.float32), canvas))
             self.masks[i] = np.rint(_fit(mask * np.float32(255), canvas))
             if progress is not None:
@@ -86,10 +91,32 @@ class SimulatedSet:
 
     def _draw(self, i: int, rng: np.random.Generator) -> Batch:
         image, mask = self.images[i].astype(np.float32), self.masks[i] / np.float32(255)
-        image, mask = move(image, mask, self.augmentation, rng, LOWEST)
+        image, mask = move(image, mask, self.augmentation, rng, self.preparation.window[0])
         size = self.preparation.size
         hu, mask = simulate(_fit(image, size), _fit(mask, size), self.simulation, rng)
         return scale(hu, self.preparation), mask
+
+
+def make_training_set(
+    pairs: Sequence[Pair],
+    prepared: PreparedPairs,
+    names: Sequence[str],
+    augmentation: Augmentation | None,
+    simulation: Simulation | None,
+    progress: Progress | None = None,
+) -> TrainingSet:
+    """Return the training set of the pairs with these names.
+
+    Raises
+    ------
+    DataError
+        A pair cannot be read.
+    """
+    if simulation is None or augmentation is None:
+        return PreparedSet(*prepared.part(names), augmentation)
+    by_name = {pair.name: pair for pair in pairs}
+    chosen = [by_name[name] for name in names]
+    return SimulatedSet(chosen, prepared.preparation, augmentation, simulation, progress)
 
 
 def _fit(picture: FloatImage, size: tuple[int, int]) -> FloatImage:

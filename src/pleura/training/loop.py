@@ -33,7 +33,7 @@ from pleura.dataset.preparation import (
     restore,
 )
 from pleura.dataset.sources import collect_pairs, split_pairs
-from pleura.dataset.training_set import Batch, PreparedSet, SimulatedSet, TrainingSet
+from pleura.dataset.training_set import Batch, make_training_set
 from pleura.errors import DataError, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
@@ -131,7 +131,7 @@ def train(
             fix="convert them (docs/explanation/units.md), or train with simulation=null",
         )
     state = new_state(recipe)
-    figure = preview_figure(prepared, split, recipe)
+    figure = preview_figure(pairs, prepared, split, recipe)
     if overwrite:
         clear_run(output)
     run = create_run(output, recipe, split, prepared.fingerprint).update(units=_units_record(units))
@@ -208,7 +208,10 @@ class _Training:
         self.compute = Compute(self.recipe.training)
         self.run = run.update(device=self.compute.device.type, precision=self.compute.precision)
         split = run.split(prepared.names)
-        self.training_set = self._training_set(pairs, prepared, split.train)
+        changes = self.recipe.augmentation, self.recipe.simulation
+        self.training_set = make_training_set(
+            pairs, prepared, split.train, *changes, progress=watch.on_read
+        )
         self.validation_pairs = [pair for pair in pairs if pair.name in set(split.validation)]
         self.validation_images, self.validation_masks = prepared.part(split.validation)
         self.state = state
@@ -217,17 +220,6 @@ class _Training:
         self.batch = min(self.recipe.training.batch_size, len(self.training_set))
         self.steps = len(self.training_set) // self.batch
         self.balance = class_balance(_binary(prepared.part(split.train)[1]))
-
-    def _training_set(
-        self, pairs: Sequence[Pair], prepared: PreparedPairs, names: Sequence[str]
-    ) -> TrainingSet:
-        recipe = self.recipe
-        if recipe.simulation is None or recipe.augmentation is None:
-            return PreparedSet(*prepared.part(names), recipe.augmentation)
-        wanted = set(names)
-        chosen = [pair for pair in pairs if pair.name in wanted]
-        changes = recipe.preparation, recipe.augmentation, recipe.simulation
-        return SimulatedSet(chosen, *changes, self.watch.on_read)
 
     def go_on(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""

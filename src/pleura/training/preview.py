@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pleura.dataset.augmentation import augment
-from pleura.dataset.pairs import find_pairs
+from pleura.dataset.pairs import Pair
 from pleura.dataset.preparation import PreparedPairs, prepare_pairs
-from pleura.dataset.splits import Split, split_names
+from pleura.dataset.sources import collect_pairs, split_pairs
+from pleura.dataset.splits import Split
+from pleura.dataset.training_set import make_training_set
 from pleura.figures.masks import PairPicture, pairs_figure, save_figure
 from pleura.training.recipe import Recipe, load_recipe
 
 
 def preview(
     images: str | Path,
-    masks: str | Path,
+    masks: str | Path | None,
     output: str | Path,
     recipe: Recipe | str | Path = "exercise",
     number: int = 4,
@@ -30,27 +32,25 @@ def preview(
         The pairs cannot be read, or the picture cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    pairs = find_pairs(Path(images), Path(masks))
-    split = split_names([pair.name for pair in pairs], recipe.split)
+    where = Path(images), None if masks is None else Path(masks)
+    split = split_pairs(*where, recipe.data, recipe.split)
     names = _spread(split, number)
-    prepared = prepare_pairs([pair for pair in pairs if pair.name in names], recipe.preparation)
-    save_figure(preview_figure(prepared, split, recipe, number), Path(output))
+    pairs = [pair for pair in collect_pairs(*where, recipe.data) if pair.name in names]
+    prepared = prepare_pairs(pairs, recipe.preparation)
+    save_figure(preview_figure(pairs, prepared, split, recipe, number), Path(output))
     return names
 
 
 def preview_figure(
-    prepared: PreparedPairs, split: Split, recipe: Recipe, number: int = 4
+    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, recipe: Recipe, number: int = 4
 ) -> Figure:
     """Draw training pairs, spread evenly over the training part, before and after augmentation."""
     names = _spread(split, number)
-    rng = np.random.default_rng(recipe.training.seed)
-    pictures = []
-    for name, image, mask in zip(names, *prepared.part(names), strict=True):
-        moved = (image, mask)
-        if recipe.augmentation is not None:
-            moved = augment(image, mask, recipe.augmentation, rng)
-        pictures.append(PairPicture(name, image, mask, *moved))
-    return pairs_figure(pictures)
+    changes = recipe.augmentation, recipe.simulation
+    training_set = make_training_set(pairs, prepared, names, *changes)
+    drawn = training_set.draw(np.arange(len(names)), np.random.default_rng(recipe.training.seed))
+    pictures = zip(names, *prepared.part(names), *drawn, strict=True)
+    return pairs_figure([PairPicture(*picture) for picture in pictures])
 
 
 def _spread(split: Split, number: int) -> list[str]:

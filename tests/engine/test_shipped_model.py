@@ -1,0 +1,47 @@
+"""The model that ships, on the volume that ships: it was trained on that patient, at full size."""
+
+import numpy as np
+import pytest
+
+import pleura
+from pleura.engine.engine import SHIPPED
+from pleura.engine.model_file import read_record
+from pleura.scan.io import read
+
+
+@pytest.fixture(scope="module")
+def volume(sample):
+    return read(sample.folder / "volume" / "ct.nii.gz")
+
+
+def test_it_says_what_it_is():
+    record = read_record(SHIPPED)
+    assert record.name.startswith("pleura-")
+    assert record.licence
+    assert "LCTSC" in record.data
+    assert SHIPPED.stat().st_size < 8 << 20
+
+
+def test_it_finds_each_lung_of_the_shipped_volume(volume, sample):
+    reference = read(sample.folder / "volume" / "lungs.nii.gz", units="hu").hu()
+    labels = pleura.segment(volume).labels
+    for side in (1, 2):
+        both = ((labels == side) & (reference == side)).sum()
+        assert 2 * both / ((labels == side).sum() + (reference == side).sum()) > 0.93
+
+
+def test_nothing_is_flagged_there(volume):
+    with pleura.Segmenter() as segmenter:
+        result = segmenter.segment(volume)
+    assert result.flags == ()
+    assert {"read", "network", "clean"} <= result.seconds.keys()
+
+
+def test_a_prone_and_a_turned_scan_give_the_same_lungs(volume):
+    """Upside down as a picture, with an affine that says so, and without."""
+    expected = pleura.segment(volume).labels
+    canonical = volume.geometry.to_canonical().apply(volume.hu())
+    upside = pleura.from_array(np.ascontiguousarray(canonical[:, ::-1]), units="hu")
+    found = pleura.segment(upside).labels > 0
+    again = volume.geometry.to_canonical().apply(expected)[:, ::-1] > 0
+    assert 2 * (found & again).sum() / (found.sum() + again.sum()) > 0.93
