@@ -32,6 +32,7 @@ _HOMES = {
     "predict": "pleura.segmentation.predictor",
     "export": "pleura.training.export",
     "segment": "pleura.segmentation.segment",
+    "measure": "pleura.measurement.measure",
     "Segmenter": "pleura.segmentation.segment",
     "open_run": "pleura.training.run",
     "load_recipe": "pleura.training.recipe",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pleura.evaluation.evaluate import evaluate as evaluate
     from pleura.evaluation.metrics import dice as dice
     from pleura.evaluation.metrics import iou as iou
+    from pleura.measurement.measure import measure as measure
     from pleura.scan.find import find_scans as find_scans
     from pleura.scan.io import from_array as from_array
     from pleura.scan.io import read as read

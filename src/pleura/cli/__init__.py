@@ -13,6 +13,7 @@ from pleura.errors import PleuraError
 
 _COMMANDS = {
     "segment": "Find the lungs in a scan.",
+    "measure": "Volume and density of the lungs in a scan.",
     "info": "What scans are there, and what is odd about them?",
     "check": "Is this data fit to train on?",
     "preview": "Draw what the network will see, before and after augmentation.",
@@ -60,7 +61,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="pleura")
 def cli() -> None:
-    """Lungs in CT: check data, train a U-Net, judge it, predict masks."""
+    """Lungs in CT: found and measured in any scan; networks that find them, trained and judged."""
 
 
 def main() -> None:

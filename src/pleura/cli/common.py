@@ -15,10 +15,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from pleura.scan.pictures import write_atomically
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 
-console = Console(stderr=True)
+console, output = Console(stderr=True), Console()
 
 images_argument = click.argument("images", type=PATH)
 masks_argument = click.argument("masks", type=PATH)
@@ -55,16 +58,27 @@ def write_json_option(target: Path | None, content: dict[str, Any]) -> None:
         write_atomically(target, lambda file: file.write(text.encode()))
 
 
+class _Speed(ProgressColumn):
+    """How many a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.3g} {self.unit}/s")
+
+
 @contextmanager
-def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str, quiet: bool, unit: str = "") -> Iterator[Callable[[int, int], None]]:
     """Show a bar on standard error; yields a function of (done, total)."""
-    bar = new_progress(quiet)
+    bar = new_progress(quiet, *([_Speed(unit)] if unit else []))
     with bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def new_progress(quiet: bool, *extra: TextColumn) -> Progress:
+def new_progress(quiet: bool, *extra: ProgressColumn) -> Progress:
     """Return a bar with count, extra columns, time taken and time left."""
     return Progress(
         TextColumn("{task.description}"),

@@ -128,7 +128,7 @@ def _one(
             )
     told = {key: how[key] for key in ("series", "stack", "units", "flip")}
     opened = read(scan, **told)
-    with progress_bar("segmenting", quiet) as progress:
+    with progress_bar("segmenting", quiet, "slices") as progress:
         kept = how["probability"] is not None
         result = segmenter.segment(opened, progress, keep_probability=kept)
     write_mask(output, result.mask, binary=how["binary"])
@@ -154,7 +154,7 @@ def _all(
             raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
     names = ("units", "overwrite", "preview", "binary")
     wanted = Wanted(how["kind"], **{name: how[name] for name in names})
-    with progress_bar("segmenting", quiet) as progress:
+    with progress_bar("segmenting", quiet, "scans") as progress:
         rows = segment_all(scan, output, load, wanted, jobs=how["jobs"], progress=progress)
     write_json_option(json_file, {"scans": [asdict(row) for row in rows]})
     if str(json_file) != "-":

@@ -35,7 +35,7 @@ class Decision:
         return f"{self.about}: {self.choice} ({self.reason})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scan:
     """A 2-D or 3-D CT: its header is read, its voxels are read when asked for.
 
@@ -111,6 +111,8 @@ class Scan:
     def __str__(self) -> str:
         return f"Scan({self.name}; {self.geometry}; {self.line})"
 
+    __repr__ = __str__
+
 
 class ReadOnce:
     """Reads a whole array (slices, rows, columns) at the first call, then gives slices of it."""
@@ -130,7 +132,7 @@ BOTH = 1
 """Labels of a mask: right and left lung; or both as one."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mask:
     """Labels on the grid of a scan: uint8 (slices, rows, columns).
 
@@ -179,3 +181,5 @@ class Mask:
         voxels = np.count_nonzero(self.labels)
         size = f"{self.volume_ml():.0f} ml" if known else f"{voxels} voxels"
         return f"Mask({self.scan.name}; {self.geometry}; {size})"
+
+    __repr__ = __str__

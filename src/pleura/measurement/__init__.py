@@ -1,0 +1,1 @@
+"""What lungs measure: volume, density, and where."""

@@ -1,0 +1,161 @@
+"""`pleura segment` as a user runs it, with the model that ships: right input, bad, and stopped."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import write_series
+
+from pleura.scan.io import read
+from pleura.scan.pictures import read_picture
+
+PLEURA = [sys.executable, "-c", "from pleura.cli import main; main()"]
+
+
+def pleura(*arguments, code=0, **options):
+    command = [*PLEURA, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def refused(*arguments, says, **options):
+    error = pleura(*arguments, code=1, **options).stderr
+    assert error.startswith("error: ")
+    assert says in error
+    assert "to do: " in error
+    assert len(error.splitlines()) == 3
+
+
+@pytest.fixture
+def chest(sample):
+    return sample.folder / "volume" / "ct.nii.gz"
+
+
+def test_mask_report_preview_and_lung_alone_from_one_command(chest, tmp_path):
+    done = pleura(
+        *("segment", chest, "-o", tmp_path / "lungs.nii.gz", "--preview"),
+        *("--masked", tmp_path / "alone.nii.gz", "--crop", "--probability", tmp_path / "soft.nrrd"),
+        *("--json", tmp_path / "report.json"),
+    )
+    assert "right" in done.stdout
+    mask = read(tmp_path / "lungs.nii.gz", units="hu")
+    assert mask.geometry.is_close(read(chest).geometry)
+    assert set(np.unique(mask.hu())) == {0, 1, 2}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["ml"]["right"] > 1000
+    assert report["flags"] == {}
+    assert read_picture(tmp_path / "lungs_preview.png").shape[2] == 3
+    assert read(tmp_path / "alone.nii.gz", units="hu").geometry.shape < mask.geometry.shape
+    assert read(tmp_path / "soft.nrrd", units="hu").geometry.is_close(mask.geometry)
+    again = pleura("segment", chest, "-o", tmp_path / "lungs.nii.gz", code=1)
+    assert "the file is there already" in again.stderr
+
+
+def test_dicom_folder_to_a_segmentation_object(chest, tmp_path):
+    scan = read(chest)
+    order = scan.geometry.to_canonical()
+    grid = order.apply_to(scan.geometry)
+    write_series(tmp_path / "series", order.apply(scan.hu()), grid.affine)
+    pleura("segment", tmp_path / "series", "-o", tmp_path / "out", "--format", "dicom-seg", "-q")
+    assert [p.name for p in (tmp_path / "out").glob("*.dcm")] == ["series_lungs.dcm"]
+
+
+def test_binary_picture_of_one_slice(sample, tmp_path):
+    pleura("segment", sample.images / "LCTSC-201_058.tif", "-o", tmp_path / "a.png", "--binary")
+    assert set(np.unique(read_picture(tmp_path / "a.png"))) == {0, 255}
+
+
+def test_four_dimensional_nifti_is_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 4, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    refused("segment", tmp_path / "a.nii.gz", "-o", tmp_path / "b.nii.gz", says="4-D")
+
+
+@pytest.mark.parametrize("spoil", ["nan", "singular", "zero", "constant"])
+def test_volumes_that_make_no_sense_are_refused(tmp_path, spoil):
+    values, affine = np.full((32, 32, 6), -1000, np.float32), np.diag([-1.0, -1, 3, 1])
+    values[8:24, 8:24] = 40
+    if spoil == "nan":
+        values[3, 3, 3] = np.nan
+    if spoil == "constant":
+        values[:] = 7
+    if spoil == "singular":
+        affine[1] = affine[0]
+    image = nib.Nifti1Image(values, affine)
+    if spoil == "zero":
+        image.header["dim"][3] = 0
+    image.header.set_sform(affine, 2)
+    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(4) + values.T.tobytes())
+    words = {"nan": "NaN", "singular": "grid", "zero": "0", "constant": ""}
+    refused("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", says=words[spoil])
+    assert not (tmp_path / "b.nii").exists()
+
+
+def test_two_patients_in_a_folder_are_refused(chest, tmp_path):
+    hu = read(chest).hu(20, 26)
+    affine = np.diag([6.0, 1, 1, 1])[:, [2, 1, 0, 3]]
+    for name in ("Anna^A", "Bert^B"):
+        folder = tmp_path / "both" / name[0]
+        write_series(folder, hu, affine, series=name, PatientName=name, PatientID=name)
+    refused("segment", tmp_path / "both", "-o", tmp_path / "x.nii.gz", says="2 patients")
+
+
+def test_folders_without_ct_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="holds no file")
+    (tmp_path / "empty" / "a.txt").write_text("words")
+    refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="no CT here")
+    refused("segment", tmp_path / "gone", "-o", tmp_path / "x.nii.gz", says="no such file")
+
+
+def test_output_that_cannot_be_written_is_refused(chest, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    refused("segment", chest, "-o", tmp_path / "file" / "x.nii.gz", "-q", says="cannot be written")
+
+
+def test_model_that_is_none_is_refused(chest, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    arguments = ("segment", chest, "--model", tmp_path / "m.onnx", "-o", tmp_path / "x.nii.gz")
+    refused(*arguments, says="no model file of pleura")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
+def test_full_disk_leaves_nothing_half_written(chest, tmp_path):
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    arguments = ("segment", chest, "-o", tmp_path / "x.nii.gz", "-q")
+    refused(*arguments, says="cannot be written", preexec_fn=limit)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_stops_a_cohort_and_keeps_what_is_done(chest, tmp_path):
+    for i in range(40):
+        (tmp_path / "cohort").mkdir(exist_ok=True)
+        shutil.copy(chest, tmp_path / "cohort" / f"{i:02d}.nii.gz")
+    out = tmp_path / "out"
+    command = [*PLEURA, "segment", str(tmp_path / "cohort"), "-o", str(out), "-q"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    done = list(out.glob("*.json"))
+    assert 0 < len(done) < 40
+    for report in done:
+        mask = report.with_name(report.name.replace(".json", ".nii.gz"))
+        assert read(mask, units="hu").hu().any()
+    assert not [p for p in out.iterdir() if p.name.startswith(".")]
