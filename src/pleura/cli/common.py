@@ -79,7 +79,7 @@ def progress_bar(label: str, quiet: bool, unit: str = "") -> Iterator[Callable[[
 
 
 def new_progress(quiet: bool, *extra: ProgressColumn) -> Progress:
-    """Return a bar with count, extra columns, time taken and time left."""
+    """Return a bar with count, extra columns, time taken and time left; only on a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -89,7 +89,7 @@ def new_progress(quiet: bool, *extra: ProgressColumn) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
-        disable=quiet,
+        disable=quiet or not console.is_terminal,
         transient=True,
     )
 

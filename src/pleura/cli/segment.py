@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def command(
         )
 
     if output.name.lower().endswith(SUFFIXES):
-        report = _one(load(None), scan, output, how, quiet)
+        report = _one(lambda: load(None), scan, output, how, quiet)
         write_json_option(json_file, report)
         if str(json_file) != "-":
             _print(report)
@@ -111,8 +112,10 @@ def command(
 
 
 def _one(
-    segmenter: Segmenter, scan: Path, output: Path, how: dict[str, Any], quiet: bool
+    load: Callable[[], Segmenter], scan: Path, output: Path, how: dict[str, Any], quiet: bool
 ) -> dict[str, Any]:
+    from concurrent.futures import ThreadPoolExecutor
+
     from pleura.errors import DataError
     from pleura.scan.io import read
     from pleura.scan.pictures import write_picture
@@ -127,7 +130,10 @@ def _one(
                 "the file is there already", where=path, fix="choose another, or add --overwrite"
             )
     told = {key: how[key] for key in ("series", "stack", "units", "flip")}
-    opened = read(scan, **told)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load)  # while the scan is read
+        opened = read(scan, **told)
+        segmenter = loading.result()
     with progress_bar("segmenting", quiet, "slices") as progress:
         kept = how["probability"] is not None
         result = segmenter.segment(opened, progress, keep_probability=kept)

@@ -30,7 +30,7 @@ class Simulation(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    disease: float = Field(0.4, ge=0, le=1)
+    disease: float = Field(0.3, ge=0, le=1)
     """Consolidation, ground glass, masses, emphysema or fibrosis painted into the lungs."""
     missing_lung: float = Field(0.03, ge=0, le=1)
     """One lung becomes soft tissue, in image and mask."""
@@ -127,12 +127,12 @@ def _blend(hu: FloatImage, value: FloatImage | float, share: FloatImage) -> Floa
 
 
 def _patches(lung: Region, rng: Rng) -> FloatImage:
-    """Return soft patches, in [0, 1], over 5 to 70 % of the lungs, often at the back or rim."""
+    """Return soft patches, in [0, 1], over 5 to 50 % of the lungs, often at the back or rim."""
     rows = np.linspace(-1, 1, lung.shape[0], dtype=np.float32)[:, None]
     field = _field(lung.shape, rng.uniform(8, 60), rng) + rng.normal(0, 1.5) * rows
     if rng.random() < 0.4:
         field = field - rng.uniform(0.02, 0.12) * _depth(lung)
-    limit = np.quantile(field[lung], 1 - rng.uniform(0.05, 0.7))
+    limit = np.quantile(field[lung], 1 - rng.uniform(0.05, 0.5))
     patches = ((field > limit) & lung).astype(np.float32)
     return _blurred(patches, rng.uniform(0.4, 2.5)) * lung
 
@@ -146,14 +146,22 @@ def _depth(lung: Region) -> FloatImage:
 def _diseased(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     """Paint one or two diseases into the lungs, if there are any."""
     if lung.any():
-        for disease in rng.choice(len(_DISEASES), rng.integers(1, 3), replace=False):
+        number = 1 if rng.random() < 0.7 else 2
+        for disease in rng.choice(len(_DISEASES), number, replace=False, p=_SHARES):
             hu = _DISEASES[disease](hu, lung, rng)
     return hu
 
 
 def _consolidation(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+    """Paint dense patches with bronchi full of air in most of them.
+
+    Without those a patch inside the lung looks as the dome of the liver does, which is no lung.
+    """
     value = rng.normal(20, 40) + 20 * _field(hu.shape, 3, rng)
-    return _blend(hu, value.astype(np.float32), rng.uniform(0.7, 1) * _patches(lung, rng))
+    share = rng.uniform(0.7, 1) * _patches(lung, rng)
+    if rng.random() < 0.8:
+        share = share * np.clip(2 - 2 * np.abs(_field(hu.shape, rng.uniform(2, 5), rng)), 0, 1)
+    return _blend(hu, value, np.asarray(share, np.float32))
 
 
 def _dependent(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
@@ -161,7 +169,7 @@ def _dependent(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     angle = rng.normal(0, 0.3) + (np.pi if rng.random() < 0.15 else 0)
     y, x = np.nonzero(lung)
     down = y * np.cos(angle) + x * np.sin(angle)
-    limit = np.quantile(down, 1 - rng.uniform(0.03, 0.5))
+    limit = np.quantile(down, 1 - rng.uniform(0.03, 0.3))
     rows, columns = np.indices(hu.shape, np.float32)
     level = rows * np.cos(angle) + columns * np.sin(angle) + 3 * _field(hu.shape, 30, rng)
     filled = _blurred(((level > limit) & lung).astype(np.float32), rng.uniform(0.4, 2)) * lung
@@ -179,7 +187,7 @@ def _masses(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     rim = np.argwhere(lung & (depth < 6)) if rng.random() < 0.7 else np.argwhere(lung)
     share = np.zeros(hu.shape, np.float32)
     for row, column in rng.choice(rim, rng.integers(1, 5)):
-        axes = rng.uniform(2, 28, 2) if rng.random() < 0.6 else rng.uniform(2, 8, 2)
+        axes = rng.uniform(2, 20, 2) if rng.random() < 0.5 else rng.uniform(2, 8, 2)
         place = (int(column), int(row)), (int(axes[0]), int(axes[1])), rng.uniform(0, 180)
         cv2.ellipse(share, *place, 0, 360, 1.0, -1)
     value = rng.normal(35, 25) + 12 * _field(hu.shape, 4, rng)
@@ -206,6 +214,9 @@ _DISEASES: tuple[Callable[[FloatImage, Region, Rng], FloatImage], ...] = (
     _emphysema,
     _fibrosis,
 )
+
+
+_SHARES = (0.2, 0.08, 0.24, 0.16, 0.16, 0.16)
 
 
 def _lose_a_lung(hu: FloatImage, mask: FloatImage, rng: Rng) -> tuple[FloatImage, FloatImage]:

@@ -86,6 +86,10 @@ class Engine:
                 fix="check the free memory, or the scan's size",
             ) from error
 
+    def prepare(self, shape: tuple[int, int, int]) -> None:
+        """Get ready for batches of this shape, for example while the first one is read."""
+        self._runtime.prepare(shape)
+
     def release(self) -> None:
         """Let go of what was compiled."""
         self._runtime.release()

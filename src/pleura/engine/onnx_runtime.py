@@ -61,5 +61,8 @@ class OnnxRuntime:
             raise RuntimeError(str(error)) from error
         return np.asarray(found, np.uint8)
 
+    def prepare(self, shape: tuple[int, int, int]) -> None:
+        """Nothing is compiled for a shape."""
+
     def release(self) -> None:
         """Nothing is kept between runs."""

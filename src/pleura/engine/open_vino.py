@@ -50,6 +50,11 @@ class OpenVino:
         request.infer([slices], share_inputs=True)
         return np.array(request.get_output_tensor().data[: len(hu)])
 
+    def prepare(self, shape: tuple[int, int, int]) -> None:
+        """Compile for batches of this shape, if that is not done."""
+        if shape not in self._compiled:
+            self._compiled[shape] = self._compile(shape)
+
     def release(self) -> None:
         """Let go of what was compiled."""
         self._compiled.clear()

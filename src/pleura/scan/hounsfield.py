@@ -78,6 +78,12 @@ def decide_units(
     if option in ("grey", "inverted"):
         return _grey(slices, levels, option == "inverted", "as told.")
     _refuse_absurd(slices)
+    if not stated and all(image.min() == image.max() for image in slices):
+        raise ScanError(
+            f"the picture is constant: every value is {slices[0].flat[0]:g}",
+            where=None,
+            fix="export the scan again",
+        )
     units = pool_levels(levels)
     if units.kind == "HU":
         return UnitsDecision(HU, units.reason, warning=False)

@@ -1,10 +1,13 @@
 """From lung voxels to two lungs: specks and gas away, holes filled, right told from left.
 
 All of it on canonical axial slices: from foot to head, rows from front to back, columns from the
-patient's right to left.
+patient's right to left. HU are needed at every ``STEP``-th row and column only, which keeps a large
+scan from standing twice in memory.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import cc3d
 import cv2
@@ -17,6 +20,9 @@ from pleura.scan.scan import LEFT, RIGHT
 
 Flags = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
+
+STEP = 2
+"""Rows and columns from one sampled HU to the next."""
 
 SMALLEST = 0.01
 """Of the largest piece: what is smaller is no lung."""
@@ -35,27 +41,45 @@ _APART = 0.3  # of the body's width: farther apart are no two pieces of one lung
 _BODY = -500  # HU
 
 
-def keep_lungs(lung: Flags, hu: NDArray[np.int16], *, calibrated: bool = True) -> Flags:
+def keep_lungs(lung: Flags, sampled: NDArray[np.int16], *, calibrated: bool = True) -> Flags:
     """Drop gas and pieces below ``SMALLEST`` of the largest, and fill holes.
 
-    ``calibrated`` False leaves gas in: values of grey pictures do not tell it from lung.
+    ``sampled`` are HU at every ``STEP``-th row and column. ``calibrated`` False leaves gas in:
+    values of grey pictures do not tell it from lung.
     """
     kept = np.zeros_like(lung)
     box = _box(lung)
     if box is None:
         return kept
     pieces = cc3d.connected_components(lung[box], connectivity=26, out_dtype=np.uint32)
-    statistics = cc3d.statistics(pieces)
-    sizes = np.array(statistics["voxel_counts"], np.int64)
+    sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     if calibrated:
-        for piece in np.flatnonzero(sizes >= max(SMALLEST * sizes.max(), 1)):
-            place = statistics["bounding_boxes"][piece]
-            if _is_gas(hu[box][place][pieces[place] == piece]):
+        for piece, values in _sampled_pieces(pieces, box, sampled, _large(sizes)):
+            if _is_gas(values):
                 sizes[piece] = 0
-    large = sizes >= max(SMALLEST * sizes.max(), 1)
-    kept[box] = _fill_holes(large[pieces], lung[0].size)
+    kept[box] = _fill_holes(_large(sizes)[pieces], lung[0].size)
     return kept
+
+
+def _large(sizes: NDArray[np.int64]) -> Flags:
+    return np.asarray(sizes >= max(SMALLEST * sizes.max(), 1))
+
+
+def _sampled_pieces(
+    pieces: NDArray[np.unsignedinteger],
+    box: tuple[slice, ...],
+    sampled: NDArray[np.int16],
+    wanted: Flags,
+) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """Yield the wanted pieces with their HU, where any is sampled."""
+    _, row, column = (-(side.start // -STEP) for side in box)  # the first sample inside the box
+    at = pieces[:, STEP * row - box[1].start :: STEP, STEP * column - box[2].start :: STEP]
+    values = sampled[box[0], row : row + at.shape[1], column : column + at.shape[2]]
+    for piece in np.flatnonzero(wanted):
+        inside = values[at == piece]
+        if len(inside):
+            yield int(piece), inside
 
 
 def _box(lung: Flags) -> tuple[slice, ...] | None:
@@ -72,8 +96,10 @@ def _is_gas(values: NDArray[np.int16]) -> bool:
     return bool(middle < GAS and upper < GAS_EDGE)
 
 
-def tell_sides(lung: Flags, hu: NDArray[np.int16], geometry: Geometry, threads: int = 1) -> Labels:
-    """Label right and left lung.
+def tell_sides(
+    lung: Flags, sampled: NDArray[np.int16], geometry: Geometry, threads: int = 1
+) -> Labels:
+    """Label right and left lung; ``sampled`` are HU at every ``STEP``-th row and column.
 
     Pieces go to the nearer of the two largest. Where these are one piece, it is parted by eroding
     it until two large ones are left. A lone lung is told by the middle of the body.
@@ -87,7 +113,7 @@ def tell_sides(lung: Flags, hu: NDArray[np.int16], geometry: Geometry, threads: 
     statistics = cc3d.statistics(pieces)
     two = _two_large(statistics["voxel_counts"], int(inside.sum()))
     columns = statistics["centroids"][:, 2]
-    middle, width = _body(hu)
+    middle, width = _body(sampled)
     if two is not None and _two_sided(columns[list(two)] + box[2].start, middle, width):
         right, left = sorted(columns[list(two)])
         side = np.where(columns < (right + left) / 2, RIGHT, LEFT).astype(np.uint8)
@@ -147,15 +173,15 @@ def _two_sided(columns: NDArray[np.floating], middle: float, width: float) -> bo
     return apart or bool(columns.min() < middle < columns.max())
 
 
-def _body(hu: NDArray[np.int16]) -> tuple[float, float]:
+def _body(sampled: NDArray[np.int16]) -> tuple[float, float]:
     """Return the body's middle column and its width in columns, medians over slices."""
-    columns: NDArray[np.int64] = (hu[:, ::4, ::4] > _BODY).sum(1)
+    columns: NDArray[np.int64] = (sampled[:, ::2, ::2] > _BODY).sum(1)
+    position = 2 * STEP * np.arange(columns.shape[1])
     columns = columns[columns.any(1)]
     if not len(columns):
-        return hu.shape[2] / 2, float(hu.shape[2])
-    position = 4 * np.arange(columns.shape[1])
+        return float(position[-1]) / 2, float(position[-1])
     middle = np.median((columns * position).sum(1) / columns.sum(1))
-    return float(middle), float(np.median(4 * (columns > 0).sum(1)))
+    return float(middle), float(np.median(2 * STEP * (columns > 0).sum(1)))
 
 
 def _fill_holes(lung: Flags, slice_size: int) -> Flags:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +22,7 @@ from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.io import read
 from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Mask, Scan
 from pleura.scan.slices import shape_of
-from pleura.segmentation.clean import keep_lungs, tell_sides
+from pleura.segmentation.clean import STEP, keep_lungs, tell_sides
 from pleura.segmentation.flags import Flag, find_flags
 
 BATCH = 8
@@ -155,20 +156,21 @@ class Segmenter:
         begin = time.perf_counter()
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
-        if min(geometry.shape[1:]) < SMALLEST:
-            rows, columns = geometry.shape[1:]
+        rows, columns = geometry.shape[1:]
+        if min(rows, columns) < SMALLEST:
             raise ScanError(
                 f"an axial slice of this scan has {rows}x{columns} voxels",
                 where=scan.source or scan.name,
                 fix="give axial slices, or the whole volume: a coronal or sagittal slice alone, or "
                 "a thumbnail, shows too little",
             )
-        hu = np.empty(geometry.shape, np.int16)
+        sampled = np.empty((geometry.shape[0], -(-rows // STEP), -(-columns // STEP)), np.int16)
         lung = np.empty(geometry.shape, np.bool_)
         kept = np.empty(geometry.shape, np.uint8) if keep_probability else None
         waiting, unsure = 0.0, 0
-        for start, stop, slices in _batches(scan, order, geometry):
-            hu[start:stop] = slices
+        get_ready = partial(self.engine.prepare, (min(BATCH, geometry.shape[0]), rows, columns))
+        for start, stop, slices in _batches(scan, order, geometry, get_ready):
+            sampled[start:stop] = slices[:, ::STEP, ::STEP]
             before = time.perf_counter()
             probability = self.engine.probability(slices)
             lung[start:stop] = probability >= self.threshold
@@ -179,9 +181,11 @@ class Segmenter:
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
-        lung = keep_lungs(lung, hu, calibrated="grey" not in scan.line.name)
+        lung = keep_lungs(lung, sampled, calibrated="grey" not in scan.line.name)
         labels = (
-            tell_sides(lung, hu, geometry, self.threads) if self.sides else lung.astype(np.uint8)
+            tell_sides(lung, sampled, geometry, self.threads)
+            if self.sides
+            else lung.astype(np.uint8)
         )
         share = unsure / max(int(np.count_nonzero(labels)), 1)
         flags = find_flags(labels, scan, geometry, share, sides=self.sides)
@@ -231,9 +235,12 @@ def lung_alone(mask: Mask, *, crop: bool = False) -> tuple[NDArray[np.int16], Ge
 
 
 def _batches(
-    scan: Scan, order: Reorientation, geometry: Geometry
+    scan: Scan, order: Reorientation, geometry: Geometry, meanwhile: Callable[[], None]
 ) -> Iterator[tuple[int, int, NDArray[np.int16]]]:
-    """Yield canonical axial slices in HU, the next ones read while these are used."""
+    """Yield canonical axial slices in HU, the next ones read while these are used.
+
+    While the first ones are read, ``meanwhile`` is called.
+    """
     total = geometry.shape[0]
     streams = order.axes[0] == 0
     whole = None if streams else order.apply(scan.hu())
@@ -247,6 +254,7 @@ def _batches(
 
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(load, 0)
+        meanwhile()
         for start in range(0, total, BATCH):
             batch = ahead.result()
             if start + BATCH < total:
