@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import Progress, TextColumn
@@ -32,6 +32,7 @@ Examples:
   pleura train images/ masks/ --recipe exercise-plus -o runs/plus
   pleura train images/ masks/ --recipe mine.yaml --set training.epochs=5 -o runs/short
   pleura train images/ masks/ -o runs/first --resume      # after Ctrl-C
+  pleura train images/ masks/ --from default -o runs/mine # goes on from the model that ships
   pleura train data/ --recipe default -o runs/default     # the model that ships, from its sources
 """
 
@@ -44,6 +45,12 @@ _EXPORT = "next     pleura export RUN -o model.onnx"
 @optional_masks_argument
 @click.option("--output", "-o", type=PATH, required=True, help="Run folder to write.")
 @click.option("--recipe", "-r", help="Name, or path of a .yaml file.  [default: exercise]")
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    help="Go on from these weights: a run, a model file, or `default`, the model that ships.",
+)
 @click.option(
     "--set",
     "overrides",
@@ -61,6 +68,7 @@ def command(
     masks: Path | None,
     output: Path,
     recipe: str | None,
+    start: str | None,
     overrides: tuple[str, ...],
     seed: int | None,
     resume: bool,
@@ -74,17 +82,23 @@ def command(
     Ctrl-C saves; --resume goes on to the same weights as an uninterrupted training.
     """
     from pleura.training import loop
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe import load_recipe, override_recipe
     from pleura.training.run import open_run
+    from pleura.training.start import starting_recipe
 
-    if resume and (overwrite or recipe or overrides or seed is not None):
+    if resume and (overwrite or recipe or start or overrides or seed is not None):
         raise click.UsageError(
-            "a run is resumed with its own recipe: --resume excludes --overwrite, --recipe, --set "
-            "and --seed"
+            "a run is resumed with its own recipe: --resume excludes --overwrite, --recipe, "
+            "--from, --set and --seed"
         )
     if seed is not None:
         overrides = (*overrides, f"training.seed={seed}")
-    loaded = open_run(output).recipe if resume else load_recipe(recipe or "exercise", overrides)
+    if resume:
+        loaded = open_run(output).recipe
+    elif recipe is None and start is not None:
+        loaded = override_recipe(starting_recipe(start), overrides)
+    else:
+        loaded = load_recipe(recipe or "exercise", overrides)
     need_masks(masks, loaded)
     data = [images] if masks is None else [images, masks]
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
@@ -92,7 +106,8 @@ def command(
         if resume:
             run = loop.resume(images, masks, output, watch=watch)
         else:
-            run = loop.train(images, masks, output, loaded, overwrite=overwrite, watch=watch)
+            how: dict[str, Any] = {"start": start, "overwrite": overwrite, "watch": watch}
+            run = loop.train(images, masks, output, loaded, **how)
 
     history = run.history()
     write_json_option(json_file, {"run": str(output), **run.record, "history": history})

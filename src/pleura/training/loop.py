@@ -55,7 +55,8 @@ from pleura.training.run import (
     write_history,
 )
 from pleura.training.schedule import learning_rate
-from pleura.training.state import State, new_state
+from pleura.training.start import starting_recipe
+from pleura.training.state import State, fix_normalisation, new_state
 from pleura.training.threshold import best_threshold
 
 
@@ -85,8 +86,9 @@ def train(
     images: str | Path,
     masks: str | Path | None,
     output: str | Path,
-    recipe: Recipe | str | Path = "exercise",
+    recipe: Recipe | str | Path | None = None,
     *,
+    start: str | Path | None = None,
     overwrite: bool = False,
     watch: Watch = Watch(),
 ) -> Run:
@@ -94,7 +96,10 @@ def train(
 
     ``images`` and ``masks`` are folders; or ``images`` is the folder of the recipe's sources, and
     ``masks`` None. ``recipe`` is a `Recipe`, the name of one that ships, or a YAML file's path.
-    Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume` goes on from there.
+    ``start`` is a run folder, a model file or ``default``, the model that ships: the training goes on
+    from its weights, with its recipe at lower rates unless another is given. Without either the
+    recipe is ``exercise``. Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume` goes
+    on from there.
 
     Raises
     ------
@@ -106,6 +111,8 @@ def train(
         The run folder exists (and not ``overwrite``) or cannot be written.
     """
     output = Path(output)
+    if recipe is None:
+        recipe = load_recipe("exercise") if start is None else starting_recipe(start)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if output.exists() and (not output.is_dir() or any(output.iterdir())) and not overwrite:
         raise RunError(
@@ -130,7 +137,7 @@ def train(
             where=images,
             fix="convert them (docs/explanation/units.md), or train with simulation=null",
         )
-    state = new_state(recipe)
+    state = new_state(recipe, start)
     figure = preview_figure(pairs, prepared, split, recipe)
     if overwrite:
         clear_run(output)
@@ -246,6 +253,8 @@ class _Training:
         """Train the rest of an epoch; return False where it was stopped before its last step."""
         state = self.state
         state.network.train()
+        if self.recipe.training.fixed_normalisation:
+            fix_normalisation(state.network)
         while state.step < self.steps:
             if stop.is_set():
                 return False

@@ -117,6 +117,9 @@ class TrainingRecipe(_Part):
     """Processor threads; unset: as many as there are cores."""
     average: float = Field(0.0, ge=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is kept."""
+    fixed_normalisation: bool = False
+    """Keep the statistics of batch normalisation as they are: for small sets of one kind, and for
+    weights from a model file, which need it."""
 
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -192,6 +195,14 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _set(values, override)
     return build_recipe(values, where)
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with these overrides, as `load_recipe` takes them."""
+    values = recipe.model_dump(mode="json")
+    for override in overrides:
+        _set(values, override)
+    return build_recipe(values, f"recipe {recipe.name}")
 
 
 def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:

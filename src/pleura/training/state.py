@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from pleura.network import ARCHITECTURES
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.compute import Compute
 from pleura.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe
+from pleura.training.start import load_start
 
 
 @dataclass
@@ -76,13 +78,23 @@ def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
     return ARCHITECTURES[recipe.architecture](recipe.filters, recipe.dropout)
 
 
-def new_state(recipe: Recipe) -> State:
-    """Return the state before the first step, a function of the recipe alone."""
+def new_state(recipe: Recipe, start: str | Path | None = None) -> State:
+    """Return the state before the first step, a function of the recipe and where it starts."""
     compute = Compute(recipe.training)
     torch.manual_seed(recipe.training.seed)
-    network = compute.place(build_network(recipe.network))
+    network = build_network(recipe.network)
+    if start is not None:
+        load_start(network, start)
+    network = compute.place(network)
     average = copy.deepcopy(network).requires_grad_(False) if recipe.training.average else None
     return State(network, _optimiser(network, recipe.optimiser), average)
+
+
+def fix_normalisation(network: SegmentationNetwork) -> None:
+    """Let batch normalisation use its statistics, and keep them, while the rest trains."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
 
 
 def _optimiser(network: SegmentationNetwork, recipe: OptimiserRecipe) -> torch.optim.Optimizer:

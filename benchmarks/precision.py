@@ -1,0 +1,142 @@
+"""The model that ships in float32, bfloat16 and int8: milliseconds a slice, and what Dice it costs.
+
+    pip install nncf
+    python benchmarks/precision.py DATA [--model MODEL.onnx]
+
+int8 is made by NNCF's post-training quantisation, calibrated on training slices; preparation and
+upsampling stay in floating point. Dice is that of the network alone, without cleaning, on the
+validation slices of kmader, the scans of lctsc and the pictures of covid: against the references, and
+against float32's masks. Prints a Markdown table, writes benchmarks/results/precision.json.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.splits import SplitRecipe, split_names
+from pleura.engine.engine import SHIPPED, Engine
+from pleura.scan.io import read
+from pleura.scan.pictures import read_picture
+
+HERE = Path(__file__).resolve().parent
+FACTOR = 0.8165
+Slices = NDArray[np.int16]
+Case = tuple[str, Slices, NDArray[np.bool_]]
+
+
+def kmader(data: Path, part: str) -> Iterator[Case]:
+    pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
+    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    for pair in pairs:
+        if pair.name in getattr(split, part):
+            image, mask = read_pair(pair)
+            yield "kmader", np.rint(image / FACTOR).astype(np.int16)[None], mask[None] > 0
+
+
+def lctsc(data: Path) -> Iterator[Case]:
+    for folder in sorted((data / "lctsc").iterdir()):
+        scan, lungs = read(folder / "ct.nii.gz"), read(folder / "lungs.nii.gz", units="hu")
+        order = scan.geometry.to_canonical()
+        yield "lctsc", order.apply(scan.hu()), order.apply(lungs.hu()) > 0
+
+
+def covid(data: Path) -> Iterator[Case]:
+    for path in sorted((data / "covid" / "images").iterdir()):
+        mask = read_picture(data / "covid" / "masks" / path.name)
+        yield "covid", read(path).hu(), mask[None] > 0
+
+
+def quantised(model: Path, data: Path, folder: Path) -> Path:
+    """The model with 8-bit convolutions, as ONNX with quantise and dequantise operators."""
+    import nncf
+
+    slices = [hu for _, hu, _ in kmader(data, "train")][::2]
+    slices += [
+        np.ascontiguousarray(hu[i : i + 1])
+        for _, hu, _ in lctsc(data)
+        for i in range(3, len(hu), 9)
+    ]
+    content = onnx.load(model)
+    kept = [node.name for node in content.graph.node if node.op_type == "MatMul"]
+    written = nncf.quantize(
+        content,
+        nncf.Dataset(slices, lambda hu: {"hu": np.ascontiguousarray(hu)}),
+        subset_size=len(slices),
+        ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+    )
+    del written.metadata_props[:]
+    written.metadata_props.extend(content.metadata_props)
+    path = folder / "int8.onnx"
+    onnx.save(written, path)
+    return path
+
+
+def milliseconds(engine: Engine, repetitions: int = 30) -> float:
+    """Of a slice of 512x512 in batches of eight: the best of many."""
+    hu = np.random.default_rng(0).integers(-1000, 400, (8, 512, 512), np.int16)
+    seconds = []
+    for _ in range(repetitions):
+        begin = time.perf_counter()
+        engine.probability(hu)
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds) / 8 * 1000
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    total = int(a.sum() + b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", type=Path, default=SHIPPED)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    cases = [*kmader(options.data, "validation"), *lctsc(options.data), *covid(options.data)]
+    results: dict[str, Any] = {}
+    exact: list[NDArray[np.bool_]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        eight = quantised(options.model, options.data, Path(folder))
+        print("| precision | file, MB | ms a slice | kmader | lctsc | covid | loss of Dice, most |")
+        print("|---|---|---|---|---|---|---|")
+        for name, path, precision in (
+            ("float32", options.model, "fp32"),
+            ("bfloat16", options.model, "bf16"),
+            ("int8 and float32", eight, "fp32"),
+            ("int8 and bfloat16", eight, "bf16"),
+        ):
+            engine = Engine(path, options.threads, precision)
+            masks = [
+                np.concatenate([engine.probability(hu[i : i + 8]) for i in range(0, len(hu), 8)])
+                >= engine.threshold
+                for _, hu, _ in cases
+            ]
+            exact = exact or masks
+            scores: dict[str, list[float]] = {}
+            losses: dict[str, list[float]] = {}
+            for (kind, _, reference), mask, best in zip(cases, masks, exact, strict=True):
+                scores.setdefault(kind, []).append(dice(mask, reference))
+                losses.setdefault(kind, []).append(dice(best, reference) - scores[kind][-1])
+            means = {kind: float(np.mean(values)) for kind, values in scores.items()}
+            loss = max(float(np.mean(values)) for values in losses.values())
+            ms = milliseconds(engine)
+            results[name] = {"ms": ms, "dice": means, "loss": loss}
+            told = " | ".join(f"{value:.4f}" for value in means.values())
+            size = path.stat().st_size / 1e6
+            print(f"| {name} | {size:.1f} | {ms:.2f} | {told} | {loss:.4f} |", flush=True)
+    target = HERE / "results" / "precision.json"
+    target.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

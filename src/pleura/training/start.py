@@ -1,0 +1,127 @@
+"""Where a training starts if not from chance: the weights of a run or of a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pleura.engine.engine import SHIPPED
+from pleura.engine.model_file import read_record
+from pleura.errors import ModelError, RecipeError
+from pleura.network.tiling import SegmentationNetwork
+from pleura.training.recipe import Recipe, build_recipe
+from pleura.training.run import load_tensors, open_run
+
+_CHANGES: dict[str, dict[str, Any]] = {
+    "schedule": {"name": "one-cycle", "learning_rate": 0.0005, "warmup": 0.1},
+    "training": {"epochs": 20, "batch_size": 8, "average": 0.99, "fixed_normalisation": True},
+}
+"""What a recipe becomes for a training that goes on from its weights with other data."""
+
+
+def starting_recipe(source: str | Path) -> Recipe:
+    """Return the recipe for going on from a run folder, a model file, or ``default``.
+
+    Network and preparation are the source's, whose weights would fit no other; rates are lower.
+
+    Raises
+    ------
+    RunError, ModelError
+        The source cannot be read.
+    """
+    if _is_run(source):
+        values = open_run(source).recipe.model_dump(mode="json")
+    else:
+        values = dict(read_record(_model(source)).recipe)
+    values |= {
+        "name": "fine-tuned",
+        "description": f"goes on from {Path(source).name}",
+        "data": [],
+        "split": {},
+    }
+    for part, changes in _CHANGES.items():
+        values[part] = {**values[part], **changes}
+    return build_recipe(values, str(source))
+
+
+def load_start(network: SegmentationNetwork, source: str | Path) -> None:
+    """Set a network's weights to those of a run folder, a model file, or ``default``.
+
+    Raises
+    ------
+    RecipeError
+        The weights are of another architecture, or of other filters.
+    RunError, ModelError
+        The source cannot be read.
+    """
+    try:
+        if _is_run(source):
+            network.load_state_dict(load_tensors(open_run(source).weights)["network"])
+        else:
+            _load_folded(network, _tensors(_model(source)))
+    except (KeyError, RuntimeError) as error:
+        raise RecipeError(
+            "the weights to start from do not fit the recipe's network",
+            where=str(source),
+            fix="leave out --recipe, or choose the network that they were trained with",
+        ) from error
+
+
+def _is_run(source: str | Path) -> bool:
+    return Path(source).is_dir()
+
+
+def _model(source: str | Path) -> Path:
+    return SHIPPED if str(source) == "default" else Path(source)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Return a model file's weights in float32, by the names that its network gave them."""
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx import numpy_helper
+
+    read_record(path)
+    try:
+        graph = onnx.load(path).graph
+    except DecodeError as error:
+        raise ModelError(
+            "the model file is truncated or corrupt", where=path, fix="copy it again"
+        ) from error
+    arrays = {one.name.removesuffix("_half"): one for one in graph.initializer}
+    return {
+        name.removeprefix("network."): torch.tensor(numpy_helper.to_array(one)).float()
+        for name, one in arrays.items()
+        if name.startswith("network.")
+    }
+
+
+@torch.no_grad()
+def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> None:
+    """Load convolutions into which export has folded the normalisation that follows them.
+
+    The normalisation is left to add the bias alone, so its statistics must stay as they are.
+    """
+    bias = torch.zeros(())
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            _copy(module.weight, tensors[f"{name}.weight"])
+            if module.bias is None:
+                bias = tensors[f"{name}.weight_bias"]
+            else:
+                _copy(module.bias, tensors[f"{name}.bias"])
+        elif isinstance(module, nn.BatchNorm2d):
+            _copy(module.bias, bias)
+            nn.init.ones_(module.weight)
+            if module.running_mean is not None and module.running_var is not None:
+                module.running_mean.zero_()
+                module.running_var.fill_(1 - module.eps)
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    if target.shape != source.shape:
+        raise RuntimeError(f"{tuple(source.shape)} does not fit {tuple(target.shape)}")
+    target.copy_(source)
