@@ -29,7 +29,7 @@ def same(first, second):
 def with_values(recipe, **parts):
     values = recipe.model_dump(mode="json")
     for part, changes in parts.items():
-        values[part] = {**values[part], **changes} if isinstance(changes, dict) else changes
+        values[part] = {**(values[part] or {}), **changes} if isinstance(changes, dict) else changes
     return build_recipe(values, "test")
 
 
@@ -104,6 +104,45 @@ def test_interrupted_training_with_averages_and_normalisation_goes_on_exactly(
     uncut = train(sample.images, sample.masks, tmp_path / "uncut", recipe)
     train(sample.images, sample.masks, tmp_path / "cut", recipe, watch=Watch(on_step=interrupt))
     assert same(weights(resume(sample.images, sample.masks, tmp_path / "cut")), weights(uncut))
+
+
+SOURCES = [
+    {"images": "images", "masks": "masks"},
+    {"images": "volume/c*.nii.gz", "masks": "volume/lungs.nii.gz", "part": "train", "every": 10},
+    {"images": "images/LCTSC-201_0*.tif", "masks": None, "part": "train", "only": ["09"]},
+]
+
+
+def test_interrupted_training_on_simulated_images_of_several_sources_goes_on_exactly(
+    sample, tiny, tmp_path
+):
+    recipe = with_values(
+        tiny,
+        data=SOURCES,
+        simulation={},
+        preparation={"scaling": "window", "image_interpolation": "area"},
+        augmentation={"stretch": 1.2, "bend": 0.02, "turn": 0.3, "flip": True},
+        split={"method": "sorted", "file": None},
+    )
+
+    def interrupt(report):
+        if (report.epoch, report.step) == (2, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    uncut = train(sample.folder, None, tmp_path / "uncut", recipe)
+    assert uncut.record["parts"]["train"] == 36 + 7 + 1
+    assert uncut.record["units"]["kind"] == "HU"
+    train(sample.folder, None, tmp_path / "cut", recipe, watch=Watch(on_step=interrupt))
+    assert same(weights(resume(sample.folder, None, tmp_path / "cut")), weights(uncut))
+
+
+def test_simulation_of_what_is_no_hu_is_refused(sample, tiny, tmp_path):
+    sources = [{**SOURCES[0], "factor": 1.3}]
+    changes = {"preparation": {"scaling": "window"}, "split": {"method": "sorted", "file": None}}
+    recipe = with_values(tiny, data=sources, simulation={}, augmentation={"flip": True}, **changes)
+    with pytest.raises(DataError, match="the simulation is in HU"):
+        train(sample.folder, None, tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("steps", [2, 4, 7])

@@ -70,6 +70,7 @@ _SHOWN = 5
     help="What runs the model; onnxruntime (an extra) uses graphics cards.",
 )
 @click.option("--preview", is_flag=True, help="Also draw the scan with its mask, as one PNG.")
+@click.option("--measure", is_flag=True, help="Also measure the lungs, into the report.")
 @click.option("--binary", is_flag=True, help="In TIFF, PNG and .npy, lung as 255 and not 1 or 2.")
 @click.option("--masked", type=PATH, help="Also write the CT in HU, all but lung at -1024.")
 @click.option("--crop", is_flag=True, help="Cut the masked CT to the lungs' box (with --masked).")
@@ -116,6 +117,7 @@ def _one(
 ) -> dict[str, Any]:
     from concurrent.futures import ThreadPoolExecutor
 
+    from pleura.cohort.batch import reported
     from pleura.errors import DataError
     from pleura.scan.io import read
     from pleura.scan.pictures import write_picture
@@ -145,7 +147,7 @@ def _one(
     if how["preview"]:
         stem = output.name[: -len(next(s for s in SUFFIXES if output.name.lower().endswith(s)))]
         write_picture(output.with_name(f"{stem}_preview.png"), result.preview())
-    return {**result.to_dict(), "mask": str(output)}
+    return {**reported(result, measures=how["measure"]), "mask": str(output)}
 
 
 def _all(
@@ -158,7 +160,7 @@ def _all(
     for name in ("series", "stack", "flip", "masked", "crop", "probability"):
         if how[name]:
             raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
-    names = ("units", "overwrite", "preview", "binary")
+    names = ("units", "overwrite", "preview", "binary", "measure")
     wanted = Wanted(how["kind"], **{name: how[name] for name in names})
     with progress_bar("segmenting", quiet, "scans") as progress:
         rows = segment_all(scan, output, load, wanted, jobs=how["jobs"], progress=progress)

@@ -16,12 +16,13 @@ from typing import Any, Literal
 import pleura
 from pleura.engine.engine import cores
 from pleura.errors import PleuraError
+from pleura.measurement.measure import measure
 from pleura.scan.find import Found, find_scans
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.write import write_mask
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segment import Segmentation, Segmenter
 
 Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
 Status = Literal["done", "skipped", "failed"]
@@ -62,6 +63,7 @@ class Wanted:
     overwrite: bool = False
     preview: bool = False
     binary: bool = False
+    measure: bool = False
 
 
 def segment_all(
@@ -160,7 +162,7 @@ def _segment_one(found: Found, output: Path, segmenter: Segmenter, wanted: Wante
         write_mask(target, result.mask, binary=wanted.binary)
         if wanted.preview:
             write_picture(preview, result.preview())
-        told = {**result.to_dict(), "asked": asked}
+        told = {**reported(result, measures=wanted.measure), "asked": asked}
         text = json.dumps(told, indent=2) + "\n"
         write_atomically(report, lambda file: file.write(text.encode()))
         return _row(found.name, target, told, "done")
@@ -169,6 +171,14 @@ def _segment_one(found: Found, output: Path, segmenter: Segmenter, wanted: Wante
     # The batch's boundary: what nobody foresaw is a line too, and does not stop the rest.
     except Exception as error:  # noqa: BLE001
         return Row(found.name, "failed", error=f"unexpected {type(error).__name__}: {error}")
+
+
+def reported(result: Segmentation, *, measures: bool) -> dict[str, Any]:
+    """Return the report of a scan as what JSON can hold, with measures if wanted."""
+    told = result.to_dict()
+    if measures:
+        told["measures"] = measure(result.mask.scan, result.mask).to_dict()
+    return told
 
 
 def _failed(name: str, error: PleuraError) -> Row:
@@ -185,6 +195,7 @@ def _asked(found: Found, segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]
         "units": wanted.units,
         "format": wanted.format,
         "binary": wanted.binary,
+        "measure": wanted.measure,
         "pleura": pleura.__version__,
         "input": [[f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()],
     }

@@ -1,0 +1,112 @@
+"""What few labelled slices are worth, from the model that ships and from nothing.
+
+    python benchmarks/fine_tuning.py DATA [--slices 5 10 20 40 80 160]
+
+The set is `covid`: pictures in altered grey, lesions inside the masks, never used for the model.
+Slices of seven patients are for training, of three for the test. Both trainings have the same
+network, steps and slices; from nothing at the recipe's full rate, from the model at a lower one.
+Prints a Markdown table, writes benchmarks/results/fine_tuning.json.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pleura.scan.io import read
+from pleura.scan.pictures import read_picture, write_picture
+from pleura.segmentation.predictor import Predictor
+from pleura.training.loop import train
+from pleura.training.recipe import Recipe, build_recipe
+from pleura.training.start import starting_recipe
+
+HERE = Path(__file__).resolve().parent
+TEST = 3  # patients, the last ones
+STEPS = 200
+
+
+def patients(data: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    with (data / "covid" / "patients.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["patient"], []).append(row["name"])
+    return found
+
+
+def write_pairs(names: list[str], data: Path, folder: Path) -> None:
+    """Write images in HU, as pleura takes these pictures, and their masks."""
+    for name in names:
+        stem = Path(name).stem
+        write_picture(
+            folder / "images" / f"{stem}.tif", read(data / "covid" / "images" / name).hu()[0]
+        )
+        target = folder / "masks" / f"{stem}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / "covid" / "masks" / name, target)
+
+
+def recipe_for(n: int, start: bool, seed: int) -> Recipe:
+    values: dict[str, Any] = starting_recipe("default").model_dump(mode="json")
+    values["simulation"] = None  # the set is what it is
+    values["augmentation"] |= {"turn": 0.0, "zoom": [0.85, 1.2]}
+    values["split"] = {"train": 0.8, "validation": 0.1}
+    batch = min(8, max(2, n // 2))
+    values["training"] |= {"batch_size": batch, "seed": seed}
+    values["training"]["epochs"] = max(1, round(STEPS / max(1, int(0.8 * n) // batch)))
+    if not start:
+        values["training"]["fixed_normalisation"] = False
+        values["schedule"]["learning_rate"] = 0.003
+    return build_recipe(values, "fine tuning")
+
+
+def mean_dice(run: Path, names: list[str], data: Path) -> float:
+    from pleura.training.run import open_run
+
+    predictor, scores = Predictor(open_run(run)), []
+    for name in names:
+        reference = read_picture(data / "covid" / "masks" / name) > 0
+        found = predictor.probability(read(data / "covid" / "images" / name).hu()[0]) >= 0.5
+        total = reference.sum() + found.sum()
+        scores.append(2 * (reference & found).sum() / total if total else 1.0)
+    return float(np.mean(scores))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--slices", type=int, nargs="+", default=[5, 10, 20, 40, 80, 160])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    options = parser.parse_args()
+    found = patients(options.data)
+    order = list(found)
+    test = [name for patient in order[-TEST:] for name in found[patient]]
+    pool = [name for patient in order[:-TEST] for name in found[patient]]
+    results = []
+    print("| labelled slices | from nothing | from the model |\n|---|---|---|")
+    for n in options.slices:
+        row: dict[str, Any] = {"slices": min(n, len(pool)), "nothing": [], "model": []}
+        for seed in options.seeds:
+            chosen = list(np.random.default_rng(seed).permutation(pool)[:n])
+            for kind, start in (("nothing", None), ("model", "default")):
+                with tempfile.TemporaryDirectory() as name:
+                    folder = Path(name)
+                    write_pairs(chosen, options.data, folder)
+                    recipe = recipe_for(len(chosen), start is not None, seed)
+                    train(folder / "images", folder / "masks", folder / "run", recipe, start=start)
+                    row[kind].append(mean_dice(folder / "run", test, options.data))
+        results.append(row)
+        cells = " | ".join(f"{np.mean(row[k]):.4f}" for k in ("nothing", "model"))
+        print(f"| {row['slices']} | {cells} |", flush=True)
+        print(row, file=sys.stderr)
+    target = HERE / "results" / "fine_tuning.json"
+    target.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
