@@ -29,6 +29,7 @@ _HOMES = {
     "train": "pleura.training.loop",
     "resume": "pleura.training.loop",
     "evaluate": "pleura.evaluation.evaluate",
+    "compare": "pleura.evaluation.compare",
     "predict": "pleura.segmentation.predictor",
     "export": "pleura.training.export",
     "segment": "pleura.segmentation.segment",
@@ -45,6 +46,7 @@ __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  (names of _HOMES are string
 if TYPE_CHECKING:
     from pleura.dataset.checks import check as check
     from pleura.errors import PleuraError as PleuraError
+    from pleura.evaluation.compare import compare as compare
     from pleura.evaluation.evaluate import evaluate as evaluate
     from pleura.evaluation.metrics import dice as dice
     from pleura.evaluation.metrics import iou as iou

@@ -19,6 +19,7 @@ _COMMANDS = {
     "preview": "Draw what the network will see, before and after augmentation.",
     "train": "Train a U-Net on image-mask pairs.",
     "evaluate": "Judge a run on its test images.",
+    "compare": "Hold masks of any tool against references.",
     "predict": "Write lung masks for images, with a trained run.",
     "export": "Make a run one file that `segment` takes.",
     "recipe": "List the recipes, or print one in full.",

@@ -1,0 +1,276 @@
+"""Masks of any tool held against references, in 2-D or 3-D."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import DataError
+from pleura.evaluation.metrics import accuracy, dice, iou
+from pleura.evaluation.statistics import Difference, Spread, paired, spread
+from pleura.evaluation.surface import distance_metrics, largest_missed
+from pleura.scan.geometry import Geometry
+from pleura.scan.io import VOLUMES, read, scan_name
+from pleura.scan.pictures import SUFFIXES as PICTURES
+from pleura.scan.scan import LEFT, RIGHT
+
+Flags = NDArray[np.bool_]
+Progress = Any
+
+SMALLER_IS_BETTER = ("hd", "hd95", "mean_distance", "largest_missed", "volume_error")
+ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
+"""What a mask's name may have after its scan's."""
+
+_APART = 0.1  # mm
+
+
+@dataclass(frozen=True)
+class Score:
+    """One region of one case. ``unit`` is mm, or px where the spacing is not known.
+
+    ``outcome``: ``both`` have lung; ``neither`` (no metric is defined: left out of every mean);
+    ``missed`` (nothing found) and ``invented`` (nothing there): overlaps are 0 and distances the
+    grid's diagonal, so neither can make a mean look better.
+    """
+
+    case: str
+    patient: str
+    region: str
+    unit: str
+    outcome: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All scores, and their spread by region and metric."""
+
+    scores: tuple[Score, ...]
+
+    def of(self, region: str) -> list[Score]:
+        """Return the scores of a region that have metrics."""
+        return [s for s in self.scores if s.region == region and s.outcome != "neither"]
+
+    @property
+    def regions(self) -> list[str]:
+        """The regions that were scored, both lungs first."""
+        return list(dict.fromkeys(score.region for score in self.scores))
+
+    def spreads(self, region: str) -> dict[str, Spread]:
+        """Return every metric of a region over its cases."""
+        scores = self.of(region)
+        if not scores:
+            return {}
+        patients = [score.patient for score in scores]
+        return {
+            name: spread(
+                [score.metrics[name] for score in scores],
+                patients,
+                higher_is_better=name not in SMALLER_IS_BETTER,
+            )
+            for name in scores[0].metrics
+        }
+
+    def outcomes(self, region: str) -> dict[str, int]:
+        """Count the outcomes of a region."""
+        found = [score.outcome for score in self.scores if score.region == region]
+        return {name: found.count(name) for name in ("both", "neither", "missed", "invented")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as what JSON can hold."""
+        return {
+            "summary": {
+                region: {
+                    "outcomes": self.outcomes(region),
+                    "metrics": {k: asdict(v) for k, v in self.spreads(region).items()},
+                }
+                for region in self.regions
+            },
+            "cases": [asdict(score) for score in self.scores],
+        }
+
+    def to_csv(self) -> str:
+        """Return a row a case and region."""
+        names = list(dict.fromkeys(name for score in self.scores for name in score.metrics))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["case", "patient", "region", "unit", "outcome", *names])
+        for one in self.scores:
+            cells = [f"{one.metrics[name]:.6g}" if name in one.metrics else "" for name in names]
+            writer.writerow([one.case, one.patient, one.region, one.unit, one.outcome, *cells])
+        return text.getvalue()
+
+
+def compare(
+    predicted: str | Path,
+    reference: str | Path,
+    *,
+    patients: Mapping[str, str] | None = None,
+    progress: Progress = None,
+) -> Comparison:
+    """Hold masks against references: two files, or two folders matched by name.
+
+    ``patients`` maps cases to patients; else each case is one of its own.
+
+    Raises
+    ------
+    ScanError, DataError
+        A mask cannot be read, has no partner, or lies on another grid.
+    """
+    pairs = match_masks(Path(predicted), Path(reference))
+    scores: list[Score] = []
+    for i, (name, first, second) in enumerate(pairs):
+        scores += _score_case(name, (patients or {}).get(name, name), first, second)
+        if progress is not None:
+            progress(i + 1, len(pairs))
+    return Comparison(tuple(scores))
+
+
+def differences(first: Comparison, second: Comparison, region: str) -> dict[str, Difference]:
+    """Compare two models by the cases that both have: second less first.
+
+    Raises
+    ------
+    DataError
+        The cases differ.
+    """
+    one, two = ({s.case: s for s in c.of(region)} for c in (first, second))
+    if one.keys() != two.keys() or not one:
+        raise DataError(
+            f"the two comparisons share {len(one.keys() & two.keys())} of their cases",
+            where=region,
+            fix="compare both models on the same references",
+        )
+    patients = [one[name].patient for name in one]
+    return {
+        metric: paired(
+            [one[name].metrics[metric] for name in one],
+            [two[name].metrics[metric] for name in one],
+            patients,
+        )
+        for metric in next(iter(one.values())).metrics
+    }
+
+
+def match_masks(predicted: Path, reference: Path) -> list[tuple[str, Path, Path]]:
+    """Return (case, predicted, reference) by name; a suffix such as ``_lungs`` does not count.
+
+    Raises
+    ------
+    DataError
+        A folder holds no mask, a name is not unique, or a reference has no prediction.
+    """
+    if predicted.is_file() and reference.is_file():
+        return [(scan_name(reference), predicted, reference)]
+    found, wanted = _by_case(predicted), _by_case(reference)
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise DataError(
+            f"{len(missing)} reference(s) without prediction: {', '.join(missing[:5])}",
+            where=predicted,
+            fix="add them; an empty mask where nothing was found",
+        )
+    return [(name, found[name], wanted[name]) for name in sorted(wanted)]
+
+
+def _by_case(folder: Path) -> dict[str, Path]:
+    endings = (*VOLUMES, *PICTURES)
+    if not folder.is_dir():
+        raise DataError("no such folder", where=folder, fix="give two folders, or two files")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or not path.name.lower().endswith(endings) or "_preview" in path.name:
+            continue
+        name = scan_name(path)
+        for ending in ENDINGS:
+            name = name.removesuffix(ending)
+        case = (path.parent / name).relative_to(folder).as_posix()
+        if case in found:
+            raise DataError(
+                f"two masks of the case '{case}': {found[case].name} and {path.name}",
+                where=folder,
+                fix="keep one a case",
+            )
+        found[case] = path
+    if not found:
+        raise DataError("no mask here", where=folder, fix=f"give files in {', '.join(endings)}")
+    return found
+
+
+def _score_case(name: str, patient: str, predicted: Path, reference: Path) -> list[Score]:
+    (found, grid), (wanted, own) = _labels(predicted), _labels(reference)
+    placed = grid.orientation_known and own.orientation_known
+    if grid.shape != own.shape or (placed and np.abs(grid.affine - own.affine).max() > _APART):
+        raise DataError(
+            f"the two masks lie on different grids: {grid}, and {own}",
+            where=predicted,
+            fix="bring the prediction onto the reference's grid first",
+        )
+    spacing = own.spacing if own.spacing_known else grid.spacing
+    known = own.spacing_known or grid.spacing_known
+    regions = {"lungs": (found > 0, wanted > 0)}
+    if {RIGHT, LEFT} <= set(np.unique(wanted)) and set(np.unique(found)) <= {0, RIGHT, LEFT}:
+        regions |= {
+            side: (found == label, wanted == label)
+            for side, label in (("right", RIGHT), ("left", LEFT))
+        }
+    return [
+        _score(name, patient, region, masks, spacing if known else None)
+        for region, masks in regions.items()
+    ]
+
+
+def _labels(path: Path) -> tuple[NDArray[np.int16], Geometry]:
+    scan = read(path, units="hu")
+    order = scan.geometry.to_canonical()
+    return np.ascontiguousarray(order.apply(scan.hu())), order.apply_to(scan.geometry)
+
+
+def _score(
+    name: str,
+    patient: str,
+    region: str,
+    masks: tuple[Flags, Flags],
+    spacing: Sequence[float] | None,
+) -> Score:
+    found, wanted = masks
+    outcome = {
+        (True, True): "both",
+        (False, False): "neither",
+        (False, True): "missed",
+        (True, False): "invented",
+    }[bool(found.any()), bool(wanted.any())]
+    unit = "px" if spacing is None else "mm"
+    if outcome == "neither":
+        return Score(name, patient, region, unit, outcome, {})
+    steps = (1.0, 1.0, 1.0) if spacing is None else spacing
+    if len(wanted) == 1:
+        found, wanted, steps = found[0], wanted[0], steps[1:]
+    both, a, b = (int(np.count_nonzero(m)) for m in (found & wanted, found, wanted))
+    voxel = float(np.prod(steps))
+    return Score(
+        name,
+        patient,
+        region,
+        unit,
+        outcome,
+        {
+            "dice": dice(wanted, found),
+            "iou": iou(wanted, found),
+            "precision": both / a if a else 0.0,
+            "recall": both / b if b else 0.0,
+            "accuracy": accuracy(wanted, found),
+            **distance_metrics(wanted, found, steps),
+            "volume_difference": (a - b) * voxel,
+            "volume_error": abs(a - b) * voxel,
+            "largest_missed": largest_missed(wanted, found, steps),
+        },
+    )

@@ -1,0 +1,144 @@
+import csv
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pleura.cli import cli
+from pleura.errors import DataError
+from pleura.evaluation.compare import compare, differences
+from pleura.scan.pictures import write_picture
+
+AFFINE = np.diag([-0.7, -0.7, 2.5, 1])
+
+
+def lungs():
+    """Two boxes: 1 right, 2 left; (columns, rows, slices) as NIfTI has them."""
+    labels = np.zeros((40, 30, 12), np.uint8)
+    labels[4:14, 8:22, 2:10], labels[24:34, 8:22, 2:10] = 1, 2
+    return labels
+
+
+def save(labels, path, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(labels, affine), path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three cases: right, with the left lung a voxel short, and nothing found."""
+    short = lungs()
+    short[33] = 0
+    for i, found in enumerate((lungs(), short, np.zeros_like(short))):
+        save(lungs(), tmp_path / "reference" / f"case{i}.nii.gz")
+        save(found, tmp_path / "found" / f"case{i}_lungs.nii.gz")
+    return tmp_path / "found", tmp_path / "reference"
+
+
+def test_cases_are_matched_by_name_and_scored_by_region(folders):
+    found = compare(*folders)
+    assert found.regions == ["lungs", "right", "left"]
+    perfect, short, missed = found.of("left")
+    assert perfect.metrics["dice"] == perfect.metrics["iou"] == 1
+    assert perfect.unit == "mm"
+    assert short.metrics["recall"] == pytest.approx(0.9)
+    assert short.metrics["precision"] == 1
+    assert short.metrics["dice"] == pytest.approx(1.8 / 1.9)
+    assert short.metrics["hd"] == pytest.approx(0.7)
+    assert short.metrics["volume_difference"] == pytest.approx(-14 * 8 * 0.7 * 0.7 * 2.5)
+    assert short.metrics["largest_missed"] == pytest.approx(14 * 0.7 * 0.7)
+    assert missed.outcome == "missed"
+    assert missed.metrics["dice"] == 0
+
+
+def test_what_was_missed_counts_in_the_mean_and_beside_it(folders):
+    found = compare(*folders)
+    assert found.outcomes("lungs") == {"both": 2, "neither": 0, "missed": 1, "invented": 0}
+    dice = found.spreads("lungs")["dice"]
+    assert dice.worst == 0
+    assert dice.mean < 0.67
+    assert found.spreads("lungs")["hd95"].worst > 30
+
+
+def test_two_empty_masks_are_in_no_mean(folders):
+    nothing = np.zeros_like(lungs())
+    save(nothing, folders[1] / "case2.nii.gz")
+    found = compare(*folders)
+    assert found.outcomes("lungs")["neither"] == 1
+    assert found.spreads("lungs")["dice"].cases == 2
+
+
+def test_lung_where_there_is_none_is_invented_and_counts(folders):
+    save(np.zeros_like(lungs()), folders[1] / "case0.nii.gz")
+    found = compare(*folders)
+    assert found.outcomes("lungs")["invented"] == 1
+    assert found.spreads("lungs")["dice"].mean < 0.34
+
+
+def test_intervals_are_over_patients(folders):
+    known = {f"case{i}": "anna" if i < 2 else "bert" for i in range(3)}
+    spread = compare(*folders, patients=known).spreads("lungs")["dice"]
+    assert (spread.cases, spread.patients) == (3, 2)
+
+
+def test_orientation_of_the_files_does_not_matter(folders, tmp_path):
+    flipped = nib.as_closest_canonical(nib.load(folders[0] / "case1_lungs.nii.gz"))
+    nib.save(flipped, tmp_path / "turned.nii.gz")
+    turned = compare(tmp_path / "turned.nii.gz", folders[1] / "case1.nii.gz")
+    plain = compare(folders[0] / "case1_lungs.nii.gz", folders[1] / "case1.nii.gz")
+    assert turned.of("left")[0].metrics == pytest.approx(plain.of("left")[0].metrics)
+
+
+def test_pictures_are_measured_in_pixels(tmp_path):
+    mask = np.zeros((50, 60), np.uint8)
+    mask[10:30, 10:30] = 255
+    moved = np.roll(mask, 3, 1)
+    for kind, picture in (("a", moved), ("b", mask)):
+        (tmp_path / kind).mkdir()
+        write_picture(tmp_path / kind / "slice.png", picture)
+    (score,) = compare(tmp_path / "a", tmp_path / "b").scores
+    assert score.unit == "px"
+    assert score.metrics["hd"] == 3
+    assert score.metrics["largest_missed"] == 60
+
+
+def test_what_does_not_fit_is_refused(folders, tmp_path):
+    save(lungs()[:, :, :5], folders[0] / "case0_lungs.nii.gz")
+    with pytest.raises(DataError, match="different grids"):
+        compare(*folders)
+    (folders[0] / "case0_lungs.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"1 reference.* without prediction: case0"):
+        compare(*folders)
+    shutil.copy(folders[1] / "case1.nii.gz", folders[1] / "case1_mask.nii.gz")
+    with pytest.raises(DataError, match="two masks of the case"):
+        compare(*folders)
+    with pytest.raises(DataError, match="no such folder"):
+        compare(tmp_path / "gone", folders[1])
+
+
+def test_two_models_are_compared_on_the_same_cases(folders):
+    found = compare(*folders)
+    perfect = compare(folders[1], folders[1])
+    change = differences(found, perfect, "lungs")["dice"]
+    assert change.mean == pytest.approx(1 - found.spreads("lungs")["dice"].mean)
+
+
+def test_command_prints_writes_and_says_whether_two_differ(folders, tmp_path):
+    (tmp_path / "patients.csv").write_text("name,patient\ncase0,a\ncase1,a\ncase2,b\n")
+    arguments = [
+        *("compare", str(folders[0]), str(folders[1]), "--against", str(folders[1])),
+        *("--patients", str(tmp_path / "patients.csv"), "--csv", str(tmp_path / "cases.csv")),
+        *("--json", str(tmp_path / "scores.json"), "-q"),
+    ]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    with (tmp_path / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    assert {row["outcome"] for row in rows} == {"both", "missed"}
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["summary"]["lungs"]["metrics"]["dice"]["patients"] == 2
+    assert scores["against"]["dice"]["mean"] > 0.3
