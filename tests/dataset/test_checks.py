@@ -144,17 +144,19 @@ def test_the_same_image_with_another_mask_is_found(pairs):
 
 def test_a_mask_of_another_image_is_found(pairs):
     shutil.copy(pairs[0].mask, pairs[1].mask)
-    (finding,) = findings(check_folders(pairs), "warning")
-    assert finding.files == (pairs[0].mask, pairs[1].mask)
-    assert "images that differ" in finding.what
+    twins, suspect = findings(check_folders(pairs), "warning")
+    assert twins.files == (pairs[0].mask, pairs[1].mask)
+    assert "images that differ" in twins.what
+    assert suspect.files == (pairs[1].mask,)
 
 
 def test_empty_masks_alike_are_no_twins(pairs):
     for pair in pairs[:2]:
         rewrite(pair.mask, np.zeros_like)
     report = check_folders(pairs)
-    assert [f.severity for f in report.findings] == ["note"]
-    assert report.findings[0].what == "2 masks without lung"
+    (note,) = findings(report, "note")
+    assert note.what == "2 masks without lung"
+    assert [suspect.name for suspect in report.suspects] == [pairs[1].name]  # the other shows little
 
 
 def test_a_set_without_any_lung_is_not_fit_to_train(pairs):
@@ -230,7 +232,8 @@ def test_finding_lungs_set_is_fit_but_not_in_hounsfield_units(data):
     report = check(folder / "2d_images", folder / "2d_masks")
     assert report.pairs == report.readable == 267
     assert report.fit_to_train
-    (finding,) = findings(report, "warning")
+    finding, *suspects = findings(report, "warning")
+    assert len(suspects) == 4
     assert "HU times 0.8165" in finding.what
     assert "White noise" in finding.what
     assert report.units.noise.sd == pytest.approx(63, abs=3)

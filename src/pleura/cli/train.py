@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,7 @@ _EXPORT = "next     pleura export RUN -o model.onnx"
     metavar="KEY=VALUE",
     help="Override a value of the recipe, such as training.epochs=5; repeatable.",
 )
+@click.option("--exclude", type=PATH, help="File of names to leave out, one a line.")
 @click.option("--seed", type=int, help="Same as --set training.seed=SEED.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
@@ -70,6 +72,7 @@ def command(
     recipe: str | None,
     start: str | None,
     overrides: tuple[str, ...],
+    exclude: Path | None,
     seed: int | None,
     resume: bool,
     overwrite: bool,
@@ -86,11 +89,14 @@ def command(
     from pleura.training.run import open_run
     from pleura.training.start import starting_recipe
 
-    if resume and (overwrite or recipe or start or overrides or seed is not None):
+    if resume and (overwrite or recipe or start or exclude or overrides or seed is not None):
         raise click.UsageError(
             "a run is resumed with its own recipe: --resume excludes --overwrite, --recipe, "
-            "--from, --set and --seed"
+            "--from, --exclude, --set and --seed"
         )
+    if exclude is not None:
+        names = [line.strip() for line in exclude.read_text("utf-8").splitlines() if line.strip()]
+        overrides = (*overrides, f"split.leave_out={json.dumps(names)}")
     if seed is not None:
         overrides = (*overrides, f"training.seed={seed}")
     if resume:

@@ -24,7 +24,9 @@ from pleura.dataset.pairs import (
     read_pair,
     slices_of,
 )
+from pleura.dataset.suspects import Probability, Suspect, find_suspects
 from pleura.errors import PleuraError
+from pleura.scan.hounsfield import Line
 from pleura.scan.pictures import Picture
 from pleura.scan.units import Levels, UnitsEstimate, measure_levels, pool_levels
 
@@ -66,6 +68,7 @@ class CheckReport:
     lung: LungFraction | None
     units: UnitsEstimate
     findings: tuple[Finding, ...]
+    suspects: tuple[Suspect, ...] = ()
 
     @property
     def fit_to_train(self) -> bool:
@@ -78,6 +81,8 @@ class CheckReport:
         report["images"], report["masks"] = str(self.images), str(self.masks)
         for finding in report["findings"]:
             finding["files"] = [str(path) for path in finding["files"]]
+        for suspect in report["suspects"]:
+            suspect["image"], suspect["mask"] = str(suspect["image"]), str(suspect["mask"])
         return report
 
 
@@ -96,10 +101,15 @@ class _Look:
 
 
 def check(
-    images: str | Path, masks: str | Path, *, progress: Callable[[int, int], None] | None = None
+    images: str | Path,
+    masks: str | Path,
+    *,
+    probability: Probability | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Read every pair of two folders once, past bad files, and report what is found.
+    """Read every pair of two folders, past bad files, and report what is found.
 
+    Masks that look wrong are ranked; with the ``probability`` of a model's engine, by its word too.
     ``progress`` is called with the number of pairs read and of all pairs.
 
     Raises
@@ -117,6 +127,10 @@ def check(
     seen = [look for look in looks if look.levels is not None]
     levels = [look.levels for look in seen if look.levels is not None]
     units = pool_levels(levels)
+    line = _line(units)
+    other = {seen[i].pair.name for i in units.differing}
+    readable = [x.pair for x in looks if not x.errors and x.pair.name not in other]
+    suspects = [] if line is None else find_suspects(readable, line, probability)
     sizes = dict(Counter(look.size for look in seen).most_common())
     dtypes = dict(Counter(look.dtype for look in seen).most_common())
     return CheckReport(
@@ -135,8 +149,10 @@ def check(
             *_units_findings(units, [look.pair.image for look in seen]),
             *_twin_findings(looks),
             *_empty_findings(looks, masks),
+            *_suspect_findings(suspects),
             *_variety_findings(sizes, dtypes),
         ),
+        suspects=tuple(suspects),
     )
 
 
@@ -291,6 +307,19 @@ def _empty_findings(looks: Sequence[_Look], masks: Path) -> Iterator[Finding]:
     elif empty:
         fix = "nothing, if these slices show no lung"
         yield Finding("note", f"{_count(empty, 'mask')} without lung", empty, fix)
+
+
+def _line(units: UnitsEstimate) -> Line | None:
+    if units.scale is None or units.offset is None:
+        return None
+    return Line(units.scale, units.offset)
+
+
+def _suspect_findings(suspects: Sequence[Suspect]) -> Iterator[Finding]:
+    for suspect in suspects:
+        what = f"{suspect.name} looks wrong: {'; '.join(suspect.reasons)}"
+        fix = "look at it; draw it again, or leave it out with train --exclude"
+        yield Finding("warning", what, (suspect.mask,), fix)
 
 
 def _variety_findings(sizes: Mapping[str, int], dtypes: Mapping[str, int]) -> Iterator[Finding]:

@@ -39,6 +39,8 @@ class SplitRecipe(BaseModel):
     """CSV with the columns `name` and `patient`."""
     file: Path | None = None
     """CSV with the columns `name` and `part` (train, validation or test)."""
+    leave_out: tuple[str, ...] = ()
+    """Names of images that are in no part; they are counted where the parts are cut."""
 
     @model_validator(mode="after")
     def _possible(self) -> SplitRecipe:
@@ -85,17 +87,26 @@ def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
     """
     if recipe.method == "file":
         assert recipe.file is not None  # noqa: S101  (the recipe's validator has seen to it)
-        return read_split(recipe.file, names)
-    ordered = sorted(names)
+        return _without(recipe.leave_out, read_split(recipe.file, names), len(names))
+    return _without(recipe.leave_out, _cut(sorted(names), recipe), len(names))
+
+
+def _without(left_out: Sequence[str], split: Split, n: int) -> Split:
+    out = set(left_out)
+    parts = {
+        f.name: tuple(x for x in getattr(split, f.name) if x not in out) for f in fields(split)
+    }
+    return _no_part_empty(Split(**parts), f"{n} images, {len(out)} left out")
+
+
+def _cut(ordered: list[str], recipe: SplitRecipe) -> Split:
     if recipe.method == "grouped":
-        split = _split_groups(ordered, _patients(ordered, recipe), recipe)
-    else:
-        if recipe.method == "shuffled":
-            random.Random(recipe.seed).shuffle(ordered)  # noqa: S311  (no secret hangs on it)
-        first = int(len(ordered) * recipe.train)
-        second = first + int(len(ordered) * recipe.validation)
-        split = Split(tuple(ordered[:first]), tuple(ordered[first:second]), tuple(ordered[second:]))
-    return _no_part_empty(split, f"{len(names)} images")
+        return _split_groups(ordered, _patients(ordered, recipe), recipe)
+    if recipe.method == "shuffled":
+        random.Random(recipe.seed).shuffle(ordered)  # noqa: S311  (no secret hangs on it)
+    first = int(len(ordered) * recipe.train)
+    second = first + int(len(ordered) * recipe.validation)
+    return Split(tuple(ordered[:first]), tuple(ordered[first:second]), tuple(ordered[second:]))
 
 
 def read_split(path: Path, names: Sequence[str]) -> Split:

@@ -1,0 +1,154 @@
+"""Reference masks that look wrong: each with its reasons in words, ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dataset.pairs import Mask, Pair, read_pair
+from pleura.errors import PleuraError
+from pleura.scan.hounsfield import Line
+
+Flags = NDArray[np.bool_]
+Probability = Callable[[NDArray[np.int16]], NDArray[np.uint8]]
+"""From HU (slices, rows, columns) to the probability of lung times 255: an engine's."""
+
+OUTSIDE, DENSE, LEFT_OUT, OFF, DISAGREES = 0.03, 0.2, 0.01, 3, 0.04
+"""Limits: of the mask in the air around the patient; of it as dense as tissue; of the slice that
+is lung and left out; pixels of a 256x256 slice that a mask is shifted; of the mask on which a model
+disagrees surely."""
+
+_LUNG = -600.0  # HU: aerated lung lies below
+_TISSUE = -200.0
+_GAS = -960.0
+_SURE = 0.95
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A reference that looks wrong; ``score`` ranks: 1 is at the limit, more is worse."""
+
+    name: str
+    image: Path
+    mask: Path
+    score: float
+    reasons: tuple[str, ...]
+
+
+def find_suspects(
+    pairs: Sequence[Pair],
+    line: Line,
+    probability: Probability | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Suspect]:
+    """Return the pairs whose mask looks wrong, worst first; unreadable ones are passed over.
+
+    ``line`` leads from HU to the stored values. With ``probability`` a model has its say too.
+    """
+    found = []
+    for i, pair in enumerate(pairs):
+        try:
+            image, mask = read_pair(pair)
+        except PleuraError:
+            continue
+        hu = line.to_hu(image)
+        doubts = list(doubts_of(hu, mask))
+        if probability is not None:
+            doubts += disagreement(probability(hu[None])[0], mask)
+        if doubts:
+            doubts.sort(reverse=True)
+            score = sum(weight for weight, _ in doubts)
+            reasons = tuple(reason for _, reason in doubts)
+            found.append(Suspect(pair.name, pair.image, pair.mask, score, reasons))
+        if progress is not None:
+            progress(i + 1, len(pairs))
+    return sorted(found, key=lambda suspect: -suspect.score)
+
+
+def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
+    """Yield (weight, reason) of what is odd about a mask (rows, columns) on its image in HU."""
+    sigma = max(1.0, hu.shape[0] / 256)
+    smooth = np.asarray(cv2.GaussianBlur(hu.astype(np.float32), (0, 0), sigma), np.float32)
+    outside = _air_outside(smooth)
+    inside = mask > 0
+    total = int(inside.sum())
+    if total:
+        share = float((inside & outside).sum() / total)
+        if share > OUTSIDE:
+            yield share / OUTSIDE, f"{share:.0%} of the mask lies in the air around the patient"
+        share = float((inside & (smooth > _TISSUE)).sum() / total)
+        if share > DENSE:
+            yield share / DENSE, f"{share:.0%} of the mask is as dense as soft tissue"
+    lung = _lung_seen(smooth, outside)
+    share = float(_left_out(lung, inside) / inside.size)
+    if share > LEFT_OUT:
+        yield share / LEFT_OUT, f"lung in {share:.1%} of the slice is left out"
+    if total and lung.any():
+        off = _shift(lung, inside)
+        if off >= OFF:
+            yield off / OFF, f"the mask lies {off * hu.shape[0] / 256:.0f} pixels beside the lung"
+
+
+def disagreement(probability: NDArray[np.uint8], mask: Mask) -> list[tuple[float, str]]:
+    """Return (weight, reason) where a model is sure of what a mask (rows, columns) denies."""
+    inside = mask > 0
+    missed = int(((probability >= 255 * _SURE) & ~inside).sum())
+    invented = int(((probability <= 255 * (1 - _SURE)) & inside).sum())
+    share = (missed + invented) / max(int(inside.sum()), inside.size // 50)
+    if share <= DISAGREES:
+        return []
+    sides = f"{missed} pixels of lung are left out, {invented} are none"
+    return [(share / DISAGREES, f"the model is sure that {sides}")]
+
+
+def _air_outside(smooth: NDArray[np.floating]) -> Flags:
+    """Return the air, and the padding, that reaches the picture's rim."""
+    air = np.pad((smooth < -400).astype(np.uint8), 1, constant_values=1)
+    cv2.floodFill(air, None, (0, 0), 2)
+    return np.asarray(air[1:-1, 1:-1] == 2)
+
+
+def _lung_seen(smooth: NDArray[np.floating], outside: Flags) -> Flags:
+    """Return what is plainly aerated lung: large, inside the body, and no gas."""
+    dark = (~outside & (smooth < _LUNG)).astype(np.uint8)
+    _, pieces, figures, _ = cv2.connectedComponentsWithStats(dark, connectivity=4)
+    large = figures[:, cv2.CC_STAT_AREA] >= 0.01 * dark.size
+    large[0] = False
+    for piece in np.flatnonzero(large):
+        large[piece] = float(np.median(smooth[pieces == piece])) > _GAS
+    return np.asarray(large[pieces])
+
+
+def _left_out(lung: Flags, mask: Flags) -> int:
+    """Return the pixels of lung, in pieces that the mask hardly touches."""
+    _, pieces = cv2.connectedComponents((lung & ~mask).astype(np.uint8), connectivity=4)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return int(sizes.max(initial=0))
+
+
+def _shift(lung: Flags, mask: Flags) -> float:
+    """Return by how much the mask has to move to cover the lung best, in 256ths of the rows."""
+    size = 256, 256
+    first, second = (
+        cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in (lung, mask)
+    )
+    (columns, rows), _ = cv2.phaseCorrelate(first.astype(np.float64), second.astype(np.float64))
+    back = np.array([[1.0, 0, -columns], [0, 1, -rows]])
+    moved = cv2.warpAffine(second.astype(np.float32), back, size)
+    if _overlap(first, np.asarray(moved)) < _overlap(first, np.asarray(second)) + _BETTER:
+        return 0.0
+    return float(np.hypot(columns, rows))
+
+
+_BETTER = 0.02  # Dice that a shift has to gain
+
+
+def _overlap(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
+    both = np.minimum(first, second).sum()
+    return float(2 * both / (first.sum() + second.sum()))

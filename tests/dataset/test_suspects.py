@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from pleura.dataset.checks import check
+from pleura.dataset.pairs import find_pairs
+from pleura.dataset.suspects import disagreement, doubts_of, find_suspects
+from pleura.scan.hounsfield import HU, Line
+from pleura.scan.pictures import read_picture
+
+
+@pytest.fixture(scope="module")
+def slice_(sample):
+    hu = read_picture(sample.images / "LCTSC-201_058.tif").astype(np.int16)
+    return hu, (read_picture(sample.masks / "LCTSC-201_058.tif") > 0).astype(np.uint8)
+
+
+def words(hu, mask):
+    return " ".join(reason for _, reason in doubts_of(hu, mask))
+
+
+def test_masks_of_experts_raise_no_doubt(sample):
+    assert find_suspects(find_pairs(sample.images, sample.masks), HU) == []
+
+
+def test_air_around_the_patient_is_no_lung(slice_):
+    hu, mask = slice_
+    spoilt = mask.copy()
+    spoilt[:20] = 1
+    assert "air around the patient" in words(hu, spoilt)
+
+
+def test_soft_tissue_is_no_lung(slice_):
+    hu, mask = slice_
+    spoilt = mask.copy()
+    spoilt[(hu > 0) & (hu < 80)] = 1
+    assert "dense as soft tissue" in words(hu, spoilt)
+
+
+def test_a_lung_that_is_left_out_is_seen(slice_):
+    hu, mask = slice_
+    spoilt = mask.copy()
+    spoilt[:, 128:] = 0
+    assert "is left out" in words(hu, spoilt)
+    assert "is left out" in words(hu, np.zeros_like(mask))
+
+
+def test_a_mask_beside_its_lung_is_seen(slice_):
+    hu, mask = slice_
+    assert "pixels beside the lung" in words(hu, np.roll(mask, 5, 1))
+
+
+def test_a_model_that_is_sure_says_how_much(slice_):
+    _, mask = slice_
+    sure = np.where(mask, 255, 0).astype(np.uint8)
+    assert disagreement(sure, mask) == []
+    spoilt = mask.copy()
+    spoilt[:, 128:] = 0
+    ((weight, reason),) = disagreement(sure, spoilt)
+    assert weight > 1
+    assert f"{int((mask > 0)[:, 128:].sum())} pixels of lung are left out, 0 are none" in reason
+
+
+def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
+    import shutil
+
+    from pleura.scan.pictures import write_picture
+
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for path in sorted((sample.folder / kind).glob("LCTSC-201_0[4-7]*")):
+            shutil.copy(path, tmp_path / kind)
+    name = "LCTSC-201_058.tif"
+    spoilt = read_picture(tmp_path / "masks" / name)
+    spoilt[:30] = 255
+    write_picture(tmp_path / "masks" / name, spoilt)
+    report = check(tmp_path / "images", tmp_path / "masks")
+    assert [suspect.name for suspect in report.suspects] == [name]
+    assert any("looks wrong" in finding.what for finding in report.findings)
+    assert report.to_dict()["suspects"][0]["mask"].endswith(name)
+
+
+def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
+    from pleura.dataset.pairs import Pair
+    from pleura.scan.pictures import write_picture
+
+    hu, _ = slice_
+    write_picture(tmp_path / "a.tif", (hu + 1024).astype(np.uint16))
+    pair = Pair("a", tmp_path / "a.tif", sample.masks / "LCTSC-201_058.tif")
+    assert find_suspects([pair], Line(1, 1024)) == []
+
+
+def test_the_wrong_references_of_the_public_set_are_found_and_no_other(data):
+    pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
+    found = [suspect.name[:7] for suspect in find_suspects(pairs, Line(0.8165, 0))]
+    assert sorted(found) == ["ID_0052", "ID_0079", "ID_0134", "ID_0254"]
