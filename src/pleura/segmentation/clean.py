@@ -51,8 +51,12 @@ def keep_lungs(lung: Flags, sampled: NDArray[np.int16], *, calibrated: bool = Tr
     box = _box(lung)
     if box is None:
         return kept
-    pieces = cc3d.connected_components(lung[box], connectivity=26, out_dtype=np.uint32)
-    sizes = np.bincount(pieces.ravel())
+    pieces, count = cc3d.connected_components(
+        lung[box], connectivity=26, out_dtype=np.uint32, return_N=True
+    )
+    sizes = np.zeros(count + 1, np.int64)
+    for one in pieces:  # slice by slice, since bincount makes 64-bit numbers of what it counts
+        sizes += np.bincount(one.ravel(), minlength=count + 1)
     sizes[0] = 0
     if calibrated:
         for piece, values in _sampled_pieces(pieces, box, sampled, _large(sizes)):
