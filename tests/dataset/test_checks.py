@@ -156,7 +156,9 @@ def test_empty_masks_alike_are_no_twins(pairs):
     report = check_folders(pairs)
     (note,) = findings(report, "note")
     assert note.what == "2 masks without lung"
-    assert [suspect.name for suspect in report.suspects] == [pairs[1].name]  # the other shows little
+    assert [suspect.name for suspect in report.suspects] == [
+        pairs[1].name
+    ]  # the other shows little
 
 
 def test_a_set_without_any_lung_is_not_fit_to_train(pairs):

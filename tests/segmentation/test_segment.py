@@ -9,7 +9,7 @@ from pleura.errors import ScanError
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.io import from_array, read
 from pleura.scan.pictures import read_picture
-from pleura.segmentation.clean import keep_lungs, tell_sides
+from pleura.segmentation.clean import STEP, keep_lungs, tell_sides
 from pleura.segmentation.segment import Segmenter, lung_alone
 
 TURNS = list(
@@ -135,7 +135,7 @@ def lung_like(lung):
 
 
 def sampled(hu):
-    return hu[:, ::2, ::2]
+    return hu[:, ::STEP, ::STEP]
 
 
 def test_specks_go_and_holes_are_filled():

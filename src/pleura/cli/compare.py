@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ Examples:
   pleura compare out/ references/
   pleura compare lungs.nii.gz reference.nii.gz --json scores.json
   pleura compare out/ references/ --patients patients.csv --csv cases.csv
+  pleura compare out/ references/ --images scans/ --report report.html
   pleura compare ours/ references/ --against theirs/        # do the two differ?
 """
 
@@ -37,6 +40,8 @@ Examples:
 @click.option("--patients", type=PATH, help="CSV of name and patient: intervals are over patients.")
 @click.option("--against", type=PATH, help="Masks of another model on the same references.")
 @click.option("--csv", "csv_file", type=PATH, help="Also write a row a case and region.")
+@click.option("--report", type=PATH, help="Also write a page to look at (.html).")
+@click.option("--images", type=PATH, help="The scans, for the pictures of the page.")
 @json_option
 @quiet_option
 def command(
@@ -45,6 +50,8 @@ def command(
     patients: Path | None,
     against: Path | None,
     csv_file: Path | None,
+    report: Path | None,
+    images: Path | None,
     json_file: Path | None,
     quiet: bool,
 ) -> None:
@@ -69,6 +76,10 @@ def command(
     if csv_file is not None:
         text = found.to_csv()
         write_atomically(csv_file, lambda file: file.write(text.encode()))
+    if report is not None:
+        from pleura.report.comparison import comparison_page
+
+        comparison_page(found, predicted, reference, images, _command_line()).write(report)
     if str(json_file) != "-":
         _print(found)
         if against is not None:
@@ -78,6 +89,12 @@ def command(
                     f"{name} of the other, less this: {change.mean:+.4f} "
                     f"({change.low:+.4f} to {change.high:+.4f}; p = {change.p:.3g})"
                 )
+
+
+def _command_line() -> str:
+    """Return the command as it was given, with file names alone: pages are passed on."""
+    words = [Path(word).name if "/" in word or "\\" in word else word for word in sys.argv[1:]]
+    return shlex.join(["pleura", *words])
 
 
 def _patients(path: Path) -> dict[str, str]:

@@ -75,6 +75,7 @@ _SHOWN = 5
 @click.option("--masked", type=PATH, help="Also write the CT in HU, all but lung at -1024.")
 @click.option("--crop", is_flag=True, help="Cut the masked CT to the lungs' box (with --masked).")
 @click.option("--probability", type=PATH, help="Also write the probability of lung, times 255.")
+@click.option("--report", type=PATH, help="For many scans: also write a page to look at (.html).")
 @click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 @json_option
 @quiet_option
@@ -124,6 +125,8 @@ def _one(
     from pleura.scan.write import SUFFIXES, write_mask, write_volume
     from pleura.segmentation.segment import lung_alone
 
+    if how["report"] is not None:
+        raise click.UsageError("--report is for many scans: let -o name a folder, or use --preview")
     if how["crop"] and how["masked"] is None:
         raise click.UsageError("--crop cuts the masked CT: add --masked FILE")
     for path in (output, how["masked"], how["probability"]):
@@ -161,9 +164,14 @@ def _all(
         if how[name]:
             raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
     names = ("units", "overwrite", "preview", "binary", "measure")
+    how["preview"] = how["preview"] or how["report"] is not None
     wanted = Wanted(how["kind"], **{name: how[name] for name in names})
     with progress_bar("segmenting", quiet, "scans") as progress:
         rows = segment_all(scan, output, load, wanted, jobs=how["jobs"], progress=progress)
+    if how["report"] is not None:
+        from pleura.report.cohort import cohort_page
+
+        cohort_page(rows, output).write(how["report"])
     write_json_option(json_file, {"scans": [asdict(row) for row in rows]})
     if str(json_file) != "-":
         _print_rows(rows, output)

@@ -169,7 +169,7 @@ def match_masks(predicted: Path, reference: Path) -> list[tuple[str, Path, Path]
     """
     if predicted.is_file() and reference.is_file():
         return [(scan_name(reference), predicted, reference)]
-    found, wanted = _by_case(predicted), _by_case(reference)
+    found, wanted = cases_below(predicted), cases_below(reference)
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise DataError(
@@ -180,7 +180,14 @@ def match_masks(predicted: Path, reference: Path) -> list[tuple[str, Path, Path]
     return [(name, found[name], wanted[name]) for name in sorted(wanted)]
 
 
-def _by_case(folder: Path) -> dict[str, Path]:
+def cases_below(folder: Path) -> dict[str, Path]:
+    """Return the files below a folder by case: their path there, without suffix and ending.
+
+    Raises
+    ------
+    DataError
+        There is none, or two of one case.
+    """
     endings = (*VOLUMES, *PICTURES)
     if not folder.is_dir():
         raise DataError("no such folder", where=folder, fix="give two folders, or two files")
@@ -206,7 +213,7 @@ def _by_case(folder: Path) -> dict[str, Path]:
 
 
 def _score_case(name: str, patient: str, predicted: Path, reference: Path) -> list[Score]:
-    (found, grid), (wanted, own) = _labels(predicted), _labels(reference)
+    (found, grid), (wanted, own) = labels_of(predicted), labels_of(reference)
     placed = grid.orientation_known and own.orientation_known
     if grid.shape != own.shape or (placed and np.abs(grid.affine - own.affine).max() > _APART):
         raise DataError(
@@ -228,7 +235,14 @@ def _score_case(name: str, patient: str, predicted: Path, reference: Path) -> li
     ]
 
 
-def _labels(path: Path) -> tuple[NDArray[np.int16], Geometry]:
+def labels_of(path: Path) -> tuple[NDArray[np.int16], Geometry]:
+    """Return the labels of a mask as canonical axial slices, and their grid.
+
+    Raises
+    ------
+    ScanError, DataError
+        The file cannot be read.
+    """
     scan = read(path, units="hu")
     order = scan.geometry.to_canonical()
     return np.ascontiguousarray(order.apply(scan.hu())), order.apply_to(scan.geometry)

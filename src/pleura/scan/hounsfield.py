@@ -33,6 +33,8 @@ class Line:
         """Return values in HU, rounded and clipped to what int16 holds above -1024."""
         if self.scale != 1 or self.offset or values.dtype.kind == "f":
             values = np.rint((values.astype(np.float32) - self.offset) / self.scale)
+        if values.dtype == np.int16:
+            return np.maximum(values, np.int16(LOWEST))
         return np.asarray(np.clip(values, LOWEST, HIGHEST), np.int16)
 
     def __str__(self) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.pictures import write_atomically
-from pleura.scan.raw import check_shape
+from pleura.scan.raw import check_shape, read_voxels
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
@@ -45,9 +45,11 @@ def read_nifti(path: Path, name: str) -> Scan:
         raise _corrupt(path, error) from error
 
     def load() -> Values:
+        if str(image.file_map["image"].filename).lower().endswith(".gz"):
+            return _unpacked(Path(image.file_map["image"].filename), proxy, shape)
         try:
             stored = np.asarray(proxy.get_unscaled())
-        # gzip, zlib and nibabel each have errors of their own for a damaged stream.
+        # numpy and nibabel each have errors of their own for a file that is too short.
         except Exception as error:
             raise _corrupt(path, error) from error
         return np.reshape(stored, shape[::-1], order="F").T
@@ -99,8 +101,14 @@ def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None)
         image.set_qform(affine, code="scanner" if geometry.shear < 0.01 else "unknown")
     content = image.to_bytes()
     if path.name.lower().endswith(".gz"):
-        content = gzip.compress(content, 6, mtime=0)
+        content = igzip.compress(content, 1, mtime=0)
     write_atomically(path, lambda file: file.write(content))
+
+
+def _unpacked(path: Path, proxy: Any, shape: tuple[int, ...]) -> Values:
+    size = int(np.prod(shape, dtype=np.int64)) * proxy.dtype.itemsize
+    content = read_voxels(path, 0, np.dtype(np.uint8), (proxy.offset + size,), "gzip")
+    return np.asarray(content[proxy.offset :].view(proxy.dtype).reshape(shape))
 
 
 def _check_kind(image: Any, dtype: np.dtype[Any]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import bz2
-import zlib
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
@@ -108,7 +108,7 @@ def _read_bytes(
             while filled < wanted:
                 try:
                     plain = decoder.decompress(packed, min(_CHUNK, wanted - filled))
-                except (zlib.error, OSError, EOFError) as error:
+                except (isal_zlib.error, OSError, EOFError) as error:  # type: ignore[misc]
                     raise _short(path, filled, wanted) from error
                 content[filled : filled + len(plain)] = np.frombuffer(plain, np.uint8)
                 filled += len(plain)
@@ -129,7 +129,7 @@ def _read_bytes(
 def _decoder(compression: Compression) -> Any:
     if compression == "bzip2":
         return bz2.BZ2Decompressor()
-    return zlib.decompressobj(31 if compression == "gzip" else 15)
+    return isal_zlib.decompressobj(31 if compression == "gzip" else 15)
 
 
 def _short(path: Path, have: int, wanted: int) -> ScanError:

@@ -21,7 +21,7 @@ from pleura.scan.scan import LEFT, RIGHT
 Flags = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
 
-STEP = 2
+STEP = 4
 """Rows and columns from one sampled HU to the next."""
 
 SMALLEST = 0.01
@@ -47,10 +47,9 @@ def keep_lungs(lung: Flags, sampled: NDArray[np.int16], *, calibrated: bool = Tr
     ``sampled`` are HU at every ``STEP``-th row and column. ``calibrated`` False leaves gas in:
     values of grey pictures do not tell it from lung.
     """
-    kept = np.zeros_like(lung)
     box = _box(lung)
     if box is None:
-        return kept
+        return lung
     pieces, count = cc3d.connected_components(
         lung[box], connectivity=26, out_dtype=np.uint32, return_N=True
     )
@@ -62,7 +61,9 @@ def keep_lungs(lung: Flags, sampled: NDArray[np.int16], *, calibrated: bool = Tr
         for piece, values in _sampled_pieces(pieces, box, sampled, _large(sizes)):
             if _is_gas(values):
                 sizes[piece] = 0
-    kept[box] = _fill_holes(_large(sizes)[pieces], lung[0].size)
+    large = _large(sizes)
+    kept = np.zeros(lung.shape, np.bool_)
+    kept[box] = _fill_holes(lung[box] if large[1:].all() else large[pieces], lung[0].size)
     return kept
 
 
@@ -179,13 +180,13 @@ def _two_sided(columns: NDArray[np.floating], middle: float, width: float) -> bo
 
 def _body(sampled: NDArray[np.int16]) -> tuple[float, float]:
     """Return the body's middle column and its width in columns, medians over slices."""
-    columns: NDArray[np.int64] = (sampled[:, ::2, ::2] > _BODY).sum(1)
-    position = 2 * STEP * np.arange(columns.shape[1])
+    columns: NDArray[np.int64] = (sampled > _BODY).sum(1)
+    position = STEP * np.arange(columns.shape[1])
     columns = columns[columns.any(1)]
     if not len(columns):
         return float(position[-1]) / 2, float(position[-1])
     middle = np.median((columns * position).sum(1) / columns.sum(1))
-    return float(middle), float(np.median(2 * STEP * (columns > 0).sum(1)))
+    return float(middle), float(np.median(STEP * (columns > 0).sum(1)))
 
 
 def _fill_holes(lung: Flags, slice_size: int) -> Flags:
@@ -193,7 +194,7 @@ def _fill_holes(lung: Flags, slice_size: int) -> Flags:
 
     Never all that a slice shows as a hole: the dome of the liver is one.
     """
-    holes, small = np.zeros_like(lung), np.zeros_like(lung)
+    holes, small = (np.zeros(lung.shape, np.bool_) for _ in range(2))
     largest = (LONE_HOLE if len(lung) == 1 else SMALL_HOLE) * slice_size
     for i in np.flatnonzero(lung.any((1, 2))):
         outside = np.pad(~lung[i], 1, constant_values=True).astype(np.uint8)
@@ -214,8 +215,8 @@ def _closed(holes: Flags, lung: Flags) -> Flags:
     """Return those of the slices' holes that lung closes from above and below as well."""
     pieces = cc3d.connected_components(holes, connectivity=6, out_dtype=np.uint32)
     outside = ~(lung | holes)
+    leaks = holes.copy()
+    leaks[1:-1] &= outside[:-2] | outside[2:]
     closed = np.ones(int(pieces.max()) + 1, np.bool_)
-    for leak in (pieces[0], pieces[-1], pieces[1:][outside[:-1]], pieces[:-1][outside[1:]]):
-        closed[np.unique(leak)] = False
-    closed[0] = False
+    closed[np.unique(pieces[leaks])] = closed[0] = False
     return closed[pieces]

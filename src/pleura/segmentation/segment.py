@@ -28,6 +28,9 @@ from pleura.segmentation.flags import Flag, find_flags
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""
 
+UNSURE = 51, 205
+"""Of 255: between these the model is not sure; probabilities of 0.2 and 0.8."""
+
 SMALLEST = 16
 """Rows and columns of an axial slice, at least."""
 
@@ -164,37 +167,83 @@ class Segmenter:
                 fix="give axial slices, or the whole volume: a coronal or sagittal slice alone, or "
                 "a thumbnail, shows too little",
             )
-        sampled = np.empty((geometry.shape[0], -(-rows // STEP), -(-columns // STEP)), np.int16)
-        lung = np.empty(geometry.shape, np.bool_)
-        kept = np.empty(geometry.shape, np.uint8) if keep_probability else None
-        waiting, unsure = 0.0, 0
-        get_ready = partial(self.engine.prepare, (min(BATCH, geometry.shape[0]), rows, columns))
-        for start, stop, slices in _batches(scan, order, geometry, get_ready):
-            sampled[start:stop] = slices[:, ::STEP, ::STEP]
+        seen = _Seen.of(geometry, keep_probability)
+        waiting = 0.0
+        for start, stop, slices, result in self._inferred(scan, order, geometry):
             before = time.perf_counter()
-            probability = self.engine.probability(slices)
-            lung[start:stop] = probability >= self.threshold
-            if kept is not None:
-                kept[start:stop] = probability
-            unsure += int(np.count_nonzero(np.abs(probability.astype(np.int16) - 128) < 77))
+            probability = result()
             waiting += time.perf_counter() - before
+            seen.take(start, stop, slices, probability, self.threshold)
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
-        lung = keep_lungs(lung, sampled, calibrated="grey" not in scan.line.name)
+        lung = keep_lungs(seen.lung, seen.sampled, calibrated="grey" not in scan.line.name)
         labels = (
-            tell_sides(lung, sampled, geometry, self.threads)
+            tell_sides(lung, seen.sampled, geometry, self.threads)
             if self.sides
             else lung.astype(np.uint8)
         )
-        share = unsure / max(int(np.count_nonzero(labels)), 1)
+        share = seen.unsure / max(int(np.count_nonzero(labels)), 1)
         flags = find_flags(labels, scan, geometry, share, sides=self.sides)
         drawn_by = f"pleura, model {self.engine.record.name}", self.engine.record.version
         mask = Mask(np.ascontiguousarray(order.undo(labels)), scan, self.sides, drawn_by)
         done = time.perf_counter()
         seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
+        kept = seen.probability
         back = None if kept is None else np.ascontiguousarray(order.undo(kept))
         return Segmentation(mask, scan.decisions, flags, seconds, back)
+
+    def _inferred(
+        self, scan: Scan, order: Reorientation, geometry: Geometry
+    ) -> Iterator[tuple[int, int, NDArray[np.int16], Callable[[], NDArray[np.uint8]]]]:
+        """Yield batches with a function that waits for their probability.
+
+        The network works on the next batch while the caller deals with one.
+        """
+        slices, rows, columns = geometry.shape
+        get_ready = partial(self.engine.prepare, (min(BATCH, slices), rows, columns))
+        with ThreadPoolExecutor(1) as network:
+            ahead = None
+            for start, stop, batch in _batches(scan, order, geometry, get_ready):
+                result = network.submit(self.engine.probability, batch).result
+                if ahead is not None:
+                    yield ahead
+                ahead = start, stop, batch, result
+            if ahead is not None:
+                yield ahead
+
+
+@dataclass
+class _Seen:
+    """What is kept of a scan's slices as they pass."""
+
+    lung: NDArray[np.bool_]
+    sampled: NDArray[np.int16]
+    probability: NDArray[np.uint8] | None
+    unsure: int = 0
+
+    @classmethod
+    def of(cls, geometry: Geometry, keep_probability: bool) -> _Seen:
+        slices, rows, columns = geometry.shape
+        return cls(
+            np.empty(geometry.shape, np.bool_),
+            np.empty((slices, -(-rows // STEP), -(-columns // STEP)), np.int16),
+            np.empty(geometry.shape, np.uint8) if keep_probability else None,
+        )
+
+    def take(
+        self,
+        start: int,
+        stop: int,
+        hu: NDArray[np.int16],
+        probability: NDArray[np.uint8],
+        threshold: int,
+    ) -> None:
+        self.lung[start:stop] = probability >= threshold
+        self.sampled[start:stop] = hu[:, ::STEP, ::STEP]
+        self.unsure += int(np.count_nonzero((probability > UNSURE[0]) & (probability < UNSURE[1])))
+        if self.probability is not None:
+            self.probability[start:stop] = probability
 
 
 def segment(scan: Scan | str | Path, model: str | Path | None = None) -> Mask:

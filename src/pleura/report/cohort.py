@@ -1,0 +1,79 @@
+"""The page of a segmented cohort: what to look at first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pleura
+from pleura.cohort.batch import Row
+from pleura.report.page import Page, PageCase, PagePicture, histogram, shrunken
+from pleura.scan.pictures import read_picture
+
+_COLUMNS = ("right_ml", "left_ml", "seconds")
+_MEASURED = ("mean_hu", "laa_950_percent")
+
+
+def cohort_page(rows: Sequence[Row], output: Path) -> Page:
+    """Make the page of what `segment_all` left in a folder: flagged scans first.
+
+    Raises
+    ------
+    DataError
+        A preview cannot be read.
+    """
+    reports = {row.name: _report(output / f"{row.name}_lungs.json") for row in rows}
+    ordered = sorted(rows, key=lambda row: (row.status != "failed", -_count(row.flags), row.name))
+    measured = any("measures" in report for report in reports.values())
+    columns = (*_COLUMNS, *(_MEASURED if measured else ()))
+    volumes = [r.right_ml + r.left_ml for r in rows if r.right_ml is not None and r.left_ml]
+    failed = [row for row in rows if row.status == "failed"]
+    flagged = [row for row in rows if row.flags]
+    model = next((r["asked"]["model"]["name"] for r in reports.values() if "asked" in r), "")
+    return Page(
+        title="Lungs of a cohort",
+        lead=f"{len(rows)} scans: {len(flagged)} flagged, {len(failed)} failed.",
+        facts=(("model", model), ("pleura", pleura.__version__)),
+        columns=columns,
+        cases=tuple(_case(row, reports[row.name], output) for row in ordered),
+        warnings=tuple(f"{row.name}: {row.error}" for row in failed),
+        plots=(histogram("Volume of both lungs, ml", volumes),) if volumes else (),
+        gallery="Scans, flagged ones first",
+        wide=True,
+    )
+
+
+def _case(row: Row, report: dict[str, Any], output: Path) -> PageCase:
+    values: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
+    regions = report.get("measures", {}).get("regions", [])
+    densities = regions[0]["densities"] if regions else None
+    if densities:
+        values["mean_hu"] = densities["mean"]
+        values["laa_950_percent"] = 100 * densities["low_attenuation"]["LAA-950"]
+    flags = [f"{name}: {what}" for name, what in report.get("flags", {}).items()]
+    if row.error:
+        flags.append(row.error)
+    preview = output / f"{row.name}_lungs_preview.png"
+    return PageCase(row.name, values, tuple(flags), _preview(preview), _link(preview, output))
+
+
+def _preview(path: Path) -> PagePicture | None:
+    return shrunken(read_picture(path)) if path.exists() else None
+
+
+def _link(path: Path, output: Path) -> str | None:
+    return path.relative_to(output).as_posix() if path.exists() else None
+
+
+def _report(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+def _count(flags: str) -> int:
+    return len(flags.split("; ")) if flags else 0
