@@ -47,8 +47,9 @@ lint: $(READY)  ## style, types, spelling, and which room imports which
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(READY)  ## speed and memory side by side with Keras
+bench: $(READY)  ## speed and memory beside Keras (training) and lungmask (segmenting)
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/segment.py
 
 docs: $(READY)  ## write the reference pages that are made from the code
 	$(BIN)/python docs/make_reference.py

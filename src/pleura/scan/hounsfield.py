@@ -34,7 +34,7 @@ class Line:
         if self.scale != 1 or self.offset or values.dtype.kind == "f":
             values = np.rint((values.astype(np.float32) - self.offset) / self.scale)
         if values.dtype == np.int16:
-            return np.maximum(values, np.int16(LOWEST))
+            return np.asarray(np.maximum(values, np.int16(LOWEST)))
         return np.asarray(np.clip(values, LOWEST, HIGHEST), np.int16)
 
     def __str__(self) -> str:
