@@ -91,6 +91,17 @@ def test_what_was_asked_otherwise_is_done_anew(cohort, make, model, sample, tmp_
     assert status() == "done"
 
 
+def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(cohort, make, tmp_path):
+    for name in ("plain", "flipped"):
+        segment_all(cohort, tmp_path / name, make, Wanted(flip=name == "flipped"))
+    picture, series = "b/LCTSC-201_054_lungs.tif", "a/ct_lungs.nii.gz"
+    plain, turned = (read_picture(tmp_path / n / picture) for n in ("plain", "flipped"))
+    both = (plain > 0) & (turned > 0)
+    assert (plain[both] != turned[both]).mean() > 0.95
+    known = [read(tmp_path / n / series, units="hu").hu() for n in ("plain", "flipped")]
+    assert np.array_equal(*known)
+
+
 def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, make, tmp_path):
     shutil.copy(cohort / "b" / "LCTSC-201_049.tif", cohort / "b" / "LCTSC-201_049.TIFF")
     out = cohort / "out"

@@ -160,10 +160,10 @@ def _all(
 
     from pleura.cohort.batch import Wanted, segment_all
 
-    for name in ("series", "stack", "flip", "masked", "crop", "probability"):
+    for name in ("series", "stack", "masked", "crop", "probability"):
         if how[name]:
             raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
-    names = ("units", "overwrite", "preview", "binary", "measure")
+    names = ("units", "overwrite", "preview", "binary", "measure", "flip")
     how["preview"] = how["preview"] or how["report"] is not None
     wanted = Wanted(how["kind"], **{name: how[name] for name in names})
     with progress_bar("segmenting", quiet, "scans") as progress:

@@ -21,6 +21,7 @@ from pleura.scan.find import Found, find_scans
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
+from pleura.scan.slices import flipped
 from pleura.scan.write import write_mask
 from pleura.segmentation.segment import Segmentation, Segmenter
 
@@ -64,6 +65,8 @@ class Wanted:
     preview: bool = False
     binary: bool = False
     measure: bool = False
+    flip: bool = False
+    """Of scans that carry no orientation: the patient's left is on the picture's left."""
 
 
 def segment_all(
@@ -158,6 +161,8 @@ def _segment_one(found: Found, output: Path, segmenter: Segmenter, wanted: Wante
             if done is not None:
                 return done
         scan = found.load(wanted.units) if found.load else read(found.source, units=wanted.units)
+        if wanted.flip and not scan.geometry.orientation_known:
+            scan = flipped(scan)
         result = segmenter.segment(scan)
         write_mask(target, result.mask, binary=wanted.binary)
         if wanted.preview:
@@ -196,6 +201,7 @@ def _asked(found: Found, segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]
         "format": wanted.format,
         "binary": wanted.binary,
         "measure": wanted.measure,
+        "flip": wanted.flip,
         "pleura": pleura.__version__,
         "input": [[f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()],
     }
