@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## segment a real scan; train on the shipped sample, judge, export; draw it all
 	$(BIN)/python tests/dicom_files.py $(SAMPLE)/volume/ct.nii.gz demo/dicom
-	$(BIN)/pleura info demo/dicom $(SAMPLE)/volume
+	$(BIN)/pleura info demo/dicom
 	$(BIN)/pleura segment $(SAMPLE)/volume/ct.nii.gz -o demo/scan_lungs.nii.gz --preview --overwrite
 	$(BIN)/pleura segment demo/dicom -o demo/dicom_lungs.dcm --overwrite
 	$(BIN)/pleura check $(SAMPLE)/images $(SAMPLE)/masks
