@@ -5,8 +5,8 @@
 
 int8 is made by NNCF's post-training quantisation, calibrated on training slices; preparation and
 upsampling stay in floating point. Dice is that of the network alone, without cleaning, on the
-validation slices of kmader, the scans of lctsc and the pictures of covid: against the references, and
-against float32's masks. Prints a Markdown table, writes benchmarks/results/precision.json.
+validation slices of kmader, the scans of lctsc and the pictures of covid: against the references,
+and against float32's masks. Prints a Markdown table, writes benchmarks/results/precision.json.
 """
 
 import argparse

@@ -52,7 +52,7 @@ def test_distances_are_those_of_all_pairs_of_surface_voxels(seed, flat):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_hausdorff_distance_is_that_of_itk(seed):
-    """ITK takes all voxels of a mask, which gives the same largest distance between solid shapes."""
+    """ITK takes all voxels of a mask: between solids apart, the same largest distance."""
     rng = np.random.default_rng(seed)
     masks = []
     for _ in range(2):

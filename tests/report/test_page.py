@@ -114,16 +114,18 @@ def test_a_browser_draws_the_page_sorts_its_table_and_hides_the_contours(page, t
     <script>
     const errors = []; window.addEventListener("error", (e) => errors.push(e.message));
     window.addEventListener("load", () => {
-      const rows = () => [...document.querySelectorAll("#cases tbody tr")].map((r) => r.cells[1].textContent);
+      const all = (query) => [...document.querySelectorAll(query)];
+      const rows = () => all("#cases tbody tr").map((r) => r.cells[1].textContent);
       const first = rows();
-      const sort = [...document.querySelectorAll("th button")].find((b) => b.textContent === "dice");
+      const sort = all("th button").find((b) => b.textContent === "dice");
       sort.click(); const up = rows(); sort.click(); const down = rows();
       document.getElementById("toggle-reference").click();
       const path = document.querySelector("path.reference");
       const search = document.querySelector("input[type=search]");
       search.value = "201_058"; search.dispatchEvent(new Event("input"));
-      document.body.dataset.told = JSON.stringify({ first, up, down, errors, left: rows().length,
-        hidden: getComputedStyle(path).display, figures: document.querySelectorAll("figure").length });
+      document.body.dataset.told = JSON.stringify({ first, up, down, errors,
+        left: rows().length, hidden: getComputedStyle(path).display,
+        figures: all("figure").length });
     });
     </script>"""
     tested = tmp_path / "tested.html"

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def slice_picture(
     masks: dict[str, NDArray[Any]],
     window: tuple[float, float] = LUNG_WINDOW,
 ) -> PagePicture:
-    """Draw a slice (rows, columns) with the contours of masks: ``reference``, ``right``, ``left``."""
+    """Draw a slice (rows, columns) with contours of masks: ``reference``, ``right``, ``left``."""
     low, high = window
     grey = np.clip((image.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     scale = min(1.0, _SIDE / max(grey.shape))
@@ -110,7 +111,7 @@ def histogram(title: str, values: Sequence[float], bins: int = 24) -> dict[str, 
 def iou_bands(values: Sequence[float]) -> dict[str, Any]:
     """Return a plot of how many cases lie in each band of IoU."""
     counts, _ = np.histogram(np.asarray(values, float), BANDS)
-    labels = [f"[{a:g}, {b:g})" for a, b in zip(BANDS[:-2], BANDS[1:-1], strict=True)]
+    labels = [f"[{a:g}, {b:g})" for a, b in pairwise(BANDS[:-1])]
     labels.append(f"[{BANDS[-2]:g}, {BANDS[-1]:g}]")
     bars = [{"label": name, "count": int(n)} for name, n in zip(labels, counts, strict=True)]
     return {"title": "IoU bands", "bars": bars}

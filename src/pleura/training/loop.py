@@ -96,10 +96,10 @@ def train(
 
     ``images`` and ``masks`` are folders; or ``images`` is the folder of the recipe's sources, and
     ``masks`` None. ``recipe`` is a `Recipe`, the name of one that ships, or a YAML file's path.
-    ``start`` is a run folder, a model file or ``default``, the model that ships: the training goes on
-    from its weights, with its recipe at lower rates unless another is given. Without either the
-    recipe is ``exercise``. Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume` goes
-    on from there.
+    ``start`` is a run folder, a model file or ``default``, the model that ships: the training goes
+    on from its weights, with its recipe at lower rates unless another is given. Without either the
+    recipe is ``exercise``. Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume`
+    goes on from there.
 
     Raises
     ------
