@@ -60,9 +60,9 @@ def command(
 
     probability = None
     if model is not None:
-        from pleura.engine.engine import SHIPPED, Engine
+        from pleura.engine.engine import Engine, model_path
 
-        probability = Engine(SHIPPED if model == "default" else Path(model)).probability
+        probability = Engine(model_path(model)).probability
     with progress_bar("checking", quiet, "pairs") as progress:
         report = check(images, masks, probability=probability, progress=progress)
     if suspects is not None:

@@ -42,6 +42,13 @@ json_option = click.option(
     metavar="FILE",
     help="Write the result as JSON too; - for standard output.",
 )
+units_option = click.option(
+    "--units",
+    type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),
+    default="auto",
+    show_default=True,
+    help="What the values are: HU, HU plus 1024, or grey with air dark or bright.",
+)
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from pleura.cli.common import PATH, json_option, write_json_option
+from pleura.cli.common import PATH, json_option, units_option, write_json_option
 
 if TYPE_CHECKING:
     from pleura.measurement.measure import Measurement
@@ -27,13 +27,7 @@ Examples:
 @click.command("measure", epilog=_EPILOG)
 @click.argument("scan", type=PATH)
 @click.argument("mask", type=PATH, required=False)
-@click.option(
-    "--units",
-    type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),
-    default="auto",
-    show_default=True,
-    help="What the values are, as for segment.",
-)
+@units_option
 @click.option("--csv", "csv_file", type=PATH, help="Also write a row a slice and region.")
 @json_option
 def command(

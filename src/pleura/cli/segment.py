@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, write_json_option
+from pleura.cli.common import (
+    PATH,
+    json_option,
+    progress_bar,
+    quiet_option,
+    units_option,
+    write_json_option,
+)
 
 if TYPE_CHECKING:
     from pleura.cohort.batch import Row
@@ -51,13 +58,7 @@ _SHOWN = 5
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="At a time.")
 @click.option("--series", help="Series number or UID, where a folder holds several.")
 @click.option("--stack", is_flag=True, help="Take a folder of pictures as one volume.")
-@click.option(
-    "--units",
-    type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),
-    default="auto",
-    show_default=True,
-    help="What the values are: HU, HU plus 1024, or grey with air dark or bright.",
-)
+@units_option
 @click.option("--flip", is_flag=True, help="A picture shows the patient's left on its left.")
 @click.option("--single-label", is_flag=True, help="Both lungs as 1, not right 1 and left 2.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Probability; the model's if unset.")

@@ -38,9 +38,6 @@ Examples:
 """
 
 
-_EXPORT = "next     pleura export RUN -o model.onnx"
-
-
 @click.command("train", epilog=_EPILOG)
 @images_argument
 @optional_masks_argument
@@ -133,7 +130,11 @@ def command(
         f"accuracy {last['validation_accuracy']:.4f}\n"
         f"run      {output}\n"
         f"curves   {output / 'curves.png'}\n"
-        + (f"next     pleura evaluate {_quoted(output, *data)}" if masks else _EXPORT)
+        + (
+            f"next     pleura evaluate {_quoted(output, *data)}"
+            if masks
+            else f"next     pleura export {_quoted(output)} -o model.onnx"
+        )
     )
     return 0
 

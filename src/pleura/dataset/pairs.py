@@ -224,7 +224,7 @@ def _read_slice_pair(pair: Pair) -> tuple[Picture, Mask]:
     if pair.no_lung:
         return image, np.zeros(image.shape, np.uint8)
     labels, own = _volume(pair.mask, "hu")
-    if grid.shape != own.shape or not np.allclose(grid.affine, own.affine, atol=0.1):
+    if not own.fits(grid):
         raise DataError(
             f"image and mask lie on different grids: {grid} and {own}",
             where=f"{pair.image} and {pair.mask}",

@@ -23,6 +23,11 @@ SHIPPED = Path(__file__).parents[1] / "models" / "default.onnx"
 """The model that comes with pleura."""
 
 
+def model_path(model: str | Path | None) -> Path:
+    """Return the file that is meant; None and ``default`` mean the model that ships."""
+    return SHIPPED if model is None or str(model) == "default" else Path(model)
+
+
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

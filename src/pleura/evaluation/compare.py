@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,11 @@ from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.scan import LEFT, RIGHT
 
 Flags = NDArray[np.bool_]
-Progress = Any
+Progress = Callable[[int, int], None]
 
 SMALLER_IS_BETTER = ("hd", "hd95", "mean_distance", "largest_missed", "volume_error")
 ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
 """What a mask's name may have after its scan's."""
-
-_APART = 0.1  # mm
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def compare(
     reference: str | Path,
     *,
     patients: Mapping[str, str] | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Hold masks against references: two files, or two folders matched by name.
 
@@ -214,8 +212,7 @@ def cases_below(folder: Path) -> dict[str, Path]:
 
 def _score_case(name: str, patient: str, predicted: Path, reference: Path) -> list[Score]:
     (found, grid), (wanted, own) = labels_of(predicted), labels_of(reference)
-    placed = grid.orientation_known and own.orientation_known
-    if grid.shape != own.shape or (placed and np.abs(grid.affine - own.affine).max() > _APART):
+    if not grid.fits(own):
         raise DataError(
             f"the two masks lie on different grids: {grid}, and {own}",
             where=predicted,

@@ -131,6 +131,14 @@ class Geometry:
         )
         return points
 
+    def fits(self, other: Geometry) -> bool:
+        """Whether a mask on this grid is one of a scan on the other.
+
+        Shapes are equal; places too, to 0.5 mm at the corners, where both files say them.
+        """
+        placed = self.orientation_known and other.orientation_known
+        return self.is_close(other, 0.5) if placed else self.shape == other.shape
+
     def is_close(self, other: Geometry, tolerance: float = 0.01) -> bool:
         """Tell whether both grids put every corner voxel at the same place, to ``tolerance`` mm."""
         if self.shape != other.shape:

@@ -10,8 +10,6 @@ from pleura.errors import DataError
 from pleura.scan.io import read
 from pleura.scan.scan import LEFT, RIGHT, Mask, Scan
 
-_APART = 0.1  # mm, or voxels where the spacing is not known
-
 
 def read_mask(path: str | Path, scan: Scan) -> Mask:
     """Read a mask of a scan: 1 right and 2 left lung, or one label of any value.
@@ -23,12 +21,9 @@ def read_mask(path: str | Path, scan: Scan) -> Mask:
     """
     path = Path(path)
     found = read(path, units="hu")
-    own, wanted = found.geometry, scan.geometry
-    placed = own.orientation_known and wanted.orientation_known
-    apart = np.abs(own.affine - wanted.affine).max() if placed else 0.0
-    if own.shape != wanted.shape or apart > _APART:
+    if not found.geometry.fits(scan.geometry):
         raise DataError(
-            f"the mask's grid is not the scan's: {own}, and {wanted}",
+            f"the mask's grid is not the scan's: {found.geometry}, and {scan.geometry}",
             where=path,
             fix="give the mask that was drawn on this scan",
         )

@@ -47,7 +47,7 @@ def keep_lungs(lung: Flags, sampled: NDArray[np.int16], *, calibrated: bool = Tr
     ``sampled`` are HU at every ``STEP``-th row and column. ``calibrated`` False leaves gas in:
     values of grey pictures do not tell it from lung.
     """
-    box = _box(lung)
+    box = box_of(lung)
     if box is None:
         return lung
     pieces, count = cc3d.connected_components(
@@ -87,7 +87,7 @@ def _sampled_pieces(
             yield int(piece), inside
 
 
-def _box(lung: Flags) -> tuple[slice, ...] | None:
+def box_of(lung: Flags) -> tuple[slice, ...] | None:
     """Return the box around all that is set, None where nothing is."""
     if not lung.any():
         return None
@@ -110,7 +110,7 @@ def tell_sides(
     it until two large ones are left. A lone lung is told by the middle of the body.
     """
     labels = np.zeros(lung.shape, np.uint8)
-    box = _box(lung)
+    box = box_of(lung)
     if box is None:
         return labels
     inside = lung[box]

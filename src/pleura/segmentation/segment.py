@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pleura
-from pleura.engine.engine import SHIPPED, Engine, Precision, Runtime, cores
+from pleura.engine.engine import Engine, Precision, Runtime, cores, model_path
 from pleura.errors import ScanError
 from pleura.figures.preview import preview_picture
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.io import read
 from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Mask, Scan
 from pleura.scan.slices import shape_of
-from pleura.segmentation.clean import STEP, keep_lungs, tell_sides
+from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
 from pleura.segmentation.flags import Flag, find_flags
 
 BATCH = 8
@@ -94,7 +94,7 @@ class Segmenter:
     Parameters
     ----------
     model:
-        A file that `export` wrote; the model that ships if None.
+        A file that `export` wrote; the model that ships if None or ``default``.
     threads:
         Processor threads; all cores if None.
     threshold:
@@ -121,8 +121,7 @@ class Segmenter:
         runtime: Runtime = "openvino",
     ) -> None:
         self.threads = threads or cores()
-        path = SHIPPED if model is None else Path(model)
-        self.engine = Engine(path, self.threads, precision, runtime)
+        self.engine = Engine(model_path(model), self.threads, precision, runtime)
         own = self.engine.threshold
         self.threshold = own if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
@@ -272,14 +271,12 @@ def lung_alone(mask: Mask, *, crop: bool = False) -> tuple[NDArray[np.int16], Ge
     """
     inside = mask.labels > 0
     hu = np.where(inside, mask.scan.hu(), np.int16(AIR))
-    if not crop or not inside.any():
+    box = box_of(inside) if crop else None
+    if box is None:
         return hu, mask.geometry
-    first = [int(np.flatnonzero(inside.any(axes))[0]) for axes in ((1, 2), (0, 2), (0, 1))]
-    last = [int(np.flatnonzero(inside.any(axes))[-1]) for axes in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
     cut = np.ascontiguousarray(hu[box])
     affine = mask.geometry.affine.copy()
-    affine[:3, 3] = mask.geometry.world(first)
+    affine[:3, 3] = mask.geometry.world([side.start for side in box])
     return cut, replace(mask.geometry, shape=shape_of(cut), affine=affine)
 
 

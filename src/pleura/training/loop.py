@@ -130,7 +130,7 @@ def train(
             where=masks,
             fix="give masks with 0 outside and 255 (or 1) inside the lungs",
         )
-    units = _units([pair for pair in pairs if pair.name in set(split.train)])
+    units = _units(_named(pairs, split.train))
     if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
         raise DataError(
             f"the simulation is in HU, and the images are not: {units.reason}",
@@ -184,6 +184,11 @@ def resume(
     return _Training(run, pairs, prepared, state, watch).go_on()
 
 
+def _named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
+    wanted = set(names)
+    return [pair for pair in pairs if pair.name in wanted]
+
+
 def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
     """Tell the units of the training images from some of them, spread over all."""
     step = max(1, len(pairs) // most)
@@ -219,7 +224,7 @@ class _Training:
         self.training_set = make_training_set(
             pairs, prepared, split.train, *changes, progress=watch.on_read
         )
-        self.validation_pairs = [pair for pair in pairs if pair.name in set(split.validation)]
+        self.validation_pairs = _named(pairs, split.validation)
         self.validation_images, self.validation_masks = prepared.part(split.validation)
         self.state = state
         self.drawn: dict[tuple[int, int], Future[tuple[int, Batch]]] = {}

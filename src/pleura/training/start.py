@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pleura.engine.engine import SHIPPED
+from pleura.engine.engine import model_path
 from pleura.engine.model_file import read_record
 from pleura.errors import ModelError, RecipeError
 from pleura.network.tiling import SegmentationNetwork
@@ -35,7 +35,7 @@ def starting_recipe(source: str | Path) -> Recipe:
     if _is_run(source):
         values = open_run(source).recipe.model_dump(mode="json")
     else:
-        values = dict(read_record(_model(source)).recipe)
+        values = dict(read_record(model_path(source)).recipe)
     values |= {
         "name": "fine-tuned",
         "description": f"goes on from {Path(source).name}",
@@ -61,7 +61,7 @@ def load_start(network: SegmentationNetwork, source: str | Path) -> None:
         if _is_run(source):
             network.load_state_dict(load_tensors(open_run(source).weights)["network"])
         else:
-            _load_folded(network, _tensors(_model(source)))
+            _load_folded(network, _tensors(model_path(source)))
     except (KeyError, RuntimeError) as error:
         raise RecipeError(
             "the weights to start from do not fit the recipe's network",
@@ -72,10 +72,6 @@ def load_start(network: SegmentationNetwork, source: str | Path) -> None:
 
 def _is_run(source: str | Path) -> bool:
     return Path(source).is_dir()
-
-
-def _model(source: str | Path) -> Path:
-    return SHIPPED if str(source) == "default" else Path(source)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
