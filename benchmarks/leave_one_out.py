@@ -15,9 +15,17 @@ from accuracy import LINES, interval, lctsc
 from pleura.segmentation.segment import Segmenter
 from pleura.training.export import export
 from pleura.training.loop import train
-from pleura.training.recipe import build_recipe, load_recipe
+from pleura.training.recipe import Recipe, build_recipe, load_recipe
 
 PATIENTS = ("101", "201", "202")
+
+
+def recipe_without(patient: str, changes: list[str]) -> Recipe:
+    """Recipe `default`, changed, without one patient of LCTSC."""
+    recipe = load_recipe("default", changes).model_dump(mode="json")
+    (source,) = (s for s in recipe["data"] if s["images"].startswith("lctsc"))
+    source["leave_out"] = [f"LCTSC-Test-S1-{patient}"]
+    return build_recipe(recipe, "default")
 
 
 def main() -> None:
@@ -31,10 +39,8 @@ def main() -> None:
         folder = options.runs / f"without-{patient}"
         model, scores = folder.with_suffix(".onnx"), folder.with_suffix(".json")
         if not model.exists():
-            recipe = load_recipe("default", options.set).model_dump(mode="json")
-            (source,) = (s for s in recipe["data"] if s["images"].startswith("lctsc"))
-            source["leave_out"] = [f"LCTSC-Test-S1-{patient}"]
-            train(options.data, None, folder, build_recipe(recipe, "default"), overwrite=True)
+            recipe = recipe_without(patient, options.set)
+            train(options.data, None, folder, recipe, overwrite=True)
             export(folder, model)
         with Segmenter(model) as segmenter:
             found = list(lctsc([patient], options.data, segmenter))

@@ -130,7 +130,7 @@ def test_command_prints_writes_and_says_whether_two_differ(folders, tmp_path):
     (tmp_path / "patients.csv").write_text("name,patient\ncase0,a\ncase1,a\ncase2,b\n")
     arguments = [
         *("compare", str(folders[0]), str(folders[1]), "--against", str(folders[1])),
-        *("--patients", str(tmp_path / "patients.csv"), "--csv", str(tmp_path / "cases.csv")),
+        *("--cases", str(tmp_path / "patients.csv"), "--csv", str(tmp_path / "cases.csv")),
         *("--json", str(tmp_path / "scores.json"), "-q"),
     ]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)

@@ -94,3 +94,18 @@ def test_other_parts_and_all_pairs_can_be_judged(run, sample, tmp_path):
     part = evaluate(run, sample.images, sample.masks, part="validation", output=tmp_path / "v")
     every = evaluate(run, sample.images, sample.masks, part="all", output=tmp_path / "a")
     assert (len(part.cases), len(every.cases)) == (8, 60)
+
+
+def test_surfaces_intervals_thresholds_and_calibration_are_those_of_the_images_own_grid(found, run):
+    native = found.native
+    for case, score in zip(found.cases, native.comparison.scores, strict=True):
+        assert score.case == score.patient == case.name
+        assert score.unit == "px"
+        if score.outcome != "neither":
+            assert score.metrics["iou"] == pytest.approx(
+                case.scores["native"][found.threshold]["iou"]
+            )
+    told = json.loads((run.folder / "evaluation-test" / "evaluation.json").read_text())["native"]
+    assert told["sweep"][9]["threshold"] == 0.5
+    assert told["sweep"][9]["iou"] == pytest.approx(found.summary("native", 0.5).mean, abs=0.01)
+    assert told["calibration"]["error"] == pytest.approx(native.calibration.error)

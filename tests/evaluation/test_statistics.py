@@ -46,6 +46,11 @@ def test_spread_says_which_end_is_worst():
     assert spread([0.5], ["a"]).sd == 0
 
 
+def test_one_patient_has_no_interval():
+    assert spread([0.5, 0.6], ["a", "a"]).interval is None
+    assert paired([0.5, 0.6], [0.6, 0.6], ["a", "a"]).interval is None
+
+
 def test_paired_difference_is_wilcoxons_over_patients():
     rng = np.random.default_rng(3)
     first = rng.normal(0.9, 0.03, 30)
@@ -54,5 +59,5 @@ def test_paired_difference_is_wilcoxons_over_patients():
     found = paired(first, second, names)
     assert found.mean == pytest.approx((second - first).mean())
     assert found.p == pytest.approx(stats.wilcoxon(second - first).pvalue)
-    assert found.low < found.mean < found.high
+    assert found.interval[0] < found.mean < found.interval[1]
     assert paired(first, first, names).p == 1

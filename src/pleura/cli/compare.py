@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
 from pleura.cli.common import (
     PATH,
+    by_option,
+    cases_option,
+    command_line,
     json_option,
     output,
+    print_scores,
     progress_bar,
     quiet_option,
+    read_case_table,
     write_json_option,
 )
-
-if TYPE_CHECKING:
-    from pleura.evaluation.compare import Comparison
 
 _EPILOG = """\
 \b
 Examples:
   pleura compare out/ references/
   pleura compare lungs.nii.gz reference.nii.gz --json scores.json
-  pleura compare out/ references/ --patients patients.csv --csv cases.csv
+  pleura compare out/ references/ --cases cases.csv --by scanner --csv scores.csv
   pleura compare out/ references/ --images scans/ --report report.html
   pleura compare ours/ references/ --against theirs/        # do the two differ?
 """
@@ -37,7 +34,8 @@ Examples:
 @click.command("compare", epilog=_EPILOG)
 @click.argument("predicted", type=PATH)
 @click.argument("reference", type=PATH)
-@click.option("--patients", type=PATH, help="CSV of name and patient: intervals are over patients.")
+@cases_option
+@by_option
 @click.option("--against", type=PATH, help="Masks of another model on the same references.")
 @click.option("--csv", "csv_file", type=PATH, help="Also write a row a case and region.")
 @click.option("--report", type=PATH, help="Also write a page to look at (.html).")
@@ -47,7 +45,8 @@ Examples:
 def command(
     predicted: Path,
     reference: Path,
-    patients: Path | None,
+    cases: Path | None,
+    by: str | None,
     against: Path | None,
     csv_file: Path | None,
     report: Path | None,
@@ -61,15 +60,19 @@ def command(
     as right and left lung as well.
     """
     from pleura.evaluation.compare import compare, differences
+    from pleura.evaluation.statistics import interval_text
     from pleura.scan.pictures import write_atomically
 
-    known = None if patients is None else _patients(patients)
+    table = read_case_table(cases, by)
     with progress_bar("comparing", quiet, "cases") as progress:
-        found = compare(predicted, reference, patients=known, progress=progress)
+        found = compare(predicted, reference, patients=table.patients, progress=progress)
     told = found.to_dict()
+    if table.groups is not None:
+        parts = found.by_group(table.groups)
+        told["groups"] = {name: part.summary() for name, part in parts.items()}
     if against is not None:
         with progress_bar("comparing the other", quiet, "cases") as progress:
-            other = compare(against, reference, patients=known, progress=progress)
+            other = compare(against, reference, patients=table.patients, progress=progress)
         changes = differences(found, other, "lungs")
         told["against"] = {name: vars(change) for name, change in changes.items()}
     write_json_option(json_file, told)
@@ -79,38 +82,14 @@ def command(
     if report is not None:
         from pleura.report.comparison import comparison_page
 
-        comparison_page(found, predicted, reference, images, _command_line()).write(report)
+        page = comparison_page(found, predicted, reference, images, command_line(), table.groups)
+        page.write(report)
     if str(json_file) != "-":
-        _print(found)
+        print_scores(found, table.groups)
         if against is not None:
             for name in ("dice", "hd95"):
                 change = changes[name]
                 output.print(
                     f"{name} of the other, less this: {change.mean:+.4f} "
-                    f"({change.low:+.4f} to {change.high:+.4f}; p = {change.p:.3g})"
+                    f"({interval_text(change.interval, '+.4f')}; p = {change.p:.3g})"
                 )
-
-
-def _command_line() -> str:
-    """Return the command as it was given, with file names alone: pages are passed on."""
-    words = [Path(word).name if "/" in word or "\\" in word else word for word in sys.argv[1:]]
-    return shlex.join(["pleura", *words])
-
-
-def _patients(path: Path) -> dict[str, str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return {row["name"]: row["patient"] for row in csv.DictReader(file)}
-
-
-def _print(found: Comparison) -> None:
-    for region in found.regions:
-        spreads = found.spreads(region)
-        counts = ", ".join(f"{n} {what}" for what, n in found.outcomes(region).items() if n)
-        unit = next(s.unit for s in found.scores if s.region == region)
-        table = Table("metric", "mean", "95 % interval", "SD", "median", "worst", box=None)
-        for name, one in spreads.items():
-            values = (one.mean, one.sd, one.median, one.worst)
-            mean, sd, median, worst = (f"{value:.4g}" for value in values)
-            table.add_row(name, mean, f"{one.low:.4g} to {one.high:.4g}", sd, median, worst)
-        output.print(f"{region}: {counts}; lengths in {unit}", highlight=False)
-        output.print(table)

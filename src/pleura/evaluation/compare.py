@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All scores, and their spread by region and metric."""
+    """All scores, and their spread by region and metric; ``fingerprint`` is that of the files."""
 
     scores: tuple[Score, ...]
+    fingerprint: str = ""
 
     def of(self, region: str) -> list[Score]:
         """Return the scores of a region that have metrics."""
@@ -81,16 +83,31 @@ class Comparison:
         found = [score.outcome for score in self.scores if score.region == region]
         return {name: found.count(name) for name in ("both", "neither", "missed", "invented")}
 
+    def by_group(self, groups: Mapping[str, str]) -> dict[str, Comparison]:
+        """Return the cases of each group apart, such as of each scanner; ``groups`` by case.
+
+        A case that is in no group is in ``(not given)``.
+        """
+        found: dict[str, list[Score]] = {}
+        for score in self.scores:
+            found.setdefault(groups.get(score.case) or "(not given)", []).append(score)
+        return {name: Comparison(tuple(found[name])) for name in sorted(found)}
+
+    def summary(self) -> dict[str, Any]:
+        """Return outcomes and spreads by region, as what JSON can hold."""
+        return {
+            region: {
+                "outcomes": self.outcomes(region),
+                "metrics": {k: asdict(v) for k, v in self.spreads(region).items()},
+            }
+            for region in self.regions
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as what JSON can hold."""
         return {
-            "summary": {
-                region: {
-                    "outcomes": self.outcomes(region),
-                    "metrics": {k: asdict(v) for k, v in self.spreads(region).items()},
-                }
-                for region in self.regions
-            },
+            "fingerprint": self.fingerprint,
+            "summary": self.summary(),
             "cases": [asdict(score) for score in self.scores],
         }
 
@@ -128,7 +145,29 @@ def compare(
         scores += _score_case(name, (patients or {}).get(name, name), first, second)
         if progress is not None:
             progress(i + 1, len(pairs))
-    return Comparison(tuple(scores))
+    return Comparison(tuple(scores), fingerprint(file for _, *files in pairs for file in files))
+
+
+def outcomes_text(counted: Mapping[str, int]) -> str:
+    """Say how many cases had which outcome."""
+    told = {
+        "both": "with lung in both masks",
+        "neither": "without lung in either",
+        "missed": "missed",
+        "invented": "invented",
+    }
+    return ", ".join(f"{counted[name]} {text}" for name, text in told.items() if counted[name])
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the names and contents of files, in their order."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def differences(first: Comparison, second: Comparison, region: str) -> dict[str, Difference]:
@@ -157,8 +196,12 @@ def differences(first: Comparison, second: Comparison, region: str) -> dict[str,
     }
 
 
-def match_masks(predicted: Path, reference: Path) -> list[tuple[str, Path, Path]]:
+def match_masks(
+    predicted: Path, reference: Path, kind: str = "prediction"
+) -> list[tuple[str, Path, Path]]:
     """Return (case, predicted, reference) by name; a suffix such as ``_lungs`` does not count.
+
+    ``kind`` is what the first are called in an error.
 
     Raises
     ------
@@ -171,9 +214,11 @@ def match_masks(predicted: Path, reference: Path) -> list[tuple[str, Path, Path]
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise DataError(
-            f"{len(missing)} reference(s) without prediction: {', '.join(missing[:5])}",
+            f"{len(missing)} reference(s) without {kind}: {', '.join(missing[:5])}",
             where=predicted,
-            fix="add them; an empty mask where nothing was found",
+            fix="add them; an empty mask where nothing was found"
+            if kind == "prediction"
+            else "add them, or take these references out",
         )
     return [(name, found[name], wanted[name]) for name in sorted(wanted)]
 
@@ -218,18 +263,28 @@ def _score_case(name: str, patient: str, predicted: Path, reference: Path) -> li
             where=predicted,
             fix="bring the prediction onto the reference's grid first",
         )
-    spacing = own.spacing if own.spacing_known else grid.spacing
-    known = own.spacing_known or grid.spacing_known
+    known = next((g.spacing for g in (own, grid) if g.spacing_known), None)
+    return score_case(name, patient, found, wanted, known)
+
+
+def score_case(
+    name: str,
+    patient: str,
+    found: NDArray[Any],
+    wanted: NDArray[Any],
+    spacing: Sequence[float] | None,
+) -> list[Score]:
+    """Score labels (slices, rows, columns) against a reference of the same shape.
+
+    Right and left are scored too where both have them; ``spacing`` in mm, None where not known.
+    """
     regions = {"lungs": (found > 0, wanted > 0)}
     if {RIGHT, LEFT} <= set(np.unique(wanted)) and set(np.unique(found)) <= {0, RIGHT, LEFT}:
         regions |= {
             side: (found == label, wanted == label)
             for side, label in (("right", RIGHT), ("left", LEFT))
         }
-    return [
-        _score(name, patient, region, masks, spacing if known else None)
-        for region, masks in regions.items()
-    ]
+    return [_score(name, patient, region, masks, spacing) for region, masks in regions.items()]
 
 
 def labels_of(path: Path) -> tuple[NDArray[np.int16], Geometry]:

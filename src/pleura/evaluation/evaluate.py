@@ -21,7 +21,10 @@ from pleura.dataset.preparation import (
     restore,
 )
 from pleura.errors import DataError
+from pleura.evaluation.compare import Comparison, Score, fingerprint, score_case
+from pleura.evaluation.judgement import Judgement, Look
 from pleura.evaluation.metrics import accuracy, dice, iou
+from pleura.evaluation.probability import LevelCounts
 from pleura.figures.masks import CasePicture, cases_figure, choose_cases, save_figure
 from pleura.scan.pictures import write_atomically
 from pleura.segmentation.predictor import Predictor, sigmoid
@@ -61,6 +64,8 @@ class Evaluation:
     cases: tuple[Case, ...]
     grids: tuple[str, ...]
     thresholds: tuple[float, ...]
+    native: Judgement
+    """On each image's own grid: surfaces, intervals, thresholds and calibration too."""
 
     @property
     def loss(self) -> float:
@@ -86,7 +91,7 @@ class Evaluation:
             len(values) - len(defined),
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, groups: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return all of it as plain values for JSON; an undefined metric is null."""
         table = {
             grid: {
@@ -107,6 +112,7 @@ class Evaluation:
             "threshold": self.threshold,
             "summary": table,
             "cases": [asdict(case) for case in self.cases],
+            "native": self.native.to_dict(groups),
             "versions": versions(),
         }
         plain: dict[str, Any] = _plain(content)
@@ -139,13 +145,17 @@ def evaluate(
     *,
     part: PartName = "test",
     output: str | Path | None = None,
+    patients: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
+    look: Look | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Judge a run on a part of its own split, or on ``all`` pairs of other folders.
 
     Every image is judged on two grids: ``network``, as the exercise does, and ``native``, the
     image's own. Writes ``cases.csv``, ``evaluation.json`` and ``cases.png`` to ``output``, which
-    is ``RUN/evaluation-PART`` unless given.
+    is ``RUN/evaluation-PART`` unless given. ``patients`` maps image names to patients (a volume's
+    slices are one patient's, else each image is), ``groups`` to whatever they are told apart by.
 
     Raises
     ------
@@ -161,15 +171,22 @@ def evaluate(
     thresholds = tuple(sorted({*run.recipe.evaluation.thresholds, run.threshold}))
     grid = run.recipe.evaluation.grid
     grids = ("network", "native", *([] if grid is None else [grid_name(grid)]))
-    cases = []
+    cases, scores, levels = [], list[Score](), {}
     for i, name in enumerate(names):
-        cases.append(_judge(predictor, pairs[name], thresholds))
+        patient = (patients or {}).get(name, pairs[name].image.name)
+        case, own, levels[name] = _judge(predictor, pairs[name], thresholds, patient, look)
+        cases.append(case)
+        scores += own
         if progress is not None:
             progress(i + 1, len(names))
-    found = Evaluation(run.folder.name, part, run.threshold, tuple(cases), grids, thresholds)
+    files = fingerprint(path for n in names for path in (pairs[n].image, pairs[n].mask))
+    native = Judgement(run.threshold, Comparison(tuple(scores), files), levels, {})
+    found = Evaluation(
+        run.folder.name, part, run.threshold, tuple(cases), grids, thresholds, native
+    )
     folder = Path(output or run.folder / f"evaluation-{part}")
     write_atomically(folder / "cases.csv", lambda file: file.write(found.to_csv().encode()))
-    write_json(folder / "evaluation.json", found.to_dict())
+    write_json(folder / "evaluation.json", found.to_dict(groups))
     _draw_cases(predictor, found, pairs, folder / "cases.png")
     return found
 
@@ -192,7 +209,13 @@ def _names(run: Run, names: list[str], part: PartName) -> list[str]:
         ) from error
 
 
-def _judge(predictor: Predictor, pair: Pair, thresholds: Sequence[float]) -> Case:
+def _judge(
+    predictor: Predictor,
+    pair: Pair,
+    thresholds: Sequence[float],
+    patient: str,
+    look: Look | None,
+) -> tuple[Case, list[Score], LevelCounts]:
     image, mask = read_pair(pair)
     preparation = predictor.preparation
     prepared = prepare_image(image, preparation, str(pair.image))
@@ -213,7 +236,12 @@ def _judge(predictor: Predictor, pair: Pair, thresholds: Sequence[float]) -> Cas
     }
     entropy = np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))
     right = accuracy(target > 0.5, logits > 0)
-    return Case(pair.name, float(entropy.mean()), right, scores)
+    case = Case(pair.name, float(entropy.mean()), right, scores)
+    lung = (native >= predictor.run.threshold).astype(np.uint8)
+    if look is not None:
+        look(pair.name, image[None], lung[None], mask[None])
+    own = score_case(pair.name, patient, lung[None], mask[None], None)
+    return case, own, LevelCounts.of(np.rint(native * 255).astype(np.uint8), mask > 0)
 
 
 def _overlap(reference: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:

@@ -9,6 +9,14 @@ import numpy as np
 
 RESAMPLINGS = 2000
 
+Interval = tuple[float, float] | None
+"""None where there is one patient: nobody knows then how others would do."""
+
+
+def interval_text(interval: Interval, form: str = ".4g") -> str:
+    """Say an interval in words."""
+    return "one patient" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -18,8 +26,7 @@ class Spread:
     sd: float
     median: float
     worst: float
-    low: float
-    high: float
+    interval: Interval
     cases: int
     patients: int
 
@@ -29,28 +36,26 @@ def spread(
 ) -> Spread:
     """Summarise one value a case; ``patients`` names each case's, who are what is resampled."""
     found = np.asarray(values, float)
-    low, high = bootstrap(values, patients)
     return Spread(
         mean=float(found.mean()),
         sd=float(found.std(ddof=1)) if len(found) > 1 else 0.0,
         median=float(np.median(found)),
         worst=float(found.min() if higher_is_better else found.max()),
-        low=low,
-        high=high,
+        interval=bootstrap(values, patients),
         cases=len(found),
         patients=len(set(patients)),
     )
 
 
-def bootstrap(
-    values: Sequence[float], patients: Sequence[str], seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(values: Sequence[float], patients: Sequence[str], seed: int = 0) -> Interval:
     """Return the 95 % percentile interval of the mean, whole patients drawn with replacement.
 
     After Efron, Tibshirani, "An Introduction to the Bootstrap" (1993). Slices of one patient are
     alike: drawing slices would make the interval too narrow.
     """
     names, index = np.unique(np.asarray(patients), return_inverse=True)
+    if len(names) < 2:
+        return None
     sums = np.bincount(index, weights=np.asarray(values, float))
     counts = np.bincount(index)
     drawn = np.random.default_rng(seed).integers(0, len(names), (RESAMPLINGS, len(names)))
@@ -64,8 +69,7 @@ class Difference:
     """Second less first of the same cases; ``p`` is Wilcoxon's signed-rank test over patients."""
 
     mean: float
-    low: float
-    high: float
+    interval: Interval
     p: float
 
 
@@ -80,5 +84,4 @@ def paired(first: Sequence[float], second: Sequence[float], patients: Sequence[s
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     means = np.bincount(index, weights=change) / np.bincount(index)
     p = float(wilcoxon(means).pvalue) if np.any(means) and len(names) > 1 else 1.0
-    low, high = bootstrap(change.tolist(), patients)
-    return Difference(float(change.mean()), low, high, p)
+    return Difference(float(change.mean()), bootstrap(change.tolist(), patients), p)

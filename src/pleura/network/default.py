@@ -1,4 +1,4 @@
-"""Our U-Net: two normalised convolutions a level, as many levels as filters are given.
+"""Our U-Net: normalised convolutions, as many levels as filters are given.
 
 After Ronneberger, Fischer, Brox, "U-Net" (MICCAI 2015), with same padding, batch normalisation
 (Ioffe, Szegedy 2015) in place of most of the dropout, and few channels at full resolution, where
@@ -18,37 +18,43 @@ from pleura.network.tiling import SegmentationNetwork
 
 
 class Level(nn.Sequential):
-    """Twice: 3x3 convolution, batch normalisation, ReLU."""
+    """Some times: 3x3 convolution, batch normalisation, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        )
+    def __init__(self, inputs: int, outputs: int, times: int = 2) -> None:
+        layers: list[nn.Module] = []
+        for channels in (inputs, *[outputs] * (times - 1)):
+            layers += [
+                nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
 
 
 class DefaultUNet(SegmentationNetwork):
-    """Lung logits of (n, 1, h, w) images, (n, 1, h, w); h and w are multiples of ``multiple``."""
+    """Lung logits of (n, 1, h, w) images, (n, 1, h, w); h and w are multiples of ``multiple``.
+
+    ``outer`` is how many convolutions there are at full resolution, each way.
+    """
 
     margin = 0
 
     def __init__(
-        self, filters: Sequence[int] = (16, 32, 64, 128, 256), dropout: float = 0.1
+        self,
+        filters: Sequence[int] = (16, 32, 64, 128, 256),
+        dropout: float = 0.1,
+        outer: int = 2,
     ) -> None:
         super().__init__()
         self.multiple = 2 ** (len(filters) - 1)
-        self.down = nn.ModuleList(
-            Level(inputs, outputs)
-            for inputs, outputs in zip([1, *filters[:-1]], filters, strict=True)
-        )
+        times = [outer] + [2] * (len(filters) - 1)
+        self.down = nn.ModuleList(map(Level, [1, *filters[:-1]], filters, times))
         self.dropout = nn.Dropout2d(dropout)
         above = list(pairwise(filters))[::-1]  # (outputs, inputs)
         self.enlarge = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for o, i in above)
-        self.up = nn.ModuleList(Level(2 * o, o) for o, _ in above)
+        self.up = nn.ModuleList(
+            Level(2 * o, o, n) for (o, _), n in zip(above, times[-2::-1], strict=True)
+        )
         self.head = nn.Conv2d(filters[0], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)

@@ -1,7 +1,9 @@
-"""The page of masks held against references."""
+"""The pages of masks, models and runs held against references."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,25 @@ from numpy.typing import NDArray
 
 import pleura
 from pleura.errors import PleuraError
-from pleura.evaluation.compare import Comparison, Score, cases_below, labels_of
-from pleura.report.page import Page, PageCase, PagePicture, histogram, iou_bands, slice_picture
+from pleura.evaluation.compare import Comparison, Score, cases_below, labels_of, outcomes_text
+from pleura.evaluation.judgement import Judgement
+from pleura.evaluation.statistics import Spread, interval_text
+from pleura.figures.masks import grey_range
+from pleura.figures.preview import LUNG_WINDOW
+from pleura.report.page import (
+    Page,
+    PageCase,
+    PagePicture,
+    histogram,
+    iou_bands,
+    lines,
+    slice_picture,
+)
 from pleura.scan.io import read
 from pleura.scan.scan import LEFT
+
+Facts = tuple[tuple[str, str], ...]
+Groups = Mapping[str, str] | None
 
 _COLUMNS = ("dice", "iou", "hd95", "surface_dice_2", "volume_difference", "largest_missed")
 _OUTCOMES = {
@@ -29,6 +46,7 @@ def comparison_page(
     reference: Path,
     images: Path | None = None,
     command: str = "",
+    groups: Groups = None,
 ) -> Page:
     """Make the page of a comparison of two folders; with their images a gallery too.
 
@@ -38,29 +56,85 @@ def comparison_page(
         Masks or images cannot be read.
     """
     scores = [score for score in found.scores if score.region == "lungs"]
+    pictures = {} if images is None else _pictures(scores, predicted, reference, images)
+    facts = (("predicted", predicted.name), ("reference", reference.name))
+    return scores_page("Masks against references", found, facts, pictures, command, groups=groups)
+
+
+def judgement_page(
+    title: str,
+    judged: Judgement,
+    facts: Facts,
+    pictures: Mapping[str, PagePicture],
+    command: str = "",
+    history: Sequence[Mapping[str, float]] = (),
+    groups: Groups = None,
+) -> Page:
+    """Make the page of a model or run that was judged; with ``history``, its training curves too.
+
+    ``facts`` are the first lines of the page.
+    """
+    sweep, curve = judged.sweep(), judged.calibration
+    plots = [
+        lines(
+            "Mean overlap by threshold, before cleaning: to choose by on validation alone",
+            [row["threshold"] for row in sweep],
+            {"Dice": [row["dice"] for row in sweep], "IoU": [row["iou"] for row in sweep]},
+        ),
+        lines(
+            f"Calibration: of pixels with a probability, the share that is lung. Error "
+            f"{curve.error:.4f}; {curve.error_in_doubt:.4f} over the {100 * curve.in_doubt:.2g} % "
+            "in doubt (0.02 to 0.98)",
+            curve.probability,
+            {"observed": curve.lung, "perfect": curve.probability},
+        ),
+    ]
+    if history:
+        epochs = [row["epoch"] for row in history]
+        for name in ("loss", "accuracy"):
+            series = {k: [row[k] for row in history] for k in (name, f"validation_{name}")}
+            plots.append(lines(f"Training: {name} by epoch", epochs, series))
+    facts = (*facts, ("threshold", f"{judged.threshold:.3g}"))
+    page = scores_page(title, judged.comparison, facts, pictures, command, plots, groups)
+    cases = (replace(c, flags=(*c.flags, *judged.flags.get(c.name, ()))) for c in page.cases)
+    return replace(page, cases=tuple(cases))
+
+
+def scores_page(
+    title: str,
+    found: Comparison,
+    facts: Facts,
+    pictures: Mapping[str, PagePicture],
+    command: str = "",
+    plots: Sequence[dict[str, Any]] = (),
+    groups: Groups = None,
+) -> Page:
+    """Make the page of scores, worst first; ``pictures`` by case, ``groups`` of cases."""
+    scores = [score for score in found.scores if score.region == "lungs"]
     scores.sort(key=lambda score: score.metrics.get("iou", 1.0))
     units = sorted({score.unit for score in scores})
-    pictures = {} if images is None else _pictures(scores, predicted, reference, images)
     counted = found.outcomes("lungs")
-    told = ", ".join(f"{n} {name}" for name, n in counted.items() if n)
-    ious = [score.metrics["iou"] for score in found.of("lungs")]
+    bars = []
+    if defined := [score.metrics for score in found.of("lungs")]:
+        bars = [
+            iou_bands([one["iou"] for one in defined]),
+            histogram("Dice", [one["dice"] for one in defined]),
+        ]
     return Page(
-        title="Masks against references",
-        lead=f"{len(scores)} cases: {told}. Lengths in {' and '.join(units)}.",
+        title=title,
+        lead=f"{len(scores)} cases: {outcomes_text(counted)}. Lengths in {' and '.join(units)}.",
         facts=(
-            ("predicted", predicted.name),
-            ("reference", reference.name),
+            *facts,
             ("patients", str(len({score.patient for score in scores}))),
+            ("data fingerprint", found.fingerprint[:16]),
             ("pleura", pleura.__version__),
             *((("command", command),) if command else ()),
         ),
         columns=_COLUMNS,
         cases=tuple(_case(score, pictures.get(score.case)) for score in scores),
         warnings=_warnings(counted, units),
-        summary=_summary(found),
-        plots=(iou_bands(ious), histogram("Dice", [s.metrics["dice"] for s in found.of("lungs")]))
-        if ious
-        else (),
+        summary=_summary(found, groups),
+        plots=(*bars, *plots),
     )
 
 
@@ -77,23 +151,21 @@ def _warnings(counted: dict[str, int], units: list[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _summary(found: Comparison) -> tuple[list[str], list[list[Any]]]:
+def _summary(found: Comparison, groups: Groups) -> tuple[list[str], list[list[Any]]]:
     head = ["region, metric", "mean", "95 % interval", "SD", "median", "worst", "cases"]
-    rows: list[list[Any]] = []
-    for region in found.regions:
-        for name, one in found.spreads(region).items():
-            interval = f"{one.low:.4g} to {one.high:.4g}"
-            row = [
-                f"{region}, {name}",
-                one.mean,
-                interval,
-                one.sd,
-                one.median,
-                one.worst,
-                one.cases,
-            ]
-            rows.append(row)
+    rows = [
+        _row(f"{region}, {name}", one)
+        for region in found.regions
+        for name, one in found.spreads(region).items()
+    ]
+    for group, part in ({} if groups is None else found.by_group(groups)).items():
+        spreads = part.spreads("lungs")
+        rows += [_row(f"{group}: {n}", spreads[n]) for n in ("dice", "hd95") if n in spreads]
     return head, rows
+
+
+def _row(name: str, one: Spread) -> list[Any]:
+    return [name, one.mean, interval_text(one.interval), one.sd, one.median, one.worst, one.cases]
 
 
 def _pictures(
@@ -111,13 +183,13 @@ def _pictures(
             for whole, folder in zip((predicted, reference), folders, strict=True)
         ]
         if image is not None:
-            picture = _worst_slice(image, *masks)
+            picture = _worst_of(image, *masks)
             if picture is not None:
                 drawn[score.case] = picture
     return drawn
 
 
-def _worst_slice(image: Path, predicted: Path, reference: Path) -> PagePicture | None:
+def _worst_of(image: Path, predicted: Path, reference: Path) -> PagePicture | None:
     try:
         scan = read(image)
     except PleuraError:
@@ -126,6 +198,14 @@ def _worst_slice(image: Path, predicted: Path, reference: Path) -> PagePicture |
     found, wanted = labels_of(predicted)[0], labels_of(reference)[0]
     if hu.shape != found.shape:
         return None
+    return worst_slice(hu, found, wanted)
+
+
+def worst_slice(
+    image: NDArray[Any], found: NDArray[Any], wanted: NDArray[Any], *, hu: bool = True
+) -> PagePicture:
+    """Draw the slice where labels and reference differ most; all are (slices, rows, columns)."""
     i = int(((found > 0) != (wanted > 0)).sum((1, 2)).argmax())
     sides = {"right": (found[i] > 0) & (found[i] != LEFT), "left": found[i] == LEFT}
-    return slice_picture(hu[i], {"reference": wanted[i] > 0, **sides})
+    window = LUNG_WINDOW if hu else grey_range(image[i])
+    return slice_picture(image[i], {"reference": wanted[i] > 0, **sides}, window)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -115,6 +115,11 @@ def iou_bands(values: Sequence[float]) -> dict[str, Any]:
     labels.append(f"[{BANDS[-2]:g}, {BANDS[-1]:g}]")
     bars = [{"label": name, "count": int(n)} for name, n in zip(labels, counts, strict=True)]
     return {"title": "IoU bands", "bars": bars}
+
+
+def lines(title: str, x: Sequence[float], series: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return a plot of lines over one axis."""
+    return {"title": title, "x": list(x), "series": {k: list(v) for k, v in series.items()}}
 
 
 def _path(mask: NDArray[Any], scale: float) -> str:

@@ -44,6 +44,8 @@ class NetworkRecipe(_Part):
     dropout: float = Field(0.5, ge=0, lt=1)
     """Probability; `exercise`: before the last layer; `unet2015`: after the two deepest levels on
     the way down; `default`: of whole channels, at the deepest level."""
+    outer: Literal[1, 2] = 2
+    """`default`: convolutions at full resolution, where they cost most, each way."""
 
     @model_validator(mode="after")
     def _possible(self) -> NetworkRecipe:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pleura.network import ARCHITECTURES
+from pleura.network.default import DefaultUNet
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.compute import Compute
 from pleura.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe
@@ -75,6 +76,8 @@ class State:
 
 def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
     """Return the recipe's network with fresh weights from torch's current generator."""
+    if recipe.architecture == "default":
+        return DefaultUNet(recipe.filters, recipe.dropout, recipe.outer)
     return ARCHITECTURES[recipe.architecture](recipe.filters, recipe.dropout)
 
 

@@ -1,0 +1,153 @@
+"""Accuracy against milliseconds: networks trained alike, for the same minutes on the same data.
+
+    python benchmarks/pareto.py DATA RUNS --minutes 6 [--only NAME ...]
+
+Recipe `default` without one patient of LCTSC, with another network each time, and as many epochs
+as the minutes allow on this machine when nothing else runs. Judged on that patient, on the
+validation slices of kmader and on covid. Prints a Markdown table, writes
+benchmarks/results/pareto.json, and draws docs/pictures/pareto.png from all that the file holds.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accuracy import LINES, run
+from leave_one_out import recipe_without
+from precision import milliseconds
+from torch.utils.flop_counter import FlopCounterMode
+
+from pleura.dataset.sources import split_pairs
+from pleura.engine.engine import Engine
+from pleura.segmentation.segment import Segmenter
+from pleura.training.compute import Compute, freed_memory_kept
+from pleura.training.export import export
+from pleura.training.loop import train
+from pleura.training.recipe import Recipe
+from pleura.training.state import build_network
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "pareto.json"
+PATIENT = "202"
+DRAWING = 0.1  # seconds a step, beside the network: what drawing a batch takes from it
+
+NETWORKS = {
+    "six levels, 16 channels": [],
+    "the same, one outer convolution": ["network.outer=1"],
+    "six levels, 8 channels": ["network.filters=[8,16,32,64,128,256]"],
+    "five levels, 16 channels": ["network.filters=[16,32,64,128,256]"],
+    "five levels, 32 channels": ["network.filters=[32,64,128,256,512]"],
+    "six levels, 16 channels, grid of 192": ["preparation.size=[192,192]"],
+    "the exercise's": [
+        "network.architecture=exercise",
+        "network.filters=[64,128,256]",
+        "preparation.size=[128,128]",
+    ],
+    "lungmask's": ["network.filters=[64,128,256,512,1024]"],
+}
+
+
+def seconds_a_step(recipe: Recipe) -> float:
+    """Forward and backward on noise, the best of three, and the drawing of a batch."""
+    compute = Compute(recipe.training)
+    network = compute.place(build_network(recipe.network)).train()
+    batch = torch.rand(recipe.training.batch_size, 1, *recipe.preparation.size)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    seconds = []
+    with freed_memory_kept():
+        for _ in range(4):
+            begin = time.perf_counter()
+            with compute.mixed_precision():
+                logits = network(batch)
+            logits.float().mean().backward()
+            seconds.append(time.perf_counter() - begin)
+    return min(seconds) + DRAWING
+
+
+def judge(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    recipe = recipe_without(PATIENT, NETWORKS[name])
+    images = len(split_pairs(options.data, None, recipe.data, recipe.split).train)
+    steps = images // recipe.training.batch_size
+    epochs = max(1, round(options.minutes * 60 / seconds_a_step(recipe) / steps))
+    recipe = recipe_without(PATIENT, [*NETWORKS[name], f"training.epochs={epochs}"])
+    folder = options.runs / name.replace(" ", "-").replace(",", "").replace("'", "")
+    begin = time.perf_counter()
+    train(options.data, None, folder, recipe, overwrite=True)
+    trained = time.perf_counter() - begin
+    model = folder.with_suffix(".onnx")
+    export(folder, model)
+    network = build_network(recipe.network).eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, 1, *recipe.preparation.size))
+    found = {
+        "minutes": trained / 60,
+        "steps": steps * epochs,
+        "weights": sum(p.numel() for p in network.parameters()),
+        "gflop": counter.get_total_flops() / 1e9,
+        "ms": milliseconds(Engine(model, 2, "auto")),
+    }
+    with Segmenter(model) as segmenter:
+        for kind in ("kmader-validation", "lctsc", "covid"):
+            cases = run(kind, options.data, segmenter, [PATIENT])
+            for line in LINES[kind.partition("-")[0]]:
+                found[f"{kind}: {line.name}"] = line.value(cases)
+    return found
+
+
+def table(results: dict[str, Any]) -> None:
+    columns = {
+        "steps": "steps",
+        "gflop": "GFLOP a slice",
+        "ms": "ms a slice",
+        "kmader-validation: Dice, native, right references": "kmader Dice",
+        "lctsc: Dice of each lung": "LCTSC Dice",
+        "lctsc: HD95 of each lung, mm": "HD95, mm",
+        "covid: Dice": "covid Dice",
+    }
+    print(f"| network | {' | '.join(columns.values())} |\n|{'---|' * (len(columns) + 1)}")
+    for name, found in results.items():
+        told = [f"{found[k]:.4f}" if "Dice" in k else f"{found[k]:.4g}" for k in columns]
+        print(f"| {name} | {' | '.join(told)} |")
+
+
+def draw(results: dict[str, Any], target: Path) -> None:
+    from matplotlib.figure import Figure
+
+    sets = {
+        "kmader, validation": "kmader-validation: Dice, native, right references",
+        "LCTSC, the patient left out": "lctsc: Dice of each lung",
+        "covid": "covid: Dice",
+    }
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    for axes, (title, key) in zip(figure.subplots(1, 3), sets.items(), strict=True):
+        for i, (name, found) in enumerate(results.items()):
+            marker = "s" if "'s" in name else "o"
+            axes.plot(found["ms"], found[key], marker, color=f"C{i}", label=name, ms=8)
+        axes.set(xscale="log", title=title, xlabel="ms a slice", ylabel="Dice")
+        axes.grid(alpha=0.3, which="both")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(target, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--only", nargs="*", default=list(NETWORKS), metavar="NAME")
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.only:
+        results[name] = judge(name, options)
+        results = {n: results[n] for n in NETWORKS if n in results}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    table(results)
+    draw(results, HERE.parent / "docs" / "pictures" / "pareto.png")
+
+
+if __name__ == "__main__":
+    main()
