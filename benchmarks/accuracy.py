@@ -2,9 +2,12 @@
 
     python benchmarks/accuracy.py MODEL.onnx DATA --sets kmader-validation lctsc covid
 
+    python benchmarks/accuracy.py default DATA --sets card --runs RUNS     # the card's table
+
 The whole way is judged: units, network, cleaning, sides. Every image is a case, every lung of a
-whole scan one of its own. Prints a Markdown table with bootstrap intervals over patients, and
-writes each case to benchmarks/results/accuracy/NAME.json.
+whole scan one of its own. `left-out` gathers what benchmarks/leave_one_out.py DATA RUNS left.
+Prints a Markdown table with bootstrap intervals over patients, and writes each case to
+benchmarks/results/accuracy/NAME.json.
 """
 
 import argparse
@@ -32,6 +35,8 @@ from pleura.segmentation.segment import Segmenter
 HERE = Path(__file__).resolve().parent
 FACTOR = 0.8165  # of kmader's stored values to HU
 WRONG_REFERENCES = ("ID_0254_Z_0075.tif",)
+
+CARD = ("kmader-test", "perturbed-test", "left-out", "covid", "precision")
 
 Case = dict[str, Any]
 Flags = NDArray[np.bool_]
@@ -198,6 +203,11 @@ def not_empty(case: Case) -> bool:
     return not case["empty"]
 
 
+_WHOLE_SCANS = (
+    Line("Dice of each lung", mean("dice", one_lung)),
+    Line("HD95 of each lung, mm", mean("hd95", one_lung)),
+    Line("share of slices without lung that get more than 50 mm2", mean("false_slices")),
+)
 LINES: dict[str, tuple[Line, ...]] = {
     "kmader": (
         Line("IoU, native, right references", mean("iou", right_reference)),
@@ -206,11 +216,9 @@ LINES: dict[str, tuple[Line, ...]] = {
         Line("IoU, 128x128, right references", mean("small", right_reference)),
     ),
     "perturbed": (Line("drop in Dice", mean("drop")),),
-    "lctsc": (
-        Line("Dice of each lung", mean("dice", one_lung)),
-        Line("HD95 of each lung, mm", mean("hd95", one_lung)),
-        Line("share of slices without lung that get more than 50 mm2", mean("false_slices")),
-    ),
+    "lctsc": _WHOLE_SCANS,
+    "left": _WHOLE_SCANS,
+    "precision": (Line("drop in Dice against float32", mean("drop")),),
     "covid": (
         Line("Dice", mean("dice", not_empty)),
         Line("share of slices under 0.9", lambda c: float(np.mean([x["dice"] < 0.9 for x in c]))),
@@ -232,8 +240,26 @@ def interval(cases: list[Case], value: Callable[[list[Case]], float]) -> tuple[f
     return float(low), float(high)
 
 
-def run(name: str, data: Path, segmenter: Segmenter, patients: list[str]) -> list[Case]:
+def in_float32(data: Path, segmenter: Segmenter, exact: Segmenter) -> Iterator[Case]:
+    """How much Dice the validation slices and covid lose by the faster precision."""
+    for judge in (lambda s: kmader("validation", data, s), lambda s: covid(data, s)):
+        for fast, full in zip(judge(segmenter), judge(exact), strict=True):
+            yield {**fast, "drop": full["dice"] - fast["dice"]}
+
+
+def run(
+    name: str,
+    data: Path,
+    segmenter: Segmenter,
+    patients: list[str],
+    runs: Path | None = None,
+) -> list[Case]:
     kind, _, part = name.partition("-")
+    if kind == "left":
+        return [c for p in patients for c in json.loads((runs / f"without-{p}.json").read_text())]
+    if kind == "precision":
+        with Segmenter(runs / "float32.onnx", precision="fp32") as exact:
+            return list(in_float32(data, segmenter, exact))
     if kind in ("kmader", "perturbed"):
         judge = kmader if kind == "kmader" else perturbed
         return list(judge(part, data, segmenter))
@@ -248,17 +274,24 @@ def main() -> None:
         "--sets",
         nargs="+",
         default=["kmader-validation", "lctsc", "covid"],
-        help="kmader-validation, kmader-test, perturbed-validation, perturbed-test, lctsc, covid",
+        help="kmader-validation, kmader-test, perturbed-validation, perturbed-test, lctsc, covid, "
+        "left-out, precision; card: those of the model's card",
+    )
+    parser.add_argument(
+        "--runs", type=Path, help="what leave_one_out.py left, and float32.onnx, the model in full"
     )
     parser.add_argument("--patients", nargs="+", default=["101", "201", "202"], help="of lctsc")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--name", help="of the result; the model file's if unset")
     options = parser.parse_args()
     results: dict[str, list[Case]] = {}
+    sets = CARD if options.sets == ["card"] else options.sets
     print("| set | measure | mean (95 % interval) | worst |\n|---|---|---|---|")
     with Segmenter(options.model, precision=options.precision) as segmenter:
-        for name in options.sets:
-            cases = results[name] = run(name, options.data, segmenter, options.patients)
+        for name in sets:
+            cases = results[name] = run(
+                name, options.data, segmenter, options.patients, options.runs
+            )
             for line in LINES[name.partition("-")[0]]:
                 low, high = interval(cases, line.value)
                 value = f"{line.value(cases):.4f} ({low:.4f} to {high:.4f})"

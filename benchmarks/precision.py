@@ -1,16 +1,16 @@
-"""The model that ships in float32, bfloat16 and int8: milliseconds a slice, and what Dice it costs.
+"""A run in float32, bfloat16 and int8: milliseconds a slice, and what Dice it costs.
 
-    pip install nncf
-    python benchmarks/precision.py DATA [--model MODEL.onnx]
+    python benchmarks/precision.py DATA RUN
 
-int8 is made by NNCF's post-training quantisation, calibrated on training slices; preparation and
-upsampling stay in floating point. Dice is that of the network alone, without cleaning, on the
-validation slices of kmader, the scans of lctsc and the pictures of covid: against the references,
-and against float32's masks. Prints a Markdown table, writes benchmarks/results/precision.json.
+Both files are what `pleura export` makes of the run, with and without `--int8 DATA`. Dice is that
+of the network alone, without cleaning, on the validation slices of kmader, the scans of lctsc and
+the pictures of covid: against the references, and against float32's masks. Prints a Markdown
+table, writes benchmarks/results/precision.json.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.splits import SplitRecipe, split_names
-from pleura.engine.engine import SHIPPED, Engine
+from pleura.engine.engine import Engine
 from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
+from pleura.training.export import export
 
 HERE = Path(__file__).resolve().parent
 FACTOR = 0.8165
@@ -53,22 +54,6 @@ def covid(data: Path) -> Iterator[Case]:
         yield "covid", read(path).hu(), mask[None] > 0
 
 
-def quantised(model: Path, data: Path) -> Any:
-    """The model with 8-bit convolutions, as OpenVINO holds it."""
-    import nncf
-    import openvino as ov
-
-    slices = [hu for _, hu, _ in kmader(data, "train")][::2]
-    for _, hu, _ in lctsc(data):
-        slices += [np.ascontiguousarray(hu[i : i + 1]) for i in range(3, len(hu), 9)]
-    return nncf.quantize(
-        ov.Core().read_model(model),
-        nncf.Dataset(slices),
-        subset_size=len(slices),
-        ignored_scope=nncf.IgnoredScope(types=["MatMul"], validate=False),
-    )
-
-
 def milliseconds(engine: Engine, repetitions: int = 30) -> float:
     """Of a slice of 512x512 in batches of eight: the best of many."""
     hu = np.random.default_rng(0).integers(-1000, 400, (8, 512, 512), np.int16)
@@ -88,24 +73,25 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--model", type=Path, default=SHIPPED)
+    parser.add_argument("run", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     cases = [*kmader(options.data, "validation"), *lctsc(options.data), *covid(options.data)]
     results: dict[str, Any] = {}
     exact: list[NDArray[np.bool_]] = []
-    eight = quantised(options.model, options.data)
+    folder = Path(tempfile.mkdtemp())
+    full, eight = folder / "full.onnx", folder / "int8.onnx"
+    export(options.run, full)
+    export(options.run, eight, options.data)
     print("| precision | ms a slice | kmader | lctsc | covid | loss of Dice, most |")
     print("|---|---|---|---|---|---|")
-    for name, graph, precision in (
-        ("float32", None, "fp32"),
-        ("bfloat16", None, "bf16"),
+    for name, model, precision in (
+        ("float32", full, "fp32"),
+        ("bfloat16", full, "bf16"),
         ("int8 and float32", eight, "fp32"),
         ("int8 and bfloat16", eight, "bf16"),
     ):
-        engine = Engine(options.model, options.threads, precision)
-        if graph is not None:
-            engine._runtime._model = graph
+        engine = Engine(model, options.threads, precision)
         masks = [
             np.concatenate([engine.probability(hu[i : i + 8]) for i in range(0, len(hu), 8)])
             >= engine.threshold

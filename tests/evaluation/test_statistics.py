@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pleura.evaluation.statistics import bootstrap, paired, spread
+from pleura.evaluation.statistics import agreement, bootstrap, paired, spread
 
 
 def test_interval_of_many_patients_is_that_of_the_normal_distribution():
@@ -61,3 +61,13 @@ def test_paired_difference_is_wilcoxons_over_patients():
     assert found.p == pytest.approx(stats.wilcoxon(second - first).pvalue)
     assert found.interval[0] < found.mean < found.interval[1]
     assert paired(first, first, names).p == 1
+
+
+def test_agreement_is_bland_and_altmans():
+    """Their own example (Lancet 1986, table 1): peak flow by two meters, l/min."""
+    wright = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+    mini = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+    found = agreement(mini, wright)
+    assert found.bias == pytest.approx(-2.1, abs=0.05)
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(38.8, abs=0.05)
+    assert found.error > abs(found.bias)

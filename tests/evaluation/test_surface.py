@@ -3,8 +3,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
+from pleura.evaluation.metrics import dice, iou
 from pleura.evaluation.surface import distance_metrics, largest_missed, surface, surface_distances
 
 SPACING = (3.0, 0.7, 1.1)
@@ -86,3 +88,32 @@ def test_largest_missed_piece_is_an_area_of_one_slice():
     assert largest_missed(reference, prediction, SPACING) == pytest.approx(12 * 0.7 * 1.1)
     assert largest_missed(reference, reference, SPACING) == 0
     assert largest_missed(reference[1], prediction[1], (1.0, 1.0)) == 12
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+@pytest.mark.parametrize("seed", range(12))
+def test_all_metrics_are_those_of_monai_on_random_shapes(seed):
+    import torch
+    from monai.metrics import (
+        compute_average_surface_distance,
+        compute_dice,
+        compute_hausdorff_distance,
+        compute_iou,
+        compute_surface_dice,
+    )
+
+    rng = np.random.default_rng(seed)
+    shape, spacing = ((40, 50), SPACING[1:]) if seed % 2 else ((14, 40, 50), SPACING)
+    first, second = (gaussian_filter(rng.random(shape), 2) > 0.5 for _ in range(2))
+    ours = distance_metrics(first, second, spacing)
+    both = [torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (second, first)]
+    how = {"include_background": True, "spacing": spacing}
+    theirs = {
+        "hd": compute_hausdorff_distance(*both, **how),
+        "hd95": compute_hausdorff_distance(*both, percentile=95, **how),
+        "mean_distance": compute_average_surface_distance(*both, symmetric=True, **how),
+        **{f"surface_dice_{t}": compute_surface_dice(*both, [float(t)], **how) for t in (1, 2, 3)},
+    }
+    assert ours == pytest.approx({k: float(v) for k, v in theirs.items()}, abs=1e-4)
+    assert dice(first, second) == pytest.approx(float(compute_dice(*both)))
+    assert iou(first, second) == pytest.approx(float(compute_iou(*both)))

@@ -12,6 +12,7 @@ _EPILOG = """\
 \b
 Examples:
   pleura export runs/first -o lungs.onnx
+  pleura export runs/first -o lungs.onnx --int8 images/
   pleura segment chest.nii.gz --model lungs.onnx -o lungs.nii.gz
 """
 
@@ -22,9 +23,22 @@ Examples:
 @click.option("--name", help="What the model is called; the run folder's name if unset.")
 @click.option("--data", default="", help="What it was trained on, in a sentence.")
 @click.option("--licence", default="", help="Under which licence it may be used.")
+@click.option(
+    "--int8",
+    "eight_bit",
+    type=PATH,
+    metavar="IMAGES",
+    help="Compute in 8 bits: half the file, faster; IMAGES are those of the training.",
+)
 @json_option
 def command(
-    run: Path, output: Path, name: str | None, data: str, licence: str, json_file: Path | None
+    run: Path,
+    output: Path,
+    name: str | None,
+    data: str,
+    licence: str,
+    eight_bit: Path | None,
+    json_file: Path | None,
 ) -> None:
     """Make a RUN one file that `segment --model` takes, without PyTorch.
 
@@ -34,7 +48,7 @@ def command(
     from pleura.training.export import export
 
     named = {} if name is None else {"name": name}
-    record = export(run, output, data=data, licence=licence, **named)
+    record = export(run, output, eight_bit, data=data, licence=licence, **named)
     write_json_option(json_file, record.to_dict())
     if str(json_file) != "-":
         click.echo(f"{output}: model '{record.name}', threshold {record.threshold:g}")

@@ -85,3 +85,25 @@ def paired(first: Sequence[float], second: Sequence[float], patients: Sequence[s
     means = np.bincount(index, weights=change) / np.bincount(index)
     p = float(wilcoxon(means).pvalue) if np.any(means) and len(names) > 1 else 1.0
     return Difference(float(change.mean()), bootstrap(change.tolist(), patients), p)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two measurements of the same things agree (Bland, Altman, Lancet 1986).
+
+    ``bias`` is the mean of second less first; ``low`` and ``high`` are the 95 % limits of
+    agreement, bias -+ 1.96 SD; ``error`` is the mean absolute difference.
+    """
+
+    bias: float
+    low: float
+    high: float
+    error: float
+    cases: int
+
+
+def agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
+    """Compare two measurements of each case, of two or more cases."""
+    change = np.asarray(second, float) - np.asarray(first, float)
+    bias, half = float(change.mean()), 1.96 * float(change.std(ddof=1))
+    return Agreement(bias, bias - half, bias + half, float(np.abs(change).mean()), len(change))

@@ -20,6 +20,7 @@ from pleura.errors import RunError
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.scan.hounsfield import HU, Line
 from pleura.scan.pictures import write_atomically
+from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, load_tensors, open_run
 from pleura.training.state import build_network
 
@@ -100,22 +101,32 @@ def lanczos_matrix(to: Any, size: Any) -> Tensor:
     return spread.sum(1)
 
 
-def export(run: Run | str | Path, output: str | Path, **record: str) -> ModelRecord:
+def export(
+    run: Run | str | Path, output: str | Path, eight_bit: str | Path | None = None, **record: str
+) -> ModelRecord:
     """Write a run as one ONNX file that `segment` takes.
 
     A run trained on HU times a factor, or with an offset, gives a model for HU all the same.
+    ``eight_bit`` names the images of the training: the model then computes in 8 bits, in ranges
+    measured on some of them.
     ``record`` may set ``name``, ``version``, ``data`` (what it was trained on) and ``licence``.
 
     Raises
     ------
     RunError
-        The run cannot be loaded, or was trained on values that no line leads to from HU.
+        The run cannot be loaded, or was trained on values that no line leads to from HU; or
+        ONNX Runtime, which 8 bits need, is not installed.
+    DataError
+        ``eight_bit`` are not the images of the run.
     """
     run = run if isinstance(run, Run) else open_run(run)
     network = build_network(run.recipe.network)
     network.load_state_dict(load_tensors(run.weights)["network"])
-    deployed = Deployed(network.eval(), run.recipe.preparation, _line(run)).eval()
-    content = _halved(_to_onnx(deployed))
+    line = _line(run)
+    content = _to_onnx(Deployed(network.eval(), run.recipe.preparation, line).eval())
+    if eight_bit is not None:
+        content = quantise(content, calibration_slices(run, Path(eight_bit), line))
+    content = _halved(content)
     weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in network.state_dict().values()))
     written = ModelRecord(
         format=FORMAT,

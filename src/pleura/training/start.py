@@ -75,7 +75,10 @@ def _is_run(source: str | Path) -> bool:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """Return a model file's weights in float32, by the names that its network gave them."""
+    """Return a model file's weights in float32, by the names that its network gave them.
+
+    Those held in 8 bits become numbers again, as close as a 255th of the largest of a channel.
+    """
     import onnx
     from google.protobuf.message import DecodeError
     from onnx import numpy_helper
@@ -87,10 +90,16 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise ModelError(
             "the model file is truncated or corrupt", where=path, fix="copy it again"
         ) from error
-    arrays = {one.name.removesuffix("_half"): one for one in graph.initializer}
+    arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0].startswith("network."):
+            whole, scale = arrays.pop(node.input[0]), arrays[node.input[1]]
+            axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
+            sides = [-1 if i == axis and scale.size > 1 else 1 for i in range(whole.ndim)]
+            arrays[node.input[0].removesuffix("_quantized")] = whole * scale.reshape(sides)
     return {
-        name.removeprefix("network."): torch.tensor(numpy_helper.to_array(one)).float()
-        for name, one in arrays.items()
+        name.removeprefix("network.").removesuffix("_half"): torch.tensor(array).float()
+        for name, array in arrays.items()
         if name.startswith("network.")
     }
 

@@ -1,0 +1,87 @@
+"""A model made to compute in 8 bits, its ranges measured on images that it is meant for."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dataset.pairs import read_pair
+from pleura.dataset.sources import collect_pairs
+from pleura.errors import RunError
+from pleura.scan.hounsfield import Line
+from pleura.training.run import Run
+
+_MOST = 128  # slices; twice as many gave the same masks
+_EIGHT_BIT = ("Conv", "ConvTranspose", "Concat", "MaxPool")
+
+
+def calibration_slices(run: Run, images: Path, line: Line) -> Iterator[NDArray[np.int16]]:
+    """Yield slices in HU, each (1, rows, columns), spread over a run's training images.
+
+    ``images`` is what the training was given: a folder, or that of the recipe's sources. ``line``
+    leads from HU to the values that the run was trained on.
+
+    Raises
+    ------
+    DataError
+        The images are not those of the run.
+    """
+    pairs = collect_pairs(images, None, run.recipe.data)
+    wanted = set(run.split([pair.name for pair in pairs]).train)
+    chosen = [pair for pair in pairs if pair.name in wanted]
+    for pair in chosen[:: max(1, len(chosen) // _MOST)]:
+        image, _ = read_pair(replace(pair, no_lung=True))  # its mask is not asked for
+        yield line.to_hu(image)[None]
+
+
+def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
+    """Return an ONNX model whose convolutions take and hold 8-bit integers.
+
+    Weights by channel, symmetric; activations by tensor, in the range that they have on the slices
+    (Jacob et al., CVPR 2018). Preparation and upsampling stay in floating point.
+
+    Raises
+    ------
+    RunError
+        ONNX Runtime, which measures the ranges, is not installed.
+    """
+    import onnx
+
+    try:
+        from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    except ImportError as error:
+        raise RunError(
+            "ONNX Runtime is not installed, which 8-bit models are made with",
+            where=None,
+            fix='pip install "pleura[onnxruntime]"',
+        ) from error
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, NDArray[np.int16]] | None:
+            hu = next(slices, None)
+            return None if hu is None else {"hu": hu}
+
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)  # its advice does not fit this graph
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            full, small = Path(folder) / "full.onnx", Path(folder) / "small.onnx"
+            onnx.save(model, full)
+            quantize_static(
+                full,
+                small,
+                Reader(),
+                op_types_to_quantize=_EIGHT_BIT,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+            )
+            return onnx.load(small)
+    finally:
+        logging.root.setLevel(level)
