@@ -19,7 +19,7 @@ def words(hu, mask):
 
 
 def test_masks_of_experts_raise_no_doubt(sample):
-    assert find_suspects(find_pairs(sample.images, sample.masks), HU) == []
+    assert find_suspects(find_pairs(sample.images, sample.masks), HU) == ([], [])
 
 
 def test_air_around_the_patient_is_no_lung(slice_):
@@ -86,10 +86,10 @@ def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
     hu, _ = slice_
     write_picture(tmp_path / "a.tif", (hu + 1024).astype(np.uint16))
     pair = Pair("a", tmp_path / "a.tif", sample.masks / "LCTSC-201_058.tif")
-    assert find_suspects([pair], Line(1, 1024)) == []
+    assert find_suspects([pair], Line(1, 1024)) == ([], [])
 
 
 def test_the_wrong_references_of_the_public_set_are_found_and_no_other(data):
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
-    found = [suspect.name[:7] for suspect in find_suspects(pairs, Line(0.8165, 0))]
+    found = [suspect.name[:7] for suspect in find_suspects(pairs, Line(0.8165, 0))[0]]
     assert sorted(found) == ["ID_0052", "ID_0079", "ID_0134", "ID_0254"]

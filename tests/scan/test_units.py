@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pleura.scan.hounsfield import decide_units
 from pleura.scan.pictures import list_pictures, read_picture
 from pleura.scan.units import estimate_units
 
@@ -243,3 +244,25 @@ def test_contrast_equalised_slices_are_grey(data):
         pytest.skip(f"needs 8-bit slices in {data}/covid")
     paths = list_pictures(data / "covid" / "images")[::5]
     assert estimate_units(read_picture(path) for path in paths).kind == "grey"
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_altered_contrast_is_undone_where_air_fat_and_muscle_stand(inverted):
+    """As in equalised pictures: fat is drawn out, half way between air and muscle."""
+    hu = phantom()
+    curve = np.interp(hu, [-1024, -1000, -105, 45, 600], [20, 25, 90, 150, 250])
+    picture = np.rint(255 - curve if inverted else curve).astype(np.uint8)
+    decided = decide_units([picture])
+    assert decided.line.knee is not None
+    assert "the contrast was altered" in decided.reason
+    found = decided.line.to_hu(picture)
+    for level in (-1000, -850, -105, 45):
+        place = np.abs(hu - level) < 20
+        assert np.median(found[place]) == pytest.approx(level, abs=60)
+
+
+def test_a_plain_window_stays_a_line():
+    picture = np.rint(np.clip((phantom() + 1350) / 1500 * 255, 0, 255)).astype(np.uint8)
+    decided = decide_units([picture])
+    assert decided.line.knee is None
+    assert np.median(decided.line.to_hu(picture)[phantom() < -980]) == pytest.approx(-1000, abs=40)

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +32,9 @@ from pleura.scan.pictures import Picture
 from pleura.scan.units import Levels, UnitsEstimate, measure_levels, pool_levels
 
 T = TypeVar("T")
+ALIKE = 0.95
+"""Correlation of two thumbnails from which on images are nearly the same. Slices of one scan reach
+0.96 at 9 mm and 0.99 at 3 mm; of slices of 267 patients no two exceed 0.92."""
 Severity = Literal["error", "warning", "note"]
 
 
@@ -96,6 +100,7 @@ class _Look:
     dtype: str = ""
     image_print: bytes | None = None
     mask_print: bytes | None = None
+    thumbnail: NDArray[np.float32] | None = None
     lung: float | None = None
     errors: tuple[PleuraError, ...] = ()
 
@@ -130,7 +135,7 @@ def check(
     line = _line(units)
     other = {seen[i].pair.name for i in units.differing}
     readable = [x.pair for x in looks if not x.errors and x.pair.name not in other]
-    suspects = [] if line is None else find_suspects(readable, line, probability)
+    suspects, turned = ([], []) if line is None else find_suspects(readable, line, probability)
     sizes = dict(Counter(look.size for look in seen).most_common())
     dtypes = dict(Counter(look.dtype for look in seen).most_common())
     return CheckReport(
@@ -149,6 +154,8 @@ def check(
             *_units_findings(units, [look.pair.image for look in seen]),
             *_twin_findings(looks),
             *_empty_findings(looks, masks),
+            *_near_twin_findings(looks),
+            *_turned_findings(turned),
             *_suspect_findings(suspects),
             *_variety_findings(sizes, dtypes),
         ),
@@ -181,6 +188,7 @@ def _look_at(pair: Pair) -> _Look:
             size="x".join(str(side) for side in image.shape),
             dtype=str(image.dtype),
             image_print=_print(image),
+            thumbnail=_thumbnail(image),
         )
     if mask is not None:
         look = replace(look, mask_print=_print(mask), lung=float(mask.mean()))
@@ -200,6 +208,21 @@ def _print(picture: NDArray[Any]) -> bytes:
     digest = hashlib.sha256(str(picture.shape).encode())
     digest.update(np.ascontiguousarray(picture, "<f8").data)
     return digest.digest()
+
+
+def _thumbnail(image: Picture) -> NDArray[np.float32]:
+    """Return (2304,) values of a picture made small, of mean 0 and length 1.
+
+    Between the 25th and 97th percentile: padding and air are alike in all pictures.
+    """
+    small = _small(image.astype(np.float32), 128)
+    small = _small(np.clip(small, *np.percentile(small, (25, 97))), 48).ravel()
+    small -= small.mean()
+    return np.asarray(small / max(float(np.linalg.norm(small)), 1e-6), np.float32)
+
+
+def _small(picture: NDArray[np.floating], side: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _lung_fraction(fractions: Sequence[float]) -> LungFraction | None:
@@ -281,6 +304,40 @@ def _twin_findings(looks: Sequence[_Look]) -> Iterator[Finding]:
                 tuple(look.pair.mask for look in twins),
                 "look at them: a mask may have been saved under a wrong name",
             )
+
+
+def _near_twin_findings(looks: Sequence[_Look]) -> Iterator[Finding]:
+    """Tell images that are nearly the same; slices of one volume are expected to be."""
+    seen = [look for look in looks if look.thumbnail is not None]
+    if len(seen) < 2:
+        return
+    table = np.stack([look.thumbnail for look in seen if look.thumbnail is not None])
+    pairs = []
+    for i in range(len(seen) - 1):
+        for j in np.flatnonzero(table[i + 1 :] @ table[i] > ALIKE) + i + 1:
+            one, two = seen[i], seen[j]
+            if one.pair.image != two.pair.image and one.image_print != two.image_print:
+                pairs.append((one.pair.image, two.pair.image))
+    if pairs:
+        names = ", ".join(f"{a.name} and {b.name}" for a, b in pairs[:3])
+        yield Finding(
+            "warning",
+            f"{len(pairs)} pairs of images nearly the same, as slices of one patient are: {names}",
+            tuple(dict.fromkeys(path for pair in pairs for path in pair)),
+            "keep such images in one part of the split (split.method=file)",
+        )
+
+
+def _turned_findings(turned: Sequence[Pair]) -> Iterator[Finding]:
+    files = tuple(pair.image for pair in turned)
+    if files:
+        yield Finding(
+            "note",
+            f"{_count(files, 'slice')} upside down, or of patients who lay prone: "
+            f"{', '.join(pair.name for pair in turned[:5])}",
+            files,
+            "turn them, if the pictures were saved so; nothing, if the patients lay so",
+        )
 
 
 def _alike(

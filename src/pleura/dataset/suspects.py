@@ -19,13 +19,20 @@ Probability = Callable[[NDArray[np.int16]], NDArray[np.uint8]]
 """From HU (slices, rows, columns) to the probability of lung times 255: an engine's."""
 
 OUTSIDE, DENSE, LEFT_OUT, OFF, DISAGREES = 0.03, 0.2, 0.01, 3, 0.04
+HOLES, RAGGED = 0.01, 1.25
 """Limits: of the mask in the air around the patient; of it as dense as tissue; of the slice that
 is lung and left out; pixels of a 256x256 slice that a mask is shifted; of the mask on which a model
-disagrees surely."""
+disagrees surely; of the mask that is missing as holes with air in them; its border's length, in
+that of a smooth one."""
+
+PRONE = 0.09, 0.14
+"""Of the height of the lungs: how far what lies between them is below, and bone above their middle,
+in a picture that is upside down. docs/explanation/wrong-references.md tells how it was found."""
 
 _LUNG = -600.0  # HU: aerated lung lies below
 _TISSUE = -200.0
 _GAS = -960.0
+_BONE = 150.0  # and contrast medium, which lies in the heart
 _SURE = 0.95
 
 
@@ -45,12 +52,13 @@ def find_suspects(
     line: Line,
     probability: Probability | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Suspect]:
-    """Return the pairs whose mask looks wrong, worst first; unreadable ones are passed over.
+) -> tuple[list[Suspect], list[Pair]]:
+    """Return the pairs whose mask looks wrong, worst first, and those that lie upside down.
 
-    ``line`` leads from HU to the stored values. With ``probability`` a model has its say too.
+    Unreadable ones are passed over. ``line`` leads from HU to the stored values. With
+    ``probability`` a model has its say too.
     """
-    found = []
+    found, turned = [], []
     for i, pair in enumerate(pairs):
         try:
             image, mask = read_pair(pair)
@@ -58,6 +66,8 @@ def find_suspects(
             continue
         hu = line.to_hu(image)
         doubts = list(doubts_of(hu, mask))
+        if not doubts and upside_down(hu, mask):
+            turned.append(pair)
         if probability is not None:
             doubts += disagreement(probability(hu[None])[0], mask)
         if doubts:
@@ -67,7 +77,7 @@ def find_suspects(
             found.append(Suspect(pair.name, pair.image, pair.mask, score, reasons))
         if progress is not None:
             progress(i + 1, len(pairs))
-    return sorted(found, key=lambda suspect: -suspect.score)
+    return sorted(found, key=lambda suspect: -suspect.score), turned
 
 
 def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
@@ -84,6 +94,15 @@ def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
         share = float((inside & (smooth > _TISSUE)).sum() / total)
         if share > DENSE:
             yield share / DENSE, f"{share:.0%} of the mask is as dense as soft tissue"
+        share = float((_holes(mask) & (smooth < _LUNG)).sum() / total)
+        if share > HOLES:
+            yield share / HOLES, f"holes with lung in them, {share:.0%} of the mask"
+        longer = _raggedness(mask, sigma) if total > 0.05 * mask.size else 1.0
+        if longer > RAGGED:
+            yield (
+                longer / RAGGED,
+                f"the border is ragged: {longer:.2f} times as long as a smooth one",
+            )
     lung = _lung_seen(smooth, outside)
     share = float(_left_out(lung, inside) / inside.size)
     if share > LEFT_OUT:
@@ -92,6 +111,30 @@ def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
         off = _shift(lung, inside)
         if off >= OFF:
             yield off / OFF, f"the mask lies {off * hu.shape[0] / 256:.0f} pixels beside the lung"
+
+
+def upside_down(hu: NDArray[np.int16], mask: Mask) -> bool:
+    """Whether a slice shows the spine on top and the heart below, by its right mask.
+
+    So does a prone patient, or a picture that was saved upside down.
+    """
+    rows = np.nonzero(mask)[0]
+    if len(rows) < mask.size // 50:
+        return False
+    hull = cv2.convexHull(np.argwhere(mask)[:, ::-1].astype(np.int32))
+    filled = np.asarray(cv2.fillConvexPoly(np.zeros_like(mask), hull, 1))
+    between = (filled > 0) & (mask == 0)
+    columns = np.nonzero(mask)[1]
+    reach = int(0.2 * np.ptp(columns))
+    centre = int(columns.mean())
+    smooth = cv2.GaussianBlur(hu.astype(np.float32), (0, 0), max(1.0, hu.shape[0] / 256))
+    bone = np.nonzero(smooth[:, max(centre - reach, 0) : centre + reach] > _BONE)[0]
+    if not between.any() or not len(bone):
+        return False
+    height, middle = np.ptp(rows) + 1, rows.mean()
+    heart_below = (np.nonzero(between)[0].mean() - middle) / height
+    bone_above = (middle - bone.mean()) / height
+    return bool(heart_below > PRONE[0] and bone_above > PRONE[1])
 
 
 def disagreement(probability: NDArray[np.uint8], mask: Mask) -> list[tuple[float, str]]:
@@ -122,6 +165,23 @@ def _lung_seen(smooth: NDArray[np.floating], outside: Flags) -> Flags:
     for piece in np.flatnonzero(large):
         large[piece] = float(np.median(smooth[pieces == piece])) > _GAS
     return np.asarray(large[pieces])
+
+
+def _holes(mask: Mask) -> Flags:
+    """Return what a mask closes in."""
+    around = np.pad((mask == 0).astype(np.uint8), 1, constant_values=1)
+    cv2.floodFill(around, None, (0, 0), 2)
+    return np.asarray(around[1:-1, 1:-1] == 1)
+
+
+def _raggedness(mask: Mask, sigma: float) -> float:
+    """Return the length of a mask's border, in that of the smoothed mask."""
+    soft = cv2.GaussianBlur((mask > 0).astype(np.float32), (0, 0), 2 * sigma)
+    lengths = []
+    for one in ((mask > 0), soft > 0.5):
+        contours, _ = cv2.findContours(one.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        lengths.append(sum(cv2.arcLength(contour, True) for contour in contours))
+    return lengths[0] / lengths[1] if lengths[1] else 1.0
 
 
 def _left_out(lung: Flags, mask: Flags) -> int:

@@ -16,6 +16,10 @@ UnitsOption = Literal["auto", "hu", "offset", "grey", "inverted"]
 LOWEST, HIGHEST = -1024, 32767
 """What HU are clipped to: nothing lies below air but padding."""
 
+Floats = NDArray[np.floating[Any]]
+Knee = tuple[float, float, float]
+
+_BENT = 60  # HU that fat and muscle lie closer together, or farther apart, than they should
 _TISSUE = (FAT + MUSCLE) / 2
 _ABSURD = 8000  # metal reaches about 30000, but not in a twentieth of a slice
 _WINDOW = (-1024.0, 600.0)  # assumed of a grey picture that shows neither air nor soft tissue
@@ -23,19 +27,32 @@ _WINDOW = (-1024.0, 600.0)  # assumed of a grey picture that shows neither air n
 
 @dataclass(frozen=True)
 class Line:
-    """Stored values as ``scale * HU + offset``; ``name`` says it in words."""
+    """Stored values as ``scale * HU + offset``; ``name`` says it in words.
+
+    ``knee`` are stored values of air, fat and muscle, where contrast was altered so that they lie
+    on no line; beyond them the scale holds.
+    """
 
     scale: float = 1.0
     offset: float = 0.0
     name: str = "HU"
+    knee: Knee | None = None
 
     def to_hu(self, values: NDArray[Any]) -> NDArray[np.int16]:
         """Return values in HU, rounded and clipped to what int16 holds above -1024."""
-        if self.scale != 1 or self.offset or values.dtype.kind == "f":
+        if self.knee is not None:
+            values = self._bent(values.astype(np.float32), self.knee)
+        elif self.scale != 1 or self.offset or values.dtype.kind == "f":
             values = np.rint((values.astype(np.float32) - self.offset) / self.scale)
         if values.dtype == np.int16:
             return np.asarray(np.maximum(values, np.int16(LOWEST)))
         return np.asarray(np.clip(values, LOWEST, HIGHEST), np.int16)
+
+    def _bent(self, values: Floats, knee: Knee) -> Floats:
+        sign = np.sign(self.scale)  # inverted pictures fall from air to muscle
+        inner = np.interp(sign * values, sign * np.array(knee), (AIR, FAT, MUSCLE))
+        below = np.minimum(sign * (values - knee[0]), 0) + np.maximum(sign * (values - knee[2]), 0)
+        return np.asarray(np.rint(inner + below / abs(self.scale)))
 
     def __str__(self) -> str:
         return self.name
@@ -137,19 +154,32 @@ def _grey(
     if inverted:
         levels = [measure_levels(top + bottom - image.astype(np.float32)) for image in slices]
     seen = [one for one in levels if one.air is not None]
-    air = float(np.median([one.air for one in seen if one.air is not None])) if seen else low
-    tissue = float(np.median([(one.fat + one.muscle) / 2 for one in seen])) if seen else high
+    air, fat, muscle = _medians(seen) if seen else (low, high, high)
+    tissue = (fat + muscle) / 2
+    knee: Knee | None = None
     if seen and tissue - air > 0.2 * (top - bottom):
         scale, how = (tissue - air) / (_TISSUE - AIR), "a line through air and soft tissue"
         offset = air - scale * AIR
+        apart = muscle - fat
+        if abs(apart - scale * (MUSCLE - FAT)) > _BENT * scale and apart > 0.02 * (top - bottom):
+            knee = air, fat, muscle
+            how = "air, fat and muscle, which lie on no line: the contrast was altered"
     else:
         scale = (top - bottom) / (_WINDOW[1] - _WINDOW[0])
         offset = bottom - scale * _WINDOW[0]
         how = f"a window of {_WINDOW[0]:g} to {_WINDOW[1]:g} HU is assumed"
     if inverted:
         scale, offset = -scale, top + bottom - offset
-    name = "inverted grey" if inverted else "grey"
-    return UnitsDecision(Line(scale, offset, name), f"{reason} Taken to HU by {how}.", warning=True)
+        knee = knee and (top + bottom - air, top + bottom - fat, top + bottom - muscle)
+    line = Line(scale, offset, "inverted grey" if inverted else "grey", knee)
+    return UnitsDecision(line, f"{reason} Taken to HU by {how}.", warning=True)
+
+
+def _medians(levels: Sequence[Levels]) -> Knee:
+    """Return the levels of air, fat and muscle in the middle of all."""
+    found = np.array([(one.air, one.fat, one.muscle) for one in levels], float)
+    air, fat, muscle = np.median(found, 0).tolist()
+    return air, fat, muscle
 
 
 def _as_stated(slices: Sequence[NDArray[Any]], units: UnitsEstimate, stated: bool) -> UnitsDecision:
