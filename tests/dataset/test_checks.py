@@ -52,10 +52,19 @@ def test_a_sound_set_has_nothing_to_find(pairs):
 def test_the_sample_is_fit_and_its_empty_masks_are_noted(sample):
     report = check(sample.images, sample.masks)
     assert report.fit_to_train
-    assert [f.severity for f in report.findings] == ["note"]
-    assert len(report.findings[0].files) == report.lung.empty == 9
-    for path in report.findings[0].files:
+    (empty,) = findings(report, "note")
+    assert len(empty.files) == report.lung.empty == 9
+    for path in empty.files:
         assert not read_picture(path).any()
+
+
+def test_slices_of_one_scan_are_told_and_those_of_two_patients_are_not(sample):
+    (alike,) = findings(check(sample.images, sample.masks), "warning")
+    assert "nearly the same" in alike.what
+    first = [path.name for path in alike.files if path.name.startswith("LCTSC-101")]
+    assert len(first) > 5
+    pair = alike.what.partition(": ")[2].split(", ")[0].split(" and ")
+    assert len({name[:9] for name in pair}) == 1
 
 
 def test_report_survives_json(pairs):
@@ -235,7 +244,10 @@ def test_finding_lungs_set_is_fit_but_not_in_hounsfield_units(data):
     assert report.pairs == report.readable == 267
     assert report.fit_to_train
     finding, *suspects = findings(report, "warning")
-    assert len(suspects) == 4
+    assert len(suspects) == 5
+    (prone,) = findings(report, "note")
+    names = [path.name[:7] for path in prone.files]
+    assert names == ["ID_0045", "ID_0049", "ID_0066", "ID_0200", "ID_0214"]  # 0049 is not
     assert "HU times 0.8165" in finding.what
     assert "White noise" in finding.what
     assert report.units.noise.sd == pytest.approx(63, abs=3)

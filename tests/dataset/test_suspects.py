@@ -1,9 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 
 from pleura.dataset.checks import check
-from pleura.dataset.pairs import find_pairs
-from pleura.dataset.suspects import disagreement, doubts_of, find_suspects
+from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.suspects import disagreement, doubts_of, find_suspects, upside_down
 from pleura.scan.hounsfield import HU, Line
 from pleura.scan.pictures import read_picture
 
@@ -49,6 +50,29 @@ def test_a_mask_beside_its_lung_is_seen(slice_):
     assert "pixels beside the lung" in words(hu, np.roll(mask, 5, 1))
 
 
+def test_holes_with_lung_in_them_and_a_ragged_border_are_seen(slice_):
+    hu, mask = slice_
+    large, inside = (
+        cv2.resize(one, (512, 512), interpolation=cv2.INTER_NEAREST)[96:416, 96:416]
+        for one in (hu, mask)
+    )
+    rows, columns = np.mgrid[: inside.shape[0], : inside.shape[1]]
+    whole = cv2.erode(inside, np.ones((25, 25)))
+    spoilt = inside.copy()
+    spoilt[(whole > 0) & (rows % 40 < 10) & (columns % 40 < 10)] = 0
+    assert "holes with lung in them" in words(large, spoilt)
+    border = (cv2.dilate(inside, np.ones((9, 9))) > 0) & (rows % 6 < 3) & (columns % 6 < 3)
+    assert "the border is ragged" in words(large, np.maximum(inside, border.astype(np.uint8)))
+
+
+def test_most_slices_upside_down_are_told_and_none_that_is_not(sample):
+    pairs = [read_pair(pair) for pair in find_pairs(sample.images, sample.masks)]
+    shown = [(hu, mask) for hu, mask in pairs if mask.mean() > 0.02]
+    turned = [upside_down(hu[::-1].copy(), mask[::-1].copy()) for hu, mask in shown]
+    assert np.mean(turned) > 0.4
+    assert not any(upside_down(hu, mask) for hu, mask in shown)
+
+
 def test_a_model_that_is_sure_says_how_much(slice_):
     _, mask = slice_
     sure = np.where(mask, 255, 0).astype(np.uint8)
@@ -92,4 +116,4 @@ def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
 def test_the_wrong_references_of_the_public_set_are_found_and_no_other(data):
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
     found = [suspect.name[:7] for suspect in find_suspects(pairs, Line(0.8165, 0))[0]]
-    assert sorted(found) == ["ID_0052", "ID_0079", "ID_0134", "ID_0254"]
+    assert sorted(found) == ["ID_0052", "ID_0079", "ID_0134", "ID_0181", "ID_0254"]

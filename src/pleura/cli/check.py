@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
 from pleura.cli.common import (
     PATH,
+    command_line,
     images_argument,
     json_option,
     masks_argument,
@@ -20,6 +22,8 @@ from pleura.cli.common import (
 
 if TYPE_CHECKING:
     from pleura.dataset.checks import CheckReport, Finding
+    from pleura.dataset.suspects import Probability
+    from pleura.training.loop import StepReport
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -28,7 +32,8 @@ _EPILOG = """\
 Examples:
   pleura check images/ masks/
   pleura check images/ masks/ --json check.json
-  pleura check images/ masks/ --model default --pictures suspects.png --suspects suspects.txt
+  pleura check images/ masks/ --model default --report suspects.html --suspects suspects.txt
+  pleura check images/ masks/ --cross-validate 3 --recipe quick --pictures suspects.png
 
 Exit code 1 where an error keeps the data from being trained on.
 """
@@ -38,6 +43,15 @@ Exit code 1 where an error keeps the data from being trained on.
 @images_argument
 @masks_argument
 @click.option("--model", help="Also ask a model file, or `default`, about each mask.")
+@click.option(
+    "--cross-validate",
+    "folds",
+    type=click.IntRange(3),
+    metavar="FOLDS",
+    help="Also ask networks trained without the mask, one a fold; as long as as many trainings.",
+)
+@click.option("--recipe", default="quick", show_default=True, help="Of --cross-validate.")
+@click.option("--report", type=PATH, help="Write a page of the masks that look wrong (.html).")
 @click.option("--pictures", type=PATH, help="Draw the masks that look wrong into one picture.")
 @click.option("--suspects", type=PATH, help="Write their names, one a line, for train --exclude.")
 @json_option
@@ -46,6 +60,9 @@ def command(
     images: Path,
     masks: Path,
     model: str | None,
+    folds: int | None,
+    recipe: str,
+    report: Path | None,
     pictures: Path | None,
     suspects: Path | None,
     json_file: Path | None,
@@ -58,32 +75,67 @@ def command(
     from pleura.dataset.checks import check
     from pleura.scan.pictures import write_atomically
 
-    probability = None
+    if model is not None and folds is not None:
+        raise click.UsageError("--model and --cross-validate both ask about each mask: take one")
+    with TemporaryDirectory() as folder:
+        probability = _asked(model, folds, recipe, images, masks, Path(folder), quiet)
+        with progress_bar("checking", quiet, "pairs") as progress:
+            found = check(images, masks, probability=probability, progress=progress)
+    if suspects is not None:
+        text = "".join(f"{one.name}\n" for one in found.suspects)
+        write_atomically(suspects, lambda file: file.write(text.encode()))
+    if pictures is not None:
+        _draw(found, pictures)
+    if report is not None:
+        from pleura.report.suspects import suspects_page
+
+        suspects_page(found, command_line()).write(report)
+    write_json_option(json_file, found.to_dict())
+    if str(json_file) != "-":
+        _print(found)
+    return 0 if found.fit_to_train else 1
+
+
+def _asked(
+    model: str | None,
+    folds: int | None,
+    recipe: str,
+    images: Path,
+    masks: Path,
+    folder: Path,
+    quiet: bool,
+) -> Probability | None:
+    """Return who is asked about each mask, if anyone."""
     if model is not None:
         from pleura.engine.engine import Engine, model_path
 
-        probability = Engine(model_path(model)).probability
-    with progress_bar("checking", quiet, "pairs") as progress:
-        report = check(images, masks, probability=probability, progress=progress)
-    if suspects is not None:
-        text = "".join(f"{one.name}\n" for one in report.suspects)
-        write_atomically(suspects, lambda file: file.write(text.encode()))
-    if pictures is not None:
-        _draw(report, pictures)
-    write_json_option(json_file, report.to_dict())
-    if str(json_file) != "-":
-        _print(report)
-    return 0 if report.fit_to_train else 1
+        engine = Engine(model_path(model))
+        return lambda _, hu: engine.probability(hu)
+    if folds is None:
+        return None
+    from pleura.training.cross_validation import cross_validate
+    from pleura.training.loop import Watch
+    from pleura.training.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    done = 0
+    with progress_bar("training", quiet, "steps") as progress:
+
+        def on_step(step: StepReport) -> None:
+            nonlocal done
+            done += 1
+            progress(done, folds * step.epochs * step.steps)
+
+        return cross_validate(images, masks, loaded, folds, folder, Watch(on_step=on_step))
 
 
 def _draw(report: CheckReport, path: Path) -> None:
-    from pleura.dataset.pairs import Pair, read_pair
+    from pleura.dataset.pairs import read_pair
     from pleura.figures.masks import contact_sheet, overlay, save_figure
 
     drawn, titles = [], []
     for one in report.suspects[:_DRAWN]:
-        index = int(one.name.rpartition("#")[2]) if "#" in one.name else None
-        image, mask = read_pair(Pair(one.name, one.image, one.mask, index))
+        image, mask = read_pair(one.pair)
         drawn.append(overlay(image, mask))
         titles.append(one.name)
     if drawn:

@@ -81,12 +81,20 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as what JSON can hold."""
-        report = {**asdict(self), "fit_to_train": self.fit_to_train}
+        report = {**asdict(replace(self, suspects=())), "fit_to_train": self.fit_to_train}
         report["images"], report["masks"] = str(self.images), str(self.masks)
         for finding in report["findings"]:
             finding["files"] = [str(path) for path in finding["files"]]
-        for suspect in report["suspects"]:
-            suspect["image"], suspect["mask"] = str(suspect["image"]), str(suspect["mask"])
+        report["suspects"] = [
+            {
+                "name": one.name,
+                "image": str(one.pair.image),
+                "mask": str(one.pair.mask),
+                "score": one.score,
+                "reasons": one.reasons,
+            }
+            for one in self.suspects
+        ]
         return report
 
 
@@ -376,7 +384,7 @@ def _suspect_findings(suspects: Sequence[Suspect]) -> Iterator[Finding]:
     for suspect in suspects:
         what = f"{suspect.name} looks wrong: {'; '.join(suspect.reasons)}"
         fix = "look at it; draw it again, or leave it out with train --exclude"
-        yield Finding("warning", what, (suspect.mask,), fix)
+        yield Finding("warning", what, (suspect.pair.mask,), fix)
 
 
 def _variety_findings(sizes: Mapping[str, int], dtypes: Mapping[str, int]) -> Iterator[Finding]:

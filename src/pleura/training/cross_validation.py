@@ -1,0 +1,77 @@
+"""A say on every mask by a network that has not learned from it: a training for each fold."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dataset.pairs import Pair, find_pairs
+from pleura.dataset.suspects import Probability
+from pleura.engine.engine import Engine
+from pleura.errors import DataError
+from pleura.scan.pictures import write_atomically
+from pleura.training.export import export
+from pleura.training.loop import Watch, train
+from pleura.training.recipe import Recipe, build_recipe
+
+
+def cross_validate(
+    images: Path,
+    masks: Path,
+    recipe: Recipe,
+    folds: int,
+    folder: Path,
+    watch: Watch | None = None,
+) -> Probability:
+    """Train ``folds`` networks below a folder; return what says of a slice by the one without it.
+
+    The slices of one volume stay together.
+
+    Raises
+    ------
+    DataError
+        The pairs cannot be read, or there are fewer than the folds need.
+    RunError
+        The folder holds runs already.
+    """
+    pairs = find_pairs(images, masks)
+    sources = list(dict.fromkeys(pair.image for pair in pairs))
+    if folds < 3 or len(sources) < 2 * folds:
+        raise DataError(
+            f"{len(sources)} images, or {folds} folds, are too few to cross-validate",
+            where=images,
+            fix="take 3 folds or more, and two images a fold at least",
+        )
+    fold_of = {source: i % folds for i, source in enumerate(sources)}
+    engines = []
+    for fold in range(folds):
+        place = folder / f"fold-{fold + 1}"
+        split = folder / f"fold-{fold + 1}.csv"
+        text = _split(pairs, fold_of, fold, folds)
+        write_atomically(split, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        values = recipe.model_dump(mode="json")
+        values["split"] = {"method": "file", "file": str(split)}
+        train(images, masks, place, build_recipe(values, recipe.name), watch=watch or Watch())
+        export(place, place.with_suffix(".onnx"))
+        engines.append(Engine(place.with_suffix(".onnx")))
+    by_name = {pair.name: engines[fold_of[pair.image]] for pair in pairs}
+
+    def probability(name: str, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+        return by_name[name].probability(hu)
+
+    return probability
+
+
+def _split(pairs: Sequence[Pair], fold_of: dict[Path, int], fold: int, folds: int) -> str:
+    """Return a split file: one fold to judge, the next to validate on, the others to learn from."""
+    parts = {fold: "test", (fold + 1) % folds: "validation"}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "part"])
+    writer.writerows([pair.name, parts.get(fold_of[pair.image], "train")] for pair in pairs)
+    return text.getvalue()

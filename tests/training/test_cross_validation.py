@@ -1,0 +1,62 @@
+import csv
+import shutil
+
+import pytest
+
+from pleura.dataset.checks import check
+from pleura.errors import DataError
+from pleura.report.suspects import suspects_page
+from pleura.scan.pictures import read_picture, write_picture
+from pleura.training.cross_validation import cross_validate
+from pleura.training.recipe import load_recipe
+
+SPOILT = "LCTSC-201_058.tif"
+
+
+@pytest.fixture(scope="module")
+def pairs(sample, tmp_path_factory):
+    """24 slices with lung; a piece of one lung is left out of one mask, too small to be seen."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+        for path in sorted((sample.folder / kind).glob("LCTSC-*_0[3-8]*"))[:24]:
+            shutil.copy(path, folder / kind)
+        shutil.copy(sample.folder / kind / SPOILT, folder / kind)
+    mask = read_picture(folder / "masks" / SPOILT)
+    mask[:118] = 0
+    write_picture(folder / "masks" / SPOILT, mask)
+    return folder / "images", folder / "masks"
+
+
+def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, tmp_path):
+    settings = (
+        "preparation.size=[64, 64]",
+        "network.filters=[8, 16, 32]",
+        "schedule.learning_rate=0.01",
+        "training.epochs=12",
+        "training.batch_size=4",
+        "training.precision=fp32",
+    )
+    seen = []
+
+    def say(name, hu):
+        seen.append(name)
+        return probability(name, hu)
+
+    probability = cross_validate(*pairs, load_recipe("quick", settings), 3, tmp_path)
+    report = check(*pairs, probability=say)
+    assert sorted(seen) == sorted(path.name for path in pairs[0].iterdir())
+    assert report.suspects[0].name == SPOILT
+    for fold in (1, 2, 3):
+        with (tmp_path / f"fold-{fold}.csv").open() as file:
+            parts = [row["part"] for row in csv.DictReader(file)]
+        assert parts.count("test") in (8, 9)
+    page = suspects_page(report)
+    assert page.cases[0].name == SPOILT
+    assert page.cases[0].picture is not None
+    assert any("nearly the same" in line for line in page.warnings)
+
+
+def test_too_few_images_are_refused(pairs, tmp_path):
+    with pytest.raises(DataError, match="too few to cross-validate"):
+        cross_validate(*pairs, load_recipe("quick"), 20, tmp_path)
