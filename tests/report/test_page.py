@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from pleura.cohort.batch import Wanted, segment_all
 from pleura.evaluation.compare import compare
 from pleura.report.cohort import cohort_page
 from pleura.report.comparison import comparison_page
-from pleura.report.page import Page, PageCase, histogram, iou_bands, slice_picture
+from pleura.report.page import Page, PageCase, histogram, iou_bands, lines, slice_picture
 from pleura.scan.pictures import read_picture, write_picture
 from pleura.segmentation.segment import Segmenter
 
@@ -34,7 +35,8 @@ def page(sample, tmp_path_factory):
         write_picture(folder / "wanted" / f"{name}.png", mask)
     compared = compare(folder / "found", folder / "wanted")
     made = comparison_page(compared, folder / "found", folder / "wanted", sample.images)
-    made.write(folder / "report.html")
+    curves = lines("Loss", [1, 2, 3], {"loss": [3, 2, 1], "validation_loss": [3, 3, 2]})
+    replace(made, plots=(*made.plots, curves)).write(folder / "report.html")
     return folder / "report.html"
 
 
@@ -124,6 +126,7 @@ def test_a_browser_draws_the_page_sorts_its_table_and_hides_the_contours(page, t
       const search = document.querySelector("input[type=search]");
       search.value = "201_058"; search.dispatchEvent(new Event("input"));
       document.body.dataset.told = JSON.stringify({ first, up, down, errors,
+        lines: all("#plots polyline").length, points: all("#plots circle").length,
         left: rows().length, hidden: getComputedStyle(path).display,
         figures: all("figure").length });
     });
@@ -147,3 +150,5 @@ def test_a_browser_draws_the_page_sorts_its_table_and_hides_the_contours(page, t
     assert told["down"] == told["up"][::-1]
     assert told["hidden"] == "none"
     assert told["left"] == 1
+    assert told["points"] == 4
+    assert told["lines"] == 2

@@ -36,7 +36,8 @@ class Score:
 
     ``outcome``: ``both`` have lung; ``neither`` (no metric is defined: left out of every mean);
     ``missed`` (nothing found) and ``invented`` (nothing there): overlaps are 0 and distances the
-    grid's diagonal, so neither can make a mean look better.
+    grid's diagonal, so neither can make a mean look better. ``volumes`` are those of prediction and
+    reference, in mm3 or voxels; of a slice, areas.
     """
 
     case: str
@@ -45,6 +46,7 @@ class Score:
     unit: str
     outcome: str
     metrics: Mapping[str, float]
+    volumes: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -339,4 +341,5 @@ def _score(
             "volume_error": abs(a - b) * voxel,
             "largest_missed": largest_missed(wanted, found, steps),
         },
+        (a * voxel, b * voxel),
     )

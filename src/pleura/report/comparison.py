@@ -14,7 +14,7 @@ import pleura
 from pleura.errors import PleuraError
 from pleura.evaluation.compare import Comparison, Score, cases_below, labels_of, outcomes_text
 from pleura.evaluation.judgement import Judgement
-from pleura.evaluation.statistics import Spread, interval_text
+from pleura.evaluation.statistics import Spread, agreement, interval_text
 from pleura.figures.masks import grey_range
 from pleura.figures.preview import LUNG_WINDOW
 from pleura.report.page import (
@@ -24,6 +24,7 @@ from pleura.report.page import (
     histogram,
     iou_bands,
     lines,
+    points,
     slice_picture,
 )
 from pleura.scan.io import read
@@ -120,6 +121,8 @@ def scores_page(
             iou_bands([one["iou"] for one in defined]),
             histogram("Dice", [one["dice"] for one in defined]),
         ]
+    if len(defined) > 1:
+        bars.append(_volumes(found))
     return Page(
         title=title,
         lead=f"{len(scores)} cases: {outcomes_text(counted)}. Lengths in {' and '.join(units)}.",
@@ -135,6 +138,21 @@ def scores_page(
         warnings=_warnings(counted, units),
         summary=_summary(found, groups),
         plots=(*bars, *plots),
+    )
+
+
+def _volumes(found: Comparison) -> dict[str, Any]:
+    """Plot volumes as Bland and Altman do: difference against mean of both."""
+    scores = found.of("lungs")
+    mm = all(score.unit == "mm" for score in scores)
+    scale, unit = (1000.0, "ml") if mm else (1.0, "voxels")
+    ours, theirs = (np.array([score.volumes[i] / scale for score in scores]) for i in (0, 1))
+    limits = agreement(theirs.tolist(), ours.tolist())
+    places = zip(((ours + theirs) / 2).tolist(), (ours - theirs).tolist(), strict=True)
+    told = f"bias {limits.bias:+.3g}, 95 % limits {limits.low:+.3g} to {limits.high:+.3g} {unit}"
+    levels = {"bias": limits.bias, "low": limits.low, "high": limits.high}
+    return points(
+        f"Volume found less the reference's, against their mean: {told}", list(places), levels
     )
 
 

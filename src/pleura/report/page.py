@@ -122,6 +122,13 @@ def lines(title: str, x: Sequence[float], series: Mapping[str, Sequence[float]])
     return {"title": title, "x": list(x), "series": {k: list(v) for k, v in series.items()}}
 
 
+def points(
+    title: str, places: Sequence[tuple[float, float]], levels: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return a plot of points (x, y), with horizontal lines at named levels."""
+    return {"title": title, "points": [list(p) for p in places], "levels": dict(levels)}
+
+
 def _path(mask: NDArray[Any], scale: float) -> str:
     """Return the contours of a mask as an SVG path, in pixels of the scaled picture."""
     found, _ = cv2.findContours(
