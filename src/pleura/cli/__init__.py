@@ -13,12 +13,13 @@ from pleura.errors import PleuraError
 
 _COMMANDS = {
     "segment": "Find the lungs in a scan.",
+    "view": "Look at masks in the browser, and correct them.",
     "measure": "Volume and density of the lungs in a scan.",
     "info": "What scans are there, and what is odd about them?",
     "check": "Is this data fit to train on?",
     "preview": "Draw what the network will see, before and after augmentation.",
     "train": "Train a U-Net on image-mask pairs.",
-    "evaluate": "Judge a run on its test images.",
+    "evaluate": "Judge a run or a model on images with reference masks.",
     "compare": "Hold masks of any tool against references.",
     "predict": "Write lung masks for images, with a trained run.",
     "export": "Make a run one file that `segment` takes.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -27,6 +28,9 @@ from pleura.segmentation.segment import Segmentation, Segmenter
 
 Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
 Status = Literal["done", "skipped", "failed"]
+
+INPUTS = ".inputs"
+"""In a folder of results: from which file or folder they were made, as a path from there."""
 
 SUFFIX: dict[str, str] = {
     "nifti": ".nii.gz",
@@ -110,6 +114,7 @@ def segment_all(
         for one in find_scans(path)
         if one.chosen and not one.source.resolve().is_relative_to(inside)
     ]
+    _remember_inputs(output, Path(path))
     rows: dict[str, Row] = {}
     with _pool(make_segmenter, jobs) as (executor, segmenters):
 
@@ -133,6 +138,11 @@ def segment_all(
                 future.cancel()
             raise
     return sorted(rows.values(), key=lambda row: row.name)
+
+
+def _remember_inputs(output: Path, inputs: Path) -> None:
+    text = os.path.relpath(inputs.resolve(), output.resolve())
+    write_atomically(output / INPUTS, lambda file: file.write(text.encode()))
 
 
 @contextmanager

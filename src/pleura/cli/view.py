@@ -1,0 +1,81 @@
+"""`pleura view`."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+
+import click
+
+from pleura.cli.common import PATH, quiet_option
+
+_EPILOG = """\
+\b
+Examples:
+  pleura view out/                        results of `pleura segment`, worst flags first
+  pleura view out/ --scans cohort/        the same, where the scans have moved
+  pleura view chest.nii.gz lungs.nii.gz
+  pleura view chest.nii.gz lungs.nii.gz --reference expert.nii.gz
+
+Needs `pip install "pleura[view]"`. Ctrl-C ends it. Corrections are new files, named .corrected.
+"""
+
+
+@click.command("view", epilog=_EPILOG)
+@click.argument("path", type=PATH)
+@click.argument("mask", type=PATH, required=False)
+@click.option("--reference", type=PATH, help="Another mask of the scan to hold this one against.")
+@click.option("--scans", type=PATH, help="The folder that was segmented, if it has moved.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where others may reach it.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="A free one if unset.")
+@click.option("--no-browser", is_flag=True, help="Print the address alone.")
+@quiet_option
+def command(
+    path: Path,
+    mask: Path | None,
+    reference: Path | None,
+    scans: Path | None,
+    host: str,
+    port: int,
+    no_browser: bool,
+    quiet: bool,
+) -> None:
+    """Look at scans and their masks in the browser, and correct them: PATH is a scan, or results.
+
+    The page is served on this machine alone and asks nothing of the network.
+    """
+    from pleura.errors import PleuraError
+    from pleura.viewer.cases import results, single
+
+    try:
+        import uvicorn
+
+        from pleura.viewer.server import STATIC, make_app
+    except ImportError as error:
+        raise PleuraError(
+            "the viewer is not installed", where=None, fix='pip install "pleura[view]"'
+        ) from error
+    if not (STATIC / "viewer.js").exists():
+        raise PleuraError(
+            "the viewer's page was not built",
+            where=STATIC,
+            fix="install Node.js 18 or newer, then install pleura from its source again",
+        )
+    is_results = path.is_dir() and mask is None and next(path.rglob("*_lungs.json"), None)
+    cases = results(path, scans) if is_results else single(path, mask, reference)
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
+    names = {f"{name}:{at}" for name in (host, "127.0.0.1", "localhost")}
+    address = f"http://{host}:{at}/?token={token}"
+    click.echo(f"{len(cases)} scan{'s' if len(cases) > 1 else ''} at {address}")
+    if not no_browser:
+        threading.Timer(0.5, webbrowser.open, (address,)).start()
+    config = uvicorn.Config(
+        make_app(cases, token, sorted(names)), log_level="error", access_log=False
+    )
+    uvicorn.Server(config).run([listening])

@@ -1,0 +1,108 @@
+"""What there is to look at: scans with their masks, references and reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pleura.cohort.batch import INPUTS
+from pleura.errors import DataError
+from pleura.scan.find import find_scans
+from pleura.scan.hounsfield import UnitsOption
+from pleura.scan.io import read, scan_name
+from pleura.scan.scan import Scan
+
+_MASKS = (".nii.gz", ".nrrd", ".mha", ".tif", ".png", ".npy", ".dcm")
+
+
+@dataclass(frozen=True)
+class ViewCase:
+    """A scan to look at; ``load`` reads it, ``report`` is what `segment` said of it."""
+
+    name: str
+    load: Callable[[], Scan]
+    mask: Path | None = None
+    reference: Path | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def corrected(self) -> Path | None:
+        """Where a corrected mask is written: beside the mask, under a name of its own."""
+        if self.mask is None:
+            return None
+        stem = scan_name(self.mask).removesuffix(".corrected")
+        return self.mask.with_name(f"{stem}.corrected.nii.gz")
+
+
+def results(
+    folder: Path, inputs: Path | None = None, units: UnitsOption = "auto"
+) -> list[ViewCase]:
+    """Return the scans that `segment` left in a folder, those with most flags first.
+
+    Raises
+    ------
+    DataError
+        The folder holds no results, or nobody knows from which scans they were made.
+    """
+    reports = sorted(folder.rglob("*_lungs.json"))
+    if not reports:
+        raise DataError(
+            "no results of `pleura segment` here", where=folder, fix="give the folder of its -o"
+        )
+    if inputs is None:
+        note = folder / INPUTS
+        inputs = folder / note.read_text("utf-8") if note.exists() else None
+        if inputs is None or not inputs.exists():
+            raise DataError(
+                "the scans are not where they were, or nobody knows where that was",
+                where=inputs or folder,
+                fix="add --scans FOLDER, the folder that was segmented",
+            )
+    scans = {found.name: found for found in find_scans(inputs)}
+    cases = []
+    for path in reports:
+        name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
+        found = scans.get(name)
+        if found is None or found.load is None:
+            continue
+        beside = (path.with_name(f"{Path(name).name}_lungs{suffix}") for suffix in _MASKS)
+        mask = next((one for one in beside if one.exists()), None)
+        load = found.load
+        cases.append(
+            ViewCase(name, lambda load=load: load(units), mask, None, _report(path))  # type: ignore[misc]
+        )
+    if not cases:
+        raise DataError(
+            "none of these results belongs to a scan there",
+            where=inputs,
+            fix="give the folder that was segmented: --scans FOLDER",
+        )
+    return sorted(cases, key=lambda case: (-len(case.report.get("flags", {})), case.name))
+
+
+def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list[ViewCase]:
+    """Return one scan with its mask, and a reference to hold it against.
+
+    Raises
+    ------
+    DataError
+        A file is missing.
+    """
+    for path in (scan, mask, reference):
+        if path is not None and not path.exists():
+            raise DataError("no such file", where=path, fix="check the spelling of the path")
+    return [ViewCase(scan_name(scan), lambda: read(scan), mask, reference)]
+
+
+def _report(path: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {key: told[key] for key in _SHOWN if key in told}
+
+
+_SHOWN = ("grid", "units", "ml", "voxels", "flags", "decisions", "measures")

@@ -1,0 +1,94 @@
+"""Corrected masks: a new file beside the old one, and a record of what was changed."""
+
+from __future__ import annotations
+
+import getpass
+import gzip
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import pleura
+from pleura.errors import DataError, PleuraError
+from pleura.scan.io import read
+from pleura.scan.masks import read_mask
+from pleura.scan.pictures import write_atomically
+from pleura.scan.scan import LEFT, RIGHT, Mask, Scan
+from pleura.scan.write import write_mask
+from pleura.viewer.cases import ViewCase
+
+
+def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
+    """Write what was drawn, a NIfTI file, as ``NAME.corrected.nii.gz``; return its record.
+
+    The old mask stays. The record is beside it, as ``NAME.corrected.json``: who, when, with what,
+    and what changed by side, in ml and in Dice.
+
+    Raises
+    ------
+    DataError
+        There is no mask to correct, or what was drawn is no mask of the scan.
+    """
+    target = case.corrected
+    if target is None or case.mask is None:
+        raise DataError(
+            "there is no mask to correct", where=case.name, fix="segment the scan first"
+        )
+    scan = case.load()
+    drawn = _drawn(content, scan)
+    before = read_mask(case.mask, scan)
+    mask = Mask(drawn, scan, sides=True, algorithm=("corrected by hand", pleura.__version__))
+    record = {
+        "mask": case.mask.name,
+        "corrected": target.name,
+        "who": getpass.getuser(),
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "pleura": pleura.__version__,
+        "changes": {
+            side: _change(before.labels == label, drawn == label, scan)
+            for side, label in (("right", RIGHT), ("left", LEFT))
+        },
+    }
+    write_mask(target, mask)
+    text = json.dumps(record, indent=2) + "\n"
+    beside = target.with_name(target.name.removesuffix(".nii.gz") + ".json")
+    write_atomically(beside, lambda file: file.write(text.encode()))
+    return record
+
+
+def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Read labels from the bytes of a NIfTI file and hold them to the scan's grid."""
+    with TemporaryDirectory() as folder:
+        packed = content[:2] == b"\x1f\x8b"
+        path = Path(folder) / ("drawn.nii.gz" if packed else "drawn.nii")
+        path.write_bytes(content)
+        try:
+            found = read(path, units="hu")
+            fits = found.geometry.fits(scan.geometry)
+            labels = found.hu() if fits else None
+        except (PleuraError, gzip.BadGzipFile, EOFError) as error:
+            raise DataError(
+                "what was sent is no NIfTI mask", where=scan.name, fix="draw and save again"
+            ) from error
+    if labels is None or not set(np.unique(labels)) <= {0, RIGHT, LEFT}:
+        raise DataError(
+            "what was sent is no mask of this scan",
+            where=scan.name,
+            fix="open the scan again; labels are 1 right and 2 left",
+        )
+    return labels.astype(np.uint8)
+
+
+def _change(before: Any, after: Any, scan: Scan) -> dict[str, float | None]:
+    total = int(before.sum() + after.sum())
+    voxel = float(np.prod(scan.geometry.spacing)) / 1000 if scan.geometry.spacing_known else None
+    changed = int(np.count_nonzero(before != after))
+    return {
+        "voxels": changed,
+        "ml": None if voxel is None else round(changed * voxel, 3),
+        "dice": 2 * int((before & after).sum()) / total if total else None,
+    }

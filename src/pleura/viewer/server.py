@@ -1,0 +1,160 @@
+"""The page's server: loopback, a token, and nothing but the cases that it was given."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from pleura.errors import PleuraError
+from pleura.scan.geometry import Geometry
+from pleura.scan.masks import read_mask
+from pleura.scan.write import write_volume
+from pleura.viewer.cases import ViewCase
+from pleura.viewer.corrections import save_correction
+
+STATIC = Path(__file__).with_name("static")
+LARGEST = 1 << 30
+"""Bytes of what may be sent: a mask of 2000 slices of 512x512, unpacked."""
+
+_COOKIE = "pleura"
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; worker-src 'self' blob:; style-src 'self' "
+        "'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' blob: data:; "
+        "font-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def make_app(cases: Sequence[ViewCase], token: str, hosts: Sequence[str]) -> Starlette:
+    """Make the application; ``hosts`` are what a browser may call it, as ``127.0.0.1:8000``."""
+
+    async def index(request: Request) -> Response:
+        return FileResponse(STATIC / "index.html")
+
+    async def listed(request: Request) -> Response:
+        return JSONResponse([_told(case) for case in cases])
+
+    async def volume(request: Request) -> Response:
+        case, kind = _case(cases, request), request.path_params["kind"]
+        try:
+            path = await run_in_threadpool(_nifti, case, kind)
+        except PleuraError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        return FileResponse(path, background=BackgroundTask(path.unlink))
+
+    async def correct(request: Request) -> Response:
+        case = _case(cases, request)
+        content = bytearray()
+        async for block in request.stream():
+            content += block
+            if len(content) > LARGEST:
+                return JSONResponse({"error": "too large"}, 413)
+        try:
+            record = await run_in_threadpool(save_correction, case, bytes(content))
+        except PleuraError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        return JSONResponse(record)
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/api/cases", listed),
+            Route("/api/cases/{index:int}/{kind:str}.nii", volume),
+            Route("/api/cases/{index:int}/corrected", correct, methods=["PUT"]),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(Guard, token=token, hosts=frozenset(hosts))],
+    )
+
+
+class Guard(BaseHTTPMiddleware):
+    """Lets in who holds the token, at the address that the page was opened under.
+
+    A page of another site can neither read nor write: its Origin is another one, its Host is too
+    where a name was bound to 127.0.0.1, and the cookie does not leave the site.
+    """
+
+    def __init__(self, app: Any, token: str, hosts: frozenset[str]) -> None:
+        super().__init__(app)
+        self.token, self.hosts = token, hosts
+
+    async def dispatch(
+        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
+        if host not in self.hosts or (origin is not None and origin != f"http://{host}"):
+            return self._refuse("this address is not pleura's")
+        given = request.query_params.get("token")
+        if request.url.path == "/" and given is not None and self._right(given):
+            response: Response = RedirectResponse("/", 303)
+            response.set_cookie(_COOKIE, self.token, httponly=True, samesite="strict")
+        elif not self._right(request.cookies.get(_COOKIE, "")):
+            return self._refuse("open the address that `pleura view` printed")
+        else:
+            response = await call_next(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    def _right(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode(), self.token.encode())
+
+    def _refuse(self, why: str) -> Response:
+        return Response(why, 403, dict(_HEADERS), "text/plain")
+
+
+def _told(case: ViewCase) -> dict[str, Any]:
+    corrected = case.corrected
+    return {
+        "name": case.name,
+        "mask": case.mask is not None,
+        "reference": case.reference is not None,
+        "corrected": corrected is not None and corrected.exists(),
+        "report": case.report,
+    }
+
+
+def _case(cases: Sequence[ViewCase], request: Request) -> ViewCase:
+    index = int(request.path_params["index"])
+    if not 0 <= index < len(cases):
+        raise HTTPException(404)
+    return cases[index]
+
+
+def _nifti(case: ViewCase, kind: str) -> Path:
+    """Write what is asked of a case to a NIfTI file for the page; the caller deletes it."""
+    scan = case.load()
+    if kind == "scan":
+        return _written(scan.hu(), scan.geometry)
+    corrected = case.corrected
+    latest = corrected if corrected is not None and corrected.exists() else case.mask
+    path = {"mask": latest, "reference": case.reference}.get(kind)
+    if path is None:
+        raise HTTPException(404)
+    return _written(read_mask(path, scan).labels, scan.geometry)
+
+
+def _written(array: np.ndarray[Any, Any], geometry: Geometry) -> Path:
+    with NamedTemporaryFile(suffix=".nii", delete=False) as file:
+        path = Path(file.name)
+    write_volume(path, array, geometry)
+    return path

@@ -1,0 +1,233 @@
+// The page: a list of scans, a NiiVue canvas, and tools to correct the mask that lies over the scan.
+import { Niivue, NVImage, SLICE_TYPE, DRAG_MODE } from "@niivue/niivue";
+
+const $ = (id) => document.getElementById(id);
+const WINDOWS = { lung: [-1350, 150], mediastinum: [-160, 240], bone: [-450, 1050] };
+const VIEWS = { multi: SLICE_TYPE.MULTIPLANAR, axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL,
+  sagittal: SLICE_TYPE.SAGITTAL, render: SLICE_TYPE.RENDER };
+const LABELS = { R: [0, 230, 86], G: [0, 159, 180], B: [0, 0, 233], A: [0, 255, 255], labels: ["", "right", "left"] };
+const MARKS = { R: [0, 47, 230], G: [0, 191, 40], B: [0, 74, 40], A: [0, 255, 130], labels: ["", "reference", "differs"] };
+const UNSAVED = "pleura-unsaved:";
+
+const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, isRadiologicalConvention: true, crosshairWidth: 0.5,
+  dragMode: DRAG_MODE.contrast, loadingText: "" });
+let cases = [], current = -1, changed = false, redo = [];
+
+function say(text, bad = false) { $("message").textContent = text; $("message").classList.toggle("bad", bad); }
+
+async function fetched(path, options) {
+  const answer = await fetch(path, options);
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `${answer.status} ${answer.statusText}`);
+  return answer;
+}
+const image = async (index, kind) =>
+  NVImage.loadFromUrl({ url: await (await fetched(`/api/cases/${index}/${kind}.nii`)).arrayBuffer(), name: `${kind}.nii` });
+
+async function open(index) {
+  if (changed && !confirm("The correction is not saved. Leave it?")) return;
+  if (changed) forget();
+  setChanged(false);
+  current = index;
+  const one = cases[index];
+  say(`loading ${one.name}`);
+  list();
+  nv.closeDrawing();
+  while (nv.volumes.length) nv.removeVolumeByIndex(0);
+  try {
+    nv.addVolume(await image(index, "scan"));
+    const mask = one.mask ? await image(index, "mask") : null;
+    if (one.reference) {
+      const reference = await image(index, "reference");
+      mark(reference, mask);
+      nv.addVolume(reference);
+    }
+    if (mask) nv.loadDrawing(mask);
+    else nv.createEmptyDrawing();
+    nv.drawClearAllUndoBitmaps();
+    nv.drawAddUndoBitmap();
+    redo = [];
+    $("reference-box").hidden = !one.reference;
+    showWindow(); showMask(); showTool(); restore();
+    nv.scene.crosshairPos = [0.5, 0.5, 0.5];
+    nv.drawScene();
+    nv.createOnLocationChange();
+    say(one.corrected ? "this mask was corrected before" : "");
+  } catch (error) { say(`${one.name}: ${error.message}`, true); }
+  facts(one);
+  document.body.dataset.ready = String(index);
+}
+
+// Turn a reference into its contour in each slice, and what differs from the mask as it was opened.
+function mark(reference, mask) {
+  const [columns, rows] = reference.hdr.dims.slice(1, 3);
+  const inside = Uint8Array.from(reference.img, (label) => (label > 0 ? 1 : 0));
+  for (let i = 0; i < inside.length; i++) {
+    const column = i % columns, row = Math.floor(i / columns) % rows;
+    const inner = column > 0 && column < columns - 1 && row > 0 && row < rows - 1 &&
+      inside[i - 1] && inside[i + 1] && inside[i - columns] && inside[i + columns];
+    reference.img[i] = inside[i] && !inner ? 1 : mask && inside[i] !== (mask.img[i] > 0 ? 1 : 0) ? 2 : 0;
+  }
+  reference.setColormapLabel(MARKS);
+  [reference.cal_min, reference.cal_max] = [0, 2];
+}
+
+function list() {
+  const wanted = $("filter").value.toLowerCase();
+  $("cases").replaceChildren(...cases.flatMap((one, index) => {
+    const flags = Object.keys(one.report.flags ?? {});
+    if (!`${one.name} ${flags.join(" ")}`.toLowerCase().includes(wanted)) return [];
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: one.name });
+    button.setAttribute("aria-current", String(index === current));
+    if (flags.length) button.append(Object.assign(document.createElement("small"), { textContent: flags.join(", ") }));
+    button.addEventListener("click", () => open(index));
+    const item = document.createElement("li");
+    item.append(button);
+    return [item];
+  }));
+}
+
+function facts(one) {
+  const rows = [["scan", one.name], ["grid", one.report.grid], ["units", one.report.units]];
+  for (const [side, ml] of Object.entries(one.report.ml ?? {})) rows.push([side, `${ml} ml`]);
+  const densities = one.report.measures?.regions?.[0]?.densities;
+  if (densities) rows.push(["mean", `${densities.mean.toFixed(0)} HU`]);
+  for (const decision of one.report.decisions ?? []) rows.push([decision.about, `${decision.choice} (${decision.reason})`]);
+  const told = document.createElement("dl");
+  for (const [name, value] of rows.filter(([, v]) => v))
+    told.append(Object.assign(document.createElement("dt"), { textContent: name }),
+      Object.assign(document.createElement("dd"), { textContent: value }));
+  const flags = Object.entries(one.report.flags ?? {}).map(([name, what]) =>
+    Object.assign(document.createElement("span"), { className: "flag", textContent: `${name}: ${what}` }));
+  const head = Object.assign(document.createElement("h2"), { textContent: flags.length ? "Look at this mask" : "About this scan" });
+  $("facts").replaceChildren(head, ...flags, told);
+}
+
+function showWindow() {
+  const name = $("window").value;
+  $("free").hidden = name !== "free";
+  const [low, high] = WINDOWS[name] ?? [Number($("low").value), Number($("high").value)];
+  if (!nv.volumes.length || !(low < high)) return;
+  [nv.volumes[0].cal_min, nv.volumes[0].cal_max] = [low, high];
+  nv.updateGLVolume();
+}
+function showMask() {
+  nv.setDrawOpacity($("opacity").valueAsNumber);
+  nv.drawRimOpacity = $("contours").checked ? 1 : -1;
+  if (nv.volumes.length > 1) {
+    nv.setOpacity(1, $("reference").checked ? 0.9 : 0);
+  }
+  nv.drawScene();
+}
+function showTool() {
+  const tool = $("tool").value, side = Number($("side-drawn").value);
+  nv.opts.clickToSegment = tool === "grow";
+  nv.opts.clickToSegmentIs2D = true;
+  nv.opts.penSize = $("size").valueAsNumber || 1;
+  nv.setDrawingEnabled(tool !== "look");
+  nv.setPenValue(tool === "erase" ? 0 : side, tool === "fill");
+}
+
+function setChanged(state) {
+  changed = state;
+  $("save").disabled = !state;
+}
+// Strokes that are not saved outlive a crash or a reload of the page, in the browser's own storage.
+const key = () => UNSAVED + cases[current].name;
+async function remember() {
+  setChanged(true);
+  const packed = new Response(new Blob([nv.drawBitmap]).stream().pipeThrough(new CompressionStream("gzip")));
+  const bytes = new Uint8Array(await packed.arrayBuffer());
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
+  try { localStorage.setItem(key(), btoa(text)); } catch { say("too large to keep through a crash: save often"); }
+}
+const forget = () => localStorage.removeItem(key());
+async function restore() {
+  const kept = localStorage.getItem(key());
+  if (!kept) return;
+  const bytes = Uint8Array.from(atob(kept), (c) => c.charCodeAt(0));
+  const whole = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+  const drawn = new Uint8Array(await whole.arrayBuffer());
+  if (drawn.length !== nv.drawBitmap.length) return forget();
+  replace(drawn);
+  setChanged(true);
+  say("what was not saved is back");
+}
+function replace(bitmap) {
+  nv.drawBitmap.set(bitmap);
+  nv.refreshDrawing(true);
+  nv.drawAddUndoBitmap();
+}
+function undo() { redo.push(nv.drawBitmap.slice()); nv.drawUndo(); remember(); }
+function redone() { const last = redo.pop(); if (last) { replace(last); remember(); } }
+function swap() {
+  replace(nv.drawBitmap.map((label) => (label === 1 ? 2 : label === 2 ? 1 : label)));
+  remember();
+}
+async function save() {
+  if (!changed) return;
+  const content = await nv.saveImage({ filename: "", isSaveDrawing: true });
+  try {
+    const record = await (await fetched(`/api/cases/${current}/corrected`, { method: "PUT", body: content })).json();
+    const told = Object.entries(record.changes).map(([side, c]) => `${side} ${c.ml === null ? `${c.voxels} voxels` : `${c.ml} ml`}`);
+    say(`saved ${record.corrected}: ${told.join(", ")} changed`);
+    cases[current].corrected = true;
+    forget();
+    setChanged(false);
+  } catch (error) { say(`not saved: ${error.message}`, true); }
+}
+
+function choose(id, value) { $(id).value = value; $(id).dispatchEvent(new Event("change")); }
+const toggle = (id) => $(id).click();
+const KEYS = {
+  j: () => open(Math.min(current + 1, cases.length - 1)), k: () => open(Math.max(current - 1, 0)),
+  a: () => choose("view", "axial"), c: () => choose("view", "coronal"), s: () => choose("view", "sagittal"),
+  m: () => choose("view", "multi"), v: () => choose("view", "render"),
+  1: () => choose("window", "lung"), 2: () => choose("window", "mediastinum"), 3: () => choose("window", "bone"),
+  4: () => choose("window", "free"), o: () => toggle("contours"), r: () => toggle("reference"),
+  b: () => choose("tool", "brush"), e: () => choose("tool", "erase"), f: () => choose("tool", "fill"),
+  g: () => choose("tool", "grow"), l: () => choose("tool", "look"),
+  x: () => choose("side-drawn", $("side-drawn").value === "1" ? "2" : "1"), "?": () => $("help").showModal(),
+  ArrowUp: () => step(1), ArrowDown: () => step(-1),
+};
+function step(by) {
+  const axis = { axial: 2, coronal: 1, sagittal: 0 }[$("view").value] ?? 2;
+  const move = [0, 0, 0];
+  move[axis] = by;
+  nv.moveCrosshairInVox(...move);
+}
+document.addEventListener("keydown", (event) => {
+  const control = { z: undo, y: redone, s: save }[event.key.toLowerCase()];
+  if ((event.ctrlKey || event.metaKey) && control) { event.preventDefault(); control(); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (KEYS[event.key]) { event.preventDefault(); KEYS[event.key](); }
+}, true);
+
+$("filter").addEventListener("input", list);
+$("view").addEventListener("change", () => nv.setSliceType(VIEWS[$("view").value]));
+for (const id of ["window", "low", "high"]) $(id).addEventListener("change", showWindow);
+for (const id of ["opacity", "contours", "reference"]) $(id).addEventListener("input", showMask);
+for (const id of ["tool", "side-drawn", "size"]) $(id).addEventListener("change", showTool);
+$("undo").addEventListener("click", undo);
+$("redo").addEventListener("click", redone);
+$("swap").addEventListener("click", swap);
+$("between").addEventListener("click", () => { nv.interpolateMaskSlices(); remember(); });
+$("save").addEventListener("click", save);
+$("help-open").addEventListener("click", () => $("help").showModal());
+window.addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
+
+nv.onLocationChange = ({ mm, vox, values }) => {
+  const [x, y, z] = mm;
+  $("place").textContent = `${(-x).toFixed(1)}, ${(-y).toFixed(1)}, ${z.toFixed(1)} mm (LPS); ` +
+    `voxel ${vox.map((v) => Math.round(v)).join(", ")}; ${Math.round(values[0]?.value ?? NaN)} HU`;
+};
+nv.onMouseUp = () => { if ($("tool").value !== "look") { redo = []; remember(); } };
+
+await nv.attachToCanvas($("canvas"));
+nv.setRadiologicalConvention(true);
+nv.opts.multiplanarShowRender = 1;
+nv.setDrawColormap(LABELS);
+window.viewer = nv;
+cases = await (await fetched("/api/cases")).json();
+list();
+if (cases.length) await open(0);

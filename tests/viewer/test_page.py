@@ -1,0 +1,137 @@
+"""The page in a real Chromium, with WebGL in software."""
+
+import shutil
+import threading
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+import uvicorn
+
+from pleura.viewer.cases import single
+from pleura.viewer.server import STATIC, make_app
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+    pytest.mark.skipif(
+        not (STATIC / "viewer.js").exists(), reason="the page is not built: needs Node.js"
+    ),
+]
+SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def address(pair):
+    """The address of a server of the pair, the mask its own reference."""
+    config = uvicorn.Config(lambda: None, port=0, log_level="error")
+    server = uvicorn.Server(config)
+    listening = config.bind_socket()
+    host = f"127.0.0.1:{listening.getsockname()[1]}"
+    config.app = make_app(single(*pair, pair[1]), "secret", [host])
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    yield f"http://{host}/?token=secret"
+    server.should_exit = True
+    thread.join(10)
+
+
+def until(page, expression, seconds=30):
+    """Wait for a condition; the page forbids what Playwright's own waiting is made of."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"{expression}: {page.text_content('#message')}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def page(browser, address):
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
+    page.goto(address)
+    until(page, "document.body.dataset.ready === '0'")
+    yield page
+    assert page.faults == []
+    context.close()
+
+
+def draw_at(page, fraction):
+    """Click on a place of the axial view; returns its world coordinates, RAS in mm."""
+    page.select_option("#view", "axial")
+    found = page.evaluate(
+        """(at) => {
+          viewer.scene.crosshairPos = at; viewer.drawScene();
+          const [x, y] = viewer.frac2canvasPos(at), box = viewer.canvas.getBoundingClientRect();
+          const scale = box.width / viewer.canvas.width;
+          return { x: box.x + x * scale, y: box.y + y * scale,
+                   mm: [...viewer.frac2mm(at, 0, true)].slice(0, 3) };
+        }""",
+        list(fraction),
+    )
+    page.mouse.click(found["x"], found["y"])
+    return np.array(found["mm"])
+
+
+def test_a_stroke_comes_back_at_its_voxel_in_the_world_and_undo_takes_it_back(page, pair):
+    page.select_option("#tool", "brush")
+    page.select_option("#side-drawn", "2")
+    page.fill("#size", "1")
+    page.dispatch_event("#size", "change")
+    place = draw_at(page, (0.5, 0.5, 0.75))
+    until(page, "!document.getElementById('save').disabled")
+    page.click("#save")
+    until(page, "document.getElementById('message').textContent.startsWith('saved')")
+    corrected = nib.load(pair[1].with_name("lungs.corrected.nii.gz"))
+    before = nib.load(pair[1])
+    changed = np.argwhere(corrected.get_fdata() != before.get_fdata())
+    assert 1 <= len(changed) <= 4
+    expected = (np.linalg.inv(before.affine) @ [*place, 1])[:3]
+    assert np.abs(changed - expected).max() <= 1
+    assert {corrected.get_fdata()[tuple(v)] for v in changed} == {2.0}
+    page.keyboard.press("Control+z")
+    until(page, "!document.getElementById('save').disabled")
+    page.click("#save")
+    until(page, "document.getElementById('save').disabled")
+    again = nib.load(pair[1].with_name("lungs.corrected.nii.gz"))
+    np.testing.assert_array_equal(again.get_fdata(), before.get_fdata())
+
+
+def test_strokes_that_were_not_saved_survive_a_crash_of_the_page(page, pair):
+    page.select_option("#tool", "brush")
+    draw_at(page, (0.5, 0.5, 0.75))
+    until(page, "Object.keys(localStorage).length === 1")
+    drawn = page.evaluate("viewer.drawBitmap.reduce((a, b) => a + b, 0)")
+    page.evaluate("window.onbeforeunload = null")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    until(page, "document.getElementById('message').textContent === 'what was not saved is back'")
+    assert page.evaluate("viewer.drawBitmap.reduce((a, b) => a + b, 0)") == drawn
+    page.click("#save")
+    until(page, "Object.keys(localStorage).length === 0")
+
+
+def test_keys_change_window_view_and_sides_and_help_lists_them(page):
+    page.locator("#canvas").focus()
+    page.keyboard.press("3")
+    assert page.evaluate("[viewer.volumes[0].cal_min, viewer.volumes[0].cal_max]") == [-450, 1050]
+    page.keyboard.press("c")
+    assert page.evaluate("viewer.opts.sliceType") == 1
+    page.keyboard.press("x")
+    assert page.input_value("#side-drawn") == "2"
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    assert "HU" in page.text_content("#place")
+    assert "LPS" in page.text_content("#place")

@@ -1,0 +1,123 @@
+import gzip
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from pleura.cohort.batch import segment_all
+from pleura.errors import DataError
+from pleura.scan.io import read
+from pleura.segmentation.segment import Segmenter
+from pleura.viewer.cases import results, single
+from pleura.viewer.server import make_app
+
+HOST = "127.0.0.1:8000"
+
+
+@pytest.fixture
+def client(pair):
+    app = make_app(single(*pair), "secret", [HOST])
+    with TestClient(app, base_url=f"http://{HOST}") as client:
+        client.get("/?token=secret")
+        yield client
+
+
+def test_scan_and_mask_reach_the_page_on_their_own_grid(client, pair):
+    for kind, path in zip(("scan", "mask"), pair, strict=True):
+        answer = client.get(f"/api/cases/0/{kind}.nii")
+        assert answer.status_code == 200
+        sent = nib.Nifti1Image.from_bytes(answer.content)
+        own = nib.load(path)
+        np.testing.assert_allclose(sent.affine, own.affine, atol=1e-4)
+        np.testing.assert_array_equal(sent.get_fdata(), own.get_fdata())
+    assert client.get("/api/cases/0/reference.nii").status_code == 404
+    assert client.get("/api/cases/1/scan.nii").status_code == 404
+
+
+def test_a_correction_is_a_new_file_with_a_record_of_what_changed(client, pair):
+    before = pair[1].read_bytes()
+    mask = nib.load(pair[1])
+    drawn = mask.get_fdata().astype(np.uint8)
+    drawn[18, 8:20, 1:5] = 1
+    content = nib.Nifti1Image(drawn, mask.affine).to_bytes()
+    answer = client.put("/api/cases/0/corrected", content=content)
+    assert answer.status_code == 200
+    assert pair[1].read_bytes() == before
+    corrected = pair[1].with_name("lungs.corrected.nii.gz")
+    np.testing.assert_array_equal(nib.load(corrected).get_fdata(), drawn)
+    np.testing.assert_allclose(nib.load(corrected).affine, mask.affine, atol=1e-4)
+    record = json.loads(pair[1].with_name("lungs.corrected.json").read_text())
+    assert record == answer.json()
+    assert record["changes"]["right"]["voxels"] == 12 * 4
+    assert record["changes"]["right"]["ml"] == pytest.approx(48 * 0.8 * 0.9 * 2.5 / 1000, abs=0.001)
+    assert record["changes"]["right"]["dice"] == pytest.approx(2 * 480 / (480 + 528))
+    assert record["changes"]["left"]["voxels"] == 0
+    assert client.get("/api/cases").json()[0]["corrected"]
+    again = nib.Nifti1Image.from_bytes(client.get("/api/cases/0/mask.nii").content)
+    np.testing.assert_array_equal(again.get_fdata(), drawn)
+
+
+def test_what_is_no_mask_of_the_scan_is_refused_and_nothing_is_written(client, pair):
+    mask = nib.load(pair[1])
+    labels = mask.get_fdata().astype(np.uint8)
+    for content in (
+        b"",
+        b"no NIfTI at all",
+        gzip.compress(b"neither"),
+        nib.Nifti1Image(labels[:-1], mask.affine).to_bytes(),
+        nib.Nifti1Image(labels * 7, mask.affine).to_bytes(),
+    ):
+        answer = client.put("/api/cases/0/corrected", content=content)
+        assert answer.status_code == 422, content[:20]
+        assert "to do" in answer.json()["error"]
+    assert sorted(p.name for p in pair[0].parent.iterdir()) == ["ct.nii.gz", "lungs.nii.gz"]
+
+
+def test_nobody_gets_in_without_the_token(pair):
+    with TestClient(make_app(single(*pair), "secret", [HOST]), base_url=f"http://{HOST}") as client:
+        for path in ("/", "/?token=guess", "/api/cases", "/static/viewer.js"):
+            assert client.get(path).status_code == 403
+        assert client.put("/api/cases/0/corrected", content=b"").status_code == 403
+        assert client.get("/?token=secret").status_code in (200, 404)  # 404: the page is not built
+        assert client.get("/api/cases").status_code == 200
+
+
+def test_other_sites_and_names_bound_to_this_machine_are_kept_out(client):
+    assert client.get("/api/cases", headers={"host": "evil.example:8000"}).status_code == 403
+    assert client.get("/api/cases", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.get("/api/cases", headers={"origin": f"http://{HOST}"}).status_code == 200
+
+
+def test_only_the_cases_can_be_read(client):
+    for path in ("/static/../server.py", "/static/%2e%2e/server.py", "/api/cases/0/..%2fx.nii"):
+        assert client.get(path).status_code in (403, 404)
+
+
+def test_scripts_come_from_here_alone(client):
+    policy = client.get("/api/cases").headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample, tmp_path):
+    import shutil
+
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    (scans / "a").mkdir(parents=True)
+    shutil.copy(sample.folder / "volume" / "ct.nii.gz", scans / "a" / "whole.nii.gz")
+    image = nib.load(sample.folder / "volume" / "ct.nii.gz")
+    nib.save(image.slicer[:, :, 20:34], scans / "part.nii.gz")
+    rows = segment_all(scans, out, lambda threads: Segmenter(None, threads=threads))
+    assert [row.status for row in rows] == ["done", "done"]
+    cases = results(out)
+    assert {case.name for case in cases} == {"a/whole", "part"}
+    counts = [len(case.report["flags"]) for case in cases]
+    assert counts == sorted(counts, reverse=True)
+    for case in cases:
+        assert case.load().geometry.fits(read(case.mask, units="hu").geometry)
+    scans.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="not where they were"):
+        results(out)
+    assert len(results(out, tmp_path / "moved")) == 2
