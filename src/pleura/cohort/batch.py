@@ -29,7 +29,7 @@ from pleura.segmentation.segment import Segmentation, Segmenter
 Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
 Status = Literal["done", "skipped", "failed"]
 
-INPUTS = ".inputs"
+INPUTS = "inputs.txt"
 """In a folder of results: from which file or folder they were made, as a path from there."""
 
 SUFFIX: dict[str, str] = {
