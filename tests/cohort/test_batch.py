@@ -4,9 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from dicom_files import write_series
 
-from pleura.cohort.batch import Wanted, segment_all
+from pleura.cli import cli
+from pleura.cohort.batch import Wanted, read_summaries, segment_all
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
@@ -50,7 +52,7 @@ def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, make, tmp_path
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     masks = {"a/ct_lungs.nii.gz", "b/LCTSC-201_049_lungs.tif", "b/LCTSC-201_054_lungs.tif"}
     reports = {f"{name.partition('.')[0]}.json" for name in masks}
-    assert written == masks | reports | {"summary.csv"}
+    assert written == masks | reports | {"summary.csv", "inputs.txt"}
     told = summary(out)
     assert told["b/bad"]["status"] == "failed"
     assert told["b/bad"]["error"]
@@ -140,3 +142,26 @@ def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, make, tmp_pa
     statuses = [row.status for row in segment_all(cohort, out, make)]
     assert statuses.count("skipped") >= 1
     assert len(statuses) == 4
+
+
+def test_shards_share_out_the_scans_and_one_page_shows_all(cohort, make, tmp_path):
+    out = tmp_path / "out"
+    parts = [segment_all(cohort, out, make, Wanted(preview=True), shard=(i, 3)) for i in (1, 2, 3)]
+    names = [row.name for part in parts for row in part]
+    assert sorted(names) == ["a/ct", "b/LCTSC-201_049", "b/LCTSC-201_054", "b/bad"]
+    rows = read_summaries(out)
+    assert [row.name for row in rows] == sorted(names)
+    whole = segment_all(cohort, out, make, Wanted(preview=True))
+    assert [row.status for row in whole] == ["skipped", "skipped", "skipped", "failed"]
+    assert {row.name: row.right_ml for row in rows} == {row.name: row.right_ml for row in whole}
+    result = CliRunner().invoke(cli, ["report", str(out)], catch_exceptions=False)
+    assert "4 scans, 1 failed" in result.output
+    assert (out / "report.html").read_text("utf-8").count("data:image/webp") == 3
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "2", "a/b", "1/0"])
+def test_no_part_of_a_whole_is_refused(cohort, tmp_path, shard):
+    arguments = ["segment", str(cohort), "-o", str(tmp_path / "out"), "--shard", shard]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert "no part of a whole" in result.output

@@ -14,6 +14,7 @@ from pleura.errors import PleuraError
 _COMMANDS = {
     "segment": "Find the lungs in a scan.",
     "view": "Look at masks in the browser, and correct them.",
+    "report": "Draw the page of a segmented cohort.",
     "measure": "Volume and density of the lungs in a scan.",
     "info": "What scans are there, and what is odd about them?",
     "check": "Is this data fit to train on?",

@@ -30,6 +30,7 @@ Examples:
   pleura segment dicom_folder/ -o out/ --format dicom-seg
   pleura segment slice.png -o slice_lungs.png
   pleura segment cohort/ -o out/ --jobs 2 --model mine.onnx
+  pleura segment cohort/ -o out/ --shard 3/40               # one job of an array of forty
 
 Where -o ends as a mask does, one scan is segmented: .nii.gz, .nii, .nrrd, .mha, .dcm (DICOM SEG),
 .rtstruct.dcm, .tif, .png, .npy. Else -o is a folder, and every scan in SCAN is. Exit code 1 where
@@ -39,6 +40,16 @@ one failed.
 
 _SHOWN = 5
 """Flagged scans of a cohort that are listed; the summary has them all."""
+
+
+def _shard(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int]:
+    """Take I/N apart."""
+    if value is None:
+        return 1, 1
+    part, _, parts = value.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise click.BadParameter(f"{value} is no part of a whole: give 3/40, from 1/40 to 40/40")
+    return int(part), int(parts)
 
 
 @click.command("segment", epilog=_EPILOG)
@@ -56,6 +67,7 @@ _SHOWN = 5
     help="Of masks in a folder; same as each scan's, NIfTI for DICOM.",
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="At a time.")
+@click.option("--shard", metavar="I/N", callback=_shard, help="Every Nth scan, from the Ith on.")
 @click.option("--series", help="Series number or UID, where a folder holds several.")
 @click.option("--stack", is_flag=True, help="Take a folder of pictures as one volume.")
 @units_option
@@ -168,7 +180,9 @@ def _all(
     how["preview"] = how["preview"] or how["report"] is not None
     wanted = Wanted(how["kind"], **{name: how[name] for name in names})
     with progress_bar("segmenting", quiet, "scans") as progress:
-        rows = segment_all(scan, output, load, wanted, jobs=how["jobs"], progress=progress)
+        rows = segment_all(
+            scan, output, load, wanted, jobs=how["jobs"], shard=how["shard"], progress=progress
+        )
     if how["report"] is not None:
         from pleura.report.cohort import cohort_page
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pleura
 from pleura.engine.engine import cores
-from pleura.errors import PleuraError
+from pleura.errors import DataError, PleuraError
 from pleura.measurement.measure import measure
 from pleura.scan.find import Found, find_scans
 from pleura.scan.hounsfield import UnitsOption
@@ -80,6 +80,7 @@ def segment_all(
     wanted: Wanted = Wanted(),
     *,
     jobs: int = 1,
+    shard: tuple[int, int] = (1, 1),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
     """Segment every scan in a file or below a folder; of several series of a study, the best.
@@ -99,6 +100,8 @@ def segment_all(
         Format, units, and whether what is there is replaced.
     jobs:
         Scans at a time; they share the cores.
+    shard:
+        ``(3, 40)``: of all scans the third fortieth alone, which leaves ``summary-3-of-40.csv``.
     progress:
         Called with the number of scans that are through, and of all.
 
@@ -107,13 +110,15 @@ def segment_all(
     ScanError, DataError
         There is nothing at ``path``.
     """
+    part, parts = shard
+    summary = "summary.csv" if parts == 1 else f"summary-{part}-of-{parts}.csv"
     output = Path(output)
     inside = output.resolve()
     found = [
         one
         for one in find_scans(path)
         if one.chosen and not one.source.resolve().is_relative_to(inside)
-    ]
+    ][part - 1 :: parts]
     _remember_inputs(output, Path(path))
     rows: dict[str, Row] = {}
     with _pool(make_segmenter, jobs) as (executor, segmenters):
@@ -130,7 +135,7 @@ def segment_all(
             for future in as_completed(futures):
                 row = future.result()
                 rows[row.name] = row
-                _write_summary(output / "summary.csv", sorted(rows.values(), key=lambda r: r.name))
+                _write_summary(output / summary, sorted(rows.values(), key=lambda r: r.name))
                 if progress is not None:
                     progress(len(rows), len(found))
         except BaseException:
@@ -254,6 +259,39 @@ def _row(name: str, target: Path, told: dict[str, Any], status: Status) -> Row:
         "; ".join(d["about"] for d in told["decisions"] if d["warning"]),
         round(sum(told["seconds"].values()), 2),
     )
+
+
+def read_summaries(output: str | Path) -> list[Row]:
+    """Return the rows of all summaries of a folder: of a scan, the last one that is no failure.
+
+    Raises
+    ------
+    DataError
+        There is none, or one is damaged.
+    """
+    rows: dict[str, Row] = {}
+    paths = sorted(Path(output).glob("summary*.csv"), key=lambda path: path.stat().st_mtime_ns)
+    for path in paths:
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                found = [_read_row(row) for row in csv.DictReader(file)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                "the summary is damaged", where=path, fix="segment the folder again"
+            ) from error
+        for row in found:
+            if row.status != "failed" or rows.get(row.name, row).status == "failed":
+                rows[row.name] = row
+    if not rows:
+        raise DataError("no summary of `pleura segment` here", where=output, fix="name its -o")
+    return [rows[name] for name in sorted(rows)]
+
+
+def _read_row(cells: dict[str, str]) -> Row:
+    numbers = {
+        key: float(cells[key]) if cells[key] else None for key in ("right_ml", "left_ml", "seconds")
+    }
+    return Row(**{**cells, **numbers})  # type: ignore[arg-type]
 
 
 def _write_summary(path: Path, rows: Sequence[Row]) -> None:
