@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import uvicorn
 
 from pleura.viewer.cases import single
+from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import STATIC, make_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -31,19 +33,32 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def address(pair):
-    """The address of a server of the pair, the mask its own reference."""
+@contextmanager
+def served(cases, dropped=None):
+    """Serve cases, and yield the address that lets a browser in."""
     config = uvicorn.Config(lambda: None, port=0, log_level="error")
     server = uvicorn.Server(config)
     listening = config.bind_socket()
     host = f"127.0.0.1:{listening.getsockname()[1]}"
-    config.app = make_app(single(*pair, pair[1]), "secret", [host])
+    config.app = make_app(cases, "secret", [host], dropped)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     yield f"http://{host}/?token=secret"
     server.should_exit = True
     thread.join(10)
+
+
+@contextmanager
+def opened(browser, address, width=1200):
+    """A page without faults on its console."""
+    context = browser.new_context(viewport={"width": width, "height": 800})
+    page, faults = context.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+    page.goto(address)
+    yield page
+    assert faults == []
+    context.close()
 
 
 def until(page, expression, seconds=30):
@@ -55,17 +70,11 @@ def until(page, expression, seconds=30):
 
 
 @pytest.fixture
-def page(browser, address):
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
-    page = context.new_page()
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
-    page.goto(address)
-    until(page, "document.body.dataset.ready === '0'")
-    yield page
-    assert page.faults == []
-    context.close()
+def page(browser, pair):
+    """The pair, its mask its own reference."""
+    with served(single(*pair, pair[1])) as address, opened(browser, address) as page:
+        until(page, "document.body.dataset.ready === '0'")
+        yield page
 
 
 def draw_at(page, fraction):
@@ -135,3 +144,15 @@ def test_keys_change_window_view_and_sides_and_help_lists_them(page):
     assert page.locator("#help").is_visible()
     assert "HU" in page.text_content("#place")
     assert "LPS" in page.text_content("#place")
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_scan_given_to_the_empty_page_gets_its_lungs(browser, sample, tmp_path, width):
+    with served([], Dropped(tmp_path)) as address, opened(browser, address, width) as page:
+        until(page, "document.getElementById('message').textContent.startsWith('drop a scan')")
+        page.set_input_files("#files", sample.folder / "volume" / "ct.nii.gz")
+        until(page, "document.body.dataset.ready === '0'", 60)
+        assert "ml" in page.text_content("#facts")
+        labels = page.evaluate("[...new Set(viewer.drawBitmap)].sort()")
+        assert labels == [0, 1, 2]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -4,13 +4,16 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import write_series
 from starlette.testclient import TestClient
 
 from pleura.cohort.batch import segment_all
 from pleura.errors import DataError
+from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.segmentation.segment import Segmenter
 from pleura.viewer.cases import results, single
+from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import make_app
 
 HOST = "127.0.0.1:8000"
@@ -121,3 +124,57 @@ def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample
     with pytest.raises(DataError, match="not where they were"):
         results(out)
     assert len(results(out, tmp_path / "moved")) == 2
+
+
+@pytest.fixture
+def empty(tmp_path):
+    folder = tmp_path / "dropped"
+    folder.mkdir()
+    app = make_app([], "secret", [HOST], Dropped(folder))
+    with TestClient(app, base_url=f"http://{HOST}") as client:
+        client.get("/?token=secret")
+        yield client
+
+
+def test_a_scan_that_is_dropped_gets_its_lungs_and_can_be_corrected(empty, sample):
+    content = (sample.folder / "volume" / "ct.nii.gz").read_bytes()
+    assert empty.put("/api/dropped/7/ct.nii.gz", content=content).status_code == 200
+    assert empty.post("/api/dropped/7").json() == {"index": 0}
+    (told,) = empty.get("/api/cases").json()
+    assert told["name"] == "ct"
+    assert told["report"]["ml"]["right"] > 1000
+    mask = nib.Nifti1Image.from_bytes(empty.get("/api/cases/0/mask.nii").content)
+    assert set(np.unique(mask.get_fdata())) == {0, 1, 2}
+    assert empty.put("/api/cases/0/corrected", content=mask.to_bytes()).status_code == 200
+
+
+def test_a_dicom_series_is_dropped_file_by_file(empty, sample, tmp_path):
+    hu = np.zeros((3, 96, 96), np.int16)
+    hu[:, 20:70, 10:80] = -800
+    write_series(
+        tmp_path / "series",
+        hu,
+        affine_from_axes((0, 0, 0), ((0, 0, 5.0), (0, 1.0, 0), (1.0, 0, 0))),
+    )
+    for i, path in enumerate(sorted((tmp_path / "series").iterdir())):
+        empty.put(f"/api/dropped/8/{i}-{path.name}", content=path.read_bytes())
+    assert empty.post("/api/dropped/8").json() == {"index": 0}
+    assert empty.get("/api/cases").json()[0]["name"] == "scan 8"
+
+
+def test_what_is_dropped_stays_below_its_folder_and_within_its_room(empty, tmp_path):
+    for name in ("..%2f..%2fa.nii", "%2e%2e", "a%00b.nii", "C:%5cb.nii"):
+        empty.put(f"/api/dropped/9/{name}", content=b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["dropped"]
+    assert {p.name for p in (tmp_path / "dropped").iterdir()} <= {"9"}
+    answer = empty.post("/api/dropped/9")
+    assert answer.status_code == 422
+    assert "to do" in answer.json()["error"]
+    assert empty.post("/api/dropped/10").status_code == 422
+
+
+def test_room_is_not_endless(tmp_path):
+    dropped = Dropped(tmp_path)
+    dropped.room = 5
+    assert dropped.has_room(5)
+    assert not dropped.has_room(1)

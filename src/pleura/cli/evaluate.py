@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +29,9 @@ from pleura.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pleura.evaluation.evaluate import Evaluation
-    from pleura.evaluation.judgement import Judgement
-    from pleura.report.page import Page, PagePicture
+    from pleura.evaluation.judgement import Judgement, Look
+    from pleura.report.page import PagePicture
 
 _EPILOG = """\
 \b
@@ -87,122 +87,105 @@ def command(
     surfaces, intervals over patients, thresholds and calibration.
     """
     table = read_case_table(cases, by)
-    shown = _Shown() if report is not None else None
-    if model.is_dir():
-        page = _judge_run(model, (images, masks), (part, folder), table, shown, json_file, quiet)
-    else:
-        page = _judge_model(model, (images, masks), reading, table, shown, json_file, quiet)
+    pictures: dict[str, PagePicture] = {}
+    how: dict[str, Any] = {"patients": table.patients}
     if report is not None:
-        page().write(report)
+        how["look"] = _look(pictures, hu=not model.is_dir())
+    if model.is_dir():
+        how |= {"part": part, "output": folder, "groups": table.groups}
+        judged = _judge_run(model, (images, masks), how, quiet)
+    else:
+        judged = _judge_model(model, (images, masks), how | reading, table.groups, quiet)
+    write_json_option(json_file, judged.content)
+    if report is not None:
+        from pleura.report.comparison import judgement_page
+
+        page = judgement_page(
+            judged.title,
+            judged.scores,
+            judged.facts,
+            pictures,
+            command_line(),
+            judged.history,
+            table.groups,
+        )
+        page.write(report)
+    if str(json_file) != "-":
+        for line in judged.printed:
+            output.print(line, highlight=False)
+        _print_scores(judged.scores, table)
 
 
-class _Shown:
-    """Pictures of the cases, kept as they pass."""
+@dataclass(frozen=True)
+class _Judged:
+    """What there is to print, write and draw of a run or a model."""
 
-    def __init__(self) -> None:
-        self.pictures: dict[str, PagePicture] = {}
-        self.hu = True
-
-    def look(self, case: str, image: Any, found: Any, wanted: Any) -> None:
-        from pleura.report.comparison import worst_slice
-
-        self.pictures[case] = worst_slice(image, found, wanted, hu=self.hu)
+    title: str
+    scores: Judgement
+    facts: tuple[tuple[str, str], ...]
+    content: dict[str, Any]
+    printed: tuple[Any, ...] = ()
+    history: Sequence[Mapping[str, float]] = ()
 
 
-def _judge_run(
-    folder: Path,
-    data: tuple[Path, Path],
-    part: tuple[str, Path | None],
-    table: CaseTable,
-    shown: _Shown | None,
-    json_file: Path | None,
-    quiet: bool,
-) -> Callable[[], Page]:
+def _look(pictures: dict[str, PagePicture], *, hu: bool) -> Look:
+    """Return what keeps a picture of each case as it passes."""
+    from pleura.report.comparison import worst_slice
+
+    def look(case: str, image: Any, found: Any, wanted: Any) -> None:
+        pictures[case] = worst_slice(image, found, wanted, hu=hu)
+
+    return look
+
+
+def _judge_run(folder: Path, data: tuple[Path, Path], how: dict[str, Any], quiet: bool) -> _Judged:
     from pleura.evaluation.evaluate import evaluate
-    from pleura.report.comparison import judgement_page
     from pleura.training.run import open_run
 
     run = open_run(folder)
-    if shown is not None:
-        shown.hu = False
     with progress_bar("evaluating", quiet) as progress:
-        found = evaluate(
-            run,
-            *data,
-            part=part[0],  # type: ignore[arg-type]
-            output=part[1],
-            patients=table.patients,
-            groups=table.groups,
-            look=None if shown is None else shown.look,
-            progress=progress,
-        )
-    write_json_option(json_file, found.to_dict(table.groups))
-    if str(json_file) != "-":
-        output.print(_table(found), highlight=False)
-        print_judgement(found.native, table)
-        click.echo(f"cases and pictures in {part[1] or folder / f'evaluation-{part[0]}'}")
-    facts = (
-        ("run", found.run),
-        ("part", found.part),
-        ("recipe", run.recipe.name),
-        ("training data", str(run.record["data_fingerprint"])[:16]),
-    )
-    return lambda: judgement_page(
+        found = evaluate(run, *data, **how, progress=progress)
+    written = how["output"] or folder / f"evaluation-{found.part}"
+    return _Judged(
         f"Run {found.run}",
         found.native,
-        facts,
-        {} if shown is None else shown.pictures,
-        command_line(),
+        (
+            ("run", found.run),
+            ("part", found.part),
+            ("recipe", run.recipe.name),
+            ("training data", str(run.record["data_fingerprint"])[:16]),
+        ),
+        found.to_dict(how["groups"]),
+        (_table(found), f"cases and pictures in {written}"),
         run.history(),
-        table.groups,
     )
 
 
 def _judge_model(
     model: Path,
     data: tuple[Path, Path],
-    reading: dict[str, Any],
-    table: CaseTable,
-    shown: _Shown | None,
-    json_file: Path | None,
+    how: dict[str, Any],
+    groups: Mapping[str, str] | None,
     quiet: bool,
-) -> Callable[[], Page]:
+) -> _Judged:
     from pleura.engine.engine import model_path
     from pleura.engine.model_file import read_record
     from pleura.evaluation.judgement import evaluate_model
-    from pleura.report.comparison import judgement_page
 
     record = read_record(model_path(model))
     with progress_bar("evaluating", quiet, "cases") as progress:
-        found = evaluate_model(
-            model,
-            *data,
-            **reading,
-            patients=table.patients,
-            look=None if shown is None else shown.look,
-            progress=progress,
-        )
-    write_json_option(json_file, {"model": record.name, **found.to_dict(table.groups)})
-    if str(json_file) != "-":
-        print_judgement(found, table)
+        found = evaluate_model(model, *data, **how, progress=progress)
     facts = (
         ("model", f"{record.name} {record.version}"),
         ("weights", record.weights_sha256[:16]),
         ("images", data[0].name),
         ("masks", data[1].name),
     )
-    return lambda: judgement_page(
-        f"Model {record.name}",
-        found,
-        facts,
-        {} if shown is None else shown.pictures,
-        command_line(),
-        groups=table.groups,
-    )
+    content = {"model": record.name, **found.to_dict(groups)}
+    return _Judged(f"Model {record.name}", found, facts, content)
 
 
-def print_judgement(found: Judgement, table: CaseTable) -> None:
-    """Print scores, and what there is to say of the probabilities."""
+def _print_scores(found: Judgement, table: CaseTable) -> None:
     print_scores(found.comparison, table.groups)
     curve = found.calibration
     output.print(

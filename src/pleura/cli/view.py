@@ -7,10 +7,15 @@ import socket
 import threading
 import webbrowser
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
 from pleura.cli.common import PATH, quiet_option
+
+if TYPE_CHECKING:
+    from pleura.viewer.cases import ViewCase
 
 _EPILOG = """\
 \b
@@ -19,14 +24,17 @@ Examples:
   pleura view out/ --scans cohort/        the same, where the scans have moved
   pleura view chest.nii.gz lungs.nii.gz
   pleura view chest.nii.gz lungs.nii.gz --reference expert.nii.gz
+  pleura view --open                      an empty page: drop a scan on it, get its lungs
 
 Needs `pip install "pleura[view]"`. Ctrl-C ends it. Corrections are new files, named .corrected.
 """
 
 
 @click.command("view", epilog=_EPILOG)
-@click.argument("path", type=PATH)
+@click.argument("path", type=PATH, required=False)
 @click.argument("mask", type=PATH, required=False)
+@click.option("--open", "empty", is_flag=True, help="Start without a scan: drop one on the page.")
+@click.option("--model", type=PATH, help="Of scans that are dropped; the shipped one if unset.")
 @click.option("--reference", type=PATH, help="Another mask of the scan to hold this one against.")
 @click.option("--scans", type=PATH, help="The folder that was segmented, if it has moved.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where others may reach it.")
@@ -34,8 +42,10 @@ Needs `pip install "pleura[view]"`. Ctrl-C ends it. Corrections are new files, n
 @click.option("--no-browser", is_flag=True, help="Print the address alone.")
 @quiet_option
 def command(
-    path: Path,
+    path: Path | None,
     mask: Path | None,
+    empty: bool,
+    model: Path | None,
     reference: Path | None,
     scans: Path | None,
     host: str,
@@ -45,14 +55,18 @@ def command(
 ) -> None:
     """Look at scans and their masks in the browser, and correct them: PATH is a scan, or results.
 
-    The page is served on this machine alone and asks nothing of the network.
+    A scan that is dropped on the page gets its lungs. The page is served on this machine alone and
+    asks nothing of the network.
     """
+    if (path is None) != empty:
+        raise click.UsageError("give a scan, a folder of results, or --open")
     from pleura.errors import PleuraError
     from pleura.viewer.cases import results, single
 
     try:
         import uvicorn
 
+        from pleura.viewer.dropped import Dropped
         from pleura.viewer.server import STATIC, make_app
     except ImportError as error:
         raise PleuraError(
@@ -64,18 +78,19 @@ def command(
             where=STATIC,
             fix="install Node.js 18 or newer, then install pleura from its source again",
         )
-    is_results = path.is_dir() and mask is None and next(path.rglob("*_lungs.json"), None)
-    cases = results(path, scans) if is_results else single(path, mask, reference)
+    cases: list[ViewCase] = []
+    if path is not None:
+        found = path.is_dir() and mask is None and next(path.rglob("*_lungs.json"), None)
+        cases = results(path, scans) if found else single(path, mask, reference)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((host, port))
     at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     names = {f"{name}:{at}" for name in (host, "127.0.0.1", "localhost")}
     address = f"http://{host}:{at}/?token={token}"
-    click.echo(f"{len(cases)} scan{'s' if len(cases) > 1 else ''} at {address}")
+    click.echo(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {address}")
     if not no_browser:
         threading.Timer(0.5, webbrowser.open, (address,)).start()
-    config = uvicorn.Config(
-        make_app(cases, token, sorted(names)), log_level="error", access_log=False
-    )
-    uvicorn.Server(config).run([listening])
+    with TemporaryDirectory(prefix="pleura-") as folder:
+        app = make_app(cases, token, sorted(names), Dropped(Path(folder), model))
+        uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run([listening])

@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pleura.errors import PleuraError
@@ -26,6 +26,7 @@ from pleura.scan.masks import read_mask
 from pleura.scan.write import write_volume
 from pleura.viewer.cases import ViewCase
 from pleura.viewer.corrections import save_correction
+from pleura.viewer.dropped import Dropped
 
 STATIC = Path(__file__).with_name("static")
 LARGEST = 1 << 30
@@ -45,46 +46,99 @@ _HEADERS = {
 }
 
 
-def make_app(cases: Sequence[ViewCase], token: str, hosts: Sequence[str]) -> Starlette:
-    """Make the application; ``hosts`` are what a browser may call it, as ``127.0.0.1:8000``."""
+def make_app(
+    cases: list[ViewCase], token: str, hosts: Sequence[str], dropped: Dropped | None = None
+) -> Starlette:
+    """Make the application; ``hosts`` are what a browser may call it, as ``127.0.0.1:8000``.
 
-    async def index(request: Request) -> Response:
+    With ``dropped`` scans can be dropped on the page: their lungs are found, and ``cases`` grows.
+    """
+    answers = _Answers(cases)
+    routes: list[BaseRoute] = [
+        Route("/", answers.index),
+        Route("/api/cases", answers.listed),
+        Route("/api/cases/{index:int}/{kind:str}.nii", answers.volume),
+        Route("/api/cases/{index:int}/corrected", answers.corrected, methods=["PUT"]),
+        Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
+    ]
+    if dropped is not None:
+        drops = _Drops(cases, dropped)
+        routes += [
+            Route("/api/dropped/{drop:int}/{name:str}", drops.taken, methods=["PUT"]),
+            Route("/api/dropped/{drop:int}", drops.segmented, methods=["POST"]),
+        ]
+    guard = Middleware(Guard, token=token, hosts=frozenset(hosts))
+    return Starlette(routes=routes, middleware=[guard])
+
+
+class _Answers:
+    """What the page asks about the cases."""
+
+    def __init__(self, cases: list[ViewCase]) -> None:
+        self.cases = cases
+
+    async def index(self, request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
 
-    async def listed(request: Request) -> Response:
-        return JSONResponse([_told(case) for case in cases])
+    async def listed(self, request: Request) -> Response:
+        return JSONResponse([_told(case) for case in self.cases])
 
-    async def volume(request: Request) -> Response:
-        case, kind = _case(cases, request), request.path_params["kind"]
+    async def volume(self, request: Request) -> Response:
         try:
-            path = await run_in_threadpool(_nifti, case, kind)
+            kind = request.path_params["kind"]
+            path = await run_in_threadpool(_nifti, self._case(request), kind)
         except PleuraError as error:
-            return JSONResponse({"error": str(error)}, 422)
+            return _failed(error)
         return FileResponse(path, background=BackgroundTask(path.unlink))
 
-    async def correct(request: Request) -> Response:
-        case = _case(cases, request)
-        content = bytearray()
+    async def corrected(self, request: Request) -> Response:
+        case, content = self._case(request), bytearray()
         async for block in request.stream():
             content += block
             if len(content) > LARGEST:
-                return JSONResponse({"error": "too large"}, 413)
+                return _TOO_LARGE
         try:
             record = await run_in_threadpool(save_correction, case, bytes(content))
         except PleuraError as error:
-            return JSONResponse({"error": str(error)}, 422)
+            return _failed(error)
         return JSONResponse(record)
 
-    return Starlette(
-        routes=[
-            Route("/", index),
-            Route("/api/cases", listed),
-            Route("/api/cases/{index:int}/{kind:str}.nii", volume),
-            Route("/api/cases/{index:int}/corrected", correct, methods=["PUT"]),
-            Mount("/static", StaticFiles(directory=STATIC)),
-        ],
-        middleware=[Middleware(Guard, token=token, hosts=frozenset(hosts))],
-    )
+    def _case(self, request: Request) -> ViewCase:
+        index = int(request.path_params["index"])
+        if not 0 <= index < len(self.cases):
+            raise HTTPException(404)
+        return self.cases[index]
+
+
+class _Drops:
+    """Scans that are dropped on the page."""
+
+    def __init__(self, cases: list[ViewCase], dropped: Dropped) -> None:
+        self.cases, self.dropped = cases, dropped
+
+    async def taken(self, request: Request) -> Response:
+        place = self.dropped.place(request.path_params["drop"], request.path_params["name"])
+        with place.open("wb") as file:
+            async for block in request.stream():
+                if not self.dropped.has_room(len(block)):
+                    return _TOO_LARGE
+                file.write(block)
+        return JSONResponse({})
+
+    async def segmented(self, request: Request) -> Response:
+        try:
+            case = await run_in_threadpool(self.dropped.segment, request.path_params["drop"])
+        except PleuraError as error:
+            return _failed(error)
+        self.cases.append(case)
+        return JSONResponse({"index": len(self.cases) - 1})
+
+
+def _failed(error: PleuraError) -> Response:
+    return JSONResponse({"error": str(error)}, 422)
+
+
+_TOO_LARGE = JSONResponse({"error": "too large for the page: use `pleura segment`"}, 413)
 
 
 class Guard(BaseHTTPMiddleware):
@@ -131,13 +185,6 @@ def _told(case: ViewCase) -> dict[str, Any]:
         "corrected": corrected is not None and corrected.exists(),
         "report": case.report,
     }
-
-
-def _case(cases: Sequence[ViewCase], request: Request) -> ViewCase:
-    index = int(request.path_params["index"])
-    if not 0 <= index < len(cases):
-        raise HTTPException(404)
-    return cases[index]
 
 
 def _nifti(case: ViewCase, kind: str) -> Path:

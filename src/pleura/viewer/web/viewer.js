@@ -177,6 +177,43 @@ async function save() {
   } catch (error) { say(`not saved: ${error.message}`, true); }
 }
 
+// A scan that is dropped on the page is sent to the server of this machine, which finds its lungs.
+async function filesOf(item) {
+  const entry = item.webkitGetAsEntry();
+  if (!entry.isDirectory) return [item.getAsFile()];
+  const found = [], folders = [entry];
+  while (folders.length) {
+    const reader = folders.pop().createReader();
+    for (let batch; (batch = await new Promise((done, bad) => reader.readEntries(done, bad))).length; )
+      for (const one of batch)
+        if (one.isDirectory) folders.push(one);
+        else found.push(await new Promise((done, bad) => one.file(done, bad)));
+  }
+  return found;
+}
+async function dropped(files) {
+  const drop = Date.now();
+  try {
+    for (const [i, file] of files.entries()) {
+      say(`reading file ${i + 1} of ${files.length}`);
+      const name = files.length > 1 ? `${i}-${file.name}` : file.name;
+      await fetched(`/api/dropped/${drop}/${encodeURIComponent(name)}`, { method: "PUT", body: file });
+    }
+    say("finding the lungs");
+    const { index } = await (await fetched(`/api/dropped/${drop}`, { method: "POST" })).json();
+    cases = await (await fetched("/api/cases")).json();
+    await open(index);
+  } catch (error) { say(error.message, true); }
+}
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", async (event) => {
+  event.preventDefault();
+  event.stopPropagation();
+  const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+  dropped((await Promise.all(items.map(filesOf))).flat());
+}, true);
+$("files").addEventListener("change", () => { if ($("files").files.length) dropped([...$("files").files]); });
+
 function choose(id, value) { $(id).value = value; $(id).dispatchEvent(new Event("change")); }
 const toggle = (id) => $(id).click();
 const KEYS = {
@@ -231,3 +268,4 @@ window.viewer = nv;
 cases = await (await fetched("/api/cases")).json();
 list();
 if (cases.length) await open(0);
+else say("drop a scan here: a file, a zip, or a folder of DICOM");

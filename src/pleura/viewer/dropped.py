@@ -1,0 +1,61 @@
+"""Scans dropped on the page: kept for as long as the server runs, and segmented."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+from pleura.cohort.batch import reported
+from pleura.errors import DataError
+from pleura.scan.io import read, scan_name
+from pleura.segmentation.segment import Segmenter
+from pleura.viewer.cases import ViewCase
+
+LARGEST = 8 << 30
+"""Bytes of all that is dropped while the server runs."""
+
+
+class Dropped:
+    """Where dropped files lie, and the model that finds their lungs, one scan at a time."""
+
+    def __init__(self, folder: Path, model: str | Path | None = None) -> None:
+        self.folder = folder
+        self.model = model
+        self.room = LARGEST
+        self._segmenter: Segmenter | None = None
+        self._one = threading.Lock()
+
+    def has_room(self, size: int) -> bool:
+        """Take so many bytes of what is left; False where that is not enough."""
+        self.room -= size
+        return self.room >= 0
+
+    def place(self, drop: int, name: str) -> Path:
+        """Return where a file of a drop is to be written: below the folder, whatever its name."""
+        safe = re.sub(r"[^\w.-]", "_", name).lstrip(".")[-100:] or "file"
+        place = self.folder / str(drop) / safe
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def segment(self, drop: int) -> ViewCase:
+        """Find the lungs of what was dropped: one file, or the files of one DICOM series.
+
+        Raises
+        ------
+        ScanError, DataError
+            What was dropped is no scan that can be read.
+        """
+        folder = self.folder / str(drop)
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        if not files:
+            raise DataError("nothing was dropped", where=None, fix="drop a scan on the page")
+        source = files[0] if len(files) == 1 else folder
+        scan = read(source)
+        with self._one:
+            self._segmenter = self._segmenter or Segmenter(self.model)
+            result = self._segmenter.segment(scan)
+        name = scan_name(source) if len(files) == 1 else f"scan {drop}"
+        mask = self.folder / f"{drop}_lungs.nii.gz"
+        result.mask.write(mask)
+        return ViewCase(name, lambda: scan, mask, None, reported(result, measures=True))
