@@ -55,10 +55,10 @@ def recipe_for(n: int, start: bool, seed: int) -> Recipe:
     values: dict[str, Any] = starting_recipe("default").model_dump(mode="json")
     values["simulation"] = None  # the set is what it is
     values["augmentation"] |= {"turn": 0.0, "zoom": [0.85, 1.2]}
-    values["split"] = {"train": 0.8, "validation": 0.1}
-    batch = min(8, max(2, n // 2))
+    values["split"] = {"train": (n - 1.9) / n, "validation": 1.2 / n}  # all but two to learn from
+    batch = min(8, max(2, (n - 2) // 2))
     values["training"] |= {"batch_size": batch, "seed": seed}
-    values["training"]["epochs"] = max(1, round(STEPS / max(1, int(0.8 * n) // batch)))
+    values["training"]["epochs"] = max(1, round(STEPS / max(1, (n - 2) // batch)))
     if not start:
         values["training"]["fixed_normalisation"] = False
         values["schedule"]["learning_rate"] = 0.003

@@ -37,7 +37,7 @@ class Score:
     ``outcome``: ``both`` have lung; ``neither`` (no metric is defined: left out of every mean);
     ``missed`` (nothing found) and ``invented`` (nothing there): overlaps are 0 and distances the
     grid's diagonal, so neither can make a mean look better. ``volumes`` are those of prediction and
-    reference, in mm3 or voxels; of a slice, areas.
+    reference, in mm3 or voxels; where the case is ``flat``, one slice, areas.
     """
 
     case: str
@@ -47,6 +47,7 @@ class Score:
     outcome: str
     metrics: Mapping[str, float]
     volumes: tuple[float, float] = (0.0, 0.0)
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -320,7 +321,8 @@ def _score(
     if outcome == "neither":
         return Score(name, patient, region, unit, outcome, {})
     steps = (1.0, 1.0, 1.0) if spacing is None else spacing
-    if len(wanted) == 1:
+    flat = len(wanted) == 1
+    if flat:
         found, wanted, steps = found[0], wanted[0], steps[1:]
     both, a, b = (int(np.count_nonzero(m)) for m in (found & wanted, found, wanted))
     voxel = float(np.prod(steps))
@@ -342,4 +344,5 @@ def _score(
             "largest_missed": largest_missed(wanted, found, steps),
         },
         (a * voxel, b * voxel),
+        flat,
     )

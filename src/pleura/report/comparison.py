@@ -121,8 +121,8 @@ def scores_page(
             iou_bands([one["iou"] for one in defined]),
             histogram("Dice", [one["dice"] for one in defined]),
         ]
-    if len(defined) > 1:
-        bars.append(_volumes(found))
+    if len({(score.unit, score.flat) for score in found.of("lungs")}) == 1 and len(defined) > 1:
+        bars.append(_volumes(found.of("lungs")))
     return Page(
         title=title,
         lead=f"{len(scores)} cases: {outcomes_text(counted)}. Lengths in {' and '.join(units)}.",
@@ -141,18 +141,26 @@ def scores_page(
     )
 
 
-def _volumes(found: Comparison) -> dict[str, Any]:
-    """Plot volumes as Bland and Altman do: difference against mean of both."""
-    scores = found.of("lungs")
-    mm = all(score.unit == "mm" for score in scores)
-    scale, unit = (1000.0, "ml") if mm else (1.0, "voxels")
+_SIZES = {
+    ("mm", False): ("Volume", 1000.0, "ml"),
+    ("mm", True): ("Area", 100.0, "cm²"),
+    ("px", False): ("Volume", 1.0, "voxels"),
+    ("px", True): ("Area", 1.0, "pixels"),
+}
+
+
+def _volumes(scores: Sequence[Score]) -> dict[str, Any]:
+    """Plot volumes, or areas, as Bland and Altman do: difference against mean of both."""
+    name, scale, unit = _SIZES[scores[0].unit, scores[0].flat]
     ours, theirs = (np.array([score.volumes[i] / scale for score in scores]) for i in (0, 1))
     limits = agreement(theirs.tolist(), ours.tolist())
     places = zip(((ours + theirs) / 2).tolist(), (ours - theirs).tolist(), strict=True)
-    told = f"bias {limits.bias:+.3g}, 95 % limits {limits.low:+.3g} to {limits.high:+.3g} {unit}"
+    numbers = [limits.bias, limits.low, limits.high]
+    bias, low, high = (f"{n:+.0f}" if abs(n) >= 100 else f"{n:+.3g}" for n in numbers)
+    told = f"bias {bias}, 95 % limits {low} to {high} {unit}"
     levels = {"bias": limits.bias, "low": limits.low, "high": limits.high}
     return points(
-        f"Volume found less the reference's, against their mean: {told}", list(places), levels
+        f"{name} found less the reference's, against their mean: {told}", list(places), levels
     )
 
 
