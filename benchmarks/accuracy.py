@@ -286,6 +286,8 @@ def main() -> None:
     options = parser.parse_args()
     results: dict[str, list[Case]] = {}
     sets = CARD if options.sets == ["card"] else options.sets
+    if options.runs is None and {"left-out", "precision"} & set(sets):
+        parser.error("left-out and precision need --runs")
     print("| set | measure | mean (95 % interval) | worst |\n|---|---|---|---|")
     with Segmenter(options.model, precision=options.precision) as segmenter:
         for name in sets:

@@ -28,22 +28,14 @@ def pairs(sample, tmp_path_factory):
     return folder / "images", folder / "masks"
 
 
-def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, tmp_path):
-    settings = (
-        "preparation.size=[64, 64]",
-        "network.filters=[8, 16, 32]",
-        "schedule.learning_rate=0.01",
-        "training.epochs=12",
-        "training.batch_size=4",
-        "training.precision=fp32",
-    )
+def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_settings, tmp_path):
     seen = []
 
     def say(name, hu):
         seen.append(name)
         return probability(name, hu)
 
-    probability = cross_validate(*pairs, load_recipe("quick", settings), 3, tmp_path)
+    probability = cross_validate(*pairs, load_recipe("quick", small_settings), 3, tmp_path)
     report = check(*pairs, probability=say)
     assert sorted(seen) == sorted(path.name for path in pairs[0].iterdir())
     assert report.suspects[0].name == SPOILT

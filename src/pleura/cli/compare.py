@@ -8,17 +8,14 @@ import click
 
 from pleura.cli.common import (
     PATH,
-    by_option,
-    cases_option,
     command_line,
     json_option,
     output,
-    print_scores,
     progress_bar,
     quiet_option,
-    read_case_table,
     write_json_option,
 )
+from pleura.cli.scores import by_option, cases_option, print_scores, read_case_table
 
 _EPILOG = """\
 \b

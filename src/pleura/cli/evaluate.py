@@ -12,21 +12,17 @@ from rich.table import Table
 
 from pleura.cli.common import (
     PATH,
-    CaseTable,
-    by_option,
-    cases_option,
     command_line,
     images_argument,
     json_option,
     masks_argument,
     output,
-    print_scores,
     progress_bar,
     quiet_option,
-    read_case_table,
     units_option,
     write_json_option,
 )
+from pleura.cli.scores import CaseTable, by_option, cases_option, print_scores, read_case_table
 
 if TYPE_CHECKING:
     from pleura.evaluation.evaluate import Evaluation

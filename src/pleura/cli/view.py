@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pleura.cli.common import PATH, quiet_option
+from pleura.cli.common import PATH
 
 if TYPE_CHECKING:
     from pleura.viewer.cases import ViewCase
@@ -40,7 +40,6 @@ Needs `pip install "pleura[view]"`. Ctrl-C ends it. Corrections are new files, n
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where others may reach it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="A free one if unset.")
 @click.option("--no-browser", is_flag=True, help="Print the address alone.")
-@quiet_option
 def command(
     path: Path | None,
     mask: Path | None,
@@ -51,7 +50,6 @@ def command(
     host: str,
     port: int,
     no_browser: bool,
-    quiet: bool,
 ) -> None:
     """Look at scans and their masks in the browser, and correct them: PATH is a scan, or results.
 

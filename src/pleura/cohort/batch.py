@@ -269,13 +269,18 @@ def read_summaries(output: str | Path) -> list[Row]:
     DataError
         There is none, or one is damaged.
     """
+    from pydantic import TypeAdapter
+
+    row_of = TypeAdapter(Row).validate_python
     rows: dict[str, Row] = {}
     paths = sorted(Path(output).glob("summary*.csv"), key=lambda path: path.stat().st_mtime_ns)
     for path in paths:
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                found = [_read_row(row) for row in csv.DictReader(file)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                found = [
+                    row_of({k: v for k, v in cells.items() if v}) for cells in csv.DictReader(file)
+                ]
+        except (OSError, ValueError) as error:
             raise DataError(
                 "the summary is damaged", where=path, fix="segment the folder again"
             ) from error
@@ -285,13 +290,6 @@ def read_summaries(output: str | Path) -> list[Row]:
     if not rows:
         raise DataError("no summary of `pleura segment` here", where=output, fix="name its -o")
     return [rows[name] for name in sorted(rows)]
-
-
-def _read_row(cells: dict[str, str]) -> Row:
-    numbers = {
-        key: float(cells[key]) if cells[key] else None for key in ("right_ml", "left_ml", "seconds")
-    }
-    return Row(**{**cells, **numbers})  # type: ignore[arg-type]
 
 
 def _write_summary(path: Path, rows: Sequence[Row]) -> None:

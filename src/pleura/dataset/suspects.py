@@ -84,8 +84,7 @@ def find_suspects(
 
 def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
     """Yield (weight, reason) of what is odd about a mask (rows, columns) on its image in HU."""
-    sigma = max(1.0, hu.shape[0] / 256)
-    smooth = np.asarray(cv2.GaussianBlur(hu.astype(np.float32), (0, 0), sigma), np.float32)
+    smooth = _smooth(hu)
     outside = _air_outside(smooth)
     inside = mask > 0
     total = int(inside.sum())
@@ -99,7 +98,7 @@ def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
         share = float((_holes(mask) & (smooth < _LUNG)).sum() / total)
         if share > HOLES:
             yield share / HOLES, f"holes with lung in them, {share:.0%} of the mask"
-        longer = _raggedness(mask, sigma) if total > 0.05 * mask.size else 1.0
+        longer = _raggedness(mask) if total > 0.05 * mask.size else 1.0
         if longer > RAGGED:
             yield (
                 longer / RAGGED,
@@ -129,8 +128,7 @@ def upside_down(hu: NDArray[np.int16], mask: Mask) -> bool:
     columns = np.nonzero(mask)[1]
     reach = int(0.2 * np.ptp(columns))
     centre = int(columns.mean())
-    smooth = cv2.GaussianBlur(hu.astype(np.float32), (0, 0), max(1.0, hu.shape[0] / 256))
-    bone = np.nonzero(smooth[:, max(centre - reach, 0) : centre + reach] > _BONE)[0]
+    bone = np.nonzero(_smooth(hu)[:, max(centre - reach, 0) : centre + reach] > _BONE)[0]
     if not between.any() or not len(bone):
         return False
     height, middle = np.ptp(rows) + 1, rows.mean()
@@ -149,6 +147,13 @@ def disagreement(probability: NDArray[np.uint8], mask: Mask) -> list[tuple[float
         return []
     sides = f"{missed} pixels of lung are left out, {invented} are none"
     return [(share / DISAGREES, f"the model is sure that {sides}")]
+
+
+def _smooth(picture: NDArray[np.generic], times: float = 1) -> NDArray[np.float32]:
+    """Blur a picture by a 256th of its height, a pixel at least, or by so many times as much."""
+    sigma = times * max(1.0, picture.shape[0] / 256)
+    blurred = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma)
+    return np.asarray(blurred, np.float32)
 
 
 def _air_outside(smooth: NDArray[np.floating]) -> Flags:
@@ -176,11 +181,11 @@ def _holes(mask: Mask) -> Flags:
     return np.asarray(around[1:-1, 1:-1] == 1)
 
 
-def _raggedness(mask: Mask, sigma: float) -> float:
+def _raggedness(mask: Mask) -> float:
     """Return the length of a mask's border, in that of the smoothed mask."""
-    soft = cv2.GaussianBlur((mask > 0).astype(np.float32), (0, 0), 2 * sigma)
+    inside = mask > 0
     lengths = []
-    for one in ((mask > 0), soft > 0.5):
+    for one in (inside, _smooth(inside, 2) > 0.5):
         contours, _ = cv2.findContours(one.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         lengths.append(sum(cv2.arcLength(contour, True) for contour in contours))
     return lengths[0] / lengths[1] if lengths[1] else 1.0

@@ -105,7 +105,7 @@ def evaluate_model(
             scores += score_case(name, patient, *case.labels, case.spacing)
             levels[name], flags[name] = case.levels, case.flags
             if look is not None:
-                look(name, case.image, *case.labels)
+                look(name, case.image(), *case.labels)
             if progress is not None:
                 progress(i + 1, len(pairs))
         threshold = segmenter.threshold / 255
@@ -115,7 +115,7 @@ def evaluate_model(
 
 @dataclass(frozen=True)
 class _Case:
-    image: NDArray[np.int16]
+    image: Callable[[], NDArray[np.int16]]
     labels: tuple[NDArray[np.uint8], NDArray[np.int16]]
     spacing: tuple[float, ...] | None
     levels: LevelCounts
@@ -140,7 +140,7 @@ def _judge(
     found = segmenter.segment(scan, keep_probability=True)
     probability = order.apply(np.asarray(found.probability))
     return _Case(
-        order.apply(scan.hu()),
+        lambda: order.apply(scan.hu()),
         (np.ascontiguousarray(order.apply(found.mask.labels)), wanted),
         next((g.spacing for g in (grid, own) if g.spacing_known), None),
         LevelCounts.of(probability, wanted > 0),

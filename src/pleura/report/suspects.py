@@ -18,7 +18,7 @@ def suspects_page(found: CheckReport, command: str = "") -> Page:
     DataError
         An image or mask can no longer be read.
     """
-    looks_wrong = tuple(f.what for f in found.findings if "looks wrong" not in f.what)
+    others = tuple(f.what for f in found.findings if "looks wrong" not in f.what)
     return Page(
         title="A set of images and masks, checked",
         lead=f"{found.pairs} pairs, {found.readable} readable; "
@@ -32,7 +32,7 @@ def suspects_page(found: CheckReport, command: str = "") -> Page:
         ),
         columns=("score",),
         cases=tuple(_case(one) for one in found.suspects),
-        warnings=looks_wrong,
+        warnings=others,
         gallery="Masks that look wrong, worst first (score 1 is at the limit)",
     )
 

@@ -52,8 +52,7 @@ def cross_validate(
     for fold in range(folds):
         place = folder / f"fold-{fold + 1}"
         split = folder / f"fold-{fold + 1}.csv"
-        text = _split(pairs, fold_of, fold, folds)
-        write_atomically(split, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        _write_split(split, pairs, fold_of, fold, folds)
         values = recipe.model_dump(mode="json")
         values["split"] = {"method": "file", "file": str(split)}
         train(images, masks, place, build_recipe(values, recipe.name), watch=watch or Watch())
@@ -67,11 +66,13 @@ def cross_validate(
     return probability
 
 
-def _split(pairs: Sequence[Pair], fold_of: dict[Path, int], fold: int, folds: int) -> str:
-    """Return a split file: one fold to judge, the next to validate on, the others to learn from."""
+def _write_split(
+    path: Path, pairs: Sequence[Pair], fold_of: dict[Path, int], fold: int, folds: int
+) -> None:
+    """Write a split: one fold to judge, the next to validate on, the others to learn from."""
     parts = {fold: "test", (fold + 1) % folds: "validation"}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "part"])
     writer.writerows([pair.name, parts.get(fold_of[pair.image], "train")] for pair in pairs)
-    return text.getvalue()
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

@@ -55,7 +55,7 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
     import onnx
 
     try:
-        from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+        from onnxruntime.quantization import QuantType, quantize_static
     except ImportError as error:
         raise RunError(
             "ONNX Runtime is not installed, which 8-bit models are made with",
@@ -63,7 +63,9 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
             fix='pip install "pleura[onnxruntime]"',
         ) from error
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader:
+        """Is a CalibrationDataReader by its method."""
+
         def get_next(self) -> dict[str, NDArray[np.int16]] | None:
             hu = next(slices, None)
             return None if hu is None else {"hu": hu}

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from pleura.network import ARCHITECTURES
 from pleura.network.default import DefaultUNet
+from pleura.network.exercise import ExerciseUNet
 from pleura.network.tiling import SegmentationNetwork
+from pleura.network.unet2015 import UNet2015
 from pleura.training.compute import Compute
 from pleura.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe
 from pleura.training.start import load_start
@@ -76,9 +77,13 @@ class State:
 
 def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
     """Return the recipe's network with fresh weights from torch's current generator."""
-    if recipe.architecture == "default":
-        return DefaultUNet(recipe.filters, recipe.dropout, recipe.outer)
-    return ARCHITECTURES[recipe.architecture](recipe.filters, recipe.dropout)
+    match recipe.architecture:
+        case "exercise":
+            return ExerciseUNet(recipe.filters, recipe.dropout)
+        case "unet2015":
+            return UNet2015(recipe.filters, recipe.dropout)
+        case "default":
+            return DefaultUNet(recipe.filters, recipe.dropout, recipe.outer)
 
 
 def new_state(recipe: Recipe, start: str | Path | None = None) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from pleura.scan.find import find_scans
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read, scan_name
 from pleura.scan.scan import Scan
-
-_MASKS = (".nii.gz", ".nrrd", ".mha", ".tif", ".png", ".npy", ".dcm")
+from pleura.scan.write import VOLUMES
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,11 @@ def results(
         found = scans.get(name)
         if found is None or found.load is None:
             continue
-        beside = (path.with_name(f"{Path(name).name}_lungs{suffix}") for suffix in _MASKS)
-        mask = next((one for one in beside if one.exists()), None)
-        load = found.load
-        cases.append(
-            ViewCase(name, lambda load=load: load(units), mask, None, _report(path))  # type: ignore[misc]
+        beside = (
+            path.with_name(f"{Path(name).name}_lungs{suffix}") for suffix in (*VOLUMES, ".dcm")
         )
+        mask = next((one for one in beside if one.exists()), None)
+        cases.append(ViewCase(name, partial(found.load, units), mask, None, _report(path)))
     if not cases:
         raise DataError(
             "none of these results belongs to a scan there",

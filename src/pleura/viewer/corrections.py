@@ -14,6 +14,7 @@ import numpy as np
 
 import pleura
 from pleura.errors import DataError, PleuraError
+from pleura.evaluation.metrics import dice
 from pleura.scan.io import read
 from pleura.scan.masks import read_mask
 from pleura.scan.pictures import write_atomically
@@ -84,11 +85,10 @@ def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _change(before: Any, after: Any, scan: Scan) -> dict[str, float | None]:
-    total = int(before.sum() + after.sum())
-    voxel = float(np.prod(scan.geometry.spacing)) / 1000 if scan.geometry.spacing_known else None
-    changed = int(np.count_nonzero(before != after))
+    changed, overlap = int(np.count_nonzero(before != after)), dice(before, after)
+    known = scan.geometry.spacing_known
     return {
         "voxels": changed,
-        "ml": None if voxel is None else round(changed * voxel, 3),
-        "dice": 2 * int((before & after).sum()) / total if total else None,
+        "ml": round(changed * scan.geometry.voxel_volume, 3) if known else None,
+        "dice": None if np.isnan(overlap) else overlap,
     }
