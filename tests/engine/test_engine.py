@@ -132,3 +132,15 @@ def test_onnx_runtime_refuses_a_truncated_model(model, tmp_path):
     onnx.save(content, tmp_path / "cut.onnx")
     with pytest.raises(ModelError, match=r"truncated|corrupt"):
         Engine(tmp_path / "cut.onnx", runtime="onnxruntime")
+
+
+def test_ctrl_c_is_survived_after_an_engine_went_away_in_another_thread():
+    code = (
+        "import os, signal, threading; from pleura.engine.engine import Engine\n"
+        "held = [Engine()]; held[0].prepare((1, 64, 64))\n"
+        "thread = threading.Thread(target=held.clear); thread.start(); thread.join()\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('caught'))\n"
+        "os.kill(os.getpid(), signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "caught\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,25 @@ _KEPT = 3
 """Sizes of slices that stay compiled; each takes some 50 MB."""
 
 
+@cache
+def _core() -> ov.Core:
+    """Return the one core of this process.
+
+    A core sets an alternative stack for signals in the thread that makes it. One that went away in
+    another thread would leave that stack freed but in use: the next Ctrl-C would crash.
+    """
+    return ov.Core()
+
+
 class OpenVino:
     """Compiled once for each size of slices; ``precision`` is ``auto``, ``fp32`` or ``bf16``."""
 
     def __init__(self, path: Path, threads: int, precision: str) -> None:
-        self._core = ov.Core()
         self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
         try:
-            self._model = self._core.read_model(path)
+            self._model = _core().read_model(path)
         except RuntimeError as error:
             raise ModelError(
                 "the model file is truncated or corrupt",
@@ -62,4 +72,4 @@ class OpenVino:
     def _compile(self, shape: tuple[int, ...]) -> ov.InferRequest:
         model = self._model.clone()
         model.reshape(list(shape))
-        return self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        return _core().compile_model(model, "CPU", self._options).create_infer_request()
