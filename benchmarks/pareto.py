@@ -1,37 +1,43 @@
-"""Accuracy against milliseconds: networks trained alike, for the same minutes on the same data.
+"""Accuracy against milliseconds: networks trained alike, in the same time on the same data.
 
-    python benchmarks/pareto.py DATA RUNS --minutes 6 [--only NAME ...]
+    python benchmarks/pareto.py DATA RUNS --steps 910 [--only NAME ...]
 
 Recipe `default` without one patient of LCTSC, with another network each time, and as many epochs
-as the minutes allow on this machine when nothing else runs. Judged on that patient, on the
-validation slices of kmader and on covid. Prints a Markdown table, writes
-benchmarks/results/pareto.json, and draws docs/pictures/pareto.png from all that the file holds.
+as fit into the time in which the network that ships makes so many steps. Judged on that patient, on
+the validation slices of kmader and on covid; `--only` without a name times those of RUNS again.
+Prints a Markdown table, writes benchmarks/results/pareto.json, and draws docs/pictures/pareto.png
+from all that the file holds.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from accuracy import LINES, run
 from leave_one_out import recipe_without
 from precision import milliseconds
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pleura.dataset.sources import split_pairs
 from pleura.engine.engine import Engine
+from pleura.network.default import Level
 from pleura.segmentation.segment import Segmenter
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.export import export
 from pleura.training.loop import train
-from pleura.training.recipe import Recipe
 from pleura.training.state import build_network
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "pareto.json"
 PATIENT = "202"
+SHIPPED = "the same, one outer convolution"
 DRAWING = 0.1  # seconds a step, beside the network: what drawing a batch takes from it
 
 NETWORKS = {
@@ -41,6 +47,7 @@ NETWORKS = {
     "five levels, 16 channels": ["network.filters=[16,32,64,128,256]"],
     "five levels, 32 channels": ["network.filters=[32,64,128,256,512]"],
     "six levels, 16 channels, grid of 192": ["preparation.size=[192,192]"],
+    "the same, one outer convolution, depthwise": ["network.outer=1"],
     "the exercise's": [
         "network.architecture=exercise",
         "network.filters=[64,128,256]",
@@ -50,8 +57,30 @@ NETWORKS = {
 }
 
 
-def seconds_a_step(recipe: Recipe) -> float:
+class DepthwiseLevel(Level):
+    """Each 3x3 convolution but that of the image itself as one of each channel, and a 1x1."""
+
+    def __init__(self, inputs: int, outputs: int, times: int = 2) -> None:
+        super().__init__(inputs, outputs, times)
+        for i, layer in enumerate(self):
+            if isinstance(layer, nn.Conv2d) and layer.in_channels > 1:
+                channels = layer.in_channels
+                self[i] = nn.Sequential(
+                    nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+                    nn.Conv2d(channels, layer.out_channels, 1, bias=False),
+                )
+
+
+@contextmanager
+def network_of(name: str) -> Iterator[None]:
+    level = DepthwiseLevel if "depthwise" in name else Level
+    with patch("pleura.network.default.Level", level):
+        yield
+
+
+def seconds_a_step(name: str) -> float:
     """Forward and backward on noise, the best of three, and the drawing of a batch."""
+    recipe = recipe_without(PATIENT, NETWORKS[name])
     compute = Compute(recipe.training)
     network = compute.place(build_network(recipe.network)).train()
     batch = torch.rand(recipe.training.batch_size, 1, *recipe.preparation.size)
@@ -67,17 +96,21 @@ def seconds_a_step(recipe: Recipe) -> float:
     return min(seconds) + DRAWING
 
 
-def judge(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def model_of(name: str, runs: Path) -> Path:
+    return runs / f"{name.translate(str.maketrans(' ', '-', chr(39) + ','))}.onnx"
+
+
+def judge(name: str, share: float, options: argparse.Namespace) -> dict[str, Any]:
     recipe = recipe_without(PATIENT, NETWORKS[name])
     images = len(split_pairs(options.data, None, recipe.data, recipe.split).train)
     steps = images // recipe.training.batch_size
-    epochs = max(1, round(options.minutes * 60 / seconds_a_step(recipe) / steps))
+    epochs = max(1, round(options.steps * share / steps))
     recipe = recipe_without(PATIENT, [*NETWORKS[name], f"training.epochs={epochs}"])
-    folder = options.runs / name.replace(" ", "-").replace(",", "").replace("'", "")
+    model = model_of(name, options.runs)
+    folder = model.with_suffix("")
     begin = time.perf_counter()
     train(options.data, None, folder, recipe, overwrite=True)
     trained = time.perf_counter() - begin
-    model = folder.with_suffix(".onnx")
     export(folder, model)
     network = build_network(recipe.network).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -87,7 +120,6 @@ def judge(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "steps": steps * epochs,
         "weights": sum(p.numel() for p in network.parameters()),
         "gflop": counter.get_total_flops() / 1e9,
-        "ms": milliseconds(Engine(model, 2, "auto")),
     }
     with Segmenter(model) as segmenter:
         for kind in ("kmader-validation", "lctsc", "covid"):
@@ -137,14 +169,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--steps", type=int, default=910)
     parser.add_argument("--only", nargs="*", default=list(NETWORKS), metavar="NAME")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    seconds = {}  # of all before the first training: what else runs meanwhile changes no result
+    for name in dict.fromkeys([SHIPPED, *options.only]) if options.only else ():
+        with network_of(name):
+            seconds[name] = seconds_a_step(name)
     for name in options.only:
-        results[name] = judge(name, options)
+        with network_of(name):
+            results[name] = judge(name, seconds[SHIPPED] / seconds[name], options)
         results = {n: results[n] for n in NETWORKS if n in results}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    for name, found in results.items():  # one after the other, and nothing between
+        if model_of(name, options.runs).exists():
+            engine = Engine(model_of(name, options.runs), 2, "auto")
+            found["ms"] = milliseconds(engine)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     table(results)
     draw(results, HERE.parent / "docs" / "pictures" / "pareto.png")
 

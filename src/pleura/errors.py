@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 
 
@@ -27,6 +28,10 @@ class PleuraError(Exception):
             lines.append(f"  where: {self.where}")
         lines.append(f"  to do: {fix}")
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception's own would call the class with the text alone.
+        return partial(type(self), where=self.where, fix=self.fix), (self.what,)
 
 
 class DataError(PleuraError):

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ from click.testing import CliRunner
 from dicom_files import write_series
 
 from pleura.cli import cli
-from pleura.cohort.batch import Wanted, read_summaries, segment_all
+from pleura.cohort.batch import segment_all
+from pleura.cohort.summary import read_summaries
+from pleura.cohort.work import Settings
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
 from pleura.segmentation.segment import Segmenter
 
+TABLES = ("summary.csv", "lungs.csv", "lungs.parquet")
 AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 0)))
 
 
@@ -32,8 +36,8 @@ def cohort(sample, tmp_path):
 
 
 @pytest.fixture
-def make(model):
-    return lambda threads: Segmenter(model, threads=threads, precision="fp32")
+def settings(model):
+    return Settings(str(model), precision="fp32")
 
 
 def summary(folder):
@@ -42,17 +46,17 @@ def summary(folder):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, make, tmp_path, jobs):
+def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, settings, tmp_path, jobs):
     out, seen = tmp_path / "out", []
     rows = segment_all(
-        cohort, out, make, jobs=jobs, progress=lambda n, all_: seen.append((n, all_))
+        cohort, out, settings, jobs=jobs, progress=lambda n, all_: seen.append((n, all_))
     )
     assert [row.status for row in rows] == ["done", "done", "done", "failed"]
     assert seen[-1] == (4, 4)
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     masks = {"a/ct_lungs.nii.gz", "b/LCTSC-201_049_lungs.tif", "b/LCTSC-201_054_lungs.tif"}
     reports = {f"{name.partition('.')[0]}.json" for name in masks}
-    assert written == masks | reports | {"summary.csv", "inputs.txt"}
+    assert written == masks | reports | {*TABLES, "inputs.txt"}
     told = summary(out)
     assert told["b/bad"]["status"] == "failed"
     assert told["b/bad"]["error"]
@@ -64,38 +68,41 @@ def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, make, tmp_path
     assert report["decisions"][-1]["about"] == "units"
 
 
-def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, make, tmp_path):
+def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, settings, tmp_path):
     out = tmp_path / "out"
-    segment_all(cohort, out, make)
+    segment_all(cohort, out, settings)
     (out / "b" / "LCTSC-201_049_lungs.json").unlink()
     before = (out / "a" / "ct_lungs.nii.gz").stat().st_mtime_ns
-    statuses = {row.name: row.status for row in segment_all(cohort, out, make)}
+    statuses = {row.name: row.status for row in segment_all(cohort, out, settings)}
     assert statuses["a/ct"] == "skipped"
     assert statuses["b/LCTSC-201_049"] == "done"
     assert (out / "a" / "ct_lungs.nii.gz").stat().st_mtime_ns == before
     assert summary(out)["a/ct"]["mask"] == "ct_lungs.nii.gz"
-    again = segment_all(cohort, out, make, Wanted(overwrite=True))
+    again = segment_all(cohort, out, replace(settings, overwrite=True))
     assert "skipped" not in {row.status for row in again}
 
 
-def test_what_was_asked_otherwise_is_done_anew(cohort, make, model, sample, tmp_path):
+def test_what_was_asked_otherwise_is_done_anew(cohort, settings, sample, tmp_path):
     out, name = tmp_path / "out", "b/LCTSC-201_049"
 
-    def status(made=make, **wanted):
-        return {r.name: r.status for r in segment_all(cohort, out, made, Wanted(**wanted))}[name]
+    def status(**wanted):
+        rows = segment_all(cohort, out, replace(settings, **wanted))
+        return {row.name: row.status for row in rows}[name]
 
     assert status() == "done"
     assert status() == "skipped"
     assert status(preview=True) == "done"
     assert status(units="hu") == "done"
-    assert status(lambda n: Segmenter(model, threads=n, sides=False), units="hu") == "done"
+    assert status(sides=False, units="hu") == "done"
     shutil.copy(sample.images / "LCTSC-201_062.tif", cohort / f"{name}.tif")
     assert status() == "done"
 
 
-def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(cohort, make, tmp_path):
+def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(
+    cohort, settings, tmp_path
+):
     for name in ("plain", "flipped"):
-        segment_all(cohort, tmp_path / name, make, Wanted(flip=name == "flipped"))
+        segment_all(cohort, tmp_path / name, replace(settings, flip=name == "flipped"))
     picture, series = "b/LCTSC-201_054_lungs.tif", "a/ct_lungs.nii.gz"
     plain, turned = (read_picture(tmp_path / n / picture) for n in ("plain", "flipped"))
     both = (plain > 0) & (turned > 0)
@@ -104,32 +111,32 @@ def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(cohort,
     assert np.array_equal(*known)
 
 
-def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, make, tmp_path):
+def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, settings, tmp_path):
     shutil.copy(cohort / "b" / "LCTSC-201_049.tif", cohort / "b" / "LCTSC-201_049.TIFF")
     out = cohort / "out"
-    first = segment_all(cohort, out, make)
+    first = segment_all(cohort, out, settings)
     assert len({row.name for row in first}) == 5
     assert len(list(out.rglob("LCTSC-201_049-*_lungs.tif"))) == 2
-    again = segment_all(cohort, out, make)
+    again = segment_all(cohort, out, settings)
     assert [row.name for row in again] == [row.name for row in first]
 
 
-def test_what_nobody_foresaw_is_a_line_too(cohort, make, tmp_path, monkeypatch):
+def test_what_nobody_foresaw_is_a_line_too(cohort, settings, tmp_path, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(Segmenter, "segment", fail)
-    rows = segment_all(cohort, tmp_path / "out", make)
+    rows = segment_all(cohort, tmp_path / "out", settings)
     assert {row.status for row in rows} == {"failed"}
     assert any("ZeroDivisionError: oops" in row.error for row in rows)
 
 
-def test_another_format_can_be_wanted(cohort, make, tmp_path):
-    segment_all(cohort / "a", tmp_path / "out", make, Wanted("dicom-seg"))
+def test_another_format_can_be_wanted(cohort, settings, tmp_path):
+    segment_all(cohort / "a", tmp_path / "out", replace(settings, format="dicom-seg"))
     assert (tmp_path / "out" / "ct_lungs.dcm").exists()
 
 
-def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, make, tmp_path):
+def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, settings, tmp_path):
     out = tmp_path / "out"
 
     def stop(done, _):
@@ -137,21 +144,23 @@ def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, make, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        segment_all(cohort, out, make, progress=stop)
+        segment_all(cohort, out, settings, progress=stop)
     assert len(summary(out)) == 2
-    statuses = [row.status for row in segment_all(cohort, out, make)]
+    statuses = [row.status for row in segment_all(cohort, out, settings)]
     assert statuses.count("skipped") >= 1
     assert len(statuses) == 4
 
 
-def test_shards_share_out_the_scans_and_one_page_shows_all(cohort, make, tmp_path):
+def test_shards_share_out_the_scans_and_one_page_shows_all(cohort, settings, tmp_path):
     out = tmp_path / "out"
-    parts = [segment_all(cohort, out, make, Wanted(preview=True), shard=(i, 3)) for i in (1, 2, 3)]
+    parts = [
+        segment_all(cohort, out, replace(settings, preview=True), shard=(i, 3)) for i in (1, 2, 3)
+    ]
     names = [row.name for part in parts for row in part]
     assert sorted(names) == ["a/ct", "b/LCTSC-201_049", "b/LCTSC-201_054", "b/bad"]
     rows = read_summaries(out)
     assert [row.name for row in rows] == sorted(names)
-    whole = segment_all(cohort, out, make, Wanted(preview=True))
+    whole = segment_all(cohort, out, replace(settings, preview=True))
     assert [row.status for row in whole] == ["skipped", "skipped", "skipped", "failed"]
     assert {row.name: row.right_ml for row in rows} == {row.name: row.right_ml for row in whole}
     result = CliRunner().invoke(cli, ["report", str(out)], catch_exceptions=False)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pleura.cohort.batch import Wanted, segment_all
+from pleura.cohort.batch import segment_all
+from pleura.cohort.work import Settings
 from pleura.evaluation.compare import compare
 from pleura.report.cohort import cohort_page
 from pleura.report.comparison import comparison_page
 from pleura.report.page import Page, PageCase, histogram, iou_bands, lines, slice_picture
 from pleura.scan.pictures import read_picture, write_picture
-from pleura.segmentation.segment import Segmenter
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -95,8 +95,7 @@ def test_cohort_page_shows_failed_and_flagged_scans_first(sample, model, tmp_pat
     rows = segment_all(
         folder,
         tmp_path / "out",
-        lambda n: Segmenter(model, threads=n),
-        Wanted(preview=True, measure=True),
+        Settings(str(model), preview=True, measure=True),
     )
     cohort_page(rows, tmp_path / "out").write(tmp_path / "out" / "report.html")
     data = content(tmp_path / "out" / "report.html")

@@ -11,7 +11,6 @@ from pleura.cohort.batch import segment_all
 from pleura.errors import DataError
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
-from pleura.segmentation.segment import Segmenter
 from pleura.viewer.cases import results, single
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import make_app
@@ -112,7 +111,7 @@ def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample
     shutil.copy(sample.folder / "volume" / "ct.nii.gz", scans / "a" / "whole.nii.gz")
     image = nib.load(sample.folder / "volume" / "ct.nii.gz")
     nib.save(image.slicer[:, :, 20:34], scans / "part.nii.gz")
-    rows = segment_all(scans, out, lambda threads: Segmenter(None, threads=threads))
+    rows = segment_all(scans, out)
     assert [row.status for row in rows] == ["done", "done"]
     cases = results(out)
     assert {case.name for case in cases} == {"a/whole", "part"}

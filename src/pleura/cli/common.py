@@ -29,6 +29,18 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 
+
+class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since Click 8.4
+    """A path, or an address such as s3://bucket/folder."""
+
+    name = "place"
+
+    def convert(self, value: Any, *_: object) -> Path | str:
+        return value if "://" in str(value) or "::" in str(value) else Path(value)
+
+
+PLACE = _Place()
+
 console, output = Console(stderr=True), Console()
 
 images_argument = click.argument("images", type=PATH)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pleura.cli.common import (
     PATH,
+    PLACE,
     json_option,
     progress_bar,
     quiet_option,
@@ -18,9 +18,8 @@ from pleura.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from pleura.cohort.batch import Row
-    from pleura.engine.engine import Runtime
-    from pleura.segmentation.segment import Segmenter
+    from pleura.cohort.summary import Row
+    from pleura.cohort.work import Settings
 
 _EPILOG = """\
 \b
@@ -31,10 +30,13 @@ Examples:
   pleura segment slice.png -o slice_lungs.png
   pleura segment cohort/ -o out/ --jobs 2 --model mine.onnx
   pleura segment cohort/ -o out/ --shard 3/40               # one job of an array of forty
+  pleura segment cohort/ -o out/ --dask tcp://head:8786     # the workers of a Dask cluster
+  pleura segment s3://bucket/scans -o s3://bucket/lungs     # fsspec addresses
+  pleura segment scans.csv -o out/                          # a manifest: path, name, units, ...
 
 Where -o ends as a mask does, one scan is segmented: .nii.gz, .nii, .nrrd, .mha, .dcm (DICOM SEG),
 .rtstruct.dcm, .tif, .png, .npy. Else -o is a folder, and every scan in SCAN is. Exit code 1 where
-one failed.
+one failed. Addresses and --dask need `pip install "pleura[cluster]"`.
 """
 
 
@@ -53,9 +55,9 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 
 
 @click.command("segment", epilog=_EPILOG)
-@click.argument("scan", type=PATH)
+@click.argument("scan", type=PLACE)
 @click.option("--model", type=PATH, help="A file that `pleura export` wrote; else the shipped one.")
-@click.option("--output", "-o", type=PATH, required=True, help="Mask or folder to write.")
+@click.option("--output", "-o", type=PLACE, required=True, help="Mask or folder to write.")
 @click.option(
     "--format",
     "kind",
@@ -68,6 +70,8 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="At a time.")
 @click.option("--shard", metavar="I/N", callback=_shard, help="Every Nth scan, from the Ith on.")
+@click.option("--dask", metavar="ADDRESS", help="Of a Dask scheduler: its workers segment.")
+@click.option("--retries", type=click.IntRange(0), default=0, help="Of a scan, where it may help.")
 @click.option("--series", help="Series number or UID, where a folder holds several.")
 @click.option("--stack", is_flag=True, help="Take a folder of pictures as one volume.")
 @units_option
@@ -93,45 +97,40 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @json_option
 @quiet_option
 def command(
-    scan: Path,
-    model: Path | None,
-    output: Path,
-    runtime: Runtime,
-    threshold: float | None,
-    single_label: bool,
-    threads: int | None,
+    scan: Path | str,
+    output: Path | str,
     json_file: Path | None,
     quiet: bool,
     **how: Any,
 ) -> int:
     """Find the lungs in a SCAN, or in every scan below a folder: 1 right, 2 left, on its grid."""
+    from pleura.cohort.work import settings_of
     from pleura.scan.write import SUFFIXES
-    from pleura.segmentation.segment import Segmenter
 
-    def load(share: int | None) -> Segmenter:
-        return Segmenter(
-            model,
-            threads=threads or share,
-            threshold=threshold,
-            sides=not single_label,
-            runtime=runtime,
-        )
-
-    if output.name.lower().endswith(SUFFIXES):
-        report = _one(lambda: load(None), scan, output, how, quiet)
+    model = how.pop("model")
+    how["sides"] = not how.pop("single_label")
+    how["format"] = how.pop("kind")
+    how["preview"] = how["preview"] or how["report"] is not None
+    settings = settings_of({**how, "model": None if model is None else str(model.absolute())})
+    if str(output).lower().endswith(SUFFIXES):
+        if isinstance(output, str):
+            raise click.UsageError("one mask is written here: let -o name a file, or a folder")
+        report = _one(settings, scan, output, how, quiet)
         write_json_option(json_file, report)
         if str(json_file) != "-":
             _print(report)
         return 0
-    return _all(load, scan, output, how, json_file, quiet)
+    return _all(settings, scan, output, how, json_file, quiet)
 
 
 def _one(
-    load: Callable[[], Segmenter], scan: Path, output: Path, how: dict[str, Any], quiet: bool
+    settings: Settings, scan: Path | str, output: Path, how: dict[str, Any], quiet: bool
 ) -> dict[str, Any]:
     from concurrent.futures import ThreadPoolExecutor
+    from contextlib import ExitStack
 
-    from pleura.cohort.batch import reported
+    from pleura.cohort.places import Remote
+    from pleura.cohort.work import reported
     from pleura.errors import DataError
     from pleura.scan.io import read
     from pleura.scan.pictures import write_picture
@@ -140,6 +139,8 @@ def _one(
 
     if how["report"] is not None:
         raise click.UsageError("--report is for many scans: let -o name a folder, or use --preview")
+    if how["dask"] is not None:
+        raise click.UsageError("--dask is for many scans: let -o name a folder")
     if how["crop"] and how["masked"] is None:
         raise click.UsageError("--crop cuts the masked CT: add --masked FILE")
     for path in (output, how["masked"], how["probability"]):
@@ -148,52 +149,59 @@ def _one(
                 "the file is there already", where=path, fix="choose another, or add --overwrite"
             )
     told = {key: how[key] for key in ("series", "stack", "units", "flip")}
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load)  # while the scan is read
+    with ExitStack() as kept, ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(settings.segmenter)  # while the scan is read
+        if isinstance(scan, str):
+            scan = kept.enter_context(Remote(scan).fetched(PurePosixPath(scan).stem or "scan"))
         opened = read(scan, **told)
         segmenter = loading.result()
-    with progress_bar("segmenting", quiet, "slices") as progress:
-        kept = how["probability"] is not None
-        result = segmenter.segment(opened, progress, keep_probability=kept)
-    write_mask(output, result.mask, binary=how["binary"])
-    if how["masked"] is not None:
-        write_volume(how["masked"], *lung_alone(result.mask, crop=how["crop"]))
-    if result.probability is not None:
-        write_volume(how["probability"], result.probability, opened.geometry)
-    if how["preview"]:
-        stem = output.name[: -len(next(s for s in SUFFIXES if output.name.lower().endswith(s)))]
-        write_picture(output.with_name(f"{stem}_preview.png"), result.preview())
-    return {**reported(result, measures=how["measure"]), "mask": str(output)}
+        with progress_bar("segmenting", quiet, "slices") as progress:
+            wanted = how["probability"] is not None
+            result = segmenter.segment(opened, progress, keep_probability=wanted)
+        write_mask(output, result.mask, binary=how["binary"])
+        if how["masked"] is not None:
+            write_volume(how["masked"], *lung_alone(result.mask, crop=how["crop"]))
+        if result.probability is not None:
+            write_volume(how["probability"], result.probability, opened.geometry)
+        if how["preview"]:
+            stem = output.name[: -len(next(s for s in SUFFIXES if output.name.lower().endswith(s)))]
+            write_picture(output.with_name(f"{stem}_preview.png"), result.preview())
+        return {**reported(result, measures=how["measure"]), "mask": str(output)}
 
 
 def _all(
-    load: Any, scan: Path, output: Path, how: dict[str, Any], json_file: Path | None, quiet: bool
+    settings: Settings,
+    scan: Path | str,
+    output: Path | str,
+    how: dict[str, Any],
+    json_file: Path | None,
+    quiet: bool,
 ) -> int:
     from dataclasses import asdict
 
-    from pleura.cohort.batch import Wanted, segment_all
+    from pleura.cohort.batch import segment_all
 
     for name in ("series", "stack", "masked", "crop", "probability"):
         if how[name]:
             raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
-    names = ("units", "overwrite", "preview", "binary", "measure", "flip")
-    how["preview"] = how["preview"] or how["report"] is not None
-    wanted = Wanted(how["kind"], **{name: how[name] for name in names})
+    if how["report"] is not None and isinstance(output, str):
+        raise click.UsageError("--report draws from a folder of this machine: copy the results")
+    options = {name: how[name] for name in ("jobs", "shard", "retries")}
     with progress_bar("segmenting", quiet, "scans") as progress:
         rows = segment_all(
-            scan, output, load, wanted, jobs=how["jobs"], shard=how["shard"], progress=progress
+            scan, output, settings, cluster=how["dask"], progress=progress, **options
         )
     if how["report"] is not None:
         from pleura.report.cohort import cohort_page
 
-        cohort_page(rows, output).write(how["report"])
+        cohort_page(rows, Path(output)).write(how["report"])
     write_json_option(json_file, {"scans": [asdict(row) for row in rows]})
     if str(json_file) != "-":
         _print_rows(rows, output)
     return 1 if any(row.status == "failed" for row in rows) else 0
 
 
-def _print_rows(rows: list[Row], output: Path) -> None:
+def _print_rows(rows: list[Row], output: Path | str) -> None:
     for row in rows:
         if row.status == "failed":
             click.secho(f"failed   {row.name}: {row.error}", fg="red", err=True)
@@ -204,7 +212,7 @@ def _print_rows(rows: list[Row], output: Path) -> None:
         click.secho(f"flag     and {len(flagged) - _SHOWN} more", fg="yellow", err=True)
     counts = {s: sum(row.status == s for row in rows) for s in ("done", "skipped", "failed")}
     counted = ", ".join(f"{n} {status}" for status, n in counts.items())
-    click.echo(f"{counted}; see {output / 'summary.csv'}")
+    click.echo(f"{counted}; see {str(output).rstrip('/')}/summary.csv")
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Many scans: found, segmented past bad ones, resumed, summed up."""
+"""Many scans, here or on a cluster: found, segmented past bad ones, resumed, summed up."""

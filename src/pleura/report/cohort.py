@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pleura
-from pleura.cohort.batch import Row
+from pleura.cohort.summary import Row
 from pleura.report.page import Page, PageCase, PagePicture, histogram, shrunken
 from pleura.scan.pictures import read_picture
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ class Found:
     """A scan below a folder: ``name`` is its path there, without suffix and patient's names.
 
     ``chosen`` is False for a series beside a better one of the same study. ``load`` is None where
-    ``error`` says why it cannot be read.
+    ``error`` says why it cannot be read. Can be pickled, and so be read by another process.
     """
 
     name: str
@@ -72,7 +73,11 @@ def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
 
 def _by_suffix(file: Path, folder: Path) -> Found:
     name = file.relative_to(folder).with_name(scan_name(file)).as_posix()
-    return Found(name, file, file.suffix[1:], lambda units: read(file, units=units))
+    return Found(name, file, file.suffix[1:], partial(_read, file))
+
+
+def _read(file: Path, units: UnitsOption) -> Scan:
+    return read(file, units=units)
 
 
 def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
@@ -84,7 +89,11 @@ def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
         for i, stack in enumerate(stacks):
             name = _dicom_name(stack, folder, alone=folders[stack.first.path.parent] == 1)
             yield Found(
-                name, stack.first.path.parent, stack.describe(), _loader(stack, name), chosen=i == 0
+                name,
+                stack.first.path.parent,
+                stack.describe(),
+                partial(_read_stack, stack, Path(name).name),
+                chosen=i == 0,
             )
     hidden = {word for stack in contents.stacks for word in _words(stack.first.patient)}
     for error in contents.refused:
@@ -97,11 +106,10 @@ def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
             yield Found(_mirrored(aside.path, folder, hidden), aside.path, "DICOM", error=error)
 
 
-def _loader(stack: Stack, name: str) -> Load:
+def _read_stack(stack: Stack, name: str, units: UnitsOption) -> Scan:
     from pleura.scan.dicom.read import read_stack
 
-    source = stack.first.path.parent
-    return lambda units: with_units(read_stack(stack, Path(name).name, source), units)
+    return with_units(read_stack(stack, name, stack.first.path.parent), units)
 
 
 def _dicom_name(stack: Stack, folder: Path, *, alone: bool) -> str:

@@ -6,7 +6,7 @@ import re
 import threading
 from pathlib import Path
 
-from pleura.cohort.batch import reported
+from pleura.cohort.work import reported
 from pleura.errors import DataError
 from pleura.scan.io import read, scan_name
 from pleura.segmentation.segment import Segmenter

@@ -1,0 +1,116 @@
+"""A Dask cluster that segments a cohort: SLURM, Kubernetes, or some machines of one's own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pleura
+from pleura.cohort.batch import Work
+from pleura.cohort.places import Place
+from pleura.cohort.summary import Row
+from pleura.cohort.tasks import Task
+from pleura.cohort.work import Settings
+from pleura.errors import PleuraError, first_line
+
+PATIENCE = 300.0
+"""Seconds that a scheduler may be away, for example while it is started again."""
+
+
+class Cluster(AbstractContextManager["Cluster"]):
+    """The workers of a Dask scheduler. Each of a worker's threads segments a scan at a time.
+
+    Parameters
+    ----------
+    address:
+        Of the scheduler (``tcp://host:8786``), or the JSON file that it wrote.
+
+    Raises
+    ------
+    PleuraError
+        dask.distributed is not installed, no scheduler answers, or a worker is of another version.
+    """
+
+    window = 1000
+
+    def __init__(self, address: str, patience: float = PATIENCE) -> None:
+        self.address = address
+        self.patience = patience
+        self._client = self._connect(min(patience, 10))
+        self._check_versions()
+
+    def submit(self, work: Work, task: Task, output: Place, settings: Settings) -> Future[Row]:
+        settings = replace(settings, threads=settings.threads or 1)  # a thread of Dask is a core
+        try:
+            future: Future[Row] = self._executor.submit(work, task, output, settings)
+        except Exception as error:  # noqa: BLE001  # Dask raises many kinds once it is cut off
+            future = Future()
+            future.set_exception(CancelledError(first_line(error)))
+        return future
+
+    def lost(self, error: BaseException) -> bool:
+        from distributed.comm.core import CommClosedError
+
+        if not isinstance(error, CancelledError | CommClosedError):
+            return False
+        if self._client.status != "running":
+            self._client.close(timeout=1)
+            self._client = self._connect(self.patience)
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=False)  # which cancels what waits
+        self._client.close(timeout=5)
+
+    def _connect(self, patience: float) -> Any:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise PleuraError(
+                "dask.distributed is not installed", where=None, fix='pip install "pleura[cluster]"'
+            ) from error
+        end = time.monotonic() + patience
+        timeout = max(1, min(patience, 10))
+        while True:
+            try:
+                address = self._scheduler()
+                client = Client(address, timeout=timeout, set_as_default=False, name="pleura")
+            except (OSError, ValueError) as error:  # TimeoutError is an OSError
+                if time.monotonic() < end and isinstance(error, OSError):
+                    time.sleep(1)
+                    continue
+                raise PleuraError(
+                    f"no Dask scheduler answers ({first_line(error)})",
+                    where=self.address,
+                    fix="check the address and that it runs; what is done will be skipped",
+                ) from error
+            self._executor = client.get_executor(pure=False)
+            return client
+
+    def _scheduler(self) -> str:
+        if not self.address.endswith(".json"):
+            return self.address
+        return str(json.loads(Path(self.address).read_text("utf-8"))["address"])
+
+    def _check_versions(self) -> None:
+        try:
+            found = self._client.run(importlib.metadata.version, "pleura")
+        except importlib.metadata.PackageNotFoundError as error:
+            raise PleuraError(
+                "a worker has no pleura",
+                where=self.address,
+                fix=f"install pleura {pleura.__version__} on all workers",
+            ) from error
+        for worker, version in found.items():
+            if version != pleura.__version__:
+                raise PleuraError(
+                    f"a worker has pleura {version}, and this is {pleura.__version__}",
+                    where=worker,
+                    fix="install the same version everywhere",
+                )

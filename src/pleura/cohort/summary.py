@@ -1,0 +1,130 @@
+"""The tables of a cohort: a row a scan, and a row a scan and lung."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pleura.cohort.places import Place
+from pleura.errors import DataError
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one scan; a row of ``summary.csv``."""
+
+    name: str
+    status: Status
+    mask: str = ""
+    right_ml: float | None = None
+    left_ml: float | None = None
+    flags: str = ""
+    warnings: str = ""
+    seconds: float | None = None
+    error: str = ""
+    patient: str = ""
+    lungs: tuple[dict[str, Any], ...] = ()
+    """Rows of ``lungs.csv`` and ``lungs.parquet``: of both lungs, of each, and their measures."""
+
+
+_COLUMNS = [field.name for field in fields(Row) if field.name != "lungs"]
+_SHARED = ("name", "patient", "status", "flags", "warnings", "seconds", "error")
+
+
+def lungs_of(told: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return a row a lung of a scan's report: millilitres or voxels, versions, and measures."""
+    versions = {"pleura": told["asked"]["pleura"], "model": told["asked"]["model"]["name"]}
+    measured = {one["region"]: one for one in told.get("measures", {}).get("regions", ())}
+    of_lungs = {
+        lung: {"voxels": told["voxels"][lung], "volume_ml": (told["ml"] or {}).get(lung)}
+        for lung in told["voxels"]
+    }
+    return tuple(
+        {"lung": lung, **versions, **sizes, **_flat(measured.get(lung, {}))}
+        for lung, sizes in {**{lung: {} for lung in measured}, **of_lungs}.items()
+    )
+
+
+def _flat(measures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested measures as columns; not the histogram."""
+    flat: dict[str, Any] = {}
+    for key, value in measures.items():
+        name = key if key in ("voxels", "volume_ml") else f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flat(value, "" if key in ("densities", "percentiles") else f"{name}_")
+        elif key not in ("region", "histogram"):
+            axes = dict(zip("xyz", value, strict=True)) if isinstance(value, list | tuple) else {}
+            flat |= {f"{name}_{axis}": v for axis, v in axes.items()} or {name: value}
+    return flat
+
+
+def write_tables(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
+    """Write ``lungs.csv``, and ``lungs.parquet`` where pyarrow is installed."""
+    flat = [
+        {**{key: getattr(row, key) for key in _SHARED}, **lung}
+        for row in rows
+        for lung in row.lungs or ({},)
+    ]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    place.write(f"lungs{suffix}.csv", _csv(columns, flat))
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        return
+    text = {*_SHARED, "lung", "pleura", "model"} - {"seconds"}
+    kinds = {c: pa.string() if c in text else pa.float64() for c in columns}
+    table = pa.table({c: pa.array([row.get(c) for row in flat], kinds[c]) for c in columns})
+    file = io.BytesIO()
+    parquet.write_table(table, file)
+    place.write(f"lungs{suffix}.parquet", file.getvalue())
+
+
+def write_summary(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
+    """Write ``summary.csv``."""
+    place.write(f"summary{suffix}.csv", _csv(_COLUMNS, [asdict(row) for row in rows]))
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def read_summaries(output: str | Path) -> list[Row]:
+    """Return the rows of all summaries of a folder: of a scan, the last one that is no failure.
+
+    Raises
+    ------
+    DataError
+        There is none, or one is damaged.
+    """
+    from pydantic import TypeAdapter
+
+    row_of = TypeAdapter(Row).validate_python
+    rows: dict[str, Row] = {}
+    paths = sorted(Path(output).glob("summary*.csv"), key=lambda path: path.stat().st_mtime_ns)
+    for path in paths:
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                found = [
+                    row_of({k: v for k, v in cells.items() if v}) for cells in csv.DictReader(file)
+                ]
+        except (OSError, ValueError) as error:
+            raise DataError(
+                "the summary is damaged", where=path, fix="segment the folder again"
+            ) from error
+        for row in found:
+            if row.status != "failed" or rows.get(row.name, row).status == "failed":
+                rows[row.name] = row
+    if not rows:
+        raise DataError("no summary of `pleura segment` here", where=output, fix="name its -o")
+    return [rows[name] for name in sorted(rows)]

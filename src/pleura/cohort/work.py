@@ -1,0 +1,272 @@
+"""One scan of a cohort, by whoever works on it: a thread here, or a worker of a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import pleura
+from pleura.cohort.places import Place, Remote
+from pleura.cohort.summary import Row, Status, lungs_of
+from pleura.cohort.tasks import Task
+from pleura.engine.engine import Precision, Runtime
+from pleura.errors import DataError, PleuraError
+from pleura.measurement.measure import measure
+from pleura.scan.find import Found
+from pleura.scan.hounsfield import UnitsOption
+from pleura.scan.io import read
+from pleura.scan.pictures import TIFF, write_atomically, write_picture
+from pleura.scan.scan import Scan
+from pleura.scan.slices import flipped
+from pleura.scan.write import write_mask
+from pleura.segmentation.segment import Segmentation, Segmenter
+
+Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
+
+SUFFIX: dict[str, str] = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "tiff": ".tif",
+    "png": ".png",
+    "npy": ".npy",
+    "dicom-seg": ".dcm",
+    "rtstruct": ".rtstruct.dcm",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """With what scans are segmented, and what is written of each."""
+
+    model: str | None = None
+    threads: int | None = None
+    precision: Precision = "auto"
+    threshold: float | None = None
+    sides: bool = True
+    runtime: Runtime = "openvino"
+    format: Format = "same"
+    units: UnitsOption = "auto"
+    overwrite: bool = False
+    preview: bool = False
+    binary: bool = False
+    measure: bool = False
+    flip: bool = False
+    """Of scans that carry no orientation: the patient's left is on the picture's left."""
+    pleura: str = pleura.__version__
+
+    def of(self, task: Task) -> Settings:
+        """Return them as the scan's own options have it."""
+        flip = self.flip if task.flip is None else task.flip
+        return replace(self, units=task.units or self.units, flip=flip)
+
+    def segmenter(self) -> Segmenter:
+        """Load the model.
+
+        Raises
+        ------
+        ModelError
+            It cannot be loaded.
+        """
+        return Segmenter(**self._own())
+
+    def _own(self) -> dict[str, Any]:
+        """Return what a segmenter hangs on."""
+        names = ("model", "threads", "precision", "threshold", "sides", "runtime")
+        return {name: getattr(self, name) for name in names}
+
+
+_idle: dict[Settings, queue.SimpleQueue[Segmenter]] = {}
+_idle_lock = threading.Lock()
+
+
+@contextmanager
+def borrowed(settings: Settings) -> Iterator[Segmenter]:
+    """Lend a segmenter of this process: a model is loaded once for each scan at a time."""
+    with _idle_lock:
+        idle = _idle.setdefault(Settings(**settings._own()), queue.SimpleQueue())
+    try:
+        segmenter = idle.get_nowait()
+    except queue.Empty:
+        segmenter = settings.segmenter()
+    try:
+        yield segmenter
+    finally:
+        idle.put(segmenter)
+
+
+def forget_segmenters() -> None:
+    """Let go of the models that were lent."""
+    _idle.clear()
+
+
+def segment_task(task: Task, output: Place, settings: Settings) -> Row:
+    """Segment one scan into a folder of results, or find that this was done.
+
+    What is wrong with the scan is a row. Other errors are raised: another try may help.
+
+    Raises
+    ------
+    PleuraError
+        This worker's pleura is not that of the settings.
+    """
+    if settings.pleura != pleura.__version__:
+        raise PleuraError(
+            f"a worker has pleura {pleura.__version__}, and the batch is of {settings.pleura}",
+            where=None,
+            fix="install the same version everywhere",
+        )
+    settings = settings.of(task)
+    try:
+        with borrowed(settings) as segmenter:
+            row = _segment(task, output, segmenter, settings)
+    except PleuraError as error:
+        row = Row(task.name, "failed", error=f"{error.what}; {error.fix}")
+    return replace(row, patient=task.patient)
+
+
+def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings) -> Row:
+    target = f"{task.name}_lungs{_suffix(task.filename, settings.format)}"
+    report, preview = f"{task.name}_lungs.json", f"{task.name}_lungs_preview.png"
+    asked = _asked(segmenter, settings)
+    whole = output.has(target) and (not settings.preview or output.has(preview))
+    if whole and not settings.overwrite:
+        done = _finished(task, target, output.read(report), asked)
+        if done is not None:
+            return done
+    told_input = _input(task)
+    names = [target, preview, report]
+    with _opened(task, settings.units) as scan, output.writing(names) as folder:
+        turn = settings.flip and not scan.geometry.orientation_known
+        result = segmenter.segment(flipped(scan) if turn else scan)
+        write_mask(folder / target, result.mask, binary=settings.binary)
+        if settings.preview:
+            write_picture(folder / preview, result.preview())
+        told = {**reported(result, measures=settings.measure), "asked": asked, "input": told_input}
+        text = json.dumps(told, indent=2) + "\n"
+        write_atomically(folder / report, lambda file: file.write(text.encode()))
+    return _row(task.name, target, told, "done")
+
+
+@contextmanager
+def _opened(task: Task, units: UnitsOption) -> Iterator[Scan]:
+    """Give the scan, wherever it lies; its voxels can be read for as long as this lasts."""
+    if isinstance(task.source, Found):
+        if task.source.load is None:
+            raise task.source.error or DataError("no scan", where=task.name, fix="look at it")
+        yield task.source.load(units)
+    elif isinstance(task.source, Remote):
+        with task.source.fetched(PurePosixPath(task.name).name) as path:
+            yield read(path, series=task.series, stack=task.stack, units=units)
+    else:
+        yield read(task.source, series=task.series, stack=task.stack, units=units)
+
+
+def reported(result: Segmentation, *, measures: bool) -> dict[str, Any]:
+    """Return the report of a scan as what JSON can hold, with measures if wanted."""
+    told = result.to_dict()
+    if measures:
+        told["measures"] = measure(result.mask.scan, result.mask).to_dict()
+    return told
+
+
+def _asked(segmenter: Segmenter, settings: Settings) -> dict[str, Any]:
+    """Return the settings that a result hangs on: if one changes, the scan is segmented anew."""
+    names = ("sides", "units", "format", "binary", "measure", "flip", "pleura")
+    return {
+        "model": segmenter.engine.record.summary(),
+        "threshold": segmenter.threshold,
+        **{name: getattr(settings, name) for name in names},
+    }
+
+
+def _input(task: Task) -> dict[str, Any]:
+    """Return what tells the scan from another one, or from itself once it was changed."""
+    if isinstance(task.source, Remote):
+        return {"store": task.source.identity()}
+    files = _files(task)
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return {"files": _stamps(files), "sha256": digest.hexdigest()}
+
+
+def _unchanged(task: Task, before: Mapping[str, Any]) -> bool:
+    """Tell whether the scan is what it was: by sizes and times, or where they differ by content."""
+    if not isinstance(task.source, Remote):
+        stamps = _stamps(_files(task))
+        if stamps == before["files"]:
+            return True
+        if [size for size, _ in stamps] != [size for size, _ in before["files"]]:
+            return False
+    now = _input(task)
+    key = "store" if "store" in now else "sha256"
+    return bool(now[key] == before[key])
+
+
+def _files(task: Task) -> list[Path]:
+    source = task.source.source if isinstance(task.source, Found) else task.source
+    if isinstance(source, Remote):
+        return []
+    if not source.exists():
+        raise DataError("no such file or folder", where=source, fix="check the manifest")
+    return [source] if source.is_file() else sorted(f for f in source.iterdir() if f.is_file())
+
+
+def _stamps(files: list[Path]) -> list[list[int]]:
+    return [[f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+
+
+def _suffix(filename: str, wanted: Format) -> str:
+    if wanted != "same":
+        return SUFFIX[wanted]
+    for ends, suffix in (
+        ((".nrrd", ".nhdr"), ".nrrd"),
+        ((".mha", ".mhd"), ".mha"),
+        (TIFF, ".tif"),
+        ((".png", ".jpg", ".jpeg"), ".png"),
+        ((".npy",), ".npy"),
+    ):
+        if filename.lower().endswith(ends):
+            return suffix
+    return ".nii.gz"
+
+
+def _finished(task: Task, target: str, report: bytes | None, asked: Any) -> Row | None:
+    """Return the row of an earlier result of the same; None where there is none that is whole."""
+    try:
+        told: dict[str, Any] = json.loads(report or b"")
+        same = told["asked"] == asked and _unchanged(task, told["input"])
+        return _row(task.name, target, told, "skipped") if same else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _row(name: str, target: str, told: dict[str, Any], status: Status) -> Row:
+    ml = told["ml"] or {}
+    return Row(
+        name,
+        status,
+        PurePosixPath(target).name,
+        ml.get("right"),
+        ml.get("left"),
+        "; ".join(told["flags"]),
+        "; ".join(d["about"] for d in told["decisions"] if d["warning"]),
+        round(sum(told["seconds"].values()), 2),
+        lungs=lungs_of(told),
+    )
+
+
+def settings_of(changes: Mapping[str, Any]) -> Settings:
+    """Return settings with those of a command that they know."""
+    known = asdict(Settings())
+    return Settings(**{key: value for key, value in changes.items() if key in known})
