@@ -41,13 +41,13 @@ SHIPPED = "the same, one outer convolution"
 DRAWING = 0.1  # seconds a step, beside the network: what drawing a batch takes from it
 
 NETWORKS = {
-    "six levels, 16 channels": [],
-    "the same, one outer convolution": ["network.outer=1"],
+    "six levels, 16 channels": ["network.outer=2"],
+    "the same, one outer convolution": [],
     "six levels, 8 channels": ["network.filters=[8,16,32,64,128,256]"],
     "five levels, 16 channels": ["network.filters=[16,32,64,128,256]"],
     "five levels, 32 channels": ["network.filters=[32,64,128,256,512]"],
     "six levels, 16 channels, grid of 192": ["preparation.size=[192,192]"],
-    "the same, one outer convolution, depthwise": ["network.outer=1"],
+    "the same, one outer convolution, depthwise": [],
     "the exercise's": [
         "network.architecture=exercise",
         "network.filters=[64,128,256]",

@@ -14,11 +14,11 @@ from rich.progress import Progress, TextColumn
 from pleura.cli.common import (
     PATH,
     console,
-    images_argument,
     json_option,
     need_masks,
     new_progress,
     optional_masks_argument,
+    progress_bar,
     quiet_option,
     write_json_option,
 )
@@ -35,11 +35,12 @@ Examples:
   pleura train images/ masks/ -o runs/first --resume      # after Ctrl-C
   pleura train images/ masks/ --from default -o runs/mine # goes on from the model that ships
   pleura train data/ --recipe default -o runs/default     # the model that ships, from its sources
+  pleura train --from default --corrected out/ -o runs/mine   # from what `pleura view` corrected
 """
 
 
 @click.command("train", epilog=_EPILOG)
-@images_argument
+@click.argument("images", type=PATH, required=False)
 @optional_masks_argument
 @click.option("--output", "-o", type=PATH, required=True, help="Run folder to write.")
 @click.option("--recipe", "-r", help="Name, or path of a .yaml file.  [default: exercise]")
@@ -56,6 +57,17 @@ Examples:
     metavar="KEY=VALUE",
     help="Override a value of the recipe, such as training.epochs=5; repeatable.",
 )
+@click.option(
+    "--corrected", type=PATH, metavar="OUT", help="Results with masks that you corrected."
+)
+@click.option("--scans", type=PATH, help="The folder that was segmented, if it has moved.")
+@click.option(
+    "--rest",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Weight of a slice that you left as it was (with --corrected).",
+)
 @click.option("--exclude", type=PATH, help="File of names to leave out, one a line.")
 @click.option("--seed", type=int, help="Same as --set training.seed=SEED.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly.")
@@ -63,8 +75,77 @@ Examples:
 @json_option
 @quiet_option
 def command(
+    images: Path | None,
+    masks: Path | None,
+    corrected: Path | None,
+    scans: Path | None,
+    rest: float,
+    **how: Any,
+) -> int:
+    """Train a U-Net on the pictures or volumes in IMAGES and their MASKS of the same names.
+
+    Without MASKS, IMAGES is the folder of the sets that the recipe names under `data`.
+    Ctrl-C saves; --resume goes on to the same weights as an uninterrupted training.
+
+    With --corrected, the slices are those of the scans below OUT whose masks you corrected; the
+    model before and after is judged on corrected scans that are held out, and on a sample.
+    """
+    if corrected is not None:
+        if images is not None:
+            raise click.UsageError("--corrected finds the scans itself: leave out IMAGES")
+        return _learn(corrected, scans, rest, how)
+    if images is None:
+        raise click.UsageError("IMAGES is missing, or --corrected")
+    return _train(images, masks, **how)
+
+
+def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]) -> int:
+    """Fine-tune on what was corrected, export, and say whether that is better."""
+    from pleura.scan.pictures import write_atomically
+    from pleura.training.export import export
+    from pleura.viewer.learning import corrected_cases, judge, write_slices
+
+    start = how["start"] = None if how["resume"] else how["start"] or "default"
+    output: Path = how["output"]
+    data = output.with_name(f"{output.name}.corrected")
+    found = write_slices(corrected_cases(corrected, scans), data, rest, how["seed"] or 0)
+    click.echo(f"{found.corrected} corrected slices, and {found.rest} of the rest of these scans")
+    split = ["split.method=file", f"split.file={found.split}"]
+    how["overrides"] = how["overrides"] if how["resume"] else (*how["overrides"], *split)
+    if code := _train(found.images, found.masks, **how):
+        return code
+    model = output / "model.onnx"
+    export(output, model, data=f"{start or 'the run'}, and {found.corrected} corrected slices")
+    before = Path(start or "default")
+    if before.is_dir():
+        before = output / "before.onnx"
+        export(str(start), before)
+    with progress_bar("judging", how["quiet"], "scans") as progress:
+        judged = judge({"before": before, "after": model}, found.held_out, progress)
+    text = json.dumps(judged, indent=2) + "\n"
+    write_atomically(output / "before-after.json", lambda file: file.write(text.encode()))
+    _print_judged(judged, model)
+    return 0
+
+
+def _print_judged(judged: Mapping[str, Mapping[str, float]], model: Path) -> None:
+    from pleura.viewer.learning import WORSE
+
+    click.echo(f"{'Dice of both lungs':<40} before  after")
+    for name, scores in judged.items():
+        click.echo(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}")
+    if len(judged) == 1:
+        click.echo("no scan is held out: correct three or more to see what it learned", err=True)
+    worse = [n for n, scores in judged.items() if scores["after"] < scores["before"] - WORSE]
+    if worse:
+        click.secho(f"worse on {', '.join(worse)}: keep the model that you had", fg="red", err=True)
+    click.echo(f"model    {model}\nnext     pleura segment SCAN -o lungs.nii.gz --model {model}")
+
+
+def _train(
     images: Path,
     masks: Path | None,
+    *,
     output: Path,
     recipe: str | None,
     start: str | None,
@@ -76,11 +157,6 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> int:
-    """Train a U-Net on the pictures or volumes in IMAGES and their MASKS of the same names.
-
-    Without MASKS, IMAGES is the folder of the sets that the recipe names under `data`.
-    Ctrl-C saves; --resume goes on to the same weights as an uninterrupted training.
-    """
     from pleura.training import loop
     from pleura.training.recipe import load_recipe, override_recipe
     from pleura.training.run import open_run
