@@ -158,6 +158,7 @@ def _train(
     quiet: bool,
 ) -> int:
     from pleura.training import loop
+    from pleura.training.processes import is_first
     from pleura.training.recipe import load_recipe, override_recipe
     from pleura.training.run import open_run
     from pleura.training.start import starting_recipe
@@ -180,6 +181,7 @@ def _train(
         loaded = load_recipe(recipe or "exercise", overrides)
     need_masks(masks, loaded)
     data = [images] if masks is None else [images, masks]
+    quiet = quiet or not is_first()
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
         watch = _watch(bar, loaded.training.epochs, quiet)
         if resume:
@@ -188,6 +190,8 @@ def _train(
             how: dict[str, Any] = {"start": start, "overwrite": overwrite, "watch": watch}
             run = loop.train(images, masks, output, loaded, **how)
 
+    if not is_first():
+        return 0 if run.finished else 130
     history = run.history()
     write_json_option(json_file, {"run": str(output), **run.record, "history": history})
     if not run.finished:

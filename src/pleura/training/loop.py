@@ -37,11 +37,11 @@ from pleura.dataset.training_set import Batch, make_training_set
 from pleura.errors import DataError, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
-from pleura.network.tiling import forward_whole
 from pleura.scan.units import UnitsEstimate, estimate_units
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.loss import loss_of
 from pleura.training.preview import preview_figure
+from pleura.training.processes import Processes, joined
 from pleura.training.recipe import Recipe, load_recipe
 from pleura.training.run import (
     Epoch,
@@ -99,7 +99,7 @@ def train(
     ``start`` is a run folder, a model file or ``default``, the model that ships: the training goes
     on from its weights, with its recipe at lower rates unless another is given. Without either the
     recipe is ``exercise``. Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume`
-    goes on from there.
+    goes on from there. Started by `torchrun`, processes share each batch (`Processes`).
 
     Raises
     ------
@@ -110,16 +110,25 @@ def train(
     RunError
         The run folder exists (and not ``overwrite``) or cannot be written.
     """
-    output = Path(output)
+    with joined() as processes:
+        return _train(images, masks, Path(output), recipe, start, overwrite, watch, processes)
+
+
+def _train(
+    images: str | Path,
+    masks: str | Path | None,
+    output: Path,
+    recipe: Recipe | str | Path | None,
+    start: str | Path | None,
+    overwrite: bool,
+    watch: Watch,
+    processes: Processes,
+) -> Run:
     if recipe is None:
         recipe = load_recipe("exercise") if start is None else starting_recipe(start)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())) and not overwrite:
-        raise RunError(
-            "the run folder exists",
-            where=output,
-            fix="choose another one, or add --overwrite to replace it or --resume to go on with it",
-        )
+    if not overwrite:
+        processes.by_first(lambda: _must_be_free(output))
     where = _paths(images, masks)
     pairs = collect_pairs(*where, recipe.data)
     split = split_pairs(*where, recipe.data, recipe.split)
@@ -137,13 +146,28 @@ def train(
             where=images,
             fix="convert them (docs/explanation/units.md), or train with simulation=null",
         )
+    processes.check_batch(min(recipe.training.batch_size, len(split.train)))
     state = new_state(recipe, start)
-    figure = preview_figure(pairs, prepared, split, recipe)
-    if overwrite:
-        clear_run(output)
-    run = create_run(output, recipe, split, prepared.fingerprint).update(units=_units_record(units))
-    save_figure(figure, output / "pairs.png")
-    return _Training(run, pairs, prepared, state, watch).go_on()
+
+    def begin() -> None:
+        figure = preview_figure(pairs, prepared, split, recipe)
+        if overwrite:
+            clear_run(output)
+        run = create_run(output, recipe, split, prepared.fingerprint)
+        run.update(units=_units_record(units))
+        save_figure(figure, output / "pairs.png")
+
+    processes.by_first(begin)
+    return _Training(open_run(output), pairs, prepared, state, watch, processes).go_on()
+
+
+def _must_be_free(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise RunError(
+            "the run folder exists",
+            where=output,
+            fix="choose another one, or add --overwrite to replace it or --resume to go on with it",
+        )
 
 
 def resume(
@@ -160,7 +184,13 @@ def resume(
     RunError
         The folder is no run, or the data are not those that it was started on.
     """
-    run = open_run(folder)
+    with joined() as processes:
+        return _resume(images, masks, open_run(folder), watch, processes)
+
+
+def _resume(
+    images: str | Path, masks: str | Path | None, run: Run, watch: Watch, processes: Processes
+) -> Run:
     if run.finished:
         return run
     pairs = collect_pairs(*_paths(images, masks), run.recipe.data)
@@ -181,7 +211,7 @@ def resume(
                 where=run.checkpoint,
                 fix="restore the folder from a copy, or train again",
             ) from error
-    return _Training(run, pairs, prepared, state, watch).go_on()
+    return _Training(run, pairs, prepared, state, watch, processes).go_on()
 
 
 def _named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
@@ -214,11 +244,14 @@ class _Training:
         prepared: PreparedPairs,
         state: State,
         watch: Watch,
+        processes: Processes,
     ) -> None:
         self.recipe = run.recipe
         self.watch = watch
+        self.processes = processes
         self.compute = Compute(self.recipe.training)
-        self.run = run.update(device=self.compute.device.type, precision=self.compute.precision)
+        self.run = run
+        self._record(device=self.compute.device.type, precision=self.compute.precision)
         split = run.split(prepared.names)
         changes = self.recipe.augmentation, self.recipe.simulation
         self.training_set = make_training_set(
@@ -227,32 +260,50 @@ class _Training:
         self.validation_pairs = _named(pairs, split.validation)
         self.validation_images, self.validation_masks = prepared.part(split.validation)
         self.state = state
+        self.logits_of = processes.network(state.network)
+        self.stopped = False
         self.drawn: dict[tuple[int, int], Future[tuple[int, Batch]]] = {}
         self.epochs = self.recipe.training.epochs
         self.batch = min(self.recipe.training.batch_size, len(self.training_set))
+        processes.check_batch(self.batch)
         self.steps = len(self.training_set) // self.batch
         self.balance = class_balance(_binary(prepared.part(split.train)[1]))
 
     def go_on(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
-        purge = self.state.epoch + 1
         with (
             ThreadPoolExecutor(1) as self.drawer,
             freed_memory_kept(),
             _stop_between_steps() as stop,
-            SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge) as board,
+            self._board() as board,
         ):
-            while self.state.epoch < self.epochs and not stop.is_set():
+            while self.state.epoch < self.epochs and not self.stopped:
                 if self._train_epoch(stop):
                     row = self._close_epoch()
-                    for name in row:
+                    for name in row if board is not None else ():
                         board.add_scalar(name, row[name], self.state.epoch)
                     if self.watch.on_epoch is not None:
                         self.watch.on_epoch(row)
-                save_tensors(self.run.checkpoint, self.state.to_dict())
-                write_history(self.run, self.state.history)
-        hide_host(self.run)
-        return self._close()
+                self.processes.by_first(self._save)
+        self.processes.by_first(self._close)
+        return open_run(self.run.folder)
+
+    @contextmanager
+    def _board(self) -> Iterator[Any]:
+        """Give TensorBoard's writer; None in processes that write nothing."""
+        if not self.processes.first:
+            yield None
+            return
+        purge = self.state.epoch + 1
+        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge) as board:
+            yield board
+
+    def _record(self, **changes: Any) -> None:
+        self.run = self.processes.by_first(lambda: self.run.update(**changes)) or self.run
+
+    def _save(self) -> None:
+        save_tensors(self.run.checkpoint, self.state.to_dict())
+        write_history(self.run, self.state.history)
 
     def _train_epoch(self, stop: threading.Event) -> bool:
         """Train the rest of an epoch; return False where it was stopped before its last step."""
@@ -261,12 +312,14 @@ class _Training:
         if self.recipe.training.fixed_normalisation:
             fix_normalisation(state.network)
         while state.step < self.steps:
-            if stop.is_set():
+            (asked,) = self.processes.mean(float(stop.is_set()))
+            if asked:
+                self.stopped = True
                 return False
             begin = time.perf_counter()
             rate = self._learning_rate(state.step)
             torch_seed, batch = self._next_batch()
-            torch.manual_seed(torch_seed)
+            torch.manual_seed(torch_seed + self.processes.rank)
             loss, accuracy = self._train_step(*batch, rate)
             state.step += 1
             state.loss_sum += loss
@@ -296,10 +349,9 @@ class _Training:
         chosen = order[step * self.batch : (step + 1) * self.batch]
         return torch_seed, self.training_set.draw(chosen, rng)
 
-    def _train_step(
-        self, images: FloatImage, masks: FloatImage, rate: float
-    ) -> tuple[float, float]:
+    def _train_step(self, images: FloatImage, masks: FloatImage, rate: float) -> list[float]:
         """Take one step and return its loss and accuracy."""
+        images, masks = self.processes.share(images), self.processes.share(masks)
         recipe, state = self.recipe, self.state
         weights = self._pixel_weights(masks) if recipe.loss.border_weights else None
         targets = self.compute.tensor(masks)
@@ -307,9 +359,9 @@ class _Training:
             group["lr"] = rate
         state.optimiser.zero_grad()
         with self.compute.mixed_precision():
-            logits = forward_whole(state.network, self.compute.tensor(images))
+            logits = self.logits_of(self.compute.tensor(images))
         logits = logits.float()
-        loss = loss_of(logits, targets, recipe.loss, weights)
+        loss = loss_of(logits, targets, recipe.loss, weights, self.processes.summed)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the training diverged: the loss of epoch {state.epoch + 1} is no finite number",
@@ -319,7 +371,8 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
         state.update_average(recipe.training.average, state.epoch * self.steps + state.step)
-        return float(loss.detach()), accuracy_of(logits.detach(), targets)
+        accuracy = accuracy_of(logits.detach(), targets)
+        return self.processes.mean(float(loss.detach()), accuracy)
 
     def _pixel_weights(self, masks: FloatImage) -> Tensor:
         sigma = self.recipe.loss.border_sigma
@@ -352,15 +405,16 @@ class _Training:
         state.loss_sum = state.accuracy_sum = state.seconds = 0.0
         return row
 
-    def _close(self) -> Run:
+    def _close(self) -> None:
         """Keep the weights, draw the curves, choose the threshold."""
         state, run = self.state, self.run
+        hide_host(run)
         save_tensors(run.weights, {"network": state.kept.state_dict()})
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")
         if self.recipe.evaluation.choose_threshold:
             run = run.update(threshold=best_threshold(self._judge_validation()))
-        return run.update(finished=state.epoch == self.epochs)
+        run.update(finished=state.epoch == self.epochs)
 
     def _judge_validation(self) -> Iterator[tuple[FloatImage, Mask]]:
         """Yield probability and reference of each validation image, on the image's own grid."""

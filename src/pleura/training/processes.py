@@ -1,0 +1,128 @@
+"""A training shared by several processes, one a device, as `torchrun` starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pleura.dataset.preparation import FloatImage
+from pleura.errors import RecipeError
+from pleura.network.tiling import SegmentationNetwork, forward_whole
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes of a training; alone, all of this does nothing.
+
+    Each takes its share of every batch, so that the losses and the weights are those of one process
+    with the whole batch: to rounding, where no layer looks at the batch (batch normalisation: on
+    graphics cards it is shared too, on processors it sees the share) and nothing is dropped out.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank = rank
+        self.size = size
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes and prints."""
+        return self.rank == 0
+
+    def by_first(self, work: Callable[[], T]) -> T | None:
+        """Have the first process do something while the others wait; its error is everybody's."""
+        if self.size == 1:
+            return work()
+        found: T | None = None
+        failed: list[Exception | None] = [None]
+        if self.first:
+            try:
+                found = work()
+            except Exception as error:  # noqa: BLE001  (raised below, in all processes)
+                failed = [error]
+        dist.broadcast_object_list(failed)
+        if failed[0] is not None:
+            raise failed[0]
+        return found
+
+    def share(self, batch: FloatImage) -> FloatImage:
+        """Return this process's part of a batch (n, rows, columns)."""
+        return batch[self.rank :: self.size]
+
+    def check_batch(self, size: int) -> None:
+        """Hold a batch to be divisible.
+
+        Raises
+        ------
+        RecipeError
+            It is not.
+        """
+        if size % self.size:
+            raise RecipeError(
+                f"a batch of {size} cannot be shared by {self.size} processes",
+                where="training.batch_size",
+                fix=f"give a multiple of {self.size}",
+            )
+
+    def network(self, network: SegmentationNetwork) -> Callable[[Tensor], Tensor]:
+        """Return the network's way from images to logits, its gradients averaged over all."""
+        whole = _Whole(network)
+        if self.size == 1:
+            return whole
+        if next(network.parameters()).is_cuda:
+            nn.SyncBatchNorm.convert_sync_batchnorm(whole)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(whole)
+
+    def summed(self, value: Tensor) -> Tensor:
+        """Return the sum over all processes, such that averaged gradients are those of the sum."""
+        if self.size == 1:
+            return value
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total + self.size * (value - value.detach())
+
+    def mean(self, *values: float) -> list[float]:
+        """Return the means of numbers over all processes."""
+        if self.size == 1:
+            return list(values)
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        total = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.all_reduce(total)
+        return [float(one) for one in total / self.size]
+
+
+class _Whole(nn.Module):
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return forward_whole(self.network, images)
+
+
+def is_first() -> bool:
+    """Tell whether this process is the first of those that `torchrun` started, or alone."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Join the processes that `torchrun` started, for as long as the context lasts."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or dist.is_initialized():
+        yield Processes()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Processes(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
