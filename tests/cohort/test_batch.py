@@ -17,7 +17,7 @@ from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
 from pleura.segmentation.segment import Segmenter
 
-TABLES = ("summary.csv", "lungs.csv", "lungs.parquet")
+TABLES = ("summary.csv", "lungs.csv", "lungs.parquet", "progress.json")
 AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 0)))
 
 

@@ -51,7 +51,7 @@ def test_a_correction_is_a_new_file_with_a_record_of_what_changed(client, pair):
     np.testing.assert_array_equal(nib.load(corrected).get_fdata(), drawn)
     np.testing.assert_allclose(nib.load(corrected).affine, mask.affine, atol=1e-4)
     record = json.loads(pair[1].with_name("lungs.corrected.json").read_text())
-    assert record == answer.json()
+    assert {**record, "stamp": answer.json()["stamp"]} == answer.json()
     assert record["changes"]["right"]["voxels"] == 12 * 4
     assert record["changes"]["right"]["ml"] == pytest.approx(48 * 0.8 * 0.9 * 2.5 / 1000, abs=0.001)
     assert record["changes"]["right"]["dice"] == pytest.approx(2 * 480 / (480 + 528))
@@ -177,3 +177,78 @@ def test_room_is_not_endless(tmp_path):
     dropped.room = 5
     assert dropped.has_room(5)
     assert not dropped.has_room(1)
+
+
+def test_the_second_of_two_windows_that_correct_one_scan_is_told(client, pair):
+    stamp = client.get("/api/cases").json()[0]["stamp"]
+    mask = nib.load(pair[1])
+    drawn = mask.get_fdata().astype(np.uint8)
+    drawn[18, 8:20, 1:5] = 1
+    content = nib.Nifti1Image(drawn, mask.affine).to_bytes()
+    path, how = "/api/cases/0/corrected", {"If-Match": stamp}
+    first = client.put(path, content=content, headers=how)
+    assert first.status_code == 200
+    second = client.put(
+        path, content=nib.Nifti1Image(drawn * 0, mask.affine).to_bytes(), headers=how
+    )
+    assert second.status_code == 409
+    assert "in another window" in second.json()["error"]
+    kept = nib.load(pair[1].with_name("lungs.corrected.nii.gz")).get_fdata()
+    np.testing.assert_array_equal(kept, drawn)
+    again = client.put(path, content=content, headers={"If-Match": first.json()["stamp"]})
+    assert again.status_code == 200
+
+
+def test_results_of_a_newer_pleura_are_refused_by_both_versions(sample, tmp_path):
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    image = nib.load(sample.folder / "volume" / "ct.nii.gz")
+    nib.save(image.slicer[:, :, 20:24], scans / "part.nii.gz")
+    segment_all(scans, out)
+    report = out / "part_lungs.json"
+    told = json.loads(report.read_text())
+    report.write_text(json.dumps({**told, "versions": {"pleura": "99.1"}}))
+    with pytest.raises(DataError, match=r"of pleura 99\.1, and this is 0\."):
+        results(out)
+
+
+def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path):
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    image = nib.load(sample.folder / "volume" / "ct.nii.gz")
+    nib.save(image.slicer[:, :, 20:24], scans / "one.nii.gz")
+    segment_all(scans, out)
+    cases = results(out)
+    app = make_app(cases, "secret", [HOST], folder=out, more=lambda: results(out))
+    with TestClient(app, base_url=f"http://{HOST}") as client:
+        client.get("/?token=secret")
+        told = client.get("/api/progress").json()
+        assert told == {"what": "scans", "through": 1, "failed": 0, "of": 1, "finished": True}
+        nib.save(image.slicer[:, :, 24:28], scans / "another.nii.gz")
+        segment_all(scans, out)
+        assert client.get("/api/progress").json()["through"] == 2
+        assert [case["name"] for case in client.get("/api/cases").json()] == ["one", "another"]
+    training = make_app([], "secret", [HOST], folder=small_run.folder)
+    with TestClient(training, base_url=f"http://{HOST}") as client:
+        client.get("/?token=secret")
+        told = client.get("/api/progress").json()
+        assert told["what"] == "epochs"
+        assert told["finished"]
+        assert len(told["curves"]["loss"]) == told["through"] == told["of"]
+
+
+def test_a_port_in_use_is_said(pair):
+    import socket
+
+    from click.testing import CliRunner
+
+    from pleura.cli import cli
+    from pleura.errors import PleuraError
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        arguments = ["view", *map(str, pair), "--port", str(taken.getsockname()[1]), "--no-browser"]
+        result = CliRunner().invoke(cli, arguments)
+    assert isinstance(result.exception, PleuraError)
+    assert "nothing can be served at 127.0.0.1" in str(result.exception)

@@ -34,13 +34,13 @@ def browser():
 
 
 @contextmanager
-def served(cases, dropped=None):
+def served(cases, dropped=None, **more):
     """Serve cases, and yield the address that lets a browser in."""
     config = uvicorn.Config(lambda: None, port=0, log_level="error")
     server = uvicorn.Server(config)
     listening = config.bind_socket()
     host = f"127.0.0.1:{listening.getsockname()[1]}"
-    config.app = make_app(cases, "secret", [host], dropped)
+    config.app = make_app(cases, "secret", [host], dropped, **more)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     yield f"http://{host}/?token=secret"
@@ -49,15 +49,16 @@ def served(cases, dropped=None):
 
 
 @contextmanager
-def opened(browser, address, width=1200):
-    """A page without faults on its console."""
+def opened(browser, address, width=1200, *, faulty=False, script=""):
+    """A page without faults on its console, unless they are expected."""
     context = browser.new_context(viewport={"width": width, "height": 800})
+    context.add_init_script(script)
     page, faults = context.new_page(), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
     page.goto(address)
     yield page
-    assert faults == []
+    assert faulty or faults == []
     context.close()
 
 
@@ -156,3 +157,52 @@ def test_a_scan_given_to_the_empty_page_gets_its_lungs(browser, sample, tmp_path
         labels = page.evaluate("[...new Set(viewer.drawBitmap)].sort()")
         assert labels == [0, 1, 2]
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_training_is_shown_as_it_goes(browser, tmp_path):
+    """A run folder that grows while the page is open."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text('{"finished": false}')
+    (run / "recipe.yaml").write_text("training: {epochs: 4}\n")
+    head = "epoch,loss,validation_loss\n1,0.9,0.8\n"
+    (run / "history.csv").write_text(head)
+    with served([], folder=run) as address, opened(browser, address) as page:
+        text = "document.getElementById('running-text').textContent"
+        until(page, f"{text} === '1 of 4 epochs'")
+        (run / "history.csv").write_text(f"{head}2,0.7,0.6\n")
+        until(page, f"{text} === '2 of 4 epochs'")
+        assert page.get_attribute("#curves .validation_loss", "points").count(",") == 2
+        (run / "run.json").write_text('{"finished": true}')
+        until(page, f"{text} === '2 of 4 epochs, finished'")
+
+
+def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
+    def drawn(page):
+        until(page, "document.body.dataset.ready === '0'")
+        page.select_option("#tool", "brush")
+        draw_at(page, (0.5, 0.5, 0.75))
+        until(page, "!document.getElementById('save').disabled")
+
+    message = "document.getElementById('message').textContent"
+    with (
+        served(single(*pair)) as address,
+        opened(browser, address) as first,
+        opened(browser, address, faulty=True) as second,
+    ):
+        drawn(first)
+        drawn(second)
+        first.click("#save")
+        until(first, f"{message}.startsWith('saved')")
+        second.click("#save")
+        until(second, f"{message}.includes('in another window')")
+        assert second.evaluate("Object.keys(localStorage).length") == 1
+
+
+def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
+    without = "HTMLCanvasElement.prototype.getContext = () => null"
+    with (
+        served(single(*pair)) as address,
+        opened(browser, address, faulty=True, script=without) as p,
+    ):
+        until(p, "document.getElementById('message').textContent.includes('no WebGL 2')")

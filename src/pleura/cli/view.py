@@ -6,6 +6,8 @@ import secrets
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ _EPILOG = """\
 Examples:
   pleura view out/                        results of `pleura segment`, worst flags first
   pleura view out/ --scans cohort/        the same, where the scans have moved
+  pleura view runs/first                  a training, as it goes
   pleura view chest.nii.gz lungs.nii.gz
   pleura view chest.nii.gz lungs.nii.gz --reference expert.nii.gz
   pleura view --open                      an empty page: drop a scan on it, get its lungs
@@ -51,7 +54,10 @@ def command(
     port: int,
     no_browser: bool,
 ) -> None:
-    """Look at scans and their masks in the browser, and correct them: PATH is a scan, or results.
+    """Look at scans and their masks in the browser, and correct them.
+
+    PATH is a scan, a folder of results, or a training's run folder. What runs there is shown as it
+    goes.
 
     A scan that is dropped on the page gets its lungs. The page is served on this machine alone and
     asks nothing of the network.
@@ -60,6 +66,7 @@ def command(
         raise click.UsageError("give a scan, a folder of results, or --open")
     from pleura.errors import PleuraError
     from pleura.viewer.cases import results, single
+    from pleura.viewer.progress import is_run, progress_of
 
     try:
         import uvicorn
@@ -76,19 +83,41 @@ def command(
             where=STATIC,
             fix="install Node.js 18 or newer, then install pleura from its source again",
         )
-    cases: list[ViewCase] = []
-    if path is not None:
-        found = path.is_dir() and mask is None and next(path.rglob("*_lungs.json"), None)
-        cases = results(path, scans) if found else single(path, mask, reference)
+    folder = path if path is not None and path.is_dir() and mask is None else None
+    more: Callable[[], list[ViewCase]] | None = None
+    if folder is not None and (is_run(folder) or progress_of(folder) is not None):
+        more = partial(_results, folder, scans)
+        cases = more()
+    elif folder is not None and next(folder.rglob("*_lungs.json"), None):
+        cases = results(folder, scans)
+    else:
+        cases = [] if path is None else single(path, mask, reference)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise PleuraError(
+            f"nothing can be served at {host}:{port} ({error.strerror})",
+            where=None,
+            fix="leave out --port, which finds a free one, or name another",
+        ) from error
     at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     names = {f"{name}:{at}" for name in (host, "127.0.0.1", "localhost")}
     address = f"http://{host}:{at}/?token={token}"
     click.echo(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {address}")
     if not no_browser:
         threading.Timer(0.5, webbrowser.open, (address,)).start()
-    with TemporaryDirectory(prefix="pleura-") as folder:
-        app = make_app(cases, token, sorted(names), Dropped(Path(folder), model))
+    with TemporaryDirectory(prefix="pleura-") as scratch:
+        app = make_app(
+            cases, token, sorted(names), Dropped(Path(scratch), model), folder=folder, more=more
+        )
         uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run([listening])
+
+
+def _results(folder: Path, scans: Path | None) -> list[ViewCase]:
+    """Return what a batch has left so far, which may be nothing."""
+    from pleura.viewer.cases import results
+
+    return results(folder, scans) if next(folder.rglob("*_lungs.json"), None) else []

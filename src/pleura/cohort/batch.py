@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import time
@@ -22,6 +23,9 @@ from pleura.errors import PleuraError, first_line
 
 INPUTS = "inputs.txt"
 """In a folder of results: from which file or folder they were made, as a path from there."""
+
+PROGRESS = "progress.json"
+"""In a folder of results: how far a batch is, for who looks on."""
 
 _PAUSE = 2.0
 """Seconds between one writing of the summary and the next."""
@@ -122,12 +126,12 @@ def segment_all(
             for row in _run(workers, tasks, place, settings, retries):
                 rows.append(row)
                 if time.monotonic() - written > _PAUSE:
-                    write_summary(place, _sorted(rows), suffix)
+                    _write_so_far(place, rows, len(tasks), suffix)
                     written = time.monotonic()
                 if progress is not None:
                     progress(len(rows), len(tasks))
         finally:
-            write_summary(place, _sorted(rows), suffix)
+            _write_so_far(place, rows, len(tasks), suffix)
             write_tables(place, _sorted(rows), suffix)
     return _sorted(rows)
 
@@ -177,6 +181,13 @@ def _unexpected(error: Exception) -> str:
     if isinstance(error, PleuraError):
         return f"{error.what}; {error.fix}"
     return f"unexpected {type(error).__name__}: {first_line(error)}"
+
+
+def _write_so_far(place: Place, rows: Sequence[Row], of: int, suffix: str) -> None:
+    write_summary(place, _sorted(rows), suffix)
+    failed = sum(row.status == "failed" for row in rows)
+    told = {"through": len(rows), "failed": failed, "of": of}
+    place.write(PROGRESS, json.dumps(told).encode())
 
 
 def _sorted(rows: Sequence[Row]) -> list[Row]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pleura
 from pleura.cohort.batch import INPUTS
 from pleura.errors import DataError
 from pleura.scan.find import find_scans
@@ -61,6 +63,7 @@ def results(
                 where=inputs or folder,
                 fix="add --scans FOLDER, the folder that was segmented",
             )
+    _must_be_known(reports[0])
     scans = {found.name: found for found in find_scans(inputs)}
     cases = []
     for path in reports:
@@ -96,12 +99,31 @@ def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list
     return [ViewCase(scan_name(scan), lambda: read(scan), mask, reference)]
 
 
+def _must_be_known(report: Path) -> None:
+    version = _read(report).get("versions", {}).get("pleura", "0")
+    if _numbers(version) > _numbers(pleura.__version__):
+        raise DataError(
+            f"these results are of pleura {version}, and this is {pleura.__version__}",
+            where=report,
+            fix="look at them with that version: pip install --upgrade pleura",
+        )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
 def _report(path: Path) -> dict[str, Any]:
+    told = _read(path)
+    return {key: told[key] for key in _SHOWN if key in told}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        told = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return {key: told[key] for key in _SHOWN if key in told}
+    return told if isinstance(told, dict) else {}
 
 
 _SHOWN = ("grid", "units", "ml", "voxels", "flags", "decisions", "measures")

@@ -27,6 +27,7 @@ from pleura.scan.write import write_volume
 from pleura.viewer.cases import ViewCase
 from pleura.viewer.corrections import save_correction
 from pleura.viewer.dropped import Dropped
+from pleura.viewer.progress import progress_of
 
 STATIC = Path(__file__).with_name("static")
 LARGEST = 1 << 30
@@ -47,16 +48,25 @@ _HEADERS = {
 
 
 def make_app(
-    cases: list[ViewCase], token: str, hosts: Sequence[str], dropped: Dropped | None = None
+    cases: list[ViewCase],
+    token: str,
+    hosts: Sequence[str],
+    dropped: Dropped | None = None,
+    *,
+    folder: Path | None = None,
+    more: Callable[[], Sequence[ViewCase]] | None = None,
 ) -> Starlette:
     """Make the application; ``hosts`` are what a browser may call it, as ``127.0.0.1:8000``.
 
     With ``dropped`` scans can be dropped on the page: their lungs are found, and ``cases`` grows.
+    ``folder`` is of a batch or a training that may be running; ``more`` finds the cases that it has
+    added.
     """
-    answers = _Answers(cases)
+    answers = _Answers(cases, folder, more)
     routes: list[BaseRoute] = [
         Route("/", answers.index),
         Route("/api/cases", answers.listed),
+        Route("/api/progress", answers.progress),
         Route("/api/cases/{index:int}/{kind:str}.nii", answers.volume),
         Route("/api/cases/{index:int}/corrected", answers.corrected, methods=["PUT"]),
         Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
@@ -74,13 +84,38 @@ def make_app(
 class _Answers:
     """What the page asks about the cases."""
 
-    def __init__(self, cases: list[ViewCase]) -> None:
-        self.cases = cases
+    def __init__(
+        self,
+        cases: list[ViewCase],
+        folder: Path | None,
+        more: Callable[[], Sequence[ViewCase]] | None,
+    ) -> None:
+        self.cases, self.folder, self.more = cases, folder, more
+        self.through = self._through()
+
+    def _through(self) -> int:
+        told = progress_of(self.folder) if self.folder is not None else None
+        return 0 if told is None else int(told["through"])
+
+    def _add(self) -> None:
+        """Add what a running batch has added; what is listed keeps its place."""
+        if self.more is None or self._through() == self.through:
+            return
+        self.through = self._through()
+        known = {case.name for case in self.cases}
+        self.cases += [case for case in self.more() if case.name not in known]
+
+    async def progress(self, request: Request) -> Response:
+        told = None
+        if self.folder is not None:
+            told = await run_in_threadpool(progress_of, self.folder)
+        return JSONResponse(told)
 
     async def index(self, request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
 
     async def listed(self, request: Request) -> Response:
+        await run_in_threadpool(self._add)
         return JSONResponse([_told(case) for case in self.cases])
 
     async def volume(self, request: Request) -> Response:
@@ -93,6 +128,8 @@ class _Answers:
 
     async def corrected(self, request: Request) -> Response:
         case, content = self._case(request), bytearray()
+        if request.headers.get("if-match", _stamp(case)) != _stamp(case):
+            return _SAVED_ELSEWHERE
         async for block in request.stream():
             content += block
             if len(content) > LARGEST:
@@ -101,7 +138,7 @@ class _Answers:
             record = await run_in_threadpool(save_correction, case, bytes(content))
         except PleuraError as error:
             return _failed(error)
-        return JSONResponse(record)
+        return JSONResponse({**record, "stamp": _stamp(case)})
 
     def _case(self, request: Request) -> ViewCase:
         index = int(request.path_params["index"])
@@ -138,6 +175,13 @@ def _failed(error: PleuraError) -> Response:
     return JSONResponse({"error": str(error)}, 422)
 
 
+_SAVED_ELSEWHERE = JSONResponse(
+    {
+        "error": "this scan was corrected in another window meanwhile; yours is kept in this "
+        "browser: open the scan again to see the other one"
+    },
+    409,
+)
 _TOO_LARGE = JSONResponse({"error": "too large for the page: use `pleura segment`"}, 413)
 
 
@@ -183,8 +227,20 @@ def _told(case: ViewCase) -> dict[str, Any]:
         "mask": case.mask is not None,
         "reference": case.reference is not None,
         "corrected": corrected is not None and corrected.exists(),
+        "stamp": _stamp(case),
         "report": case.report,
     }
+
+
+def _latest(case: ViewCase) -> Path | None:
+    corrected = case.corrected
+    return corrected if corrected is not None and corrected.exists() else case.mask
+
+
+def _stamp(case: ViewCase) -> str:
+    """Return what changes whenever the mask that is shown does."""
+    path = _latest(case)
+    return "" if path is None or not path.exists() else str(path.stat().st_mtime_ns)
 
 
 def _nifti(case: ViewCase, kind: str) -> Path:
@@ -192,9 +248,7 @@ def _nifti(case: ViewCase, kind: str) -> Path:
     scan = case.load()
     if kind == "scan":
         return _written(scan.hu(), scan.geometry)
-    corrected = case.corrected
-    latest = corrected if corrected is not None and corrected.exists() else case.mask
-    path = {"mask": latest, "reference": case.reference}.get(kind)
+    path = {"mask": _latest(case), "reference": case.reference}.get(kind)
     if path is None:
         raise HTTPException(404)
     return _written(read_mask(path, scan).labels, scan.geometry)

@@ -168,7 +168,9 @@ async function save() {
   if (!changed) return;
   const content = await nv.saveImage({ filename: "", isSaveDrawing: true });
   try {
-    const record = await (await fetched(`/api/cases/${current}/corrected`, { method: "PUT", body: content })).json();
+    const how = { method: "PUT", body: content, headers: { "If-Match": cases[current].stamp } };
+    const record = await (await fetched(`/api/cases/${current}/corrected`, how)).json();
+    cases[current].stamp = record.stamp;
     const told = Object.entries(record.changes).map(([side, c]) => `${side} ${c.ml === null ? `${c.voxels} voxels` : `${c.ml} ml`}`);
     say(`saved ${record.corrected}: ${told.join(", ")} changed`);
     cases[current].corrected = true;
@@ -213,6 +215,37 @@ addEventListener("drop", async (event) => {
   dropped((await Promise.all(items.map(filesOf))).flat());
 }, true);
 $("files").addEventListener("change", () => { if ($("files").files.length) dropped([...$("files").files]); });
+
+// What runs in the folder that is looked at, a batch or a training, as it goes.
+async function watch() {
+  const told = await (await fetched("/api/progress")).json();
+  $("running").hidden = !told;
+  if (!told) return;
+  [$("bar").max, $("bar").value] = [told.of, told.through];
+  const failed = told.failed ? `, ${told.failed} failed` : "";
+  $("running-text").textContent = `${told.through} of ${told.of} ${told.what}${failed}${told.finished ? ", finished" : ""}`;
+  $("curves").hidden = !told.curves?.loss?.length;
+  if (told.curves) curves(told.curves);
+  if (told.what === "scans" && told.through > cases.length) {
+    cases = await (await fetched("/api/cases")).json();
+    list();
+    if (current < 0 && cases.length) await open(0);
+  }
+  if (!told.finished) setTimeout(watch, 2000);
+}
+function curves(all) {
+  const top = Math.max(...Object.values(all).flat()), svg = "http://www.w3.org/2000/svg";
+  $("curves").replaceChildren(...Object.entries(all).flatMap(([name, values], i) => {
+    const line = document.createElementNS(svg, "polyline"), label = document.createElementNS(svg, "text");
+    const x = (j) => (values.length > 1 ? (200 * j) / (values.length - 1) : 0);
+    line.setAttribute("points", values.map((v, j) => `${x(j).toFixed(1)},${(76 - 64 * v / top).toFixed(1)}`).join(" "));
+    line.setAttribute("class", name);
+    label.setAttribute("x", String(2 + 90 * i));
+    label.setAttribute("y", "9");
+    label.textContent = `${name.replace("_", " ")} ${values.at(-1)?.toFixed(4) ?? ""}`;
+    return [line, label];
+  }));
+}
 
 function choose(id, value) { $(id).value = value; $(id).dispatchEvent(new Event("change")); }
 const toggle = (id) => $(id).click();
@@ -260,6 +293,10 @@ nv.onLocationChange = ({ mm, vox, values }) => {
 };
 nv.onMouseUp = () => { if ($("tool").value !== "look") { redo = []; remember(); } };
 
+if (!document.createElement("canvas").getContext("webgl2")) {
+  say("this browser has no WebGL 2: use a current Firefox, Chrome or Safari, with hardware acceleration on", true);
+  throw new Error("no WebGL 2");
+}
 await nv.attachToCanvas($("canvas"));
 nv.setRadiologicalConvention(true);
 nv.opts.multiplanarShowRender = 1;
@@ -267,5 +304,6 @@ nv.setDrawColormap(LABELS);
 window.viewer = nv;
 cases = await (await fetched("/api/cases")).json();
 list();
-if (cases.length) await open(0);
-else say("drop a scan here: a file, a zip, or a folder of DICOM");
+await watch();
+if (current < 0 && cases.length) await open(0);
+else if (current < 0 && $("running").hidden) say("drop a scan here: a file, a zip, or a folder of DICOM");

@@ -1,0 +1,53 @@
+"""What runs at the moment: batches and trainings, by what they leave in their folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pleura.cohort.batch import PROGRESS
+
+_CURVES = ("loss", "validation_loss")
+
+
+def is_run(folder: Path) -> bool:
+    """Tell a training's folder."""
+    return (folder / "run.json").is_file()
+
+
+def progress_of(folder: Path) -> dict[str, Any] | None:
+    """Return how far the batch or the training of a folder is; None where there is neither.
+
+    ``through`` of ``of`` scans or epochs, ``failed`` scans, ``finished``, and of a training its
+    ``curves`` by name.
+    """
+    try:
+        return _of_run(folder) if is_run(folder) else _of_batch(folder)
+    except (OSError, ValueError, KeyError, TypeError):  # written at this moment, or damaged
+        return None
+
+
+def _of_batch(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / PROGRESS).read_text("utf-8"))
+    return {"what": "scans", "finished": told["through"] >= told["of"], **told}
+
+
+def _of_run(folder: Path) -> dict[str, Any]:
+    finished = bool(json.loads((folder / "run.json").read_text("utf-8"))["finished"])
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
+    rows: list[dict[str, str]] = []
+    if (folder / "history.csv").is_file():
+        with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    return {
+        "what": "epochs",
+        "through": len(rows),
+        "failed": 0,
+        "of": recipe["training"]["epochs"],
+        "finished": finished,
+        "curves": {name: [float(row[name]) for row in rows] for name in _CURVES},
+    }
