@@ -25,7 +25,7 @@ SMALL = [
     "training.epochs=1",
     "training.threads=1",
 ]
-OTHER_COMMANDS = {"python", "tensorboard", "kill", "mkdir", "mv"}
+OTHER_COMMANDS = {"python", "tensorboard", "kill", "mkdir", "mv", "dask", "torchrun"}
 
 
 def blocks(page, *languages):

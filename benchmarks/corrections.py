@@ -1,0 +1,160 @@
+"""What corrections are worth: a model that was spoiled on purpose, and 1 to 20 corrected scans.
+
+    python benchmarks/corrections.py COVID RUNS
+
+COVID is the folder of `images`, `masks` and `patients.csv`. Its patients' slices, in HU as pleura
+takes them, become scans of seven slices; three patients are kept for the test. The model that ships
+is taught wrong masks of the others: dense parts left out, and the front third of the left lung
+missing, as a lobe would be; sides are swapped in every third. Then so many scans are segmented by
+that model, corrected to the true masks, and `pleura train --from SPOILED --corrected` goes on from
+there. Dice of both lungs, mean over the test's scans, and of the scan that ships. Prints a Markdown
+table, writes benchmarks/results/corrections.json.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.cohort.batch import segment_all
+from pleura.cohort.work import Settings
+from pleura.evaluation.metrics import dice
+from pleura.scan.io import from_array, read
+from pleura.scan.pictures import read_picture, write_picture
+from pleura.segmentation.segment import Segmenter
+from pleura.viewer.learning import SAMPLE
+
+HERE = Path(__file__).resolve().parent
+SIZES = (1, 2, 5, 10, 20)
+SLICES = 7
+DENSE = -500
+AFFINE = np.diag([-1.0, -1.0, 5.0, 1.0])
+Volume = NDArray[np.int16]
+Mask = NDArray[np.uint8]
+
+
+def scans(covid: Path) -> dict[str, list[tuple[Volume, Mask]]]:
+    """Patients, each with scans (slices, rows, columns) in HU, and masks."""
+    with (covid / "patients.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    name, patient = list(rows[0])[:2]
+    slices = defaultdict(list)
+    for row in rows:
+        image = covid / "images" / row[name]
+        mask = read_picture(covid / "masks" / row[name]) > 0
+        slices[row[patient]].append((read(image).hu()[0], mask.astype(np.uint8)))
+    return {
+        one: [
+            (np.stack([hu for hu, _ in part]), np.stack([mask for _, mask in part]))
+            for part in (found[i : i + SLICES] for i in range(0, len(found), SLICES))
+        ]
+        for one, found in slices.items()
+    }
+
+
+def spoiled(hu: Volume, mask: Mask) -> Mask:
+    """Leave out what is dense, and the front third of the half on the picture's right."""
+    wrong = mask.copy()
+    wrong[hu > DENSE] = 0
+    for one in wrong:
+        rows = np.flatnonzero(one.any(axis=1))
+        if len(rows):
+            one[: rows[0] + len(rows) // 3, one.shape[1] // 2 :] = 0
+    return wrong
+
+
+def save(path: Path, array: NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array.transpose(2, 1, 0), AFFINE), path)
+
+
+def pleura(*arguments: object) -> None:
+    command = [sys.executable, "-m", "pleura", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def spoil_model(pool: list[tuple[Volume, Mask]], runs: Path) -> Path:
+    data = runs / "spoiled-data"
+    for i, (hu, mask) in enumerate(pool):
+        for j, (one, lung) in enumerate(zip(hu, spoiled(hu, mask), strict=True)):
+            write_picture(data / "images" / f"{i:02d}_{j}.tif", one)
+            write_picture(data / "masks" / f"{i:02d}_{j}.tif", lung * np.uint8(255))
+    run = runs / "spoiled"
+    where = (data / "images", data / "masks", "-o", run, "--overwrite", "-q")
+    pleura("train", *where, "--from", "default", "--set", "training.epochs=10")
+    pleura("export", run, "-o", runs / "spoiled.onnx")
+    return runs / "spoiled.onnx"
+
+
+def judged(model: Path | str, test: list[tuple[Volume, Mask]]) -> dict[str, float]:
+    affine = np.diag([5.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]]  # (slice, row, column) to LPS
+    with Segmenter(model) as segmenter:
+        found = [
+            dice(mask > 0, segmenter(from_array(hu, affine=affine, units="hu")).labels > 0)
+            for hu, mask in test
+        ]
+        sample = segmenter(read(SAMPLE / "ct.nii.gz")).labels > 0
+    truth = read(SAMPLE / "lungs.nii.gz", units="hu").hu() > 0
+    return {
+        "test": float(np.mean(found)),
+        "worst": float(np.min(found)),
+        "sample": dice(truth, sample),
+    }
+
+
+def correct(pool: list[tuple[Volume, Mask]], n: int, model: Path, folder: Path) -> Path:
+    """Segment ``n`` scans, and lay the true masks beside as corrections."""
+    shutil.rmtree(folder, ignore_errors=True)
+    order = np.random.default_rng(0).permutation(len(pool))[:n]
+    for i in order:
+        save(folder / "scans" / f"scan-{i:02d}.nii.gz", pool[i][0])
+    segment_all(folder / "scans", folder / "out", Settings(str(model), units="hu"))
+    for i in order:
+        mask = folder / "out" / f"scan-{i:02d}_lungs.nii.gz"
+        true = pool[i][1].copy()
+        middle = true.shape[2] // 2
+        true[:, :, middle:] *= 2  # the patient's left is on the picture's right
+        if i % 3 == 0:  # the model's mask with its sides swapped
+            before = nib.load(mask)
+            labels = np.asarray(before.dataobj)
+            swapped = np.choose(labels, [0, 2, 1]).astype(np.uint8)
+            nib.save(nib.Nifti1Image(swapped, before.affine), mask)
+        save(mask.with_name(f"scan-{i:02d}_lungs.corrected.nii.gz"), true)
+    return folder / "out"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("covid", type=Path)
+    parser.add_argument("runs", type=Path)
+    options = parser.parse_args()
+    by_patient = scans(options.covid)
+    patients = sorted(by_patient)
+    pool = [scan for one in patients[:-3] for scan in by_patient[one]]
+    test = [scan for one in patients[-3:] for scan in by_patient[one]]
+    model = spoil_model(pool, options.runs)
+    found = {"ships": judged("default", test), "0": judged(model, test)}
+    for n in SIZES:
+        out = correct(pool, n, model, options.runs / f"corrected-{n}")
+        run = options.runs / f"learned-{n}"
+        where = ("--corrected", out, "-o", run, "--overwrite", "-q")
+        pleura("train", "--from", model, *where)
+        found[str(n)] = judged(run / "model.onnx", test)
+        (HERE / "results" / "corrections.json").write_text(json.dumps(found, indent=1) + "\n")
+    print("| corrected scans | test, mean Dice | worst scan | the scan that ships |")
+    print("|---|---|---|---|")
+    for name, scores in found.items():
+        print(f"| {name} | " + " | ".join(f"{s:.4f}" for s in scores.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()
