@@ -219,12 +219,12 @@ $("files").addEventListener("change", () => { if ($("files").files.length) dropp
 // What runs in the folder that is looked at, a batch or a training, as it goes.
 async function watch() {
   const told = await (await fetched("/api/progress")).json();
-  $("running").hidden = !told;
+  $("running").hidden = !told || (told.finished && !told.curves);
   if (!told) return;
   [$("bar").max, $("bar").value] = [told.of, told.through];
   const failed = told.failed ? `, ${told.failed} failed` : "";
   $("running-text").textContent = `${told.through} of ${told.of} ${told.what}${failed}${told.finished ? ", finished" : ""}`;
-  $("curves").hidden = !told.curves?.loss?.length;
+  $("curves").toggleAttribute("hidden", !told.curves?.loss?.length);
   if (told.curves) curves(told.curves);
   if (told.what === "scans" && told.through > cases.length) {
     cases = await (await fetched("/api/cases")).json();
