@@ -14,6 +14,7 @@ from pleura.viewer.cases import single
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import STATIC, make_app
 
+AXE = STATIC.with_name("web") / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
@@ -159,6 +160,20 @@ def test_a_scan_given_to_the_empty_page_gets_its_lungs(browser, sample, tmp_path
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_connected_piece_is_given_to_the_side(page, pair):
+    before = nib.load(pair[1])
+    place = (before.affine @ [13, 14, 3, 1])[:3]
+    at = page.evaluate("(mm) => [...viewer.mm2frac(mm, 0, true)]", place.tolist())
+    page.select_option("#tool", "assign")
+    page.select_option("#side-drawn", "2")
+    draw_at(page, at)
+    until(page, "!document.getElementById('save').disabled")
+    page.click("#save")
+    until(page, "document.getElementById('message').textContent.startsWith('saved')")
+    corrected = nib.load(pair[1].with_name("lungs.corrected.nii.gz")).get_fdata()
+    np.testing.assert_array_equal(corrected, np.where(before.get_fdata() > 0, 2, 0))
+
+
 def test_a_training_is_shown_as_it_goes(browser, tmp_path):
     """A run folder that grows while the page is open."""
     run = tmp_path / "run"
@@ -206,3 +221,16 @@ def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
         opened(browser, address, faulty=True, script=without) as p,
     ):
         until(p, "document.getElementById('message').textContent.includes('no WebGL 2')")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core, which `npm ci` installs")
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_can_be_read_aloud(browser, pair, width):
+    """No fault by the rules of WCAG 2.2 AA that a program can check."""
+    with served(single(*pair)) as address, opened(browser, address, width) as page:
+        until(page, "document.body.dataset.ready === '0'")
+        page.evaluate(AXE.read_text("utf-8"))
+        rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"
+        found = page.evaluate(f"axe.run(document, {rules})")
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+    assert len(found["passes"]) > 15

@@ -123,7 +123,7 @@ function showTool() {
   nv.opts.clickToSegment = tool === "grow";
   nv.opts.clickToSegmentIs2D = true;
   nv.opts.penSize = $("size").valueAsNumber || 1;
-  nv.setDrawingEnabled(tool !== "look");
+  nv.setDrawingEnabled(tool !== "look" && tool !== "assign");
   nv.setPenValue(tool === "erase" ? 0 : side, tool === "fill");
 }
 
@@ -162,6 +162,29 @@ function undo() { redo.push(nv.drawBitmap.slice()); nv.drawUndo(); remember(); }
 function redone() { const last = redo.pop(); if (last) { replace(last); remember(); } }
 function swap() {
   replace(nv.drawBitmap.map((label) => (label === 1 ? 2 : label === 2 ? 1 : label)));
+  remember();
+}
+// The connected piece of the mask under the crosshair becomes of the chosen side.
+function assign() {
+  const [columns, rows] = nv.back.dimsRAS.slice(1, 3), slice = columns * rows;
+  const [x, y, z] = nv.frac2vox(nv.scene.crosshairPos).map(Math.round);
+  const side = Number($("side-drawn").value), labels = nv.drawBitmap.slice(), seen = new Uint8Array(labels.length);
+  const waiting = [x + y * columns + z * slice];
+  if (!labels[waiting[0]]) return say("there is no mask at this place");
+  while (waiting.length) {
+    const at = waiting.pop();
+    if (seen[at] || !labels[at]) continue;
+    seen[at] = 1;
+    labels[at] = side;
+    const column = at % columns, row = Math.floor(at / columns) % rows;
+    if (column > 0) waiting.push(at - 1);
+    if (column < columns - 1) waiting.push(at + 1);
+    if (row > 0) waiting.push(at - columns);
+    if (row < rows - 1) waiting.push(at + columns);
+    if (at >= slice) waiting.push(at - slice);
+    if (at + slice < labels.length) waiting.push(at + slice);
+  }
+  replace(labels);
   remember();
 }
 async function save() {
@@ -256,7 +279,7 @@ const KEYS = {
   1: () => choose("window", "lung"), 2: () => choose("window", "mediastinum"), 3: () => choose("window", "bone"),
   4: () => choose("window", "free"), o: () => toggle("contours"), r: () => toggle("reference"),
   b: () => choose("tool", "brush"), e: () => choose("tool", "erase"), f: () => choose("tool", "fill"),
-  g: () => choose("tool", "grow"), l: () => choose("tool", "look"),
+  g: () => choose("tool", "grow"), p: () => choose("tool", "assign"), l: () => choose("tool", "look"),
   x: () => choose("side-drawn", $("side-drawn").value === "1" ? "2" : "1"), "?": () => $("help").showModal(),
   ArrowUp: () => step(1), ArrowDown: () => step(-1),
 };
@@ -291,7 +314,11 @@ nv.onLocationChange = ({ mm, vox, values }) => {
   $("place").textContent = `${(-x).toFixed(1)}, ${(-y).toFixed(1)}, ${z.toFixed(1)} mm (LPS); ` +
     `voxel ${vox.map((v) => Math.round(v)).join(", ")}; ${Math.round(values[0]?.value ?? NaN)} HU`;
 };
-nv.onMouseUp = () => { if ($("tool").value !== "look") { redo = []; remember(); } };
+nv.onMouseUp = () => {
+  const tool = $("tool").value;
+  if (tool === "assign") assign();
+  else if (tool !== "look") { redo = []; remember(); }
+};
 
 if (!document.createElement("canvas").getContext("webgl2")) {
   say("this browser has no WebGL 2: use a current Firefox, Chrome or Safari, with hardware acceleration on", true);
