@@ -212,6 +212,32 @@ def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
         second.click("#save")
         until(second, f"{message}.includes('in another window')")
         assert second.evaluate("Object.keys(localStorage).length") == 1
+        second.on("dialog", lambda dialog: dialog.accept())
+        second.reload()
+        until(second, f"{message} === 'what was not saved is back'")
+        second.click("#save")
+        until(second, f"{message}.startsWith('saved')")
+        assert second.evaluate("Object.keys(localStorage).length") == 0
+
+
+def test_what_is_drawn_can_be_left_found_again_and_discarded(browser, pair):
+    ready = "document.body.dataset.ready === '{}'"
+    cases = [*single(*pair), *single(*pair)]
+    with served(cases) as address, opened(browser, address) as page:
+        until(page, ready.format(0))
+        page.on("dialog", lambda dialog: dialog.accept())
+        before = page.evaluate("viewer.drawBitmap.reduce((a, b) => a + b, 0)")
+        page.select_option("#tool", "brush")
+        draw_at(page, (0.5, 0.5, 0.75))
+        until(page, "Object.keys(localStorage).length === 1")
+        page.keyboard.press("Escape")
+        page.locator("#cases button").nth(1).click()
+        until(page, ready.format(1))
+        assert page.evaluate("Object.keys(localStorage).length") == 1
+        page.click("#discard")
+        until(page, "document.getElementById('save').disabled")
+        assert page.evaluate("Object.keys(localStorage).length") == 0
+        assert page.evaluate("viewer.drawBitmap.reduce((a, b) => a + b, 0)") == before
 
 
 def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):

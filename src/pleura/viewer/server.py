@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -33,7 +35,6 @@ STATIC = Path(__file__).with_name("static")
 LARGEST = 1 << 30
 """Bytes of what may be sent: a mask of 2000 slices of 512x512, unpacked."""
 
-_COOKIE = "pleura"
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; worker-src 'self' blob:; style-src 'self' "
@@ -92,6 +93,7 @@ class _Answers:
     ) -> None:
         self.cases, self.folder, self.more = cases, folder, more
         self.through = self._through()
+        self.lock = threading.Lock()
 
     def _through(self) -> int:
         told = progress_of(self.folder) if self.folder is not None else None
@@ -99,11 +101,16 @@ class _Answers:
 
     def _add(self) -> None:
         """Add what a running batch has added; what is listed keeps its place."""
-        if self.more is None or self._through() == self.through:
-            return
-        self.through = self._through()
-        known = {case.name for case in self.cases}
-        self.cases += [case for case in self.more() if case.name not in known]
+        with self.lock:
+            through = self._through()
+            if self.more is None or through == self.through:
+                return
+            known = {case.name for case in self.cases}
+            try:
+                self.cases += [case for case in self.more() if case.name not in known]
+            except PleuraError:  # the next look may find them
+                return
+            self.through = through
 
     async def progress(self, request: Request) -> Response:
         told = None
@@ -119,26 +126,33 @@ class _Answers:
         return JSONResponse([_told(case) for case in self.cases])
 
     async def volume(self, request: Request) -> Response:
+        case, kind = self._case(request), request.path_params["kind"]
+        stamp = _stamp(case)  # before the mask is read: a later one is another's
         try:
-            kind = request.path_params["kind"]
-            path = await run_in_threadpool(_nifti, self._case(request), kind)
+            path = await run_in_threadpool(_nifti, case, kind)
         except PleuraError as error:
             return _failed(error)
-        return FileResponse(path, background=BackgroundTask(path.unlink))
+        return FileResponse(path, headers={"ETag": stamp}, background=BackgroundTask(path.unlink))
 
     async def corrected(self, request: Request) -> Response:
         case, content = self._case(request), bytearray()
-        if request.headers.get("if-match", _stamp(case)) != _stamp(case):
-            return _SAVED_ELSEWHERE
         async for block in request.stream():
             content += block
             if len(content) > LARGEST:
                 return _TOO_LARGE
-        try:
-            record = await run_in_threadpool(save_correction, case, bytes(content))
-        except PleuraError as error:
-            return _failed(error)
-        return JSONResponse({**record, "stamp": _stamp(case)})
+        return await run_in_threadpool(
+            self._save, case, bytes(content), request.headers.get("if-match")
+        )
+
+    def _save(self, case: ViewCase, content: bytes, stamp: str | None) -> Response:
+        with self.lock:
+            if stamp is not None and stamp != _stamp(case):
+                return _SAVED_ELSEWHERE
+            try:
+                record = save_correction(case, content)
+            except PleuraError as error:
+                return _failed(error)
+            return JSONResponse({**record, "stamp": _stamp(case)})
 
     def _case(self, request: Request) -> ViewCase:
         index = int(request.path_params["index"])
@@ -177,8 +191,8 @@ def _failed(error: PleuraError) -> Response:
 
 _SAVED_ELSEWHERE = JSONResponse(
     {
-        "error": "this scan was corrected in another window meanwhile; yours is kept in this "
-        "browser: open the scan again to see the other one"
+        "error": "this scan was corrected in another window meanwhile; what you drew is kept in "
+        "this browser: reload the page to choose"
     },
     409,
 )
@@ -195,6 +209,8 @@ class Guard(BaseHTTPMiddleware):
     def __init__(self, app: Any, token: str, hosts: frozenset[str]) -> None:
         super().__init__(app)
         self.token, self.hosts = token, hosts
+        # A cookie is of all ports of a host: each viewer has its own.
+        self.cookie = f"pleura-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
 
     async def dispatch(
         self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
@@ -205,8 +221,8 @@ class Guard(BaseHTTPMiddleware):
         given = request.query_params.get("token")
         if request.url.path == "/" and given is not None and self._right(given):
             response: Response = RedirectResponse("/", 303)
-            response.set_cookie(_COOKIE, self.token, httponly=True, samesite="strict")
-        elif not self._right(request.cookies.get(_COOKIE, "")):
+            response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
+        elif not self._right(request.cookies.get(self.cookie, "")):
             return self._refuse("open the address that `pleura view` printed")
         else:
             response = await call_next(request)
@@ -227,9 +243,14 @@ def _told(case: ViewCase) -> dict[str, Any]:
         "mask": case.mask is not None,
         "reference": case.reference is not None,
         "corrected": corrected is not None and corrected.exists(),
-        "stamp": _stamp(case),
+        "draft": _draft(case),
         "report": case.report,
     }
+
+
+def _draft(case: ViewCase) -> str:
+    """Return under what the browser keeps strokes that are not saved: no name, and no other's."""
+    return hashlib.sha256(str((case.mask or Path(case.name)).absolute()).encode()).hexdigest()[:16]
 
 
 def _latest(case: ViewCase) -> Path | None:

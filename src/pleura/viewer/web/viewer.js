@@ -8,10 +8,12 @@ const VIEWS = { multi: SLICE_TYPE.MULTIPLANAR, axial: SLICE_TYPE.AXIAL, coronal:
 const LABELS = { R: [0, 230, 86], G: [0, 159, 180], B: [0, 0, 233], A: [0, 255, 255], labels: ["", "right", "left"] };
 const MARKS = { R: [0, 47, 230], G: [0, 191, 40], B: [0, 74, 40], A: [0, 255, 130], labels: ["", "reference", "differs"] };
 const UNSAVED = "pleura-unsaved:";
+const DRAWING = ["brush", "erase", "fill", "grow"];
 
 const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, isRadiologicalConvention: true, crosshairWidth: 0.5,
   dragMode: DRAG_MODE.contrast, loadingText: "" });
-let cases = [], current = -1, changed = false, redo = [];
+// `opened` is the case whose mask lies on the canvas, with the stamp of that mask; null while one is loading.
+let cases = [], current = -1, opened = null, changed = false, edits = 0, saving = false, redo = [];
 
 function say(text, bad = false) { $("message").textContent = text; $("message").classList.toggle("bad", bad); }
 
@@ -20,24 +22,32 @@ async function fetched(path, options) {
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `${answer.status} ${answer.statusText}`);
   return answer;
 }
-const image = async (index, kind) =>
-  NVImage.loadFromUrl({ url: await (await fetched(`/api/cases/${index}/${kind}.nii`)).arrayBuffer(), name: `${kind}.nii` });
+async function image(index, kind) {
+  const answer = await fetched(`/api/cases/${index}/${kind}.nii`);
+  const loaded = await NVImage.loadFromUrl({ url: await answer.arrayBuffer(), name: `${kind}.nii` });
+  return [loaded, answer.headers.get("ETag")];
+}
 
-async function open(index) {
-  if (changed && !confirm("The correction is not saved. Leave it?")) return;
-  if (changed) forget();
-  setChanged(false);
-  current = index;
+// What is drawn stays in the browser until it is saved or discarded, so leaving a scan loses nothing; it asks all the same.
+async function open(index, discard = false) {
+  if (saving) return say("saving: wait a moment");
+  if (changed && !discard && !confirm("The correction is not saved; it is kept in this browser until you come back. Leave it?")) return;
   const one = cases[index];
+  current = index;
+  opened = null;
+  setChanged(false);
   say(`loading ${one.name}`);
   list();
   nv.closeDrawing();
   while (nv.volumes.length) nv.removeVolumeByIndex(0);
+  const here = () => current === index && cases[index] === one;
   try {
-    nv.addVolume(await image(index, "scan"));
-    const mask = one.mask ? await image(index, "mask") : null;
-    if (one.reference) {
-      const reference = await image(index, "reference");
+    const [scan] = await image(index, "scan");
+    const [mask, stamp] = one.mask ? await image(index, "mask") : [null, null];
+    const reference = one.reference ? (await image(index, "reference"))[0] : null;
+    if (!here()) return;
+    nv.addVolume(scan);
+    if (reference) {
       mark(reference, mask);
       nv.addVolume(reference);
     }
@@ -47,12 +57,15 @@ async function open(index) {
     nv.drawAddUndoBitmap();
     redo = [];
     $("reference-box").hidden = !one.reference;
-    showWindow(); showMask(); showTool(); restore();
+    if (mask) opened = { index, name: one.name, draft: UNSAVED + one.draft, stamp };
+    showWindow(); showMask(); showTool();
     nv.scene.crosshairPos = [0.5, 0.5, 0.5];
     nv.drawScene();
     nv.createOnLocationChange();
     say(one.corrected ? "this mask was corrected before" : "");
+    await restore();
   } catch (error) { say(`${one.name}: ${error.message}`, true); }
+  if (!here()) return;
   facts(one);
   document.body.dataset.ready = String(index);
 }
@@ -123,49 +136,63 @@ function showTool() {
   nv.opts.clickToSegment = tool === "grow";
   nv.opts.clickToSegmentIs2D = true;
   nv.opts.penSize = $("size").valueAsNumber || 1;
-  nv.setDrawingEnabled(tool !== "look" && tool !== "assign");
+  nv.setDrawingEnabled(opened !== null && DRAWING.includes(tool));
+  if (opened === null) return;
   nv.setPenValue(tool === "erase" ? 0 : side, tool === "fill");
 }
 
 function setChanged(state) {
   changed = state;
-  $("save").disabled = !state;
+  $("save").disabled = $("discard").disabled = !state;
 }
-// Strokes that are not saved outlive a crash or a reload of the page, in the browser's own storage.
-const key = () => UNSAVED + cases[current].name;
+// Strokes that are not saved outlive a crash or a reload of the page, in the browser's own storage, under no name.
 async function remember() {
+  if (!opened) return;
   setChanged(true);
+  const { draft, stamp } = opened, edit = ++edits;
   const packed = new Response(new Blob([nv.drawBitmap]).stream().pipeThrough(new CompressionStream("gzip")));
   const bytes = new Uint8Array(await packed.arrayBuffer());
+  if (edit !== edits) return; // a later stroke, or a save, has overtaken this one
   let text = "";
   for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
-  try { localStorage.setItem(key(), btoa(text)); } catch { say("too large to keep through a crash: save often"); }
+  try { localStorage.setItem(draft, JSON.stringify({ stamp, drawn: btoa(text) })); }
+  catch { say("too large to keep through a crash: save often"); }
 }
-const forget = () => localStorage.removeItem(key());
 async function restore() {
-  const kept = localStorage.getItem(key());
+  if (!opened) return;
+  const mine = opened, kept = JSON.parse(localStorage.getItem(mine.draft) ?? "null");
   if (!kept) return;
-  const bytes = Uint8Array.from(atob(kept), (c) => c.charCodeAt(0));
+  if (kept.stamp !== mine.stamp && !confirm("You drew on this mask, and it was saved by somebody else since. Lay what you drew over it?"))
+    return say("what you drew before is still kept in this browser");
+  const bytes = Uint8Array.from(atob(kept.drawn), (c) => c.charCodeAt(0));
   const whole = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
   const drawn = new Uint8Array(await whole.arrayBuffer());
-  if (drawn.length !== nv.drawBitmap.length) return forget();
+  if (opened !== mine || drawn.length !== nv.drawBitmap.length) return;
   replace(drawn);
   setChanged(true);
   say("what was not saved is back");
+}
+function discard() {
+  if (!changed || !opened || !confirm("Discard what is not saved?")) return;
+  edits++;
+  localStorage.removeItem(opened.draft);
+  open(opened.index, true);
 }
 function replace(bitmap) {
   nv.drawBitmap.set(bitmap);
   nv.refreshDrawing(true);
   nv.drawAddUndoBitmap();
 }
-function undo() { redo.push(nv.drawBitmap.slice()); nv.drawUndo(); remember(); }
+function undo() { if (!opened) return; redo.push(nv.drawBitmap.slice()); nv.drawUndo(); remember(); }
 function redone() { const last = redo.pop(); if (last) { replace(last); remember(); } }
 function swap() {
+  if (!opened) return;
   replace(nv.drawBitmap.map((label) => (label === 1 ? 2 : label === 2 ? 1 : label)));
   remember();
 }
 // The connected piece of the mask under the crosshair becomes of the chosen side.
 function assign() {
+  if (!opened) return;
   const [columns, rows] = nv.back.dimsRAS.slice(1, 3), slice = columns * rows;
   const [x, y, z] = nv.frac2vox(nv.scene.crosshairPos).map(Math.round);
   const side = Number($("side-drawn").value), labels = nv.drawBitmap.slice(), seen = new Uint8Array(labels.length);
@@ -188,18 +215,24 @@ function assign() {
   remember();
 }
 async function save() {
-  if (!changed) return;
-  const content = await nv.saveImage({ filename: "", isSaveDrawing: true });
+  if (!changed || !opened || saving) return;
+  const mine = opened, edit = edits;
+  saving = true;
   try {
-    const how = { method: "PUT", body: content, headers: { "If-Match": cases[current].stamp } };
-    const record = await (await fetched(`/api/cases/${current}/corrected`, how)).json();
-    cases[current].stamp = record.stamp;
+    const content = await nv.saveImage({ filename: "", isSaveDrawing: true });
+    const how = { method: "PUT", body: content, headers: { "If-Match": mine.stamp } };
+    const record = await (await fetched(`/api/cases/${mine.index}/corrected`, how)).json();
     const told = Object.entries(record.changes).map(([side, c]) => `${side} ${c.ml === null ? `${c.voxels} voxels` : `${c.ml} ml`}`);
     say(`saved ${record.corrected}: ${told.join(", ")} changed`);
-    cases[current].corrected = true;
-    forget();
-    setChanged(false);
+    mine.stamp = record.stamp;
+    cases[mine.index].corrected = true;
+    if (edit === edits) {
+      edits++;
+      localStorage.removeItem(mine.draft);
+      setChanged(false);
+    } else remember(); // drawn on meanwhile
   } catch (error) { say(`not saved: ${error.message}`, true); }
+  saving = false;
 }
 
 // A scan that is dropped on the page is sent to the server of this machine, which finds its lungs.
@@ -241,9 +274,16 @@ $("files").addEventListener("change", () => { if ($("files").files.length) dropp
 
 // What runs in the folder that is looked at, a batch or a training, as it goes.
 async function watch() {
-  const told = await (await fetched("/api/progress")).json();
-  $("running").hidden = !told || (told.finished && !told.curves);
-  if (!told) return;
+  let told = null;
+  try {
+    told = await (await fetched("/api/progress")).json();
+    await shown(told);
+  } catch (error) { say(`what runs cannot be shown: ${error.message}`, true); }
+  if ((told || !$("running").hidden) && !told?.finished) setTimeout(watch, 2000);
+}
+async function shown(told) {
+  if (!told) return; // written at this moment, or nothing runs
+  $("running").hidden = told.finished && !told.curves;
   [$("bar").max, $("bar").value] = [told.of, told.through];
   const failed = told.failed ? `, ${told.failed} failed` : "";
   $("running-text").textContent = `${told.through} of ${told.of} ${told.what}${failed}${told.finished ? ", finished" : ""}`;
@@ -254,7 +294,6 @@ async function watch() {
     list();
     if (current < 0 && cases.length) await open(0);
   }
-  if (!told.finished) setTimeout(watch, 2000);
 }
 function curves(all) {
   const top = Math.max(...Object.values(all).flat()), svg = "http://www.w3.org/2000/svg";
@@ -304,7 +343,8 @@ for (const id of ["tool", "side-drawn", "size"]) $(id).addEventListener("change"
 $("undo").addEventListener("click", undo);
 $("redo").addEventListener("click", redone);
 $("swap").addEventListener("click", swap);
-$("between").addEventListener("click", () => { nv.interpolateMaskSlices(); remember(); });
+$("between").addEventListener("click", () => { if (opened) { nv.interpolateMaskSlices(); remember(); } });
+$("discard").addEventListener("click", discard);
 $("save").addEventListener("click", save);
 $("help-open").addEventListener("click", () => $("help").showModal());
 window.addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
@@ -314,11 +354,14 @@ nv.onLocationChange = ({ mm, vox, values }) => {
   $("place").textContent = `${(-x).toFixed(1)}, ${(-y).toFixed(1)}, ${z.toFixed(1)} mm (LPS); ` +
     `voxel ${vox.map((v) => Math.round(v)).join(", ")}; ${Math.round(values[0]?.value ?? NaN)} HU`;
 };
-nv.onMouseUp = () => {
-  const tool = $("tool").value;
-  if (tool === "assign") assign();
-  else if (tool !== "look") { redo = []; remember(); }
-};
+// A stroke ends where the left button is let go, or where it leaves the canvas.
+let button = 0;
+$("canvas").addEventListener("pointerdown", (event) => { button = event.button; });
+function stroke() {
+  if (button === 0 && DRAWING.includes($("tool").value)) { redo = []; remember(); }
+}
+nv.onMouseUp = () => { if (button === 0 && $("tool").value === "assign") assign(); else stroke(); };
+$("canvas").addEventListener("mouseleave", (event) => { if (event.buttons & 1) stroke(); });
 
 if (!document.createElement("canvas").getContext("webgl2")) {
   say("this browser has no WebGL 2: use a current Firefox, Chrome or Safari, with hardware acceleration on", true);
