@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from pleura.cli import cli
 from pleura.cohort.batch import segment_all
 from pleura.cohort.summary import read_summaries
 from pleura.cohort.work import Settings
+from pleura.errors import ScanError
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
@@ -174,3 +176,72 @@ def test_no_part_of_a_whole_is_refused(cohort, tmp_path, shard):
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
     assert "no part of a whole" in result.output
+
+
+def test_results_among_the_scans_are_not_segmented_again(cohort, settings):
+    first = segment_all(cohort, cohort, settings)
+    assert [row.status for row in first] == ["done", "done", "done", "failed"]
+    again = segment_all(cohort, cohort, settings)
+    assert [row.name for row in again] == [row.name for row in first]
+    assert {row.status for row in again} == {"skipped", "failed"}
+
+
+def test_a_folder_without_scans_is_said(settings, tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "notes.txt").write_text("nothing")
+    with pytest.raises(ScanError, match="no scan is there"):
+        segment_all(tmp_path / "scans", tmp_path / "out", settings)
+
+
+def test_an_interrupted_second_run_keeps_the_rows_of_the_first(cohort, settings, tmp_path):
+    out = tmp_path / "out"
+    segment_all(cohort, out, settings)
+
+    def stop(done, _):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_all(cohort, out, settings, progress=stop)
+    assert len(summary(out)) == 4
+
+
+def test_a_report_of_other_settings_never_stands_beside_a_mask(
+    cohort, settings, tmp_path, monkeypatch
+):
+    """A run with other settings that dies between mask and report."""
+    out = tmp_path / "out"
+    segment_all(cohort / "b", out, settings)
+    monkeypatch.setattr("pleura.cohort.work.reported", lambda *_, **__: 1 / 0)
+    segment_all(cohort / "b", out, replace(settings, sides=False))
+    monkeypatch.undo()
+    again = segment_all(cohort / "b", out, settings)
+    assert {row.status for row in again if row.name != "bad"} == {"done"}
+
+
+def test_voxels_beside_a_header_belong_to_the_scan(sample, settings, tmp_path):
+    import SimpleITK as sitk  # noqa: N813
+
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    image = sitk.ReadImage(str(sample.folder / "volume" / "ct.nii.gz"))
+    sitk.WriteImage(image[:, :, 20:24], str(scans / "chest.mhd"))
+    assert [row.status for row in segment_all(scans, out, settings)] == ["done"]
+    assert [row.status for row in segment_all(scans, out, settings)] == ["skipped"]
+    content = (scans / "chest.raw").read_bytes()
+    (scans / "chest.raw").write_bytes(content[256:] + content[:256])
+    assert [row.status for row in segment_all(scans, out, settings)] == ["done"]
+
+
+def test_a_model_that_was_exported_anew_is_loaded_anew(cohort, settings, tmp_path):
+    from pleura.cohort.work import borrowed
+
+    copied = tmp_path / "mine.onnx"
+    shutil.copy(settings.model, copied)
+    mine = replace(settings, model=str(copied))
+    with borrowed(mine) as first:
+        pass
+    with borrowed(mine) as second:
+        assert second is first
+    os.utime(copied, (1, 1))
+    with borrowed(mine) as third:
+        assert third is not first

@@ -72,6 +72,13 @@ def test_a_cluster_draws_what_threads_draw(cluster, cohort, settings, tmp_path):
             assert np.array_equal(*masks)
 
 
+def test_paths_are_those_of_who_asks(cluster, cohort, settings, tmp_path, monkeypatch):
+    """Workers work in another folder."""
+    monkeypatch.chdir(tmp_path)
+    rows = segment_all("cohort", "out", settings, cluster=cluster.scheduler_address)
+    assert whole(rows, tmp_path / "out", 13) == 12
+
+
 def test_a_worker_that_is_killed_loses_no_scan(cluster, cohort, settings, tmp_path):
     def kill(through, _):
         if through == 2:

@@ -85,6 +85,8 @@ def test_scans_of_a_bucket_get_their_masks_there(bucket, scans, settings, tmp_pa
 
     again = segment_all(f"{bucket}/scans", out, settings)
     assert {row.status for row in again} == {"skipped"}
+    around = segment_all(bucket, f"{bucket}/lungs", settings)
+    assert len(around) == 3
     store.put(str(scans / "b" / "LCTSC-201_054.tif"), f"{bucket}/scans/b/LCTSC-201_049.tif")
     changed = {row.name: row.status for row in segment_all(f"{bucket}/scans", out, settings)}
     assert changed["b/LCTSC-201_049"] == "done"
@@ -129,9 +131,20 @@ def test_scans_of_a_zip_are_read_in_place(scans, settings, tmp_path):
     with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
         for path in (scans / "b").iterdir():
             archive.write(path, f"b/{path.name}")
-    rows = segment_all(f"zip://::{tmp_path / 'scans.zip'}", tmp_path / "out", settings)
+    address = f"zip://::{tmp_path / 'scans.zip'}"
+    rows = segment_all(address, tmp_path / "out", settings)
     assert [row.name for row in rows] == ["b/LCTSC-201_049", "b/LCTSC-201_054"]
     assert {row.status for row in rows} == {"done"}
+    again = segment_all(address, tmp_path / "out", settings)
+    assert {row.status for row in again} == {"skipped"}
+
+
+def test_a_zip_cannot_write_outside_of_the_results(scans, settings, tmp_path):
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.write(scans / "b" / "LCTSC-201_049.tif", "../../evil.tif")
+    with pytest.raises(DataError, match=r"leads out of the results|nothing is there"):
+        segment_all(f"zip://::{tmp_path / 'evil.zip'}", tmp_path / "deep" / "er" / "out", settings)
+    assert not list(tmp_path.rglob("evil_lungs*"))
 
 
 def test_header_and_voxels_of_two_files_are_fetched_together(sample, settings, tmp_path):
@@ -193,6 +206,9 @@ def test_a_manifest_names_scans_and_their_options(scans, settings, tmp_path, kin
         ("path\n", "empty"),
         ("path,units\na.png,stones\n", "row 2 of the manifest: units"),
         ("path,name\na.png,../../etc\n", "leads out of the results"),
+        ("path,name\na.png,x,y\n", "unknown columns: more"),
+        ("path,name\n,x\n", "row 2 of the manifest: path"),
+        ("path\na.png\na.png\n", "lists a scan twice"),
     ],
 )
 def test_a_bad_manifest_is_refused(settings, tmp_path, text, says):
@@ -228,3 +244,32 @@ def test_the_tables_have_a_row_a_scan_and_lung(sample, settings, tmp_path):
         told = list(csv.DictReader(file))
     assert [row["lung"] for row in told] == ["", "lungs", "right", "left"]
     assert float(told[1]["mean"]) == pytest.approx(both["mean"])
+
+
+def test_addresses_in_errors_are_without_what_signs_them(settings, tmp_path):
+    signed = "https://user:secret@127.0.0.1:9/scans/chest.nii.gz?signature=secret"
+    with pytest.raises(DataError) as raised:
+        segment_all(signed, tmp_path / "out", settings)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_store_that_fails_once_is_tried_again(bucket, scans, settings, monkeypatch, tmp_path):
+    from pleura.cohort import places
+
+    uploaded(scans, bucket)
+    failed, fetched = [], places.Remote.fetched
+
+    def once(self, name):
+        if not failed:
+            failed.append(name)
+            raise places.StoreError("it is away", where=None, fix="wait")
+        return fetched(self, name)
+
+    monkeypatch.setattr(places.Remote, "fetched", once)
+    rows = segment_all(f"{bucket}/scans/b", tmp_path / "out", settings, retries=1)
+    assert failed
+    assert {row.status for row in rows} == {"done"}
+    failed.clear()
+    told = segment_all(f"{bucket}/scans/b", tmp_path / "other", settings)
+    assert [row.error for row in told if row.status == "failed"] == ["it is away; wait"]

@@ -1,6 +1,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +13,7 @@ from pleura.cli import cli
 from pleura.cohort.batch import segment_all
 from pleura.errors import DataError
 from pleura.scan.pictures import read_picture
+from pleura.viewer.corrections import record_of
 from pleura.viewer.learning import SAMPLE, corrected_cases, judge, write_slices
 
 
@@ -95,6 +98,49 @@ def test_training_on_corrections_says_what_it_was_before_and_after(results, tmp_
     assert f"sample{' ' * 35}{told['sample']['before']:.4f}" in result.output
     again = judge({"after": tmp_path / "mine" / "model.onnx"}, [])
     assert again["sample"]["after"] == told["sample"]["after"]
+
+
+def test_a_stopped_training_on_corrections_goes_on_and_is_judged(results, tmp_path):
+    """And neither an existing run nor its slices are touched without being told."""
+    shutil.copytree(results.parent, tmp_path / "cohort")
+    out, run = tmp_path / "cohort" / "out", tmp_path / "mine"
+    small = ["--set", "training.epochs=2", "--set", "training.threads=1", "--seed", "3"]
+    code = (
+        "import os, signal, sys; from pleura.training import loop; from pleura.cli import main\n"
+        "train = loop.train\n"
+        "def stopping(*a, watch, **k):\n"
+        "    stop = lambda report: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return train(*a, watch=loop.Watch(on_step=stop), **k)\n"
+        "loop.train = stopping\n"
+        "main()"
+    )
+    arguments = ["train", "--corrected", str(out), "-o", str(run), "-q"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments, *small], check=False)
+    assert done.returncode == 130
+    slices = sorted((tmp_path / "mine.corrected" / "images").iterdir())
+    again = CliRunner().invoke(cli, arguments)
+    assert "the run folder exists" in str(again.exception)
+    assert sorted((tmp_path / "mine.corrected" / "images").iterdir()) == slices
+    result = CliRunner().invoke(cli, [*arguments, "--resume"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    told = json.loads((run / "before-after.json").read_text())
+    with (tmp_path / "mine.corrected" / "cases.csv").open(newline="") as file:
+        held = {row["name"] for row in csv.DictReader(file) if row["part"] == "test"}
+    assert set(told) == held | {"sample"}
+    whole = CliRunner().invoke(cli, [*arguments, *small, "--overwrite"], catch_exceptions=False)
+    assert whole.exit_code == 0, whole.output
+
+
+def test_only_slices_that_a_person_changed_are_truth_once_the_model_was_another(results, tmp_path):
+    shutil.copytree(results.parent, tmp_path / "cohort")
+    out = tmp_path / "cohort" / "out"
+    for case in corrected_cases(out):
+        record = record_of(case.corrected)
+        record.write_text(json.dumps({"slices": [4]}))
+        mask = nib.load(case.mask)  # a later model's, wrong everywhere
+        nib.save(nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), case.mask)
+    found = write_slices(corrected_cases(out), tmp_path / "data", rest=0.5)
+    assert found.corrected == 3
 
 
 def test_the_scan_that_ships_is_the_sample_s(sample):

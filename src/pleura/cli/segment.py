@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -152,7 +152,7 @@ def _one(
     with ExitStack() as kept, ThreadPoolExecutor(1) as pool:
         loading = pool.submit(settings.segmenter)  # while the scan is read
         if isinstance(scan, str):
-            scan = kept.enter_context(Remote(scan).fetched(PurePosixPath(scan).stem or "scan"))
+            scan = kept.enter_context(Remote(scan).fetched("scan"))
         opened = read(scan, **told)
         segmenter = loading.result()
         with progress_bar("segmenting", quiet, "slices") as progress:

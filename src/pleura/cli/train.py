@@ -103,43 +103,58 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
     """Fine-tune on what was corrected, export, and say whether that is better."""
     from pleura.scan.pictures import write_atomically
     from pleura.training.export import export
-    from pleura.viewer.learning import corrected_cases, judge, write_slices
+    from pleura.training.loop import must_be_free
+    from pleura.training.processes import are_several
+    from pleura.viewer.learning import corrected_cases, judge, read_slices, write_slices
 
-    start = how["start"] = None if how["resume"] else how["start"] or "default"
-    output: Path = how["output"]
-    data = output.with_name(f"{output.name}.corrected")
-    found = write_slices(corrected_cases(corrected, scans), data, rest, how["seed"] or 0)
-    click.echo(f"{found.corrected} corrected slices, and {found.rest} of the rest of these scans")
-    split = ["split.method=file", f"split.file={found.split}"]
-    how["overrides"] = how["overrides"] if how["resume"] else (*how["overrides"], *split)
-    if code := _train(found.images, found.masks, **how):
+    if are_several():
+        raise click.UsageError("corrections are few: train on them in one process")
+    output: Path = how["output"].absolute()
+    data, note = output.with_name(f"{output.name}.corrected"), output / "learning.json"
+    cases = corrected_cases(corrected, scans)
+    if how["resume"]:
+        found = read_slices(cases, data)
+        start = json.loads(note.read_text("utf-8"))["start"] if note.is_file() else "default"
+    else:
+        if not how["overwrite"]:
+            must_be_free(output)
+        start = how["start"] = how["start"] or "default"
+        found = write_slices(cases, data, rest, how["seed"] or 0)
+        click.echo(f"{found.corrected} corrected slices, {found.rest} others", err=True)
+        split = ["split.method=file", f"split.file={json.dumps(str(found.split))}"]
+        how["overrides"] = (*how["overrides"], *split)
+    code = _train(found.images, found.masks, **how)
+    write_atomically(note, lambda file: file.write(json.dumps({"start": start}).encode()))
+    if code:
+        again = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
+        click.echo(f"or, to have it judged then: {again}", err=True)
         return code
-    model = output / "model.onnx"
-    export(output, model, data=f"{start or 'the run'}, and {found.corrected} corrected slices")
-    before = Path(start or "default")
+    model, before = output / "model.onnx", Path(start)
+    export(output, model, data=f"{before.name}, and corrections")
     if before.is_dir():
         before = output / "before.onnx"
-        export(str(start), before)
+        export(start, before)
     with progress_bar("judging", how["quiet"], "scans") as progress:
         judged = judge({"before": before, "after": model}, found.held_out, progress)
     text = json.dumps(judged, indent=2) + "\n"
     write_atomically(output / "before-after.json", lambda file: file.write(text.encode()))
-    _print_judged(judged, model)
+    _print_judged(judged, model, err=str(how["json_file"]) == "-")
     return 0
 
 
-def _print_judged(judged: Mapping[str, Mapping[str, float]], model: Path) -> None:
+def _print_judged(judged: Mapping[str, Mapping[str, float]], model: Path, *, err: bool) -> None:
     from pleura.viewer.learning import WORSE
 
-    click.echo(f"{'Dice of both lungs':<40} before  after")
+    click.echo(f"{'Dice of both lungs':<40} before  after", err=err)
     for name, scores in judged.items():
-        click.echo(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}")
+        click.echo(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}", err=err)
     if len(judged) == 1:
         click.echo("no scan is held out: correct three or more to see what it learned", err=True)
     worse = [n for n, scores in judged.items() if scores["after"] < scores["before"] - WORSE]
     if worse:
         click.secho(f"worse on {', '.join(worse)}: keep the model that you had", fg="red", err=True)
-    click.echo(f"model    {model}\nnext     pleura segment SCAN -o lungs.nii.gz --model {model}")
+    next_ = f"next     pleura segment SCAN -o lungs.nii.gz --model {model}"
+    click.echo(f"model    {model}\n{next_}", err=err)
 
 
 def _train(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import secrets
 import socket
 import threading
@@ -93,9 +96,10 @@ def command(
     else:
         cases = [] if path is None else single(path, mask, reference)
     listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name != "nt":  # where it would let two programs have one port
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
+        _bind(listening, host, port, folder or path)
     except OSError as error:
         listening.close()
         raise PleuraError(
@@ -104,7 +108,7 @@ def command(
             fix="leave out --port, which finds a free one, or name another",
         ) from error
     at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    names = {f"{name}:{at}" for name in (host, "127.0.0.1", "localhost")}
+    names = {f"{name}:{at}" for name in _names(host)}
     address = f"http://{host}:{at}/?token={token}"
     click.echo(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {address}")
     if not no_browser:
@@ -121,3 +125,27 @@ def _results(folder: Path, scans: Path | None) -> list[ViewCase]:
     from pleura.viewer.cases import results
 
     return results(folder, scans) if next(folder.rglob("*_lungs.json"), None) else []
+
+
+def _bind(listening: socket.socket, host: str, port: int, what: Path | None) -> None:
+    """Bind to a port that is the same for the same folder, if it is free and none was asked for.
+
+    What a browser keeps of strokes that were not saved, it keeps by host and port.
+    """
+    if port == 0 and what is not None:
+        digest = hashlib.sha256(str(what.absolute()).encode()).digest()
+        with contextlib.suppress(OSError):
+            listening.bind((host, 49152 + int.from_bytes(digest[:2], "big") % 16384))
+            return
+    listening.bind((host, port))
+
+
+def _names(host: str) -> set[str]:
+    """Return the names that a browser may call this machine by."""
+    names = {host.lower(), "127.0.0.1", "localhost"}
+    if host == "0.0.0.0":  # noqa: S104
+        here = socket.gethostname()
+        names |= {here.lower(), socket.getfqdn().lower()}
+        with contextlib.suppress(OSError):
+            names |= set(socket.gethostbyname_ex(here)[2])
+    return names

@@ -9,23 +9,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from pleura.cohort.places import Place, is_address
-from pleura.cohort.summary import Row, write_summary, write_tables
+from pleura.cohort.summary import Row, read_summary, write_summary, write_tables
 from pleura.cohort.tasks import MANIFESTS, Task, find_tasks
 from pleura.cohort.work import Settings, borrowed, forget_segmenters, segment_task
 from pleura.engine.engine import cores
-from pleura.errors import PleuraError, first_line
+from pleura.errors import DataError, PleuraError, first_line
 
 INPUTS = "inputs.txt"
 """In a folder of results: from which file or folder they were made, as a path from there."""
 
-PROGRESS = "progress.json"
-"""In a folder of results: how far a batch is, for who looks on."""
+PROGRESS = "progress*.json"
+"""In a folder of results: how far a batch is, or each of its shards, for who looks on."""
 
 _PAUSE = 2.0
 """Seconds between one writing of the summary and the next."""
@@ -116,24 +116,77 @@ def segment_all(
     """
     part, parts = shard
     suffix = "" if parts == 1 else f"-{part}-of-{parts}"
-    place = Place(str(output))
-    tasks = find_tasks(inputs, place.folder)[part - 1 :: parts]
-    rows: list[Row] = []
+    inputs, place = _absolute(inputs), Place(str(_absolute(output)))
+    tasks = find_tasks(inputs, place.address)[part - 1 :: parts]
+    summary = _Summary(place, suffix, [task.name for task in tasks])
     with _workers(jobs, cluster, settings) as workers:
         _remember_inputs(place, inputs)
-        written = 0.0
         try:
             for row in _run(workers, tasks, place, settings, retries):
-                rows.append(row)
-                if time.monotonic() - written > _PAUSE:
-                    _write_so_far(place, rows, len(tasks), suffix)
-                    written = time.monotonic()
+                summary.add(row)
                 if progress is not None:
-                    progress(len(rows), len(tasks))
-        finally:
-            _write_so_far(place, rows, len(tasks), suffix)
-            write_tables(place, _sorted(rows), suffix)
-    return _sorted(rows)
+                    progress(len(summary.rows), len(tasks))
+        except BaseException:
+            with suppress(PleuraError):  # what went wrong first is what is told
+                summary.close()
+            raise
+        summary.close()
+        _tidy(place, tasks)
+    return _sorted(summary.rows)
+
+
+def _tidy(place: Place, tasks: Sequence[Task]) -> None:
+    """Remove what workers that were killed left half-written; nobody writes these any more."""
+    folder, names = place.folder, {task.name for task in tasks}
+    if folder is None:
+        return
+    for path in folder.rglob(".*_lungs*"):
+        name = path.with_name(path.name[1:].rpartition("_lungs")[0])
+        if name.relative_to(folder).as_posix() in names:
+            path.unlink(missing_ok=True)
+
+
+class _Summary:
+    """The rows so far, and their tables, written now and then and at the end.
+
+    Of scans that are not through, the rows of an earlier summary stand.
+    """
+
+    def __init__(self, place: Place, suffix: str, names: Sequence[str]) -> None:
+        self.place, self.suffix, self.of = place, suffix, len(names)
+        self.rows: list[Row] = []
+        self.pause, self.written = _PAUSE, 0.0
+        self.before: dict[str, Row] = {}
+        path = place.folder and place.folder / f"summary{suffix}.csv"
+        if path is not None and path.is_file():
+            with suppress(DataError):  # a damaged one is replaced
+                wanted = set(names)
+                self.before = {r.name: r for r in read_summary(path) if r.name in wanted}
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        begin = time.monotonic()
+        if begin - self.written > self.pause:
+            with suppress(PleuraError):  # at the end it is an error
+                self._write()
+            self.written = time.monotonic()
+            self.pause = max(_PAUSE, 20 * (self.written - begin))
+
+    def close(self) -> None:
+        self._write()
+        write_tables(self.place, _sorted(self.rows), self.suffix)
+
+    def _write(self) -> None:
+        rows = {**self.before, **{row.name: row for row in self.rows}}
+        write_summary(self.place, _sorted(list(rows.values())), self.suffix)
+        failed = sum(row.status == "failed" for row in self.rows)
+        told = {"through": len(self.rows), "failed": failed, "of": self.of}
+        self.place.write(f"progress{self.suffix}.json", json.dumps(told).encode())
+
+
+def _absolute(place: str | Path) -> str | Path:
+    """Return a path as the workers need it, whose folder is another."""
+    return place if is_address(place) else Path(place).absolute()
 
 
 def _workers(
@@ -180,14 +233,9 @@ def _run(
 def _unexpected(error: Exception) -> str:
     if isinstance(error, PleuraError):
         return f"{error.what}; {error.fix}"
+    if isinstance(error, OSError) and error.strerror:  # the rest is a path, perhaps with a name
+        return f"unexpected {type(error).__name__}: {error.strerror}"
     return f"unexpected {type(error).__name__}: {first_line(error)}"
-
-
-def _write_so_far(place: Place, rows: Sequence[Row], of: int, suffix: str) -> None:
-    write_summary(place, _sorted(rows), suffix)
-    failed = sum(row.status == "failed" for row in rows)
-    told = {"through": len(rows), "failed": failed, "of": of}
-    place.write(PROGRESS, json.dumps(told).encode())
 
 
 def _sorted(rows: Sequence[Row]) -> list[Row]:
@@ -198,5 +246,8 @@ def _remember_inputs(place: Place, inputs: str | Path) -> None:
     """Note where the scans are, for who looks at the results."""
     if is_address(inputs) or str(inputs).lower().endswith(MANIFESTS) or place.folder is None:
         return
-    text = os.path.relpath(Path(inputs).resolve(), place.folder.resolve())
+    try:
+        text = os.path.relpath(Path(inputs).resolve(), place.folder.resolve())
+    except ValueError:  # on another drive
+        text = str(Path(inputs).resolve())
     place.write(INPUTS, text.encode())

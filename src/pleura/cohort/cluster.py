@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import time
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,30 +44,40 @@ class Cluster(AbstractContextManager["Cluster"]):
         self.address = address
         self.patience = patience
         self._client = self._connect(min(patience, 10))
-        self._check_versions()
+        try:
+            self._check_versions()
+        except BaseException:
+            self._close()
+            raise
 
     def submit(self, work: Work, task: Task, output: Place, settings: Settings) -> Future[Row]:
         settings = replace(settings, threads=settings.threads or 1)  # a thread of Dask is a core
+        future: Future[Row] = Future()
         try:
-            future: Future[Row] = self._executor.submit(work, task, output, settings)
+            handed = self._client.submit(work, task, output, settings, pure=False)
         except Exception as error:  # noqa: BLE001  # Dask raises many kinds once it is cut off
-            future = Future()
-            future.set_exception(CancelledError(first_line(error)))
+            cut_off = self._client.status != "running"
+            future.set_exception(CancelledError(first_line(error)) if cut_off else error)
+        else:
+            self._client.loop.add_callback(_passed_on, handed, future)
         return future
 
     def lost(self, error: BaseException) -> bool:
         from distributed.comm.core import CommClosedError
 
-        if not isinstance(error, CancelledError | CommClosedError):
+        if not isinstance(error, CancelledError | CommClosedError | asyncio.CancelledError):
             return False
         if self._client.status != "running":
-            self._client.close(timeout=1)
+            self._close()
             self._client = self._connect(self.patience)
         return True
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(wait=False)  # which cancels what waits
-        self._client.close(timeout=5)
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(Exception):  # it may be cut off, and what is out is lost with it
+            self._client.close(timeout=5)
 
     def _connect(self, patience: float) -> Any:
         try:
@@ -81,8 +92,8 @@ class Cluster(AbstractContextManager["Cluster"]):
             try:
                 address = self._scheduler()
                 client = Client(address, timeout=timeout, set_as_default=False, name="pleura")
-            except (OSError, ValueError) as error:  # TimeoutError is an OSError
-                if time.monotonic() < end and isinstance(error, OSError):
+            except (OSError, ValueError, KeyError, asyncio.TimeoutError) as error:
+                if time.monotonic() < end:
                     time.sleep(1)
                     continue
                 raise PleuraError(
@@ -90,7 +101,6 @@ class Cluster(AbstractContextManager["Cluster"]):
                     where=self.address,
                     fix="check the address and that it runs; what is done will be skipped",
                 ) from error
-            self._executor = client.get_executor(pure=False)
             return client
 
     def _scheduler(self) -> str:
@@ -114,3 +124,12 @@ class Cluster(AbstractContextManager["Cluster"]):
                     where=worker,
                     fix="install the same version everywhere",
                 )
+
+
+async def _passed_on(handed: Any, future: Future[Row]) -> None:
+    """Give the outcome of Dask's future, whatever it is, to one that can be waited for."""
+    try:
+        future.set_result(await handed)
+    except BaseException as error:  # noqa: BLE001  # one that nobody sets is waited for forever
+        lost = handed.status in ("lost", "cancelled")
+        future.set_exception(CancelledError(first_line(error)) if lost else error)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +22,11 @@ from pleura.errors import DataError, PleuraError, first_line
 from pleura.scan.io import VOLUMES
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.pictures import write_atomically
+
+
+class StoreError(DataError):
+    """A store that cannot be reached now; another try may help."""
+
 
 _WHOLE_AT_ONCE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
 """Protocols of stores in which an object is there only once all of it is."""
@@ -44,7 +51,8 @@ class Remote:
     def identity(self) -> str:
         """Return what changes when the store holds other content there."""
         with _reached(self.address) as (system, root):
-            keys = [[file, system.ukey(file)] for file in self._listed(system, root)]
+            system.invalidate_cache()
+            keys = [[file, *_version(system.info(file))] for file in self._listed(system, root)]
         return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
     @contextmanager
@@ -62,16 +70,22 @@ class Remote:
             with _reached(self.address) as (system, root):
                 files = self._listed(system, root)
                 self._must_fit(sum(system.info(file)["size"] or 0 for file in files), scratch)
-                for file in files:
-                    system.get_file(file, str(folder / _basename(file)))
                 whole = not self.files and not system.isfile(root)
-            first = folder / _basename(files[0])
-            yield first if is_file(first.name) and not whole else folder
+                single = is_file(_basename(files[0])) and not whole
+                names = [_basename(file) for file in files]
+                if not single:  # two folders may have a file of one name
+                    names = [f"{i:06d}-{name}" for i, name in enumerate(names)]
+                local = [folder / name for name in names]
+                for file, target in zip(files, local, strict=True):
+                    system.get_file(file, str(target))
+            yield local[0] if single else folder
 
     def _listed(self, system: Any, root: str) -> Sequence[str]:
         files = self.files or ([root] if system.isfile(root) else sorted(system.find(root)))
         if not files:
-            raise DataError("nothing is there", where=self.address, fix="check the address")
+            raise DataError(
+                "nothing is there", where=_public(self.address), fix="check the address"
+            )
         return files
 
     def _must_fit(self, size: int, scratch: str) -> None:
@@ -80,7 +94,7 @@ class Remote:
             raise DataError(
                 f"the scan is larger ({size >> 20} MB) than what is free in scratch "
                 f"({free >> 20} MB)",
-                where=self.address,
+                where=_public(self.address),
                 fix="free some space, or name another folder in TMPDIR",
             )
 
@@ -115,6 +129,14 @@ class Place:
         with _reached(self.address) as (system, root):
             return bool(system.isfile(f"{root}/{name}"))
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
+        if self.folder is not None:
+            (self.folder / name).unlink(missing_ok=True)
+        elif self.has(name):
+            with _reached(self.address) as (system, root):
+                system.rm_file(f"{root}/{name}")
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file."""
         with self.writing([name]) as folder:
@@ -143,13 +165,28 @@ def _upload(system: Any, path: Path, target: str) -> None:
         system.put_file(str(path), target)
         return
     system.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
-    part = f"{target}.part"
-    system.put_file(str(path), part)
-    system.mv(part, target)
+    part = f"{target}.{secrets.token_hex(4)}.part"
+    try:
+        system.put_file(str(path), part)
+        system.mv(part, target)
+    except BaseException:
+        with suppress(Exception):
+            system.rm_file(part)
+        raise
 
 
-def list_files(address: str) -> tuple[str, list[str]]:
+def _version(info: dict[str, Any]) -> list[str]:
+    """Return size and version of a file in a store, by what the store says of it."""
+    tags = ("ETag", "etag", "md5Hash", "CRC", "mtime", "LastModified", "last_modified", "created")
+    tag = next((str(info[key]) for key in tags if info.get(key)), "")
+    return [str(info.get("size")), tag]
+
+
+def list_files(address: str, output: str) -> tuple[str, list[str]]:
     """Return the path that an address means in its store, and the files below, sorted.
+
+    What lies below ``output``, where that is of the same store, is left out, and so is what is
+    hidden.
 
     Raises
     ------
@@ -157,12 +194,22 @@ def list_files(address: str) -> tuple[str, list[str]]:
         It cannot be reached, or nothing is there.
     """
     with _reached(address) as (system, root):
+        system.invalidate_cache()
         if system.isfile(root):
             return str(PurePosixPath(root).parent), [root]
         files = sorted(system.find(root))
+    if is_address(output) and output.partition("://")[0] == address.partition("://")[0]:
+        with _reached(output) as (_, results):
+            files = [file for file in files if not file.startswith(f"{results}/")]
+    files = [f for f in files if not _hidden(f[len(root) :])]
     if not files:
-        raise DataError("nothing is there", where=address, fix="check the address")
+        raise DataError("nothing is there", where=_public(address), fix="check the address")
     return root, files
+
+
+def _hidden(file: str) -> bool:
+    parts = PurePosixPath(file).parts
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in parts)
 
 
 def read_address(address: str) -> bytes:
@@ -202,11 +249,17 @@ def _reached(address: str) -> Iterator[tuple[Any, str]]:
         ) from error
     # Each store has errors of its own, from missing credentials to unknown buckets.
     except Exception as error:
-        raise DataError(
-            f"the address cannot be used ({type(error).__name__}: {first_line(error)})",
+        raise StoreError(
+            f"the address cannot be used ({type(error).__name__}: {_redacted(error)})",
             where=_public(address),
             fix="check the address, the network, and the credentials in the environment",
         ) from error
+
+
+def _redacted(error: Exception) -> str:
+    """Return what an error says, without the addresses in it, which may be signed."""
+    text = error.strerror if isinstance(error, OSError) else None
+    return re.sub(r"\w+://\S+", "...", text or first_line(error))
 
 
 def _public(address: str) -> str:
@@ -216,7 +269,9 @@ def _public(address: str) -> str:
 
 
 def _basename(file: str) -> str:
-    return PurePosixPath(file.partition("?")[0]).name or "scan"
+    """Return the last part of a path in a store, as a name that no system takes for a path."""
+    name = PurePosixPath(file.partition("?")[0]).name
+    return re.sub(r'[\\/:*?"<>|]', "_", name).strip(". ") or "scan"
 
 
 def is_file(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,7 +88,8 @@ def write_tables(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
 
 def write_summary(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
     """Write ``summary.csv``."""
-    place.write(f"summary{suffix}.csv", _csv(_COLUMNS, [asdict(row) for row in rows]))
+    told = [{name: getattr(row, name) for name in _COLUMNS} for row in rows]
+    place.write(f"summary{suffix}.csv", _csv(_COLUMNS, told))
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -107,24 +108,32 @@ def read_summaries(output: str | Path) -> list[Row]:
     DataError
         There is none, or one is damaged.
     """
-    from pydantic import TypeAdapter
-
-    row_of = TypeAdapter(Row).validate_python
     rows: dict[str, Row] = {}
     paths = sorted(Path(output).glob("summary*.csv"), key=lambda path: path.stat().st_mtime_ns)
     for path in paths:
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                found = [
-                    row_of({k: v for k, v in cells.items() if v}) for cells in csv.DictReader(file)
-                ]
-        except (OSError, ValueError) as error:
-            raise DataError(
-                "the summary is damaged", where=path, fix="segment the folder again"
-            ) from error
-        for row in found:
+        for row in read_summary(path):
             if row.status != "failed" or rows.get(row.name, row).status == "failed":
                 rows[row.name] = row
     if not rows:
         raise DataError("no summary of `pleura segment` here", where=output, fix="name its -o")
     return [rows[name] for name in sorted(rows)]
+
+
+def read_summary(path: Path) -> list[Row]:
+    """Return the rows of one summary.
+
+    Raises
+    ------
+    DataError
+        It is damaged.
+    """
+    from pydantic import TypeAdapter
+
+    row_of = TypeAdapter(Row).validate_python
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row_of({k: v for k, v in cells.items() if v}) for cells in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(
+            "the summary is damaged", where=path, fix="segment the folder again"
+        ) from error

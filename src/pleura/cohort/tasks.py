@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pleura.cohort.places import Remote, is_address, is_file, list_files, read_address
 from pleura.errors import DataError, ScanError, first_line
@@ -20,6 +20,7 @@ from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import scan_name
 
 MANIFESTS = (".csv", ".parquet")
+_NO_DICOM = (".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".log", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class Task:
     flip: bool | None = None
 
     @property
+    def told_apart(self) -> str:
+        """What no other scan of the batch has, the same in every process."""
+        where = self.source.source if isinstance(self.source, Found) else self.source
+        what = self.source.what if isinstance(self.source, Found) else ""
+        return f"{where} {what} {self.series} {self.stack} {self.units} {self.flip}"
+
+    @property
     def filename(self) -> str:
         """The name of the scan's file or folder."""
         if isinstance(self.source, Remote):
@@ -45,8 +53,8 @@ class Task:
         return (self.source.source if isinstance(self.source, Found) else self.source).name
 
 
-def find_tasks(inputs: str | Path, output: Path | None) -> list[Task]:
-    """Find the scans of a path, an address or a manifest, sorted by name; not below ``output``.
+def find_tasks(inputs: str | Path, output: str) -> list[Task]:
+    """Find the scans of a path, an address or a manifest, sorted by name; no results of ours.
 
     Raises
     ------
@@ -56,26 +64,56 @@ def find_tasks(inputs: str | Path, output: Path | None) -> list[Task]:
     if str(inputs).lower().endswith(MANIFESTS):
         tasks = _of_manifest(inputs)
     elif is_address(inputs):
-        tasks = list(_at_address(str(inputs)))
+        tasks = list(_at_address(str(inputs), output))
     else:
-        tasks = [
-            Task(one.name, one)
-            for one in find_scans(inputs)
-            if one.chosen and not (output and one.source.resolve().is_relative_to(output.resolve()))
-        ]
+        tasks = list(_in_folder(Path(inputs), output))
+    if not tasks:
+        raise ScanError("no scan is there", where=inputs, fix="give a folder that holds some")
     times = Counter(task.name.lower() for task in tasks)
     tasks = [
         task
         if times[task.name.lower()] == 1
-        else replace(task, name=f"{task.name}-{_hash(repr(task.source))}")
+        else replace(task, name=f"{task.name}-{_hash(task.told_apart)}")
         for task in tasks
     ]
+    for task in tasks:
+        _must_stay_inside(task.name, inputs)
+    if len({task.name.lower() for task in tasks}) < len(tasks):
+        raise DataError(
+            "the manifest lists a scan twice", where=inputs, fix="give each row a name of its own"
+        )
     return sorted(tasks, key=lambda task: task.name)
 
 
-def _at_address(address: str) -> Iterator[Task]:
+def _in_folder(inputs: Path, output: str) -> Iterator[Task]:
+    """Yield what is found below a folder; results in it are told by their names and reports."""
+    results = None if is_address(output) else Path(output).resolve()
+    for one in find_scans(inputs):
+        source = one.source.resolve()
+        inside = results is not None and source.is_relative_to(results)
+        around = results is not None and inputs.resolve().is_relative_to(results)
+        if one.chosen and not (inside and not around) and not _is_result(one.source):
+            yield Task(one.name, one)
+
+
+def _is_result(source: Path) -> bool:
+    stem = scan_name(source).removesuffix(".corrected").removesuffix("_preview")
+    return stem.endswith("_lungs") and source.with_name(f"{stem}.json").is_file()
+
+
+def _must_stay_inside(name: str, where: str | Path) -> None:
+    parts = PurePosixPath(name).parts
+    if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or ":" in name:
+        raise DataError(
+            f"the name {name} leads out of the results",
+            where=where,
+            fix="do not trust these files; or name it by a path below the output",
+        )
+
+
+def _at_address(address: str, output: str) -> Iterator[Task]:
     """Yield a task for each file that is a scan, and for each folder of other files, as DICOM."""
-    root, files = list_files(address)
+    root, files = list_files(address, output)
     folders: dict[str, list[str]] = defaultdict(list)
     for file in files:
         folders[str(PurePosixPath(file).parent)].append(file)
@@ -84,7 +122,9 @@ def _at_address(address: str) -> Iterator[Task]:
         stems = {scan_name(Path(file)): file for file in scans}
         belonging: dict[str, list[str]] = defaultdict(list)
         rest: list[str] = []
-        for file in set(inside) - set(scans):
+        for file in sorted(set(inside) - set(scans)):
+            if file.lower().endswith(_NO_DICOM):
+                continue
             scan = stems.get(PurePosixPath(file).name.partition(".")[0])
             (rest if scan is None else belonging[scan]).append(file)
         for scan in scans:
@@ -104,7 +144,7 @@ class _Listed(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     name: Annotated[str | None, BeforeValidator(_flag)] = None
     patient: str = ""
     series: Annotated[str | None, BeforeValidator(_flag)] = None
@@ -115,7 +155,8 @@ class _Listed(BaseModel):
 
 def _of_manifest(manifest: str | Path) -> list[Task]:
     rows = _table(manifest)
-    unknown = sorted({column for row in rows[:1] for column in row} - set(_Listed.model_fields))
+    columns = {str(column) for row in rows[:1] for column in row}
+    unknown = sorted(columns - set(_Listed.model_fields))
     if unknown or (rows and "path" not in rows[0]):
         raise DataError(
             f"the manifest has unknown columns: {', '.join(unknown)}"
@@ -126,13 +167,14 @@ def _of_manifest(manifest: str | Path) -> list[Task]:
         )
     if not rows:
         raise DataError("the manifest is empty", where=manifest, fix="list a scan a row")
-    here = None if is_address(manifest) else Path(manifest).parent
+    here = str(manifest).rpartition("/")[0] if is_address(manifest) else Path(manifest).parent
     return [_listed(row, number, manifest, here) for number, row in enumerate(rows, 2)]
 
 
-def _listed(row: dict[str, Any], number: int, manifest: str | Path, here: Path | None) -> Task:
+def _listed(row: dict[str, Any], number: int, manifest: str | Path, here: str | Path) -> Task:
+    given = {k: "" if v is None else v if isinstance(v, bool) else str(v) for k, v in row.items()}
     try:
-        one = _Listed.model_validate({k: "" if v is None else v for k, v in row.items()})
+        one = _Listed.model_validate(given)
     except ValidationError as error:
         problem = error.errors()[0]
         raise DataError(
@@ -140,17 +182,15 @@ def _listed(row: dict[str, Any], number: int, manifest: str | Path, here: Path |
             where=manifest,
             fix="correct it",
         ) from error
-    source = Remote(one.path) if is_address(one.path) or here is None else here / one.path
+    if is_address(one.path):
+        source: Remote | Path = Remote(one.path)
+    else:
+        source = Remote(f"{here}/{one.path}") if isinstance(here, str) else here / one.path
     file = PurePosixPath(one.path.replace("\\", "/")).name
     own = scan_name(Path(file)) if is_file(file) else f"dicom-{_hash(one.path)}"
-    name = one.name or own
-    if PurePosixPath(name).is_absolute() or ".." in name or "\\" in name or ":" in name:
-        raise DataError(
-            f"row {number} of the manifest: the name {name} leads out of the results",
-            where=manifest,
-            fix="name it by a path below the output",
-        )
-    return Task(name, source, one.patient, one.series, bool(one.stack), one.units, one.flip)
+    return Task(
+        one.name or own, source, one.patient, one.series, bool(one.stack), one.units, one.flip
+    )
 
 
 def _table(manifest: str | Path) -> list[dict[str, Any]]:
@@ -159,7 +199,7 @@ def _table(manifest: str | Path) -> list[dict[str, Any]]:
             read_address(str(manifest)) if is_address(manifest) else Path(manifest).read_bytes()
         )
         if not str(manifest).lower().endswith(".parquet"):
-            return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+            return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), restkey="more"))
         from pyarrow import parquet
 
         rows: list[dict[str, Any]] = parquet.read_table(io.BytesIO(content)).to_pylist()
@@ -173,7 +213,7 @@ def _table(manifest: str | Path) -> list[dict[str, Any]]:
             where=manifest,
             fix='pip install "pleura[cluster]", or give a CSV',
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"the manifest cannot be read ({first_line(error)})",
             where=manifest,

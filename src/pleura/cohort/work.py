@@ -13,15 +13,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pleura
-from pleura.cohort.places import Place, Remote
+from pleura.cohort.places import Place, Remote, StoreError
 from pleura.cohort.summary import Row, Status, lungs_of
 from pleura.cohort.tasks import Task
-from pleura.engine.engine import Precision, Runtime
+from pleura.engine.engine import Precision, Runtime, model_path
 from pleura.errors import DataError, PleuraError
 from pleura.measurement.measure import measure
-from pleura.scan.find import Found
+from pleura.scan.find import Found, with_companions
 from pleura.scan.hounsfield import UnitsOption
-from pleura.scan.io import read
+from pleura.scan.io import files_below, read
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.scan import Scan
 from pleura.scan.slices import flipped
@@ -83,15 +83,18 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
 
-_idle: dict[Settings, queue.SimpleQueue[Segmenter]] = {}
+_idle: dict[tuple[Settings, int], queue.SimpleQueue[Segmenter]] = {}
 _idle_lock = threading.Lock()
 
 
 @contextmanager
 def borrowed(settings: Settings) -> Iterator[Segmenter]:
     """Lend a segmenter of this process: a model is loaded once for each scan at a time."""
+    file = model_path(settings.model)
+    stamp = file.stat().st_mtime_ns if file.is_file() else 0  # exported anew, it is another model
     with _idle_lock:
-        idle = _idle.setdefault(Settings(**settings._own()), queue.SimpleQueue())
+        key = Settings(**settings._own()), stamp
+        idle = _idle.setdefault(key, queue.SimpleQueue())
     try:
         segmenter = idle.get_nowait()
     except queue.Empty:
@@ -114,6 +117,8 @@ def segment_task(task: Task, output: Place, settings: Settings) -> Row:
 
     Raises
     ------
+    StoreError
+        A store cannot be reached.
     PleuraError
         This worker's pleura is not that of the settings.
     """
@@ -127,6 +132,8 @@ def segment_task(task: Task, output: Place, settings: Settings) -> Row:
     try:
         with borrowed(settings) as segmenter:
             row = _segment(task, output, segmenter, settings)
+    except StoreError:
+        raise
     except PleuraError as error:
         row = Row(task.name, "failed", error=f"{error.what}; {error.fix}")
     return replace(row, patient=task.patient)
@@ -135,13 +142,14 @@ def segment_task(task: Task, output: Place, settings: Settings) -> Row:
 def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings) -> Row:
     target = f"{task.name}_lungs{_suffix(task.filename, settings.format)}"
     report, preview = f"{task.name}_lungs.json", f"{task.name}_lungs_preview.png"
-    asked = _asked(segmenter, settings)
+    asked = {**_asked(segmenter, settings), "series": task.series, "stack": task.stack}
     whole = output.has(target) and (not settings.preview or output.has(preview))
     if whole and not settings.overwrite:
         done = _finished(task, target, output.read(report), asked)
         if done is not None:
             return done
     told_input = _input(task)
+    output.remove(report)  # an old one beside a new mask would lie
     names = [target, preview, report]
     with _opened(task, settings.units) as scan, output.writing(names) as folder:
         turn = settings.flip and not scan.geometry.orientation_known
@@ -150,6 +158,7 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
         if settings.preview:
             write_picture(folder / preview, result.preview())
         told = {**reported(result, measures=settings.measure), "asked": asked, "input": told_input}
+        told["mask"] = PurePosixPath(target).name
         text = json.dumps(told, indent=2) + "\n"
         write_atomically(folder / report, lambda file: file.write(text.encode()))
     return _row(task.name, target, told, "done")
@@ -206,7 +215,7 @@ def _unchanged(task: Task, before: Mapping[str, Any]) -> bool:
         stamps = _stamps(_files(task))
         if stamps == before["files"]:
             return True
-        if [size for size, _ in stamps] != [size for size, _ in before["files"]]:
+        if [stamp[:2] for stamp in stamps] != [stamp[:2] for stamp in before["files"]]:
             return False
     now = _input(task)
     key = "store" if "store" in now else "sha256"
@@ -214,16 +223,18 @@ def _unchanged(task: Task, before: Mapping[str, Any]) -> bool:
 
 
 def _files(task: Task) -> list[Path]:
-    source = task.source.source if isinstance(task.source, Found) else task.source
-    if isinstance(source, Remote):
+    if isinstance(task.source, Remote):
         return []
+    if isinstance(task.source, Found) and task.source.files:
+        return list(task.source.files)
+    source = task.source.source if isinstance(task.source, Found) else task.source
     if not source.exists():
         raise DataError("no such file or folder", where=source, fix="check the manifest")
-    return [source] if source.is_file() else sorted(f for f in source.iterdir() if f.is_file())
+    return list(with_companions(source)) if source.is_file() else files_below(source)
 
 
-def _stamps(files: list[Path]) -> list[list[int]]:
-    return [[f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+def _stamps(files: list[Path]) -> list[list[str | int]]:
+    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def _suffix(filename: str, wanted: Format) -> str:

@@ -38,6 +38,8 @@ class Found:
     load: Load | None = None
     error: PleuraError | None = None
     chosen: bool = True
+    files: tuple[Path, ...] = ()
+    """All that its voxels hang on."""
 
 
 def find_scans(path: str | Path) -> list[Found]:
@@ -73,7 +75,16 @@ def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
 
 def _by_suffix(file: Path, folder: Path) -> Found:
     name = file.relative_to(folder).with_name(scan_name(file)).as_posix()
-    return Found(name, file, file.suffix[1:], partial(_read, file))
+    return Found(name, file, file.suffix[1:], partial(_read, file), files=with_companions(file))
+
+
+def with_companions(file: Path) -> tuple[Path, ...]:
+    """Return a file, and the others of its stem: of some formats they hold the voxels."""
+    if not file.name.lower().endswith((".mhd", ".nhdr", ".hdr", ".img")):
+        return (file,)
+    stem = scan_name(file)
+    beside = (f for f in file.parent.iterdir() if f != file and f.name.partition(".")[0] == stem)
+    return (file, *sorted(f for f in beside if f.is_file()))
 
 
 def _read(file: Path, units: UnitsOption) -> Scan:
@@ -94,6 +105,7 @@ def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
                 stack.describe(),
                 partial(_read_stack, stack, Path(name).name),
                 chosen=i == 0,
+                files=tuple(sorted({frame.path for frame in stack.present})),
             )
     hidden = {word for stack in contents.stacks for word in _words(stack.first.patient)}
     for error in contents.refused:

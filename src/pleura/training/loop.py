@@ -6,6 +6,7 @@ to the same weights.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -110,7 +111,10 @@ def train(
     RunError
         The run folder exists (and not ``overwrite``) or cannot be written.
     """
-    with joined() as processes:
+    if recipe is None:
+        recipe = load_recipe("exercise") if start is None else starting_recipe(start)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    with joined(recipe.training.device) as processes:
         return _train(images, masks, Path(output), recipe, start, overwrite, watch, processes)
 
 
@@ -118,17 +122,14 @@ def _train(
     images: str | Path,
     masks: str | Path | None,
     output: Path,
-    recipe: Recipe | str | Path | None,
+    recipe: Recipe,
     start: str | Path | None,
     overwrite: bool,
     watch: Watch,
     processes: Processes,
 ) -> Run:
-    if recipe is None:
-        recipe = load_recipe("exercise") if start is None else starting_recipe(start)
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if not overwrite:
-        processes.by_first(lambda: _must_be_free(output))
+        processes.by_first(lambda: must_be_free(output))
     where = _paths(images, masks)
     pairs = collect_pairs(*where, recipe.data)
     split = split_pairs(*where, recipe.data, recipe.split)
@@ -161,7 +162,14 @@ def _train(
     return _Training(open_run(output), pairs, prepared, state, watch, processes).go_on()
 
 
-def _must_be_free(output: Path) -> None:
+def must_be_free(output: Path) -> None:
+    """Hold a folder for a new run to be empty, or not there.
+
+    Raises
+    ------
+    RunError
+        It is not.
+    """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise RunError(
             "the run folder exists",
@@ -184,8 +192,9 @@ def resume(
     RunError
         The folder is no run, or the data are not those that it was started on.
     """
-    with joined() as processes:
-        return _resume(images, masks, open_run(folder), watch, processes)
+    run = open_run(folder)
+    with joined(run.recipe.training.device) as processes:
+        return _resume(images, masks, run, watch, processes)
 
 
 def _resume(
@@ -349,7 +358,9 @@ class _Training:
         chosen = order[step * self.batch : (step + 1) * self.batch]
         return torch_seed, self.training_set.draw(chosen, rng)
 
-    def _train_step(self, images: FloatImage, masks: FloatImage, rate: float) -> list[float]:
+    def _train_step(
+        self, images: FloatImage, masks: FloatImage, rate: float
+    ) -> tuple[float, float]:
         """Take one step and return its loss and accuracy."""
         images, masks = self.processes.share(images), self.processes.share(masks)
         recipe, state = self.recipe, self.state
@@ -362,7 +373,10 @@ class _Training:
             logits = self.logits_of(self.compute.tensor(images))
         logits = logits.float()
         loss = loss_of(logits, targets, recipe.loss, weights, self.processes.summed)
-        if not torch.isfinite(loss):
+        mean_loss, accuracy = self.processes.mean(
+            float(loss.detach()), accuracy_of(logits.detach(), targets)
+        )
+        if not math.isfinite(mean_loss):  # of all, so that none waits for one that gave up
             raise RunError(
                 f"the training diverged: the loss of epoch {state.epoch + 1} is no finite number",
                 where=self.run.folder,
@@ -371,8 +385,7 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
         state.update_average(recipe.training.average, state.epoch * self.steps + state.step)
-        accuracy = accuracy_of(logits.detach(), targets)
-        return self.processes.mean(float(loss.detach()), accuracy)
+        return mean_loss, accuracy
 
     def _pixel_weights(self, masks: FloatImage) -> Tensor:
         sigma = self.recipe.loss.border_sigma

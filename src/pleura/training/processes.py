@@ -92,8 +92,7 @@ class Processes:
         """Return the means of numbers over all processes."""
         if self.size == 1:
             return list(values)
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        total = torch.tensor(values, dtype=torch.float64, device=device)
+        total = torch.tensor(values, dtype=torch.float64)  # gloo's, also beside nccl
         dist.all_reduce(total)
         return [float(one) for one in total / self.size]
 
@@ -112,17 +111,46 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def are_several() -> bool:
+    """Tell whether `torchrun` started several processes."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 @contextmanager
-def joined() -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, for as long as the context lasts."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or dist.is_initialized():
+def joined(device: str) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started, for as long as the context lasts.
+
+    ``device`` is the recipe's: on ``cuda`` each process takes a graphics card.
+
+    Raises
+    ------
+    RecipeError
+        There are more processes than graphics cards, or the device cannot be shared.
+    """
+    if dist.is_available() and dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size())
+        return
+    if not are_several():
         yield Processes()
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    cards = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    here = int(os.environ.get("LOCAL_RANK", "0"))
+    if cards and here >= cards:
+        raise RecipeError(
+            f"there are more processes than graphics cards ({cards})",
+            where="training.device",
+            fix=f"give torchrun --nproc-per-node={cards}",
+        )
+    if device in ("auto", "mps") and torch.backends.mps.is_available():
+        raise RecipeError(
+            "an Apple graphics card cannot be shared by processes",
+            where="training.device",
+            fix="start one process, or add --set training.device=cpu",
+        )
+    if cards:
+        torch.cuda.set_device(here)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cards else "gloo")
     try:
-        yield Processes(dist.get_rank(), size)
+        yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()

@@ -37,6 +37,10 @@ FILES = (
     "weights.pt",
     "tensorboard",
     "evaluation-*",
+    "learning.json",
+    "before-after.json",
+    "before.onnx",
+    "model.onnx",
     ".*.pt.*",  # what a killed write leaves
 )
 

@@ -101,7 +101,7 @@ def new_state(recipe: Recipe, start: str | Path | None = None) -> State:
 def fix_normalisation(network: SegmentationNetwork) -> None:
     """Let batch normalisation use its statistics, and keep them, while the rest trains."""
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.SyncBatchNorm):
             module.eval()
 
 

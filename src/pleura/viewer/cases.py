@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pleura
 from pleura.cohort.batch import INPUTS
@@ -56,7 +56,7 @@ def results(
         )
     if inputs is None:
         note = folder / INPUTS
-        inputs = folder / note.read_text("utf-8") if note.exists() else None
+        inputs = folder / note.read_text("utf-8", "replace") if note.exists() else None
         if inputs is None or not inputs.exists():
             raise DataError(
                 "the scans are not where they were, or nobody knows where that was",
@@ -69,13 +69,12 @@ def results(
     for path in reports:
         name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
         found = scans.get(name)
-        if found is None or found.load is None:
+        if found is None or found.load is None or _leads_outside(path, folder):
             continue
-        beside = (
-            path.with_name(f"{Path(name).name}_lungs{suffix}") for suffix in (*VOLUMES, ".dcm")
-        )
-        mask = next((one for one in beside if one.exists()), None)
-        cases.append(ViewCase(name, partial(found.load, units), mask, None, _report(path)))
+        told = _read(path)
+        asked = told.get("asked", {}).get("units", units)
+        load = partial(found.load, asked if asked in get_args(UnitsOption) else units)
+        cases.append(ViewCase(name, load, _mask(path, told, folder), None, _shown(told)))
     if not cases:
         raise DataError(
             "none of these results belongs to a scan there",
@@ -113,8 +112,22 @@ def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def _report(path: Path) -> dict[str, Any]:
-    told = _read(path)
+def _mask(report: Path, told: dict[str, Any], folder: Path) -> Path | None:
+    """Return the mask that a report is of, if it is there and in the folder."""
+    stem = report.name.removesuffix(".json")
+    beside = [report.with_name(f"{stem}{suffix}") for suffix in (*VOLUMES, ".dcm")]
+    named = Path(str(told.get("mask", ""))).name
+    if named:
+        beside.insert(0, report.with_name(named))
+    there = (path for path in beside if path.is_file() and not _leads_outside(path, folder))
+    return next(there, None)
+
+
+def _leads_outside(path: Path, folder: Path) -> bool:
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
+def _shown(told: dict[str, Any]) -> dict[str, Any]:
     return {key: told[key] for key in _SHOWN if key in told}
 
 

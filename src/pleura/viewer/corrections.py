@@ -43,10 +43,10 @@ def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
     drawn = _drawn(content, scan)
     before = read_mask(case.mask, scan)
     mask = Mask(drawn, scan, sides=True, algorithm=("corrected by hand", pleura.__version__))
-    record = {
+    record: dict[str, Any] = {
         "mask": case.mask.name,
         "corrected": target.name,
-        "who": getpass.getuser(),
+        "who": _who(),
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "pleura": pleura.__version__,
         "changes": {
@@ -54,11 +54,37 @@ def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
             for side, label in (("right", RIGHT), ("left", LEFT))
         },
     }
+    changed = scan.geometry.to_canonical().apply(before.labels != drawn).any(axis=(1, 2))
+    beside = record_of(target)
+    record["slices"] = sorted({*_slices_before(beside), *np.flatnonzero(changed).tolist()})
     write_mask(target, mask)
     text = json.dumps(record, indent=2) + "\n"
-    beside = target.with_name(target.name.removesuffix(".nii.gz") + ".json")
     write_atomically(beside, lambda file: file.write(text.encode()))
     return record
+
+
+def record_of(corrected: Path) -> Path:
+    """Return where the record of a corrected mask is."""
+    return corrected.with_name(corrected.name.removesuffix(".nii.gz") + ".json")
+
+
+def corrected_slices(corrected: Path) -> list[int] | None:
+    """Return the axial slices, from foot to head, that a person changed; None if not recorded."""
+    try:
+        return [int(one) for one in json.loads(record_of(corrected).read_text("utf-8"))["slices"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _slices_before(record: Path) -> list[int]:
+    return corrected_slices(record.with_name(f"{record.stem}.nii.gz")) or []
+
+
+def _who() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):  # a user without a name, as in containers
+        return None
 
 
 def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from pleura.scan.pictures import write_atomically, write_picture
 from pleura.scan.scan import Mask, Scan
 from pleura.segmentation.segment import Segmenter
 from pleura.viewer.cases import ViewCase, results
+from pleura.viewer.corrections import corrected_slices
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 """A scan with an expert's masks, on which a model that forgot what lungs are is seen."""
@@ -92,8 +93,8 @@ def write_slices(
     """
     for stale in target.glob("*/case-*_z*.tif"):
         stale.unlink()
-    order = list(cases)
-    random.Random(seed).shuffle(order)  # noqa: S311
+    # By name, so that a case held out once is held out again when more are corrected.
+    order = sorted(cases, key=lambda case: hashlib.sha256(f"{seed} {case.name}".encode()).digest())
     held_out = order[: max(1, len(order) // _EVERY)] if len(order) >= 3 else []
     parts: dict[str, str] = {}
     names, counts = [], {True: 0, False: 0}
@@ -117,14 +118,30 @@ def write_slices(
         )
     _write_table(target / "split.csv", ["name", "part"], parts.items())
     _write_table(target / "cases.csv", ["case", "name", "part"], names)
-    return Slices(
-        target / "images",
-        target / "masks",
-        target / "split.csv",
-        counts[True],
-        counts[False],
-        tuple(held_out),
-    )
+    return _slices(target, counts[True], counts[False], held_out)
+
+
+def read_slices(cases: Sequence[ViewCase], target: Path) -> Slices:
+    """Return what `write_slices` left in a folder.
+
+    Raises
+    ------
+    DataError
+        It is not there, or damaged.
+    """
+    try:
+        with (target / "cases.csv").open(newline="", encoding="utf-8") as file:
+            test = {row["name"] for row in csv.DictReader(file) if row["part"] == "test"}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DataError(
+            "the slices of this training are not there", where=target, fix="train anew"
+        ) from error
+    return _slices(target, 0, 0, [case for case in cases if case.name in test])
+
+
+def _slices(target: Path, corrected: int, rest: int, held_out: Sequence[ViewCase]) -> Slices:
+    names = (target / "images", target / "masks", target / "split.csv")
+    return Slices(*names, corrected, rest, tuple(held_out))
 
 
 def _write_case(case: ViewCase, name: str, target: Path, rest: float) -> list[tuple[str, bool]]:
@@ -133,12 +150,17 @@ def _write_case(case: ViewCase, name: str, target: Path, rest: float) -> list[tu
     hu = order.apply(scan.hu())
     old, new = order.apply(before), order.apply(after)
     changed = (old != new).any(axis=(1, 2))
+    recorded = corrected_slices(case.corrected) if case.corrected else None
+    if recorded is not None:  # the mask beside may be another model's by now
+        changed = np.isin(np.arange(len(hu)), recorded)
     others = np.flatnonzero(~changed)
     step = round(1 / rest) if rest > 0 else 0
     some = others[step // 2 :: step] if step else others[:0]
     used = sorted({*np.flatnonzero(changed).tolist(), *some.tolist()})
     written = []
     for index in used:
+        if hu[index].min() == hu[index].max():  # lost, or padding
+            continue
         file = f"{name}_z{index:04d}.tif"
         write_picture(target / "images" / file, hu[index].astype(np.int16))
         lung = np.where(new[index] > 0, 255, 0).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from pleura.cohort.batch import PROGRESS
 
 _CURVES = ("loss", "validation_loss")
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError)
 
 
 def is_run(folder: Path) -> bool:
@@ -27,12 +29,22 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
     """
     try:
         return _of_run(folder) if is_run(folder) else _of_batch(folder)
-    except (OSError, ValueError, KeyError, TypeError):  # written at this moment, or damaged
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        csv.Error,
+        yaml.YAMLError,
+    ):  # written at this moment, or damaged
         return None
 
 
 def _of_batch(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / PROGRESS).read_text("utf-8"))
+    parts = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob(PROGRESS))]
+    told = {key: sum(int(part[key]) for part in parts) for key in ("through", "failed", "of")}
+    if not parts:
+        raise FileNotFoundError(PROGRESS)
     return {"what": "scans", "finished": told["through"] >= told["of"], **told}
 
 
@@ -49,5 +61,9 @@ def _of_run(folder: Path) -> dict[str, Any]:
         "failed": 0,
         "of": recipe["training"]["epochs"],
         "finished": finished,
-        "curves": {name: [float(row[name]) for row in rows] for name in _CURVES},
+        "curves": {name: _finite([float(row[name]) for row in rows]) for name in _CURVES},
     }
+
+
+def _finite(values: list[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,8 @@ class _Answers:
             path = await run_in_threadpool(_nifti, case, kind)
         except PleuraError as error:
             return _failed(error)
-        return FileResponse(path, headers={"ETag": stamp}, background=BackgroundTask(path.unlink))
+        done = BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True)
+        return FileResponse(path, headers={"ETag": stamp}, background=done)
 
     async def corrected(self, request: Request) -> Response:
         case, content = self._case(request), bytearray()
@@ -265,7 +267,7 @@ def _stamp(case: ViewCase) -> str:
 
 
 def _nifti(case: ViewCase, kind: str) -> Path:
-    """Write what is asked of a case to a NIfTI file for the page; the caller deletes it."""
+    """Write what is asked of a case to a NIfTI file for the page; the caller deletes its folder."""
     scan = case.load()
     if kind == "scan":
         return _written(scan.hu(), scan.geometry)
@@ -276,7 +278,7 @@ def _nifti(case: ViewCase, kind: str) -> Path:
 
 
 def _written(array: np.ndarray[Any, Any], geometry: Geometry) -> Path:
-    with NamedTemporaryFile(suffix=".nii", delete=False) as file:
-        path = Path(file.name)
+    """Write into a folder of its own, which nobody else may read."""
+    path = Path(mkdtemp(prefix="pleura-")) / "volume.nii"
     write_volume(path, array, geometry)
     return path
