@@ -28,8 +28,10 @@ class Dropped:
 
     def has_room(self, size: int) -> bool:
         """Take so many bytes of what is left; False where that is not enough."""
+        if size > self.room:
+            return False
         self.room -= size
-        return self.room >= 0
+        return True
 
     def place(self, drop: int, name: str) -> Path:
         """Return where a file of a drop is to be written: below the folder, whatever its name."""

@@ -57,6 +57,8 @@ async function open(index, discard = false) {
     nv.drawAddUndoBitmap();
     redo = [];
     $("reference-box").hidden = !one.reference;
+    $("download").toggleAttribute("hidden", !mask);
+    [$("download").href, $("download").download] = [`/api/cases/${index}/mask.nii`, `${one.name.split("/").at(-1)}_lungs.nii`];
     if (mask) opened = { index, name: one.name, draft: UNSAVED + one.draft, stamp };
     showWindow(); showMask(); showTool();
     nv.scene.crosshairPos = [0.5, 0.5, 0.5];
