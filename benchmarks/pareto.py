@@ -45,7 +45,6 @@ NETWORKS = {
     "the same, one outer convolution": [],
     "six levels, 8 channels": ["network.filters=[8,16,32,64,128,256]"],
     "five levels, 16 channels": ["network.filters=[16,32,64,128,256]"],
-    "five levels, 32 channels": ["network.filters=[32,64,128,256,512]"],
     "six levels, 16 channels, grid of 192": ["preparation.size=[192,192]"],
     "the same, one outer convolution, depthwise": [],
     "the exercise's": [
