@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("scan", type=Path)
     parser.add_argument("mask", type=Path)
     parser.add_argument("--slices", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=30)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scan, mask = Path(folder, "ct.nii.gz"), Path(folder, "lungs.nii.gz")

@@ -1,6 +1,6 @@
 """Draw docs/pictures/view.png and view-phone.png: the viewer with the scan that ships, in Chromium.
 
-    python docs/make_viewer_picture.py
+python docs/make_viewer_picture.py
 """
 
 import shutil
