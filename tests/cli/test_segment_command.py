@@ -152,13 +152,13 @@ def test_ctrl_c_stops_a_cohort_and_keeps_what_is_done(chest, tmp_path):
     command = [*PLEURA, "segment", str(tmp_path / "cohort"), "-o", str(out), "-q"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not list(out.glob("*.json")) and time.monotonic() < deadline:
+    while not list(out.glob("*_lungs.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     error = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "Traceback" not in error
-    done = list(out.glob("*.json"))
+    done = list(out.glob("*_lungs.json"))
     assert 0 < len(done) < 400
     for report in done:
         mask = report.with_name(report.name.replace(".json", ".nii.gz"))
