@@ -12,7 +12,6 @@ from dicom_files import write_series
 from pleura.cli import cli
 from pleura.cohort.batch import segment_all
 from pleura.cohort.summary import read_summaries
-from pleura.cohort.work import Settings
 from pleura.errors import ScanError
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
@@ -35,11 +34,6 @@ def cohort(sample, tmp_path):
         shutil.copy(sample.images / name, folder / "b")
     (folder / "b" / "bad.nrrd").write_bytes(b"NRRD0005\nno header")
     return folder
-
-
-@pytest.fixture
-def settings(model):
-    return Settings(str(model), precision="fp32")
 
 
 def summary(folder):

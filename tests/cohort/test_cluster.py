@@ -12,7 +12,6 @@ import pytest
 
 from pleura.cohort.batch import segment_all
 from pleura.cohort.cluster import Cluster
-from pleura.cohort.work import Settings
 from pleura.errors import PleuraError
 from pleura.scan.pictures import read_picture, write_picture
 
@@ -31,11 +30,6 @@ def cluster():
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as started:
         yield started
-
-
-@pytest.fixture
-def settings(model):
-    return Settings(str(model), precision="fp32")
 
 
 @pytest.fixture
@@ -105,7 +99,9 @@ def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, settings, tmp_p
             how = ("--port", port, "--no-dashboard", "--scheduler-file", str(note))
             started.append(dask("scheduler", *how, log=log))
             worker = ("worker", "--scheduler-file", str(note), "--no-nanny", "--no-dashboard")
+            deadline = time.monotonic() + 60
             while not note.exists():
+                assert time.monotonic() < deadline, "the scheduler did not start"
                 time.sleep(0.1)
             started.append(dask(*worker, "--nthreads", "1", log=log))
 

@@ -12,18 +12,12 @@ from pyarrow import parquet
 
 from pleura.cli import cli
 from pleura.cohort.batch import segment_all
-from pleura.cohort.work import Settings
 from pleura.errors import DataError
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
 
 AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 0)))
-
-
-@pytest.fixture
-def settings(model):
-    return Settings(str(model), precision="fp32")
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     name = "place"
 
     def convert(self, value: Any, *_: object) -> Path | str:
-        return value if "://" in str(value) or "::" in str(value) else Path(value)
+        from pleura.cohort.places import is_address
+
+        return value if is_address(value) else Path(value)
 
 
 PLACE = _Place()

@@ -55,11 +55,11 @@ def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
         },
     }
     changed = scan.geometry.to_canonical().apply(before.labels != drawn).any(axis=(1, 2))
-    beside = record_of(target)
-    record["slices"] = sorted({*_slices_before(beside), *np.flatnonzero(changed).tolist()})
+    earlier = corrected_slices(target) or []
+    record["slices"] = sorted({*earlier, *np.flatnonzero(changed).tolist()})
     write_mask(target, mask)
     text = json.dumps(record, indent=2) + "\n"
-    write_atomically(beside, lambda file: file.write(text.encode()))
+    write_atomically(record_of(target), lambda file: file.write(text.encode()))
     return record
 
 
@@ -74,10 +74,6 @@ def corrected_slices(corrected: Path) -> list[int] | None:
         return [int(one) for one in json.loads(record_of(corrected).read_text("utf-8"))["slices"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _slices_before(record: Path) -> list[int]:
-    return corrected_slices(record.with_name(f"{record.stem}.nii.gz")) or []
 
 
 def _who() -> str | None:

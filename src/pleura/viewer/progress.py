@@ -29,14 +29,7 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
     """
     try:
         return _of_run(folder) if is_run(folder) else _of_batch(folder)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        csv.Error,
-        yaml.YAMLError,
-    ):  # written at this moment, or damaged
+    except _UNREADABLE:  # written at this moment, or damaged
         return None
 
 
