@@ -13,6 +13,8 @@ from pleura.network.tiling import SegmentationNetwork
 from pleura.scan.hounsfield import Line
 from pleura.scan.pictures import read_picture
 from pleura.training.export import Deployed, area_matrix, export, lanczos_matrix
+from pleura.training.loop import train
+from pleura.training.recipe import build_recipe
 from pleura.training.run import Run
 from pleura.training.start import load_start
 from pleura.training.state import build_network
@@ -146,6 +148,28 @@ def test_an_8_bit_model_can_be_gone_on_from(small_run, eight_bit):
         full, small = (torch.sigmoid(network(x)) for network in networks)
     assert 0 < (full - small).abs().mean() < 0.01
     assert full.std() > 0.05
+
+
+def test_separable_convolutions_come_back_from_their_file(sample, tiny, tmp_path):
+    network = {"architecture": "default", "separable": True, "outer": 1}
+    values = tiny.model_dump(mode="json")
+    values["network"] |= network
+    values["training"] |= {"epochs": 15}
+    recipe = build_recipe(values, "test")
+    run = train(sample.images, sample.masks, tmp_path / "run", recipe)
+    export(run, tmp_path / "full.onnx")
+    export(run, tmp_path / "small.onnx", sample.images)
+    networks = [build_network(run.recipe.network).eval() for _ in range(3)]
+    groups = {m.groups for m in networks[0].modules() if isinstance(m, torch.nn.Conv2d)}
+    assert groups == {1, 4, 8, 16}
+    for network, start in zip(networks, ("run", "full.onnx", "small.onnx"), strict=True):
+        load_start(network, tmp_path / start)
+    x = torch.from_numpy(np.random.default_rng(0).random((2, 1, 32, 32), np.float32))
+    with torch.inference_mode():
+        exact, full, small = (torch.sigmoid(network(x)) for network in networks)
+    assert exact.std() > 0.05
+    assert (exact - full).abs().max() < 0.01
+    assert (exact - small).abs().mean() < 0.02
 
 
 def test_8_bits_need_the_images_of_the_training(small_run, tmp_path, sample):

@@ -73,12 +73,14 @@ def move(
     What comes in is ``outside`` in the image and 0 in the mask.
     """
     back = cv2.invertAffineTransform(_draw_affine(image.shape, augmentation, rng))
-    y, x = np.indices(image.shape, np.float32)
-    from_columns, from_rows = (np.asarray(a * x + b * y + c, np.float32) for a, b, c in back)
+    y, x = (np.arange(side) for side in image.shape)
+    from_columns, from_rows = (
+        np.add.outer((b * y + c).astype(np.float32), (a * x).astype(np.float32)) for a, b, c in back
+    )
     if augmentation.bend:
         most = augmentation.bend * image.shape[1]
-        from_columns = from_columns + _bending(image.shape, most, rng)
-        from_rows = from_rows + _bending(image.shape, most, rng)
+        from_columns += _bending(image.shape, most, rng)
+        from_rows += _bending(image.shape, most, rng)
 
     def moved(picture: FloatImage, beyond: float) -> FloatImage:
         taken = cv2.remap(
@@ -96,7 +98,8 @@ def move(
 
 def _bending(shape: tuple[int, ...], most: float, rng: np.random.Generator) -> FloatImage:
     coarse = rng.uniform(-most, most, (4, 4)).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+    fine = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)  # at full size it is slow
+    return np.asarray(cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def augment_batch(

@@ -18,16 +18,23 @@ from pleura.network.tiling import SegmentationNetwork
 
 
 class Level(nn.Sequential):
-    """Some times: 3x3 convolution, batch normalisation, ReLU."""
+    """Some times: 3x3 convolution, batch normalisation, ReLU.
 
-    def __init__(self, inputs: int, outputs: int, times: int = 2) -> None:
+    ``separable`` makes each convolution but that of the image itself one of every channel by
+    itself, and a 1x1 that mixes them (Howard et al., "MobileNets", 2017).
+    """
+
+    def __init__(self, inputs: int, outputs: int, times: int = 2, separable: bool = False) -> None:
         layers: list[nn.Module] = []
         for channels in (inputs, *[outputs] * (times - 1)):
-            layers += [
-                nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(inplace=True),
-            ]
+            if separable and channels > 1:
+                layers += [
+                    nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+                    nn.Conv2d(channels, outputs, 1, bias=False),
+                ]
+            else:
+                layers.append(nn.Conv2d(channels, outputs, 3, padding=1, bias=False))
+            layers += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 
@@ -44,16 +51,18 @@ class DefaultUNet(SegmentationNetwork):
         filters: Sequence[int] = (16, 32, 64, 128, 256),
         dropout: float = 0.1,
         outer: int = 2,
+        separable: bool = False,
     ) -> None:
         super().__init__()
         self.multiple = 2 ** (len(filters) - 1)
         times = [outer] + [2] * (len(filters) - 1)
-        self.down = nn.ModuleList(map(Level, [1, *filters[:-1]], filters, times))
+        levels = zip([1, *filters[:-1]], filters, times, strict=True)
+        self.down = nn.ModuleList(Level(i, o, n, separable) for i, o, n in levels)
         self.dropout = nn.Dropout2d(dropout)
         above = list(pairwise(filters))[::-1]  # (outputs, inputs)
         self.enlarge = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for o, i in above)
         self.up = nn.ModuleList(
-            Level(2 * o, o, n) for (o, _), n in zip(above, times[-2::-1], strict=True)
+            Level(2 * o, o, n, separable) for (o, _), n in zip(above, times[-2::-1], strict=True)
         )
         self.head = nn.Conv2d(filters[0], 1, 1)
 

@@ -28,7 +28,9 @@ def read_mask(path: str | Path, scan: Scan) -> Mask:
             fix="give the mask that was drawn on this scan",
         )
     values = found.hu()
-    labels = np.unique(values)
+    usual = [label for label in (0, RIGHT, LEFT) if (values == label).any()]
+    inside = values.min() >= 0 and values.max() <= LEFT  # no need to sort every voxel
+    labels = usual if inside else np.unique(values)
     if set(labels) <= {0, RIGHT, LEFT}:
         return Mask(values.astype(np.uint8), scan, sides=LEFT in labels, algorithm=("", ""))
     if len(labels) > 2 or labels[0] != 0:

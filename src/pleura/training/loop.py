@@ -7,6 +7,7 @@ to the same weights.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -59,6 +60,9 @@ from pleura.training.schedule import learning_rate
 from pleura.training.start import starting_recipe
 from pleura.training.state import State, fix_normalisation, new_state
 from pleura.training.threshold import best_threshold
+
+_DRAWERS = 4
+"""Threads that draw batches for a graphics card, and batches drawn ahead."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +263,8 @@ class _Training:
         self.watch = watch
         self.processes = processes
         self.compute = Compute(self.recipe.training)
+        # Beside a processor that trains one thread draws fast enough, and more would be in its way.
+        self.ahead = 1 if self.compute.device.type == "cpu" else min(_DRAWERS, os.cpu_count() or 1)
         self.run = run
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split = run.split(prepared.names)
@@ -281,7 +287,7 @@ class _Training:
     def go_on(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
         with (
-            ThreadPoolExecutor(1) as self.drawer,
+            ThreadPoolExecutor(self.ahead) as self.drawer,
             freed_memory_kept(),
             _stop_between_steps() as stop,
             self._board() as board,
@@ -341,13 +347,11 @@ class _Training:
         return True
 
     def _next_batch(self) -> tuple[int, Batch]:
-        """Return the batch of the step at hand, and have the next one drawn meanwhile."""
+        """Return the batch of the step at hand, and have those after it drawn meanwhile."""
         epoch, step = self.state.epoch, self.state.step
-        drawn = self.drawn.pop((epoch, step), None)
-        batch = self._draw(epoch, step) if drawn is None else drawn.result()
-        after = (epoch, step + 1) if step + 1 < self.steps else (epoch + 1, 0)
-        self.drawn = {after: self.drawer.submit(self._draw, *after)}
-        return batch
+        steps = [divmod(epoch * self.steps + step + i, self.steps) for i in range(self.ahead + 1)]
+        self.drawn = {s: self.drawn.get(s) or self.drawer.submit(self._draw, *s) for s in steps}
+        return self.drawn[steps[0]].result()
 
     def _draw(self, epoch: int, step: int) -> tuple[int, Batch]:
         """Draw a step's batch and its seed of dropout, a function of seed, epoch and step."""

@@ -46,6 +46,9 @@ class NetworkRecipe(_Part):
     the way down; `default`: of whole channels, at the deepest level."""
     outer: Literal[1, 2] = 2
     """`default`: convolutions at full resolution, where they cost most, each way."""
+    separable: bool = False
+    """`default`: 3x3 convolutions of each channel by itself and 1x1 that mix channels (Howard
+    2017): a fifth of the arithmetic."""
 
     @model_validator(mode="after")
     def _possible(self) -> NetworkRecipe:

@@ -110,15 +110,18 @@ def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> No
 
     The normalisation is left to add the bias alone, so its statistics must stay as they are.
     """
-    bias = torch.zeros(())
+    bias: Tensor | None = None
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             _copy(module.weight, tensors[f"{name}.weight"])
             if module.bias is None:
-                bias = tensors[f"{name}.weight_bias"]
+                # None where a 1x1 convolution follows, and not normalisation.
+                bias = tensors.get(f"{name}.weight_bias")
             else:
                 _copy(module.bias, tensors[f"{name}.bias"])
         elif isinstance(module, nn.BatchNorm2d):
+            if bias is None:
+                raise KeyError(name)
             _copy(module.bias, bias)
             nn.init.ones_(module.weight)
             if module.running_mean is not None and module.running_var is not None:

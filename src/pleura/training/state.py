@@ -83,7 +83,7 @@ def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
         case "unet2015":
             return UNet2015(recipe.filters, recipe.dropout)
         case "default":
-            return DefaultUNet(recipe.filters, recipe.dropout, recipe.outer)
+            return DefaultUNet(recipe.filters, recipe.dropout, recipe.outer, recipe.separable)
 
 
 def new_state(recipe: Recipe, start: str | Path | None = None) -> State:

@@ -12,6 +12,7 @@ const DRAWING = ["brush", "erase", "fill", "grow"];
 
 const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, isRadiologicalConvention: true, crosshairWidth: 0.5,
   dragMode: DRAG_MODE.contrast, loadingText: "" });
+nv.useCustomGradientTexture = true; // there is none, and none is computed: see build.mjs
 // `opened` is the case whose mask lies on the canvas, with the stamp of that mask; null while one is loading.
 let cases = [], current = -1, opened = null, changed = false, edits = 0, saving = false, redo = [];
 
@@ -42,10 +43,11 @@ async function open(index, discard = false) {
   while (nv.volumes.length) nv.removeVolumeByIndex(0);
   const here = () => current === index && cases[index] === one;
   try {
-    const [scan] = await image(index, "scan");
-    const [mask, stamp] = one.mask ? await image(index, "mask") : [null, null];
-    const reference = one.reference ? (await image(index, "reference"))[0] : null;
+    const asked = [["scan", true], ["mask", one.mask], ["reference", one.reference]];
+    const [[scan], [mask, stamp], [reference]] =
+      await Promise.all(asked.map(([kind, there]) => (there ? image(index, kind) : [null, null])));
     if (!here()) return;
+    [scan.cal_min, scan.cal_max] = chosenWindow() ?? WINDOWS.lung; // before it is drawn, which a large scan takes seconds to
     nv.addVolume(scan);
     if (reference) {
       mark(reference, mask);
@@ -117,12 +119,15 @@ function facts(one) {
   $("facts").replaceChildren(head, ...flags, told);
 }
 
+function chosenWindow() {
+  const [low, high] = WINDOWS[$("window").value] ?? [Number($("low").value), Number($("high").value)];
+  return low < high ? [low, high] : null;
+}
 function showWindow() {
-  const name = $("window").value;
-  $("free").hidden = name !== "free";
-  const [low, high] = WINDOWS[name] ?? [Number($("low").value), Number($("high").value)];
-  if (!nv.volumes.length || !(low < high)) return;
-  [nv.volumes[0].cal_min, nv.volumes[0].cal_max] = [low, high];
+  $("free").hidden = $("window").value !== "free";
+  const chosen = chosenWindow(), scan = nv.volumes[0];
+  if (!scan || !chosen || (scan.cal_min === chosen[0] && scan.cal_max === chosen[1])) return;
+  [scan.cal_min, scan.cal_max] = chosen;
   nv.updateGLVolume();
 }
 function showMask() {
