@@ -1,17 +1,22 @@
 """Recipe `default` trained without one patient of LCTSC at a time, and judged on that patient.
 
-    python benchmarks/leave_one_out.py DATA RUNS [--set training.epochs=60]
+    python benchmarks/leave_one_out.py DATA RUNS [--set training.epochs=60] [--patients 202]
 
-DATA is laid out as the recipe has it. Leaves a run, a model file and scores of each patient below
-RUNS, and prints the table of benchmarks/accuracy.py over the three.
+DATA is laid out as the recipe has it. The masks that ship with the recipe are of a model that saw
+all three patients, so each training gets others: of a first one without the patient and without
+those masks. Leaves runs, model files and scores of each patient below RUNS, and prints the table of
+benchmarks/accuracy.py over the three.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 from accuracy import LINES, interval, lctsc
 
+from pleura.scan.io import read
+from pleura.scan.pictures import write_picture
 from pleura.segmentation.segment import Segmenter
 from pleura.training.export import export
 from pleura.training.loop import train
@@ -20,12 +25,41 @@ from pleura.training.recipe import Recipe, build_recipe, load_recipe
 PATIENTS = ("101", "201", "202")
 
 
-def recipe_without(patient: str, changes: list[str]) -> Recipe:
-    """Recipe `default`, changed, without one patient of LCTSC."""
+def ships(masks: str | None) -> bool:
+    return masks is not None and masks.startswith("pleura:")
+
+
+def recipe_without(patient: str, changes: list[str], masks: Path | None = None) -> Recipe:
+    """Recipe `default`, changed, without one patient of LCTSC.
+
+    ``masks`` is the folder of those in place of the masks that ship; None leaves their slices out.
+    """
     recipe = load_recipe("default", changes).model_dump(mode="json")
-    (source,) = (s for s in recipe["data"] if s["images"].startswith("lctsc"))
-    source["leave_out"] = [f"LCTSC-Test-S1-{patient}"]
+    if masks is None:
+        recipe["data"] = [source for source in recipe["data"] if not ships(source["masks"])]
+    for source in recipe["data"]:
+        if source["images"].startswith("lctsc"):
+            source["leave_out"] = [f"LCTSC-Test-S1-{patient}"]
+        if ships(source["masks"]):
+            source["masks"] = f"{masks}/*.png"
     return build_recipe(recipe, "default")
+
+
+def trained(data: Path, recipe: Recipe, model: Path) -> None:
+    if not model.exists():
+        folder = model.with_suffix("")
+        train(data, None, folder, recipe, overwrite=True)
+        export(folder, model)
+
+
+def write_masks(data: Path, model: Path, folder: Path) -> None:
+    """Segment the slices whose masks ship."""
+    folder.mkdir(exist_ok=True)
+    (source,) = (s for s in load_recipe("default").data if ships(s.masks))
+    with Segmenter(model) as segmenter:
+        for name in source.only:
+            labels = segmenter(read(data / source.images.replace("*", name))).labels
+            write_picture(folder / f"{name}.png", np.where(labels[0], 255, 0).astype(np.uint8))
 
 
 def main() -> None:
@@ -33,18 +67,19 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--patients", nargs="+", default=PATIENTS, choices=PATIENTS)
     options = parser.parse_args()
     cases = []
-    for patient in PATIENTS:
-        folder = options.runs / f"without-{patient}"
-        model, scores = folder.with_suffix(".onnx"), folder.with_suffix(".json")
-        if not model.exists():
-            recipe = recipe_without(patient, options.set)
-            train(options.data, None, folder, recipe, overwrite=True)
-            export(folder, model)
+    for patient in options.patients:
+        teacher = options.runs / f"teacher-without-{patient}.onnx"
+        masks = options.runs.resolve() / f"masks-without-{patient}"
+        model = options.runs / f"without-{patient}.onnx"
+        trained(options.data, recipe_without(patient, options.set), teacher)
+        write_masks(options.data, teacher, masks)
+        trained(options.data, recipe_without(patient, options.set, masks), model)
         with Segmenter(model) as segmenter:
             found = list(lctsc([patient], options.data, segmenter))
-        scores.write_text(json.dumps(found, indent=1) + "\n")
+        model.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
         cases += found
         print(json.dumps(found, indent=1), flush=True)
     print("| measure | mean (95 % interval) |\n|---|---|")

@@ -2,32 +2,27 @@
 
     python benchmarks/pareto.py DATA RUNS --steps 910 [--only NAME ...]
 
-Recipe `default` without one patient of LCTSC, with another network each time, and as many epochs
-as fit into the time in which the network that ships makes so many steps. Judged on that patient, on
-the validation slices of kmader and on covid; `--only` without a name times those of RUNS again.
-Prints a Markdown table, writes benchmarks/results/pareto.json, and draws docs/pictures/pareto.png
-from all that the file holds.
+Recipe `default` without one patient of LCTSC and without masks of a model, with another network
+each time, and as many epochs as fit into the time in which that of pleura-2 makes so many steps.
+Judged on that patient, on the validation slices of kmader and on covid; `--only` without a name
+times those of RUNS again. Prints a Markdown table, writes benchmarks/results/pareto.json, and draws
+docs/pictures/pareto.png from all that the file holds.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from accuracy import LINES, run
 from leave_one_out import recipe_without
 from precision import milliseconds
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pleura.dataset.sources import split_pairs
 from pleura.engine.engine import Engine
-from pleura.network.default import Level
 from pleura.segmentation.segment import Segmenter
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.export import export
@@ -37,44 +32,24 @@ from pleura.training.state import build_network
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "pareto.json"
 PATIENT = "202"
-SHIPPED = "the same, one outer convolution"
+PLEURA_2 = "the same, one outer convolution"
 DRAWING = 0.1  # seconds a step, beside the network: what drawing a batch takes from it
 
+PLAIN = "network.separable=false"
 NETWORKS = {
-    "six levels, 16 channels": ["network.outer=2"],
-    "the same, one outer convolution": [],
-    "six levels, 8 channels": ["network.filters=[8,16,32,64,128,256]"],
-    "five levels, 16 channels": ["network.filters=[16,32,64,128,256]"],
-    "six levels, 16 channels, grid of 192": ["preparation.size=[192,192]"],
+    "six levels, 16 channels": [PLAIN, "network.outer=2"],
+    "the same, one outer convolution": [PLAIN],
+    "six levels, 8 channels": [PLAIN, "network.filters=[8,16,32,64,128,256]"],
+    "five levels, 16 channels": [PLAIN, "network.filters=[16,32,64,128,256]"],
+    "six levels, 16 channels, grid of 192": [PLAIN, "preparation.size=[192,192]"],
     "the same, one outer convolution, depthwise": [],
     "the exercise's": [
         "network.architecture=exercise",
         "network.filters=[64,128,256]",
         "preparation.size=[128,128]",
     ],
-    "lungmask's": ["network.filters=[64,128,256,512,1024]"],
+    "lungmask's": [PLAIN, "network.filters=[64,128,256,512,1024]"],
 }
-
-
-class DepthwiseLevel(Level):
-    """Each 3x3 convolution but that of the image itself as one of each channel, and a 1x1."""
-
-    def __init__(self, inputs: int, outputs: int, times: int = 2) -> None:
-        super().__init__(inputs, outputs, times)
-        for i, layer in enumerate(self):
-            if isinstance(layer, nn.Conv2d) and layer.in_channels > 1:
-                channels = layer.in_channels
-                self[i] = nn.Sequential(
-                    nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
-                    nn.Conv2d(channels, layer.out_channels, 1, bias=False),
-                )
-
-
-@contextmanager
-def network_of(name: str) -> Iterator[None]:
-    level = DepthwiseLevel if "depthwise" in name else Level
-    with patch("pleura.network.default.Level", level):
-        yield
 
 
 def seconds_a_step(name: str) -> float:
@@ -173,12 +148,10 @@ def main() -> None:
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     seconds = {}  # of all before the first training: what else runs meanwhile changes no result
-    for name in dict.fromkeys([SHIPPED, *options.only]) if options.only else ():
-        with network_of(name):
-            seconds[name] = seconds_a_step(name)
+    for name in dict.fromkeys([PLEURA_2, *options.only]) if options.only else ():
+        seconds[name] = seconds_a_step(name)
     for name in options.only:
-        with network_of(name):
-            results[name] = judge(name, seconds[SHIPPED] / seconds[name], options)
+        results[name] = judge(name, seconds[PLEURA_2] / seconds[name], options)
         results = {n: results[n] for n in NETWORKS if n in results}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     for name, found in results.items():  # one after the other, and nothing between

@@ -3,12 +3,14 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from pleura.dataset.pairs import find_pairs, read_pair
-from pleura.dataset.sources import Source, collect_pairs, split_pairs
+from pleura.dataset.sources import SHIPPED, Source, collect_pairs, split_pairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError
 from pleura.scan.io import read
+from pleura.training.recipe import load_recipe
 
 SORTED = SplitRecipe(train=0.6, validation=0.2)
 
@@ -111,3 +113,18 @@ def test_mask_on_another_grid_is_refused(root):
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., :40], image.affine), path)
     with pytest.raises(DataError, match="different grids"):
         read_pair(collect_pairs(root, None, (VOLUMES,))[0])
+
+
+def test_masks_that_ship_are_paired_with_images_of_these_names(root):
+    (shipped,) = (s for s in load_recipe("default").data if (s.masks or "").startswith("pleura:"))
+    assert sorted(shipped.only) == sorted(path.stem for path in (SHIPPED / "scans").iterdir())
+    name = shipped.only[0]
+    (root / "scans").mkdir()
+    hu = np.full((512, 512), -1000, np.int16)
+    hu[100:400, 100:400] = 40
+    Image.fromarray(hu).save(root / "scans" / f"{name}.tif")
+    source = shipped.model_copy(update={"images": "scans/*.tif", "only": (name,)})
+    (pair,) = collect_pairs(root, None, (source,))
+    image, mask = read_pair(pair)
+    assert image.shape == mask.shape == (512, 512)
+    assert 0.05 < mask.mean() < 0.5

@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ from pleura.cohort.batch import segment_all
 from pleura.errors import DataError
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
+from pleura.scan.masks import read_mask
 from pleura.viewer.cases import results, single
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import make_app
@@ -104,8 +106,6 @@ def test_scripts_come_from_here_alone(client):
 
 
 def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample, tmp_path):
-    import shutil
-
     scans, out = tmp_path / "scans", tmp_path / "out"
     (scans / "a").mkdir(parents=True)
     shutil.copy(sample.folder / "volume" / "ct.nii.gz", scans / "a" / "whole.nii.gz")
@@ -197,6 +197,32 @@ def test_the_second_of_two_windows_that_correct_one_scan_is_told(client, pair):
     np.testing.assert_array_equal(kept, drawn)
     again = client.put(path, content=content, headers={"If-Match": first.json()["stamp"]})
     assert again.status_code == 200
+
+
+def test_results_of_a_manifest_and_of_scans_of_one_name_are_shown(sample, tmp_path):
+    for name in ("a.tif", "a.nii.gz"):  # of one name: their results are told apart by a hash
+        source = (
+            sample.images / "LCTSC-201_049.tif"
+            if name == "a.tif"
+            else sample.folder / "volume" / "ct.nii.gz"
+        )
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        shutil.copy(source, tmp_path / "scans" / name)
+    table = tmp_path / "table.csv"
+    table.write_text("path,name,units,flip\nscans/a.tif,first,hu,true\nscans/a.nii.gz,second,,\n")
+    for inputs in (tmp_path / "scans", table):
+        out = tmp_path / f"out-{inputs.name}"
+        segment_all(inputs, out)
+        cases = results(out)
+        assert len(cases) == 2
+        for case in cases:
+            mask = read_mask(case.mask, case.load())
+            assert mask.labels.any()
+    first = next(case for case in cases if case.name == "first")
+    columns = [
+        np.argwhere(read_mask(first.mask, first.load()).labels == side)[:, 2] for side in (1, 2)
+    ]
+    assert columns[0].mean() > columns[1].mean()  # flipped: the right lung is on the right
 
 
 def test_results_of_a_newer_pleura_are_refused_by_both_versions(sample, tmp_path):

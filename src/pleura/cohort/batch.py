@@ -16,13 +16,13 @@ from typing import Protocol
 
 from pleura.cohort.places import Place, is_address
 from pleura.cohort.summary import Row, read_summary, write_summary, write_tables
-from pleura.cohort.tasks import MANIFESTS, Task, find_tasks
+from pleura.cohort.tasks import Task, find_tasks
 from pleura.cohort.work import Settings, borrowed, forget_segmenters, segment_task
 from pleura.engine.engine import cores
 from pleura.errors import DataError, PleuraError, first_line
 
 INPUTS = "inputs.txt"
-"""In a folder of results: from which file or folder they were made, as a path from there."""
+"""In a folder of results: the file, folder or manifest they are of, as a path from there."""
 
 PROGRESS = "progress*.json"
 """In a folder of results: how far a batch is, or each of its shards, for who looks on."""
@@ -244,7 +244,7 @@ def _sorted(rows: Sequence[Row]) -> list[Row]:
 
 def _remember_inputs(place: Place, inputs: str | Path) -> None:
     """Note where the scans are, for who looks at the results."""
-    if is_address(inputs) or str(inputs).lower().endswith(MANIFESTS) or place.folder is None:
+    if is_address(inputs) or place.folder is None:
         return
     try:
         text = os.path.relpath(Path(inputs).resolve(), place.folder.resolve())

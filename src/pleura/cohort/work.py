@@ -151,7 +151,7 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
     told_input = _input(task)
     output.remove(report)  # an old one beside a new mask would lie
     names = [target, preview, report]
-    with _opened(task, settings.units) as scan, output.writing(names) as folder:
+    with opened(task, settings.units) as scan, output.writing(names) as folder:
         turn = settings.flip and not scan.geometry.orientation_known
         result = segmenter.segment(flipped(scan) if turn else scan)
         write_mask(folder / target, result.mask, binary=settings.binary)
@@ -165,7 +165,7 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
 
 
 @contextmanager
-def _opened(task: Task, units: UnitsOption) -> Iterator[Scan]:
+def opened(task: Task, units: UnitsOption) -> Iterator[Scan]:
     """Give the scan, wherever it lies; its voxels can be read for as long as this lasts."""
     if isinstance(task.source, Found):
         if task.source.load is None:

@@ -13,6 +13,9 @@ from pleura.dataset.pairs import Pair, find_pairs, slices_of
 from pleura.dataset.splits import Split, SplitRecipe, split_names
 from pleura.errors import DataError
 
+SHIPPED = Path(__file__).parents[1] / "recipes"
+"""Where masks lie that ship with the recipes."""
+
 
 class Source(BaseModel):
     """A set of images with masks, below the folder that the training is given."""
@@ -25,7 +28,8 @@ class Source(BaseModel):
     """A folder, or a pattern of files with one `*`, such as `lctsc/*/ct.nii.gz`."""
     masks: str | None
     """The masks' folder, or their pattern: what `*` stands for makes the pair; `null` where a
-    person has seen that there is no lung in any of the images."""
+    person has seen that there is no lung in any of the images. A pattern that starts with `pleura:`
+    is of masks that ship with pleura."""
     factor: PositiveFloat = 1.0
     """Stored values are HU times this."""
     part: Literal["split", "train"] = "split"
@@ -100,7 +104,9 @@ def _matched(source: Source, root: Path) -> list[Pair]:
         if source.masks is None:
             pairs.append(Pair(name, image, image, no_lung=True))
             continue
-        mask = root / source.masks.replace("*", name)
+        pattern = source.masks.replace("*", name)
+        ships = pattern.startswith("pleura:")
+        mask = SHIPPED / pattern.removeprefix("pleura:") if ships else root / pattern
         if not mask.exists():
             raise DataError("an image without mask", where=image, fix=f"add {mask}")
         pairs.append(Pair(name, image, mask))

@@ -12,11 +12,14 @@ from typing import Any, get_args
 
 import pleura
 from pleura.cohort.batch import INPUTS
+from pleura.cohort.places import Remote
+from pleura.cohort.tasks import Task, find_tasks
+from pleura.cohort.work import opened
 from pleura.errors import DataError
-from pleura.scan.find import find_scans
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read, scan_name
 from pleura.scan.scan import Scan
+from pleura.scan.slices import flipped
 from pleura.scan.write import VOLUMES
 
 
@@ -61,27 +64,33 @@ def results(
             raise DataError(
                 "the scans are not where they were, or nobody knows where that was",
                 where=inputs or folder,
-                fix="add --scans FOLDER, the folder that was segmented",
+                fix="add --scans PATH, the folder or the manifest that was segmented",
             )
     _must_be_known(reports[0])
-    scans = {found.name: found for found in find_scans(inputs)}
+    tasks = {task.name: task for task in find_tasks(inputs, str(folder))}
     cases = []
     for path in reports:
         name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
-        found = scans.get(name)
-        if found is None or found.load is None or _leads_outside(path, folder):
+        task = tasks.get(name)
+        if task is None or isinstance(task.source, Remote) or _leads_outside(path, folder):
             continue
         told = _read(path)
-        asked = told.get("asked", {}).get("units", units)
-        load = partial(found.load, asked if asked in get_args(UnitsOption) else units)
+        asked = told.get("asked", {})
+        known = asked.get("units") in get_args(UnitsOption)
+        load = partial(_load, task, asked["units"] if known else units, bool(asked.get("flip")))
         cases.append(ViewCase(name, load, _mask(path, told, folder), None, _shown(told)))
     if not cases:
         raise DataError(
             "none of these results belongs to a scan there",
             where=inputs,
-            fix="give the folder that was segmented: --scans FOLDER",
+            fix="give the folder or the manifest that was segmented: --scans PATH",
         )
     return sorted(cases, key=lambda case: (-len(case.report.get("flags", {})), case.name))
+
+
+def _load(task: Task, units: UnitsOption, flip: bool) -> Scan:
+    with opened(task, units) as scan:
+        return flipped(scan) if flip and not scan.geometry.orientation_known else scan
 
 
 def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list[ViewCase]:
