@@ -140,8 +140,20 @@ def test_keys_change_window_view_and_sides_and_help_lists_them(page):
     assert page.evaluate("[viewer.volumes[0].cal_min, viewer.volumes[0].cal_max]") == [-450, 1050]
     page.keyboard.press("c")
     assert page.evaluate("viewer.opts.sliceType") == 1
+    assert page.evaluate("viewer.scene.clipPlaneDepthAziElevs[0][0]") > 1  # NiiVue's c: not there
     page.keyboard.press("x")
     assert page.input_value("#side-drawn") == "2"
+    page.evaluate("viewer.scene.crosshairPos = [0.5, 0.5, 0.5]")
+    before = page.evaluate("viewer.frac2vox(viewer.scene.crosshairPos)")
+    for key in ("Shift+ArrowLeft", "Shift+ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    after = page.evaluate("viewer.frac2vox(viewer.scene.crosshairPos)")
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]  # right, front, head
+    screen = [
+        page.evaluate(f"viewer.frac2canvasPos(viewer.vox2frac({v}))") for v in (before, after)
+    ]
+    assert screen[1][0] < screen[0][0]
+    assert screen[1][1] < screen[0][1]
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
     assert "HU" in page.text_content("#place")

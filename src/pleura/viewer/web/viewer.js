@@ -327,20 +327,25 @@ const KEYS = {
   b: () => choose("tool", "brush"), e: () => choose("tool", "erase"), f: () => choose("tool", "fill"),
   g: () => choose("tool", "grow"), p: () => choose("tool", "assign"), l: () => choose("tool", "look"),
   x: () => choose("side-drawn", $("side-drawn").value === "1" ? "2" : "1"), "?": () => $("help").showModal(),
-  ArrowUp: () => step(1), ArrowDown: () => step(-1),
+  ArrowUp: (shift) => move(shift ? "up" : "through"), ArrowDown: (shift) => move(shift ? "up" : "through", -1),
+  ArrowLeft: (shift) => shift && move("left"), ArrowRight: (shift) => shift && move("left", -1),
 };
-function step(by) {
-  const axis = { axial: 2, coronal: 1, sagittal: 0 }[$("view").value] ?? 2;
-  const move = [0, 0, 0];
-  move[axis] = by;
-  nv.moveCrosshairInVox(...move);
+// Voxels to the patient's right, front and head.
+const AXES = { axial: { through: [0, 0, 1], left: [1, 0, 0], up: [0, 1, 0] },
+  coronal: { through: [0, 1, 0], left: [1, 0, 0], up: [0, 0, 1] },
+  sagittal: { through: [1, 0, 0], left: [0, -1, 0], up: [0, 0, 1] } };
+function move(where, by = 1) {
+  const axes = AXES[$("view").value] ?? AXES.axial;
+  nv.moveCrosshairInVox(...axes[where].map((one) => one * by));
 }
 document.addEventListener("keydown", (event) => {
   const control = { z: undo, y: redone, s: save }[event.key.toLowerCase()];
   if ((event.ctrlKey || event.metaKey) && control) { event.preventDefault(); control(); return; }
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-  if (KEYS[event.key]) { event.preventDefault(); KEYS[event.key](); }
+  if (KEYS[event.key]) { event.preventDefault(); KEYS[event.key](event.shiftKey); }
 }, true);
+// NiiVue has keys of its own on the canvas, which mean other things.
+for (const kind of ["keydown", "keyup"]) $("canvas").addEventListener(kind, (event) => event.stopImmediatePropagation(), true);
 
 $("filter").addEventListener("input", list);
 $("view").addEventListener("change", () => nv.setSliceType(VIEWS[$("view").value]));
