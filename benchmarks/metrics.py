@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pleura.evaluation.compare import labels_of, score_case
+from pleura.evaluation.compare import read_labels, score_case
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,11 +23,13 @@ def main() -> None:
     parser.add_argument("--mask", type=Path, required=True)
     parser.add_argument("--slices", type=int, default=600)
     options = parser.parse_args()
-    labels, grid = labels_of(options.mask)
+    mask = read_labels(options.mask)
+    labels = mask.geometry.to_canonical().apply(mask.hu())
+    grid = mask.geometry.to_canonical().apply_to(mask.geometry)
     wanted = np.resize(labels, (options.slices, *labels.shape[1:])).astype(np.uint8)
     found = np.roll(wanted, (1, 1), (1, 2))
     begin = time.perf_counter()
-    scores = score_case("scan", "patient", found, wanted, grid.spacing)
+    scores = score_case("scan", "patient", found, wanted, grid.steps)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told = {"slices": options.slices, "regions": len(scores), "seconds": seconds, "peak_mb": peak}

@@ -6,10 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from pleura.cli import cli
 from pleura.errors import DataError
 from pleura.evaluation.compare import compare, differences
+from pleura.scan.io import read
+from pleura.scan.masks import read_mask
 from pleura.scan.pictures import write_picture
 
 AFFINE = np.diag([-0.7, -0.7, 2.5, 1])
@@ -142,3 +145,74 @@ def test_command_prints_writes_and_says_whether_two_differ(folders, tmp_path):
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["summary"]["lungs"]["metrics"]["dice"]["patients"] == 2
     assert scores["against"]["dice"]["mean"] > 0.3
+
+
+def test_a_mask_stored_as_its_nifti_is_lies_as_it(tmp_path):
+    """RAS, as most NIfTI files are: rows run to the front, and the TIFF knows nothing of it."""
+    own = np.diag([0.7, 0.7, 2.5, 1])
+    labels = lungs()
+    labels[5:9, 8:10, 3] = 0  # nothing in it is symmetric
+    save(labels, tmp_path / "reference.nii.gz", own)
+    scan = read(tmp_path / "reference.nii.gz", units="hu")
+    mask = read_mask(tmp_path / "reference.nii.gz", scan)
+    for name in ("found.tif", "found.npy", "found.nrrd"):
+        mask.write(tmp_path / name)
+        found = compare(tmp_path / name, tmp_path / "reference.nii.gz")
+        assert [score.metrics["dice"] for score in found.scores] == [1, 1, 1]
+        assert found.scores[0].unit == "mm"
+
+
+def test_one_label_for_both_lungs_is_held_against_no_side(tmp_path):
+    save(lungs(), tmp_path / "reference.nii.gz")
+    save((lungs() > 0).astype(np.uint8), tmp_path / "one.nii.gz")
+    found = compare(tmp_path / "one.nii.gz", tmp_path / "reference.nii.gz")
+    assert [(score.region, score.metrics["dice"]) for score in found.scores] == [("lungs", 1)]
+    save(np.where(lungs() == 1, 1, 0).astype(np.uint8), tmp_path / "right.nii.gz")
+    found = compare(tmp_path / "right.nii.gz", tmp_path / "reference.nii.gz")
+    assert [score.outcome for score in found.scores] == ["both", "both", "missed"]
+
+
+def test_to_find_nothing_where_nothing_is_counts_beside_what_was_invented(folders, tmp_path):
+    empty = np.zeros_like(lungs())
+    speck = empty.copy()
+    speck[3, 3, 3] = 1
+    save(empty, folders[1] / "none.nii.gz")
+    save(empty, folders[0] / "none_lungs.nii.gz")
+    shutil.copytree(folders[0], tmp_path / "other")
+    save(speck, tmp_path / "other" / "none_lungs.nii.gz")
+    first, second = compare(*folders), compare(tmp_path / "other", folders[1])
+    changes = differences(first, second, "lungs")
+    assert changes["dice"].mean == pytest.approx(-1 / 4)
+    assert changes["hd95"].mean > 0
+    assert differences(second, first, "lungs")["dice"].mean == pytest.approx(1 / 4)
+
+
+def test_a_picture_is_no_mask(tmp_path):
+    save(lungs(), tmp_path / "reference.nii.gz")
+    grey = np.random.default_rng(0).integers(-900, 900, lungs().shape).astype(np.int16)
+    save(grey, tmp_path / "ct.nii.gz")
+    with pytest.raises(DataError, match="are no labels"):
+        compare(tmp_path / "ct.nii.gz", tmp_path / "reference.nii.gz")
+    slice_ = (lungs()[..., 4].T > 0).astype(np.uint8) * 255
+    Image.fromarray(slice_).save(tmp_path / "mask.jpg")
+    write_picture(tmp_path / "mask.png", slice_)
+    with pytest.raises(DataError, match="without loss"):
+        compare(tmp_path / "mask.jpg", tmp_path / "mask.png")
+
+
+def test_a_tilted_gantry_makes_no_voxel_larger(tmp_path):
+    tilted = AFFINE.copy()
+    tilted[1, 2] = 2.5 * np.tan(np.radians(20))
+    short = lungs()
+    short[33] = 0
+    save(lungs(), tmp_path / "reference.nii.gz", tilted)
+    save(short, tmp_path / "found.nii.gz", tilted)
+    scores = compare(tmp_path / "found.nii.gz", tmp_path / "reference.nii.gz").scores
+    assert scores[0].metrics["volume_error"] == pytest.approx(14 * 8 * 0.7 * 0.7 * 2.5, rel=1e-3)
+
+
+def test_the_worst_difference_of_volumes_is_the_largest(folders):
+    found = compare(*folders).spreads("lungs")["volume_difference"]
+    assert found.worst == pytest.approx(-2 * 10 * 14 * 8 * 0.7 * 0.7 * 2.5)
+    more = compare(folders[1], folders[1]).spreads("lungs")["volume_difference"]
+    assert more.worst == 0

@@ -34,7 +34,7 @@ def test_slices_of_few_patients_do_not_make_the_interval_narrow():
 def test_spread_says_which_end_is_worst():
     values, patients = [0.8, 0.9, 1.0], ["a", "b", "c"]
     assert spread(values, patients).worst == 0.8
-    assert spread(values, patients, higher_is_better=False).worst == 1.0
+    assert spread(values, patients, max).worst == 1.0
     found = spread(values, patients)
     assert (found.mean, found.median, found.cases, found.patients) == (
         pytest.approx(0.9),

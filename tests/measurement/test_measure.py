@@ -126,3 +126,12 @@ def test_the_public_table_of_267_slices_is_reproduced(data):
         assert math.isclose(found.mean, float(row["lung_mean_hu"]), abs_tol=0.5)
         assert math.isclose(found.percentiles["Perc05"], float(row["lung_pd05_hu"]), abs_tol=1)
         assert math.isclose(found.percentiles["Perc95"], float(row["lung_pd95_hu"]), abs_tol=1)
+
+
+def test_a_mask_of_another_grid_of_the_same_shape_is_refused():
+    scan, mask = box()
+    finer = AXIAL.copy()
+    finer[:3, :3] /= 2
+    other = from_array(scan.hu(), affine=finer, units="hu")
+    with pytest.raises(DataError, match="of another scan"):
+        measure(other, mask)

@@ -221,6 +221,61 @@ def test_header_that_claims_more_than_its_file_can_unpack_to_is_refused(tmp_path
         read(tmp_path / "a.nii.gz")
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_header_of_a_few_bytes_takes_no_memory(tmp_path, suffix):
+    path = written(tmp_path, suffix)
+    content = path.read_bytes()
+    content = content.replace(b"10 12 3", b"1024 1024 1999")
+    path.write_bytes(content)
+    with pytest.raises(ScanError, match=f"corrupt: {len(content)} of"):  # and none was unpacked
+        read(path).hu()
+
+
+@pytest.mark.parametrize("key", ["byteskip: 100", "byte skip: 100", "lineskip: 1"])
+def test_voxels_that_lie_further_on_are_not_taken_from_the_start(tmp_path, key):
+    (tmp_path / "a.raw").write_bytes(b"\1" * 100 + hu().tobytes())
+    lines = ["NRRD0004", "type: int16", "dimension: 3", "sizes: 10 12 3", "encoding: raw"]
+    lines += ["endian: little", key, "data file: a.raw", ""]
+    (tmp_path / "a.nhdr").write_text("\n".join(lines))
+    with pytest.raises(ScanError, match="skip lines or bytes"):
+        read(tmp_path / "a.nhdr", units="hu")
+
+
+def test_a_tiff_of_white_as_0_is_refused(tmp_path):
+    mask = (hu()[0] > 0).astype(np.uint8) * 255
+    tifffile.imwrite(tmp_path / "a.tif", mask, photometric="miniswhite")
+    with pytest.raises(PleuraError, match="white as 0"):
+        read(tmp_path / "a.tif")
+
+
+def test_an_array_of_many_slices_is_a_volume(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((1025, 512, 512), np.uint8))
+    assert read(tmp_path / "a.npy", units="hu").geometry.shape == (1025, 512, 512)
+
+
+def test_a_slice_that_cannot_be_read_is_said_in_a_zip_too(tmp_path):
+    paths = write_series(tmp_path / "series", hu(8), AXIAL)
+    content = {p.name: p.read_bytes() for p in paths}
+    content[paths[-1].name] = b""
+    zipped(tmp_path / "a.zip", content)
+    paths[-1].write_bytes(b"")
+    for place in (tmp_path / "series", tmp_path / "a.zip"):
+        (said,) = read(place, units="hu").warnings
+        assert (said.about, said.reason) == ("slices", "no DICOM file, perhaps a slice")
+
+
+def test_links_are_not_followed_and_that_is_said(tmp_path):
+    paths = write_series(tmp_path / "series", hu(8), AXIAL)
+    paths[-1].rename(tmp_path / "elsewhere.dcm")
+    paths[-1].symlink_to(tmp_path / "elsewhere.dcm")
+    (said,) = read(tmp_path / "series", units="hu").warnings
+    assert (said.about, said.choice) == ("slices", "1 left out")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.dcm").symlink_to(tmp_path / "elsewhere.dcm")
+    with pytest.raises(PleuraError, match="only links"):
+        read(tmp_path / "links")
+
+
 def test_what_is_no_scan_is_named(tmp_path):
     with pytest.raises(ScanError, match="no such file"):
         read(tmp_path / "gone.nii")

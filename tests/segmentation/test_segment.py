@@ -193,6 +193,19 @@ def test_a_lone_lung_is_told_by_the_middle_of_the_body(column, side):
     assert set(np.unique(tell_sides(lung, sampled(hu), grid(shape)))) == {0, side}
 
 
+@pytest.mark.parametrize("slices", [1, 16])
+def test_a_small_second_lung_apart_keeps_its_side(slices):
+    shape = (16, 64, 96)
+    right, left = ball(shape, (8, 32, 28), 15), ball(shape, (8, 32, 70), 6)
+    hu = np.full(shape, -1000, np.int16)
+    hu[:, 8:56, 8:88] = 30
+    hu[right | left] = -850
+    if slices == 1:
+        hu, right, left = hu[8:9], right[8:9], left[8:9]
+    labels = tell_sides(right | left, sampled(hu), grid(hu.shape))
+    assert [np.unique(labels[lung]).tolist() for lung in (right, left)] == [[1], [2]]
+
+
 def test_pieces_of_a_lung_go_to_the_nearer_side():
     shape = (16, 64, 96)
     pieces = [

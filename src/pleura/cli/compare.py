@@ -67,12 +67,6 @@ def command(
     if table.groups is not None:
         parts = found.by_group(table.groups)
         told["groups"] = {name: part.summary() for name, part in parts.items()}
-    if against is not None:
-        with progress_bar("comparing the other", quiet, "cases") as progress:
-            other = compare(against, reference, patients=table.patients, progress=progress)
-        changes = differences(found, other, "lungs")
-        told["against"] = {name: vars(change) for name, change in changes.items()}
-    write_json_option(json_file, told)
     if csv_file is not None:
         text = found.to_csv()
         write_atomically(csv_file, lambda file: file.write(text.encode()))
@@ -81,6 +75,12 @@ def command(
 
         page = comparison_page(found, predicted, reference, images, command_line(), table.groups)
         page.write(report)
+    if against is not None:
+        with progress_bar("comparing the other", quiet, "cases") as progress:
+            other = compare(against, reference, patients=table.patients, progress=progress)
+        changes = differences(found, other, "lungs")
+        told["against"] = {name: vars(change) for name, change in changes.items()}
+    write_json_option(json_file, told)
     if str(json_file) != "-":
         print_scores(found, table.groups)
         if against is not None:

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,19 @@ from pleura.errors import DataError
 from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.statistics import Difference, Spread, paired, spread
 from pleura.evaluation.surface import distance_metrics, largest_missed
-from pleura.scan.geometry import Geometry
+from pleura.scan.geometry import Reorientation
 from pleura.scan.io import VOLUMES, read, scan_name
 from pleura.scan.pictures import SUFFIXES as PICTURES
-from pleura.scan.scan import LEFT, RIGHT
+from pleura.scan.scan import LEFT, RIGHT, Scan
 
 Flags = NDArray[np.bool_]
 Progress = Callable[[int, int], None]
 
 SMALLER_IS_BETTER = ("hd", "hd95", "mean_distance", "largest_missed", "volume_error")
+SIGNED = "volume_difference"
+MOST_LABELS = 32
+"""Lobes, airways and vessels are fewer; a picture's greys are more."""
+LOSSY = (".jpg", ".jpeg")
 ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
 """What a mask's name may have after its scan's."""
 
@@ -73,11 +78,7 @@ class Comparison:
             return {}
         patients = [score.patient for score in scores]
         return {
-            name: spread(
-                [score.metrics[name] for score in scores],
-                patients,
-                higher_is_better=name not in SMALLER_IS_BETTER,
-            )
+            name: spread([score.metrics[name] for score in scores], patients, _worst(name))
             for name in scores[0].metrics
         }
 
@@ -176,27 +177,40 @@ def fingerprint(files: Iterable[Path]) -> str:
 def differences(first: Comparison, second: Comparison, region: str) -> dict[str, Difference]:
     """Compare two models by the cases that both have: second less first.
 
+    Where nothing is there, to find nothing is right: it counts as such beside what was invented.
+
     Raises
     ------
     DataError
-        The cases differ.
+        The cases differ, or none of them holds anything.
     """
-    one, two = ({s.case: s for s in c.of(region)} for c in (first, second))
-    if one.keys() != two.keys() or not one:
+    one, two = ({s.case: s for s in c.scores if s.region == region} for c in (first, second))
+    names = [name for name in one if name in two and (one[name].metrics or two[name].metrics)]
+    if one.keys() != two.keys() or not names:
         raise DataError(
-            f"the two comparisons share {len(one.keys() & two.keys())} of their cases",
+            f"the two comparisons share {len(names)} cases that hold lung",
             where=region,
             fix="compare both models on the same references",
         )
-    patients = [one[name].patient for name in one]
+    metrics = next(filter(None, (one[name].metrics for name in names)), two[names[0]].metrics)
     return {
         metric: paired(
-            [one[name].metrics[metric] for name in one],
-            [two[name].metrics[metric] for name in one],
-            patients,
+            [one[name].metrics.get(metric, _perfect(metric)) for name in names],
+            [two[name].metrics.get(metric, _perfect(metric)) for name in names],
+            [one[name].patient for name in names],
         )
-        for metric in next(iter(one.values())).metrics
+        for metric in metrics
     }
+
+
+def _perfect(metric: str) -> float:
+    return 0.0 if metric in (*SMALLER_IS_BETTER, SIGNED) else 1.0
+
+
+def _worst(metric: str) -> Callable[[Iterable[float]], float]:
+    if metric == SIGNED:
+        return partial(max, key=abs)
+    return max if metric in SMALLER_IS_BETTER else min
 
 
 def match_masks(
@@ -259,15 +273,18 @@ def cases_below(folder: Path) -> dict[str, Path]:
 
 
 def _score_case(name: str, patient: str, predicted: Path, reference: Path) -> list[Score]:
-    (found, grid), (wanted, own) = labels_of(predicted), labels_of(reference)
+    found, wanted = read_labels(predicted), read_labels(reference)
+    first, second = orders_of(found, wanted)
+    grid, own = first.apply_to(found.geometry), second.apply_to(wanted.geometry)
     if not grid.fits(own):
         raise DataError(
             f"the two masks lie on different grids: {grid}, and {own}",
             where=predicted,
             fix="bring the prediction onto the reference's grid first",
         )
-    known = next((g.spacing for g in (own, grid) if g.spacing_known), None)
-    return score_case(name, patient, found, wanted, known)
+    steps = next((g.steps for g in (own, grid) if g.spacing_known), None)
+    labels = first.apply(found.hu()), second.apply(wanted.hu())
+    return score_case(name, patient, *labels, steps)
 
 
 def score_case(
@@ -282,7 +299,7 @@ def score_case(
     Right and left are scored too where both have them; ``spacing`` in mm, None where not known.
     """
     regions = {"lungs": (found > 0, wanted > 0)}
-    if {RIGHT, LEFT} <= set(np.unique(wanted)) and set(np.unique(found)) <= {0, RIGHT, LEFT}:
+    if _sided(found, wanted):
         regions |= {
             side: (found == label, wanted == label)
             for side, label in (("right", RIGHT), ("left", LEFT))
@@ -290,17 +307,47 @@ def score_case(
     return [_score(name, patient, region, masks, spacing) for region, masks in regions.items()]
 
 
-def labels_of(path: Path) -> tuple[NDArray[np.int16], Geometry]:
-    """Return the labels of a mask as canonical axial slices, and their grid.
+def _sided(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    """Tell whether both tell sides; a prediction of one label that covers both sides does not."""
+    if not {RIGHT, LEFT} <= set(np.unique(wanted)):
+        return False
+    labels = set(np.unique(found))
+    if RIGHT in labels and LEFT not in labels and (found[wanted == LEFT] == RIGHT).mean() > 0.5:
+        return False
+    return labels <= {0, RIGHT, LEFT}
+
+
+def read_labels(path: Path) -> Scan:
+    """Read the labels of a mask.
 
     Raises
     ------
     ScanError, DataError
-        The file cannot be read.
+        The file cannot be read, or holds other values than labels.
     """
     scan = read(path, units="hu")
-    order = scan.geometry.to_canonical()
-    return np.ascontiguousarray(order.apply(scan.hu())), order.apply_to(scan.geometry)
+    values = scan.hu()
+    few = values.max() < MOST_LABELS or len(np.unique(values)) <= MOST_LABELS
+    if path.suffix.lower() in LOSSY or values.min() < 0 or not few:
+        raise DataError(
+            f"values from {values.min()} to {values.max()} are no labels",
+            where=path,
+            fix="save the mask without loss (PNG, TIFF, NIfTI), with 0 outside of the lungs",
+        )
+    return scan
+
+
+def orders_of(*scans: Scan) -> list[Reorientation]:
+    """Return what makes the arrays of scans and masks canonical axial slices.
+
+    One of which nobody knows how it lies is taken to be stored as one that says so: a TIFF that was
+    written of a NIfTI is.
+    """
+    known = [s.geometry.to_canonical() for s in scans if s.geometry.orientation_known]
+    return [
+        known[0] if known and not s.geometry.orientation_known else s.geometry.to_canonical()
+        for s in scans
+    ]
 
 
 def _score(

@@ -16,8 +16,9 @@ from pleura.evaluation.compare import (
     Progress,
     Score,
     fingerprint,
-    labels_of,
     match_masks,
+    orders_of,
+    read_labels,
     score_case,
 )
 from pleura.evaluation.probability import THRESHOLDS, Calibration, LevelCounts, calibration
@@ -128,9 +129,9 @@ def _judge(
     scan = read(image, units=units if factor == 1 else "hu")
     if factor != 1:
         scan = replace(scan, line=Line(factor, 0, f"{factor:g} * HU"))
-    wanted, own = labels_of(mask)
-    order = scan.geometry.to_canonical()
-    grid = order.apply_to(scan.geometry)
+    reference = read_labels(mask)
+    order, order_of_mask = orders_of(scan, reference)
+    grid, own = order.apply_to(scan.geometry), order_of_mask.apply_to(reference.geometry)
     if not grid.fits(own):
         raise DataError(
             f"image and mask lie on different grids: {grid}, and {own}",
@@ -139,10 +140,11 @@ def _judge(
         )
     found = segmenter.segment(scan, keep_probability=True)
     probability = order.apply(np.asarray(found.probability))
+    wanted = order_of_mask.apply(reference.hu())
     return _Case(
         lambda: order.apply(scan.hu()),
         (np.ascontiguousarray(order.apply(found.mask.labels)), wanted),
-        next((g.spacing for g in (grid, own) if g.spacing_known), None),
+        next((g.steps for g in (grid, own) if g.spacing_known), None),
         LevelCounts.of(probability, wanted > 0),
         tuple(flag.name for flag in found.flags),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,9 @@ class Spread:
 
 
 def spread(
-    values: Sequence[float], patients: Sequence[str], *, higher_is_better: bool = True
+    values: Sequence[float],
+    patients: Sequence[str],
+    worst: Callable[[Sequence[float]], float] = min,
 ) -> Spread:
     """Summarise one value a case; ``patients`` names each case's, who are what is resampled."""
     found = np.asarray(values, float)
@@ -40,7 +42,7 @@ def spread(
         mean=float(found.mean()),
         sd=float(found.std(ddof=1)) if len(found) > 1 else 0.0,
         median=float(np.median(found)),
-        worst=float(found.min() if higher_is_better else found.max()),
+        worst=float(worst(values)),
         interval=bootstrap(values, patients),
         cases=len(found),
         patients=len(set(patients)),

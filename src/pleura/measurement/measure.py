@@ -117,7 +117,7 @@ def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
     scan = scan if isinstance(scan, Scan) else read(scan)
     if not isinstance(mask, Mask):
         mask = read_mask(mask, scan)
-    elif mask.geometry.shape != scan.geometry.shape:
+    elif not mask.geometry.fits(scan.geometry):
         raise DataError(
             f"the mask is of another scan: {mask.geometry}, and {scan.geometry}",
             where=scan.name,

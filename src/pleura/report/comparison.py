@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 import pleura
 from pleura.errors import PleuraError
-from pleura.evaluation.compare import Comparison, Score, cases_below, labels_of, outcomes_text
+from pleura.evaluation.compare import (
+    Comparison,
+    Score,
+    cases_below,
+    orders_of,
+    outcomes_text,
+    read_labels,
+)
 from pleura.evaluation.judgement import Judgement
 from pleura.evaluation.statistics import Spread, agreement, interval_text
 from pleura.figures.masks import grey_range
@@ -220,11 +227,9 @@ def _worst_of(image: Path, predicted: Path, reference: Path) -> PagePicture | No
         scan = read(image)
     except PleuraError:
         return None
-    hu: NDArray[np.int16] = scan.geometry.to_canonical().apply(scan.hu())
-    found, wanted = labels_of(predicted)[0], labels_of(reference)[0]
-    if hu.shape != found.shape:
-        return None
-    return worst_slice(hu, found, wanted)
+    scans = scan, read_labels(predicted), read_labels(reference)
+    arrays = [order.apply(s.hu()) for order, s in zip(orders_of(*scans), scans, strict=True)]
+    return worst_slice(*arrays) if arrays[0].shape == arrays[1].shape else None
 
 
 def worst_slice(

@@ -15,10 +15,14 @@ MAX_UNZIPPED = 8 << 30
 """Bytes that a zip may unpack to."""
 
 
+DICOM = (".dcm", ".ima")
+"""Of a name in the zip these endings are kept: a damaged file is missed by them."""
+
+
 class Unpacked:
     """The files of a zip in a temporary folder, which goes when this object does.
 
-    Names in the zip are not used.
+    Names in the zip are not used, but for the endings of DICOM.
 
     Raises
     ------
@@ -61,7 +65,8 @@ def _unzip(path: Path, folder: Path) -> list[Path]:
                     where=path,
                     fix="do not trust this zip",
                 )
-            target = folder / f"{i:06d}"
+            ending = Path(info.filename).suffix.lower()
+            target = folder / f"{i:06d}{ending if ending in DICOM else ''}"
             with archive.open(info) as packed, target.open("wb") as plain:
                 while chunk := packed.read(1 << 20):
                     total += len(chunk)

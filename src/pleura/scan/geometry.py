@@ -85,6 +85,12 @@ class Geometry:
         return a, b, c
 
     @property
+    def steps(self) -> tuple[float, float, float]:
+        """Spacing, with that of slices along their normal: less where the gantry was tilted."""
+        a, b, c = self.spacing
+        return a * float(np.cos(np.radians(self.shear))), b, c
+
+    @property
     def directions(self) -> Affine:
         """(3, 3): unit vectors of slice, row and column index, as columns, in LPS."""
         directions: Affine = self.affine[:3, :3] / self.spacing

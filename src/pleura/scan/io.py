@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,11 +164,14 @@ def _read_folder(path: Path, series: str | None) -> Scan:
         if not volumes and not pictures:
             raise
     else:
-        if not volumes:
-            return scan
-        named = ", ".join(volume.name for volume in volumes[:3])
-        beside_it = Decision("files", "the DICOM series", f"not {named} beside it", warning=True)
-        return replace(scan, decisions=(beside_it, *scan.decisions))
+        said = []
+        if links := sum(one.is_symlink() for one in _below(path)):
+            what = "links are not followed: perhaps slices"
+            said.append(Decision("slices", f"{links} left out", what, warning=True))
+        if volumes:
+            what = f"not {', '.join(volume.name for volume in volumes[:3])} beside it"
+            said.append(Decision("files", "the DICOM series", what, warning=True))
+        return replace(scan, decisions=(*said, *scan.decisions))
     if len(volumes) == 1:
         return _read_file(volumes[0], series)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
@@ -270,12 +273,28 @@ def scan_name(path: Path) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """List the regular files below a folder, sorted, without hidden ones; links lead nowhere."""
-    found: list[Path] = []
+    """List the regular files below a folder, sorted, without hidden ones; links lead nowhere.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    paths = list(_below(folder))
+    found = [path for path in paths if path.is_file() and not path.is_symlink()]
+    if found:
+        return found
+    links = any(path.is_symlink() for path in paths)
+    raise DataError(
+        "the folder holds only links, which are not followed"
+        if links
+        else "the folder holds no file",
+        where=folder,
+        fix="give the folder that they lead to, or a copy" if links else "check the path",
+    )
+
+
+def _below(folder: Path) -> Iterator[Path]:
     for base, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        paths = (Path(base, name) for name in sorted(names) if not name.startswith("."))
-        found.extend(path for path in paths if path.is_file() and not path.is_symlink())
-    if not found:
-        raise DataError("the folder holds no file", where=folder, fix="check the path")
-    return found
+        yield from (Path(base, name) for name in sorted(names) if not name.startswith("."))

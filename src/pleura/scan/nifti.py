@@ -12,13 +12,10 @@ from isal import igzip
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.pictures import write_atomically
-from pleura.scan.raw import check_shape, read_voxels
+from pleura.scan.raw import DEFLATE, check_shape, read_voxels
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
-
-_DEFLATE = 1032
-"""Bytes that one byte of gzip can unpack to, at most (https://zlib.net/zlib_tech.html)."""
 
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
@@ -123,7 +120,7 @@ def _check_claim(image: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
     """Refuse a header that claims more than its file can unpack to, before memory is taken."""
     size = Path(image.file_map["image"].filename).stat().st_size
     claimed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if claimed > _DEFLATE * size:
+    if claimed > DEFLATE * size:
         raise ScanError(
             f"the header claims {claimed} bytes of voxels, and the file has {size}",
             where=None,

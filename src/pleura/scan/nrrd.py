@@ -17,6 +17,7 @@ from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nrrd", ".nhdr")
 
+_SKIPPED = "line", "byte"  # written with a space, or without
 _COMPRESSION: dict[str, Compression] = {
     "raw": "none",
     "gzip": "gzip",
@@ -92,11 +93,12 @@ def read_nrrd(path: Path, name: str) -> Scan:
     data, skip = path, start
     if "data file" in header or "datafile" in header:
         data, skip = beside(path, str(header.get("data file", header.get("datafile")))), 0
-    if int(header.get("line skip", 0)) or int(header.get("byte skip", 0)) > 0:
+    lines, skipped = (int(header.get(f"{k} skip", header.get(f"{k}skip", 0))) for k in _SKIPPED)
+    if lines or skipped > 0:
         raise ScanError(
             "NRRD files that skip lines or bytes are not read", where=path, fix="save it again"
         )
-    tail = int(header.get("byte skip", 0)) == -1
+    tail = skipped == -1
 
     def load() -> Values:
         voxels = read_voxels(data, None if tail else skip, dtype, shape, _COMPRESSION[encoding])

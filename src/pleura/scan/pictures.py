@@ -217,7 +217,7 @@ def _read_tiff(path: Path) -> Picture:
 
 
 def check_tags(path: Path, page: tifffile.TiffPage) -> None:
-    """Refuse a TIFF page that is stored turned, or shows palette colours."""
+    """Refuse a TIFF page that is stored turned or inverted, or shows palette colours."""
     orientation = page.tags.valueof(274, default=1)
     if orientation != 1:
         raise DataError(
@@ -230,6 +230,12 @@ def check_tags(path: Path, page: tifffile.TiffPage) -> None:
             "a TIFF of palette colours, not CT values",
             where=path,
             fix="export the CT values themselves (16-bit TIFF)",
+        )
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        raise DataError(
+            "the TIFF is stored inverted, white as 0",
+            where=path,
+            fix="save it with black as 0: programs disagree on whether they turn it back",
         )
 
 
@@ -252,7 +258,7 @@ def _read_with_pillow(path: Path) -> Picture:
 
 def _read_npy(path: Path) -> Picture:
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    _check_pixels(path, mapped.shape)
+    _check_pixels(path, mapped.shape[-2:])  # how many slices a file may have, scans know
     return np.array(mapped)
 
 

@@ -16,6 +16,9 @@ Compression = Literal["none", "gzip", "zlib", "bzip2"]
 MAX_VOXELS = 1 << 31
 """Of a scan: 8192 slices of 512x512. A header that claims more lies."""
 
+DEFLATE = 1032
+"""Bytes that a byte of zlib or gzip can unpack to, at most (https://zlib.net/zlib_tech.html)."""
+
 _CHUNK = 1 << 24
 
 
@@ -80,7 +83,16 @@ def read_voxels(
     """
     wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     try:
+        size = path.stat().st_size
+        if compression in ("gzip", "zlib") and wanted > DEFLATE * size:
+            raise _short(path, size, wanted)
         content = _read_bytes(path, start, wanted, compression)
+    except MemoryError as error:
+        raise ScanError(
+            f"there is no memory for {wanted >> 20} MB of voxels",
+            where=path,
+            fix="free some, or crop the scan; if it is smaller than that, its header is wrong",
+        ) from error
     except OSError as error:
         raise ScanError(
             f"the voxels cannot be read ({error.strerror or error})",

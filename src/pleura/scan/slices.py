@@ -34,6 +34,7 @@ def read_slices(path: Path, name: str) -> Scan:
         return assumed(name, _read_pages(path, slices), kind, path, None)
     picture = read_picture(path)
     if kind == "array" and picture.ndim == 3:
+        check_shape(picture.shape, path)
         return assumed(name, picture, kind, path, None)
     return assumed(name, _grey(picture, path)[None], kind, path, None)
 

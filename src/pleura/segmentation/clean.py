@@ -107,7 +107,7 @@ def tell_sides(
     """Label right and left lung; ``sampled`` are HU at every ``STEP``-th row and column.
 
     Pieces go to the nearer of the two largest. Where these are one piece, it is parted by eroding
-    it until two large ones are left. A lone lung is told by the middle of the body.
+    it until two large ones are left. Else each piece is told by the middle of the body.
     """
     labels = np.zeros(lung.shape, np.uint8)
     box = box_of(lung)
@@ -119,22 +119,29 @@ def tell_sides(
     two = _two_large(statistics["voxel_counts"], int(inside.sum()))
     columns = statistics["centroids"][:, 2]
     middle, width = _body(sampled)
-    if two is not None and _two_sided(columns[list(two)] + box[2].start, middle, width):
-        right, left = sorted(columns[list(two)])
-        side = np.where(columns < (right + left) / 2, RIGHT, LEFT).astype(np.uint8)
-        side[0] = 0
-        labels[box] = side[pieces]
-        return labels
-    parted = _part(inside, geometry, threads)
-    if parted is not None:
-        centres = np.array([np.nonzero((parted == s) & inside)[2].mean() for s in (RIGHT, LEFT)])
-        if not _two_sided(centres + box[2].start, middle, width):
-            parted = None
-    if parted is None:
-        centre = float(np.nonzero(inside)[2].mean()) + box[2].start
-        parted = np.full(inside.shape, RIGHT if centre < middle else LEFT, np.uint8)
-    labels[box] = parted * inside
+    middle -= box[2].start
+    if two is not None and _two_sided(columns[list(two)], middle, width):
+        middle = float(columns[list(two)].mean())
+    else:
+        parted = _parted(inside, geometry, threads, middle, width)
+        if parted is not None:
+            labels[box] = parted * inside
+            return labels
+    side = np.where(columns < middle, RIGHT, LEFT).astype(np.uint8)
+    side[0] = 0
+    labels[box] = side[pieces]
     return labels
+
+
+def _parted(
+    inside: Flags, geometry: Geometry, threads: int, middle: float, width: float
+) -> Labels | None:
+    """Return the sides of lungs that touch, None where what was parted is one lung."""
+    parted = _part(inside, geometry, threads)
+    if parted is None:
+        return None
+    centres = np.array([np.nonzero((parted == s) & inside)[2].mean() for s in (RIGHT, LEFT)])
+    return parted if _two_sided(centres, middle, width) else None
 
 
 def _two_large(sizes: NDArray[np.unsignedinteger], total: int) -> tuple[int, int] | None:

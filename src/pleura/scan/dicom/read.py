@@ -186,7 +186,7 @@ def _set_aside(aside: Sequence[SetAside]) -> list[Decision]:
         counts[one.reason, one.damaged] = counts.get((one.reason, one.damaged), 0) + 1
     return [
         Decision(
-            "files",
+            "slices" if damaged else "files",
             f"{n} set aside",
             reason + (", perhaps a slice" if damaged else ""),
             warning=damaged,
