@@ -9,11 +9,13 @@ SAMPLE := tests/data/sample
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-# torch first and pinned: a newer one would be resolved with gigabytes of CUDA packages.
+# torch is pinned to what the numbers were made with. TORCH may name another, or the options of pip that take its build for
+# processors, which on Linux saves gigabytes of CUDA.
+TORCH ?= torch==2.13.0
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
 	touch $(READY)
 

@@ -120,6 +120,48 @@ def test_folders_without_ct_are_refused(tmp_path):
     refused("segment", tmp_path / "gone", "-o", tmp_path / "x.nii.gz", says="no such file")
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-o", "scan.nii.gz", "--overwrite"), "take the place of the scan"),
+        (
+            ("-o", "x.nii.gz", "--masked", "scan.nii.gz", "--overwrite"),
+            "take the place of the scan",
+        ),
+        (("-o", "x.nii.gz", "--masked", "x.nii.gz"), "two results"),
+        (("-o", "x.nii.gz", "--preview", "--json", "x_preview.png"), "two results"),
+        (("-o", "x.mhd"), "no ending of a mask"),
+        (("-o", "x.nrrd", "--format", "nrrd"), "--format is for a folder"),
+        (("-o", "x.nii.gz", "--jobs", "2"), "--jobs is for many"),
+    ],
+)
+def test_no_result_takes_the_place_of_the_scan_or_of_another(
+    chest, tmp_path, monkeypatch, options, says
+):
+    shutil.copy(chest, tmp_path / "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    code = 1 if "--overwrite" in options else 2
+    assert says in pleura("segment", "scan.nii.gz", *options, "-q", code=code).stderr
+    assert (tmp_path / "scan.nii.gz").read_bytes() == chest.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
+
+
+def test_no_slice_of_a_dicom_folder_is_replaced(chest, tmp_path):
+    affine = np.diag([6.0, 1, 1, 1])[:, [2, 1, 0, 3]]
+    paths = write_series(tmp_path / "series", read(chest).hu(20, 26), affine)
+    before = paths[0].read_bytes()
+    options = ("-o", paths[0], "--overwrite", "-q")
+    refused("segment", tmp_path / "series", *options, says="take the place of the scan")
+    assert paths[0].read_bytes() == before
+
+
+def test_a_scan_called_as_another_ones_result_is_kept(chest, tmp_path):
+    for name in ("a.nii.gz", "a_lungs.nii.gz"):
+        shutil.copy(chest, tmp_path / name)
+    refused("segment", tmp_path, "-o", tmp_path, "-q", says="take the place of a scan")
+    assert (tmp_path / "a_lungs.nii.gz").read_bytes() == chest.read_bytes()
+
+
 def test_output_that_cannot_be_written_is_refused(chest, tmp_path):
     (tmp_path / "file").write_text("no folder")
     refused("segment", chest, "-o", tmp_path / "file" / "x.nii.gz", "-q", says="cannot be written")

@@ -63,6 +63,7 @@ def command(
     table = read_case_table(cases, by)
     with progress_bar("comparing", quiet, "cases") as progress:
         found = compare(predicted, reference, patients=table.patients, progress=progress)
+    table.warn(found)
     told = found.to_dict()
     if table.groups is not None:
         parts = found.by_group(table.groups)

@@ -52,7 +52,11 @@ Examples:
     help="Of a run: part of its own split; `all` takes every pair.",
 )
 @click.option(
-    "--output", "-o", "folder", type=PATH, help="Folder to write to; RUN/evaluation-PART if unset."
+    "--output",
+    "-o",
+    "folder",
+    type=PATH,
+    help="Of a run: folder to write to; RUN/evaluation-PART if unset.",
 )
 @click.option("--report", type=PATH, help="Also write a page to look at (.html).")
 @cases_option
@@ -89,9 +93,14 @@ def command(
         how["look"] = _look(pictures, hu=not model.is_dir())
     if model.is_dir():
         how |= {"part": part, "output": folder, "groups": table.groups}
+        if reading != {"units": "auto", "factor": 1.0}:
+            raise click.UsageError("--units and --factor are of a model: a run knows its own")
         judged = _judge_run(model, (images, masks), how, quiet)
     else:
+        if folder is not None or part != "test":
+            raise click.UsageError("--part and --output are of a run: a model has --report, --json")
         judged = _judge_model(model, (images, masks), how | reading, table.groups, quiet)
+    table.warn(judged.scores.comparison)
     write_json_option(json_file, judged.content)
     if report is not None:
         from pleura.report.comparison import judgement_page
@@ -186,7 +195,7 @@ def _print_scores(found: Judgement, table: CaseTable) -> None:
     curve = found.calibration
     output.print(
         f"calibration error {curve.error:.4f}, {curve.error_in_doubt:.4f} over the "
-        f"{100 * curve.in_doubt:.2g} % of pixels in doubt",
+        f"{100 * curve.in_doubt:.1f} % of pixels in doubt",
         highlight=False,
     )
 

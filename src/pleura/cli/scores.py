@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from pleura.cli.common import PATH, output
 from pleura.errors import DataError
@@ -32,6 +32,21 @@ class CaseTable:
 
     patients: Mapping[str, str] | None = None
     groups: Mapping[str, str] | None = None
+    path: Path | None = None
+
+    def warn(self, found: Comparison) -> None:
+        """Say which cases the table does not know."""
+        known = self.groups if self.patients is None else self.patients
+        cases = list(dict.fromkeys(score.case for score in found.scores))
+        unknown = [case for case in cases if known is not None and case not in known]
+        if unknown:
+            named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            click.secho(
+                f"warning  {len(unknown)} of {len(cases)} cases are not in {self.path}: {named}; "
+                "each counts as a patient of its own",
+                fg="yellow",
+                err=True,
+            )
 
 
 def read_case_table(path: Path | None, by: str | None) -> CaseTable:
@@ -67,7 +82,7 @@ def read_case_table(path: Path | None, by: str | None) -> CaseTable:
         return {name: v for n, v in keyed for name in (n, scan_name(Path(n)))}
 
     return CaseTable(
-        column("patient") if "patient" in columns else None, column(by) if by else None
+        column("patient") if "patient" in columns else None, column(by) if by else None, path
     )
 
 
@@ -76,9 +91,10 @@ def print_scores(found: Comparison, groups: Mapping[str, str] | None = None) -> 
     from pleura.evaluation.compare import outcomes_text
 
     for region in found.regions:
-        unit = next(s.unit for s in found.scores if s.region == region)
+        one = next(s for s in found.scores if s.region == region)
         told = outcomes_text(found.outcomes(region))
-        output.print(f"{region}: {told}; lengths in {unit}", highlight=False)
+        size = f"{one.unit}{2 if one.flat else 3}"
+        output.print(f"{region}: {told}; in {one.unit}, {one.unit}2, {size}", highlight=False)
         output.print(_spread_table("metric", found.spreads(region)))
     if groups is not None:
         parts = found.by_group(groups)
@@ -91,7 +107,8 @@ def print_scores(found: Comparison, groups: Mapping[str, str] | None = None) -> 
 def _spread_table(first: str, rows: Mapping[str, Spread]) -> Table:
     from pleura.evaluation.statistics import interval_text
 
-    table = Table(first, "mean", "95 % interval", "SD", "median", "worst", "cases", box=None)
+    name_column = Column(first, no_wrap=True)
+    table = Table(name_column, "mean", "95 % interval", "SD", "median", "worst", "cases", box=None)
     for name, one in rows.items():
         mean, sd, median, worst = (f"{v:.4g}" for v in (one.mean, one.sd, one.median, one.worst))
         interval = interval_text(one.interval)

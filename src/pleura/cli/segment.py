@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -111,20 +111,32 @@ def command(
     how["sides"] = not how.pop("single_label")
     how["format"] = how.pop("kind")
     how["preview"] = how["preview"] or how["report"] is not None
-    settings = settings_of({**how, "model": None if model is None else str(model.absolute())})
+    named = model is not None and str(model) != "default"
+    settings = settings_of({**how, "model": str(model.absolute()) if named else None})
     if str(output).lower().endswith(SUFFIXES):
         if isinstance(output, str):
             raise click.UsageError("one mask is written here: let -o name a file, or a folder")
-        report = _one(settings, scan, output, how, quiet)
+        report = _one(settings, scan, output, how, json_file, quiet)
         write_json_option(json_file, report)
         if str(json_file) != "-":
             _print(report)
         return 0
+    ending = PurePath(str(output)).suffix
+    if ending[1:].isalpha() and isinstance(output, Path) and not output.is_dir():
+        raise click.UsageError(
+            f"{ending} is no ending of a mask: choose one of {', '.join(SUFFIXES)}; "
+            "or a folder, without an ending"
+        )
     return _all(settings, scan, output, how, json_file, quiet)
 
 
 def _one(
-    settings: Settings, scan: Path | str, output: Path, how: dict[str, Any], quiet: bool
+    settings: Settings,
+    scan: Path | str,
+    output: Path,
+    how: dict[str, Any],
+    json_file: Path | None,
+    quiet: bool,
 ) -> dict[str, Any]:
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import ExitStack
@@ -132,28 +144,25 @@ def _one(
     from pleura.cohort.places import Remote
     from pleura.cohort.work import reported
     from pleura.errors import DataError
+    from pleura.scan.find import files_of
     from pleura.scan.io import read
     from pleura.scan.pictures import write_picture
-    from pleura.scan.write import SUFFIXES, write_mask, write_volume
+    from pleura.scan.write import write_mask, write_volume
     from pleura.segmentation.segment import lung_alone
 
-    if how["report"] is not None:
-        raise click.UsageError("--report is for many scans: let -o name a folder, or use --preview")
-    if how["dask"] is not None:
-        raise click.UsageError("--dask is for many scans: let -o name a folder")
-    if how["crop"] and how["masked"] is None:
-        raise click.UsageError("--crop cuts the masked CT: add --masked FILE")
-    for path in (output, how["masked"], how["probability"]):
-        if path is not None and path.exists() and not how["overwrite"]:
-            raise DataError(
-                "the file is there already", where=path, fix="choose another, or add --overwrite"
-            )
+    _must_be_of_one(how)
+    written = _written(output, how, json_file)
     told = {key: how[key] for key in ("series", "stack", "units", "flip")}
     with ExitStack() as kept, ThreadPoolExecutor(1) as pool:
         loading = pool.submit(settings.segmenter)  # while the scan is read
         if isinstance(scan, str):
             scan = kept.enter_context(Remote(scan).fetched("scan"))
         opened = read(scan, **told)
+        taken = files_of(opened) & {path.resolve() for path in written.values()}
+        if taken:
+            raise DataError(
+                "the result would take the place of the scan", where=taken.pop(), fix="rename it"
+            )
         segmenter = loading.result()
         with progress_bar("segmenting", quiet, "slices") as progress:
             wanted = how["probability"] is not None
@@ -164,9 +173,43 @@ def _one(
         if result.probability is not None:
             write_volume(how["probability"], result.probability, opened.geometry)
         if how["preview"]:
-            stem = output.name[: -len(next(s for s in SUFFIXES if output.name.lower().endswith(s)))]
-            write_picture(output.with_name(f"{stem}_preview.png"), result.preview())
+            write_picture(written["preview"], result.preview())
         return {**reported(result, measures=how["measure"]), "mask": str(output)}
+
+
+def _must_be_of_one(how: dict[str, Any]) -> None:
+    """Refuse options that mean nothing for one scan."""
+    if how["report"] is not None:
+        raise click.UsageError("--report is for many scans: let -o name a folder, or use --preview")
+    for name, unset in (("dask", None), ("shard", (1, 1)), ("jobs", 1), ("retries", 0)):
+        if how[name] != unset:
+            raise click.UsageError(f"--{name} is for many scans: let -o name a folder")
+    if how["format"] != "same":
+        raise click.UsageError("--format is for a folder: the end of -o says how a mask is written")
+    if how["crop"] and how["masked"] is None:
+        raise click.UsageError("--crop cuts the masked CT: add --masked FILE")
+
+
+def _written(output: Path, how: dict[str, Any], json_file: Path | None) -> dict[str, Path]:
+    """Return what is written where, each to a file of its own that is free."""
+    from pleura.errors import DataError
+    from pleura.scan.write import SUFFIXES
+
+    ends = next(suffix for suffix in SUFFIXES if output.name.lower().endswith(suffix))
+    preview = output.with_name(f"{output.name[: -len(ends)]}_preview.png")
+    volumes = {"mask": output, "masked": how["masked"], "probability": how["probability"]}
+    pictures = {"preview": preview if how["preview"] else None, "json": json_file}
+    written = {name: path for name, path in (volumes | pictures).items() if path is not None}
+    if len({path.resolve() for path in written.values()}) < len(written):
+        raise click.UsageError("two results would be written to one file: give each its own")
+    for name in volumes:
+        if name in written and written[name].exists() and not how["overwrite"]:
+            raise DataError(
+                "the file is there already",
+                where=written[name],
+                fix="choose another, or add --overwrite",
+            )
+    return written
 
 
 def _all(

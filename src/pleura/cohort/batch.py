@@ -17,9 +17,10 @@ from typing import Protocol
 from pleura.cohort.places import Place, is_address
 from pleura.cohort.summary import Row, read_summary, write_summary, write_tables
 from pleura.cohort.tasks import Task, find_tasks
-from pleura.cohort.work import Settings, borrowed, forget_segmenters, segment_task
+from pleura.cohort.work import Settings, borrowed, forget_segmenters, segment_task, target_of
 from pleura.engine.engine import cores
 from pleura.errors import DataError, PleuraError, first_line
+from pleura.scan.find import Found
 
 INPUTS = "inputs.txt"
 """In a folder of results: the file, folder or manifest they are of, as a path from there."""
@@ -118,6 +119,7 @@ def segment_all(
     suffix = "" if parts == 1 else f"-{part}-of-{parts}"
     inputs, place = _absolute(inputs), Place(str(_absolute(output)))
     tasks = find_tasks(inputs, place.address)[part - 1 :: parts]
+    _must_keep(tasks, place, settings)
     summary = _Summary(place, suffix, [task.name for task in tasks])
     with _workers(jobs, cluster, settings) as workers:
         _remember_inputs(place, inputs)
@@ -133,6 +135,28 @@ def segment_all(
         summary.close()
         _tidy(place, tasks)
     return _sorted(summary.rows)
+
+
+def _must_keep(tasks: Sequence[Task], place: Place, settings: Settings) -> None:
+    """Refuse to write a mask to where a scan is.
+
+    Raises
+    ------
+    DataError
+        One would take the place of another.
+    """
+    if place.folder is None:
+        return
+    there = [p for task in tasks if (p := place.folder / target_of(task, settings)).exists()]
+    sources = (t.source.source if isinstance(t.source, Found) else t.source for t in tasks)
+    scans = {path.resolve() for path in sources if isinstance(path, Path)} if there else set()
+    for path in there:
+        if path.resolve() in scans:
+            raise DataError(
+                "a result would take the place of a scan of that name",
+                where=path,
+                fix="write to another folder, or rename the scan",
+            )
 
 
 def _tidy(place: Place, tasks: Sequence[Task]) -> None:

@@ -140,7 +140,7 @@ def segment_task(task: Task, output: Place, settings: Settings) -> Row:
 
 
 def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings) -> Row:
-    target = f"{task.name}_lungs{_suffix(task.filename, settings.format)}"
+    target = target_of(task, settings)
     report, preview = f"{task.name}_lungs.json", f"{task.name}_lungs_preview.png"
     asked = {**_asked(segmenter, settings), "series": task.series, "stack": task.stack}
     whole = output.has(target) and (not settings.preview or output.has(preview))
@@ -235,6 +235,11 @@ def _files(task: Task) -> list[Path]:
 
 def _stamps(files: list[Path]) -> list[list[str | int]]:
     return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+
+
+def target_of(task: Task, settings: Settings) -> str:
+    """Return the name of a scan's mask, below the output."""
+    return f"{task.name}_lungs{_suffix(task.filename, settings.format)}"
 
 
 def _suffix(filename: str, wanted: Format) -> str:

@@ -15,6 +15,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import VOLUMES, files_below, read, scan_name, with_units
 from pleura.scan.pictures import SUFFIXES as PICTURES
+from pleura.scan.pictures import list_pictures
 from pleura.scan.scan import Scan
 
 if TYPE_CHECKING:
@@ -85,6 +86,19 @@ def with_companions(file: Path) -> tuple[Path, ...]:
     stem = scan_name(file)
     beside = (f for f in file.parent.iterdir() if f != file and f.name.partition(".")[0] == stem)
     return (file, *sorted(f for f in beside if f.is_file()))
+
+
+def files_of(scan: Scan) -> set[Path]:
+    """Return the files that a scan is read from, resolved."""
+    if scan.format == "DICOM":
+        files = [frame.path for frame in scan.header.present]
+    elif scan.source is None:
+        files = []
+    elif scan.source.is_dir():
+        files = list_pictures(scan.source)
+    else:
+        files = [scan.source, *with_companions(scan.source)]
+    return {file.resolve() for file in files}
 
 
 def _read(file: Path, units: UnitsOption) -> Scan:

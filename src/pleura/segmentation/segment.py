@@ -19,7 +19,7 @@ from pleura.engine.engine import Engine, Precision, Runtime, cores, model_path
 from pleura.errors import ScanError
 from pleura.figures.preview import preview_picture
 from pleura.scan.geometry import Geometry, Reorientation
-from pleura.scan.io import read
+from pleura.scan.io import from_array, read
 from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Mask, Scan
 from pleura.scan.slices import shape_of
 from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
@@ -245,10 +245,11 @@ class _Seen:
             self.probability[start:stop] = probability
 
 
-def segment(scan: Scan | str | Path, model: str | Path | None = None) -> Mask:
+def segment(scan: Scan | str | Path | NDArray[Any], model: str | Path | None = None) -> Mask:
     """Return the lungs of a scan, or of what is at a path: 1 right, 2 left, on the scan's grid.
 
-    For many scans, a `Segmenter` loads the model once.
+    An array (rows, columns) or (slices, rows, columns) is taken as `from_array` takes it, which can
+    be told its spacing. For many scans, a `Segmenter` loads the model once.
 
     Raises
     ------
@@ -258,7 +259,21 @@ def segment(scan: Scan | str | Path, model: str | Path | None = None) -> Mask:
         The file is no model of pleura.
     """
     with Segmenter(model) as segmenter:
-        return segmenter(scan if isinstance(scan, Scan) else read(scan))
+        return segmenter(_scan_of(scan))
+
+
+def _scan_of(what: Any) -> Scan:
+    if isinstance(what, Scan):
+        return what
+    if isinstance(what, np.ndarray):
+        return from_array(what)
+    if isinstance(what, str | Path):
+        return read(what)
+    raise ScanError(
+        f"a {type(what).__name__} is no scan",
+        where=None,
+        fix="give a path, an array, or pleura.from_array(array, spacing=..., or affine=...)",
+    )
 
 
 def lung_alone(mask: Mask, *, crop: bool = False) -> tuple[NDArray[np.int16], Geometry]:
