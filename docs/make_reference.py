@@ -131,8 +131,8 @@ def _type(annotation: Any) -> str:
         return " or ".join("`null`" if a is NoneType else _type(a) for a in arguments)
     if origin is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-        noun, _, rest = _type(arguments[0]).partition("number")
-        return f"list of {count}{noun}numbers{rest}"
+        noun = _type(arguments[0]).replace("text", "texts").replace("number", "numbers")
+        return f"list of {count}{noun}"
     names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
     return names.get(annotation, "path")
 
@@ -203,7 +203,7 @@ def _values(option: click.Option) -> str:
     if isinstance(kind, click.Choice):
         return ", ".join(f"`{choice}`" for choice in kind.choices)
     if isinstance(kind, click.IntRange | click.FloatRange):
-        return f"{kind.min} to {kind.max}"
+        return f"{kind.min} or more" if kind.max is None else f"{kind.min} to {kind.max}"
     if option.metavar:
         return option.metavar
     return {"integer": "whole number"}.get(kind.name, kind.name)

@@ -6,6 +6,7 @@ import pytest
 import pleura
 from pleura.engine.engine import SHIPPED
 from pleura.engine.model_file import read_record
+from pleura.errors import PleuraError
 from pleura.scan.io import read
 
 
@@ -45,3 +46,16 @@ def test_a_prone_and_a_turned_scan_give_the_same_lungs(volume):
     found = pleura.segment(upside).labels > 0
     again = volume.geometry.to_canonical().apply(expected)[:, ::-1] > 0
     assert 2 * (found & again).sum() / (found.sum() + again.sum()) > 0.93
+
+
+def test_an_array_is_a_scan_too(volume):
+    order = volume.geometry.to_canonical()
+    array = order.apply(volume.hu())
+    labels = pleura.segment(np.ascontiguousarray(array)).labels
+    expected = order.apply(pleura.segment(volume).labels)
+    assert (
+        2 * ((labels > 0) & (expected > 0)).sum() / ((labels > 0).sum() + (expected > 0).sum())
+        > 0.95
+    )
+    with pytest.raises(PleuraError, match="a list is no scan"):
+        pleura.segment([1, 2])

@@ -216,3 +216,12 @@ def test_the_worst_difference_of_volumes_is_the_largest(folders):
     assert found.worst == pytest.approx(-2 * 10 * 14 * 8 * 0.7 * 0.7 * 2.5)
     more = compare(folders[1], folders[1]).spreads("lungs")["volume_difference"]
     assert more.worst == 0
+
+
+def test_a_table_that_knows_no_case_is_said(folders, tmp_path):
+    (tmp_path / "cases.csv").write_text("name,patient\nother0,A\ncase1_lungs,B\ncase1,B\n")
+    arguments = ["compare", *map(str, folders), "--cases", str(tmp_path / "cases.csv"), "-q"]
+    said = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert said.exit_code == 0
+    assert "2 of 3 cases are not in" in said.output
+    assert "case0, case2" in said.output

@@ -44,6 +44,13 @@ def test_seg_reads_back_voxel_for_voxel_on_the_slices_it_is_of(mask, tmp_path):
     assert seg.FrameOfReferenceUID == pydicom.dcmread(frames[0].path).FrameOfReferenceUID
 
 
+def test_a_seg_given_as_a_scan_or_mask_is_named(mask, tmp_path):
+    write_mask(tmp_path / "lungs.dcm", mask)
+    with pytest.raises(ScanError, match="no CT image but Segmentation Storage") as refused:
+        read(tmp_path / "lungs.dcm")
+    assert "as NIfTI" in refused.value.fix
+
+
 def test_both_lungs_as_one_are_coded_as_lung(mask, tmp_path):
     import highdicom
 

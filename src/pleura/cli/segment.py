@@ -68,17 +68,21 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
     show_default=True,
     help="Of masks in a folder; same as each scan's, NIfTI for DICOM.",
 )
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="At a time.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Scans at a time."
+)
 @click.option("--shard", metavar="I/N", callback=_shard, help="Every Nth scan, from the Ith on.")
-@click.option("--dask", metavar="ADDRESS", help="Of a Dask scheduler: its workers segment.")
-@click.option("--retries", type=click.IntRange(0), default=0, help="Of a scan, where it may help.")
+@click.option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers segment.")
+@click.option(
+    "--retries", type=click.IntRange(0), default=0, help="Further tries of a failed scan."
+)
 @click.option("--series", help="Series number or UID, where a folder holds several.")
 @click.option("--stack", is_flag=True, help="Take a folder of pictures as one volume.")
 @units_option
 @click.option("--flip", is_flag=True, help="A picture shows the patient's left on its left.")
 @click.option("--single-label", is_flag=True, help="Both lungs as 1, not right 1 and left 2.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Probability; the model's if unset.")
-@click.option("--threads", type=click.IntRange(1), help="As many as there are cores if unset.")
+@click.option("--threads", type=click.IntRange(1), help="Processor threads; all cores if unset.")
 @click.option(
     "--runtime",
     type=click.Choice(["openvino", "onnxruntime"]),

@@ -40,7 +40,9 @@ Needs `pip install "pleura[view]"`. Ctrl-C ends it. Corrections are new files, n
 @click.argument("path", type=PATH, required=False)
 @click.argument("mask", type=PATH, required=False)
 @click.option("--open", "empty", is_flag=True, help="Start without a scan: drop one on the page.")
-@click.option("--model", type=PATH, help="Of scans that are dropped; the shipped one if unset.")
+@click.option(
+    "--model", type=PATH, help="Model for scans that are dropped; the shipped one if unset."
+)
 @click.option("--reference", type=PATH, help="Another mask of the scan to hold this one against.")
 @click.option("--scans", type=PATH, help="What was segmented, if it has moved.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where others may reach it.")

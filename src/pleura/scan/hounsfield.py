@@ -167,7 +167,7 @@ def _grey(
     else:
         scale = (top - bottom) / (_WINDOW[1] - _WINDOW[0])
         offset = bottom - scale * _WINDOW[0]
-        how = f"a window of {_WINDOW[0]:g} to {_WINDOW[1]:g} HU is assumed"
+        how = f"an assumed window of {_WINDOW[0]:g} to {_WINDOW[1]:g} HU"
     if inverted:
         scale, offset = -scale, top + bottom - offset
         knee = knee and (top + bottom - air, top + bottom - fat, top + bottom - muscle)

@@ -225,6 +225,12 @@ class NoCTError(ScanError):
 
 def _no_ct(aside: Sequence[Any], source: Path) -> ScanError:
     reasons = sorted({one.reason for one in aside})
+    if any("Segmentation" in reason or "RT Structure" in reason for reason in reasons):
+        return NoCTError(
+            f"no CT here: {'; '.join(reasons[:4])}",
+            where=source,
+            fix="where a mask is meant, give one as NIfTI, NRRD or MetaImage: these are not read",
+        )
     return NoCTError(
         "no CT here" + (f": {'; '.join(reasons[:4])}" if reasons else ": the folder is empty"),
         where=source,
