@@ -28,7 +28,7 @@ Examples:
     "eight_bit",
     type=PATH,
     metavar="IMAGES",
-    help="Compute in 8 bits: half the file, faster; IMAGES are those of the training.",
+    help="Compute in 8 bits, faster where there is no bfloat16; IMAGES are those of the training.",
 )
 @json_option
 def command(
