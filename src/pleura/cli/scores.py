@@ -91,7 +91,7 @@ def print_scores(found: Comparison, groups: Mapping[str, str] | None = None) -> 
     from pleura.evaluation.compare import outcomes_text
 
     for region in found.regions:
-        one = next(s for s in found.scores if s.region == region)
+        one = next(s for s in (*found.of(region), *found.scores) if s.region == region)
         told = outcomes_text(found.outcomes(region))
         size = f"{one.unit}{2 if one.flat else 3}"
         output.print(f"{region}: {told}; in {one.unit}, {one.unit}2, {size}", highlight=False)
