@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+import pleura
 from pleura.dataset.preparation import Preparation, prepare_image, restore
-from pleura.engine.engine import Engine
+from pleura.engine.engine import SHIPPED, Engine
 from pleura.errors import DataError, RunError
 from pleura.network.tiling import SegmentationNetwork
 from pleura.scan.hounsfield import Line
@@ -148,6 +149,13 @@ def test_an_8_bit_model_can_be_gone_on_from(small_run, eight_bit):
         full, small = (torch.sigmoid(network(x)) for network in networks)
     assert 0 < (full - small).abs().mean() < 0.01
     assert full.std() > 0.05
+
+
+def test_a_model_file_names_no_path_of_the_machine_that_wrote_it(model, eight_bit):
+    for path in (model, eight_bit, SHIPPED):
+        content = path.read_bytes()
+        assert b".py" not in content
+        assert str(Path(pleura.__file__).parent).encode() not in content
 
 
 def test_separable_convolutions_come_back_from_their_file(sample, tiny, tmp_path):

@@ -175,7 +175,16 @@ def _to_onnx(deployed: Deployed) -> Any:
         )
     if program is None:
         raise RunError("the network cannot be exported", where=None, fix="report it")
-    return program.model_proto
+    return _without_traces(program.model_proto)
+
+
+def _without_traces(model: Any) -> Any:
+    """Take out where each node was written: paths of the machine that exported it."""
+    graph = model.graph
+    for part in (*graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
 
 
 def _halved(model: Any) -> Any:
