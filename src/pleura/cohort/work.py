@@ -151,9 +151,8 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
     told_input = _input(task)
     output.remove(report)  # an old one beside a new mask would lie
     names = [target, preview, report]
-    with opened(task, settings.units) as scan, output.writing(names) as folder:
-        turn = settings.flip and not scan.geometry.orientation_known
-        result = segmenter.segment(flipped(scan) if turn else scan)
+    with opened(task, settings.units, settings.flip) as scan, output.writing(names) as folder:
+        result = segmenter.segment(scan)
         write_mask(folder / target, result.mask, binary=settings.binary)
         if settings.preview:
             write_picture(folder / preview, result.preview())
@@ -165,8 +164,17 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
 
 
 @contextmanager
-def opened(task: Task, units: UnitsOption) -> Iterator[Scan]:
-    """Give the scan, wherever it lies; its voxels can be read for as long as this lasts."""
+def opened(task: Task, units: UnitsOption, flip: bool) -> Iterator[Scan]:
+    """Give the scan, wherever it lies; its voxels can be read for as long as this lasts.
+
+    ``flip`` is of scans that do not say how they lie.
+    """
+    with _as_stored(task, units) as scan:
+        yield flipped(scan) if flip and not scan.geometry.orientation_known else scan
+
+
+@contextmanager
+def _as_stored(task: Task, units: UnitsOption) -> Iterator[Scan]:
     if isinstance(task.source, Found):
         if task.source.load is None:
             raise task.source.error or DataError("no scan", where=task.name, fix="look at it")

@@ -19,7 +19,6 @@ from pleura.errors import DataError
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read, scan_name
 from pleura.scan.scan import Scan
-from pleura.scan.slices import flipped
 from pleura.scan.write import VOLUMES
 
 
@@ -89,8 +88,8 @@ def results(
 
 
 def _load(task: Task, units: UnitsOption, flip: bool) -> Scan:
-    with opened(task, units) as scan:
-        return flipped(scan) if flip and not scan.geometry.orientation_known else scan
+    with opened(task, units, flip) as scan:
+        return scan
 
 
 def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list[ViewCase]:
