@@ -36,6 +36,7 @@ FILES = (
     "checkpoint.pt",
     "weights.pt",
     "tensorboard",
+    "teachers",
     "evaluation-*",
     "learning.json",
     "before-after.json",
@@ -62,7 +63,8 @@ class Run:
     """A run folder and what its record says.
 
     ``recipe.yaml``, ``run.json`` (record), ``split.csv``, ``history.csv``, ``curves.png``,
-    ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and ``weights.pt`` (to predict).
+    ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and ``weights.pt`` (to predict);
+    ``teachers/1``, ``2`` and so on are runs themselves.
     """
 
     folder: Path
