@@ -3,9 +3,9 @@
     python benchmarks/leave_one_out.py DATA RUNS [--set training.epochs=60] [--patients 202]
 
 DATA is laid out as the recipe has it. The masks that ship with the recipe are of a model that saw
-all three patients, so each training gets others: of a first one without the patient, without
-those masks and without teachers. Leaves runs, model files and scores of each patient below RUNS,
-and prints the table of benchmarks/accuracy.py over the three.
+all three patients, so each training gets others: of a first one without the patient and without
+those masks. Leaves runs, model files and scores of each patient below RUNS, and prints the table of
+benchmarks/accuracy.py over the three.
 """
 
 import argparse
@@ -74,8 +74,7 @@ def main() -> None:
         teacher = options.runs / f"teacher-without-{patient}.onnx"
         masks = options.runs.resolve() / f"masks-without-{patient}"
         model = options.runs / f"without-{patient}.onnx"
-        alone = recipe_without(patient, [*options.set, "teaching=null"])
-        trained(options.data, alone, teacher)
+        trained(options.data, recipe_without(patient, options.set), teacher)
         write_masks(options.data, teacher, masks)
         trained(options.data, recipe_without(patient, options.set, masks), model)
         with Segmenter(model) as segmenter:

@@ -198,7 +198,7 @@ def _train(
     data = [images] if masks is None else [images, masks]
     quiet = quiet or not is_first()
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
-        watch = _watch(bar, quiet)
+        watch = _watch(bar, loaded.training.epochs, quiet)
         if resume:
             run = loop.resume(images, masks, output, watch=watch)
         else:
@@ -210,11 +210,8 @@ def _train(
     history = run.history()
     write_json_option(json_file, {"run": str(output), **run.record, "history": history})
     if not run.finished:
-        epochs = run.recipe.last_training().training.epochs
-        begun = run.checkpoint.exists()
-        where = f"in epoch {len(history) + 1} of {epochs}" if begun else "in a teacher's training"
         click.echo(
-            f"stopped {where} and saved; go on "
+            f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; go on "
             f"with: pleura train {_quoted(*data)} -o {_quoted(output)} --resume",
             err=True,
         )
@@ -237,21 +234,18 @@ def _train(
     return 0
 
 
-def _watch(bar: Progress, quiet: bool) -> Watch:
+def _watch(bar: Progress, epochs: int, quiet: bool) -> Watch:
     """Show reading, steps and epochs on the bar; a line for each epoch stays."""
     from pleura.training.loop import StepReport, Watch
 
     reading = bar.add_task("reading", total=None, note="")
     training = bar.add_task("training", total=None, note="", visible=False)
-    epochs = 0
 
     def on_read(done: int, total: int) -> None:
         bar.update(reading, completed=done, total=total, visible=done < total)
         bar.update(training, visible=done == total)
 
     def on_step(report: StepReport) -> None:
-        nonlocal epochs
-        epochs = report.epochs
         bar.update(
             training,
             completed=(report.epoch - 1) * report.steps + report.step,
@@ -264,12 +258,7 @@ def _watch(bar: Progress, quiet: bool) -> Watch:
         if not quiet:
             console.print(_epoch_line(row, epochs), highlight=False, soft_wrap=True)
 
-    def on_training(number: int, of: int) -> None:
-        if not quiet:
-            what = f"a teacher ({number} of {of - 1})" if number < of else "taught"
-            console.print(f"training {number} of {of}: {what}", highlight=False)
-
-    return Watch(on_read, on_step, on_epoch, on_training)
+    return Watch(on_read, on_step, on_epoch)
 
 
 def _quoted(*paths: Path) -> str:

@@ -11,11 +11,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,9 +35,8 @@ from pleura.dataset.preparation import (
     restore,
 )
 from pleura.dataset.sources import collect_pairs, split_pairs
-from pleura.dataset.splits import Split
 from pleura.dataset.training_set import Batch, make_training_set
-from pleura.errors import DataError, RecipeError, RunError
+from pleura.errors import DataError, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
 from pleura.scan.units import UnitsEstimate, estimate_units
@@ -61,7 +59,6 @@ from pleura.training.run import (
 from pleura.training.schedule import learning_rate
 from pleura.training.start import starting_recipe
 from pleura.training.state import State, fix_normalisation, new_state
-from pleura.training.teaching import Teachers
 from pleura.training.threshold import best_threshold
 
 _DRAWERS = 4
@@ -88,8 +85,6 @@ class Watch:
     on_read: Progress | None = None
     on_step: Callable[[StepReport], None] | None = None
     on_epoch: Callable[[Epoch], None] | None = None
-    on_training: Callable[[int, int], None] | None = None
-    """Which training begins, and of how many: those of teachers come first."""
 
 
 def train(
@@ -149,95 +144,26 @@ def _train(
             where=masks,
             fix="give masks with 0 outside and 255 (or 1) inside the lungs",
         )
-    found = _units(_named(pairs, split.train))
-    if recipe.simulation is not None and found.kind not in ("HU", "unknown"):
+    units = _units(_named(pairs, split.train))
+    if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
         raise DataError(
-            f"the simulation is in HU, and the images are not: {found.reason}",
+            f"the simulation is in HU, and the images are not: {units.reason}",
             where=images,
             fix="convert them (docs/explanation/units.md), or train with simulation=null",
         )
     processes.check_batch(min(recipe.training.batch_size, len(split.train)))
-    if start is not None and recipe.teaching is not None:
-        raise RecipeError(
-            "teachers begin from chance: a recipe with `teaching` does not go on from weights",
-            where="teaching",
-            fix="add --set teaching=null",
-        )
-    new_state(recipe, start)  # what cannot be built is said before a folder is made
-    processes.by_first(
-        lambda: _begin(
-            output, recipe, pairs, prepared, split, _units_record(found), overwrite=overwrite
-        )
-    )
-    return _go_on(open_run(output), pairs, prepared, start, watch, processes)
+    state = new_state(recipe, start)
 
+    def begin() -> None:
+        figure = preview_figure(pairs, prepared, split, recipe)
+        if overwrite:
+            clear_run(output)
+        run = create_run(output, recipe, split, prepared.fingerprint)
+        run.update(units=_units_record(units))
+        save_figure(figure, output / "pairs.png")
 
-def _begin(
-    folder: Path,
-    recipe: Recipe,
-    pairs: Sequence[Pair],
-    prepared: PreparedPairs,
-    split: Split,
-    units: Mapping[str, Any],
-    *,
-    overwrite: bool,
-) -> None:
-    """Make a run folder."""
-    figure = preview_figure(pairs, prepared, split, recipe)
-    if overwrite:
-        clear_run(folder)
-    create_run(folder, recipe, split, prepared.fingerprint).update(units=units)
-    save_figure(figure, folder / "pairs.png")
-
-
-def _go_on(
-    run: Run,
-    pairs: Sequence[Pair],
-    prepared: PreparedPairs,
-    start: str | Path | None,
-    watch: Watch,
-    processes: Processes,
-) -> Run:
-    """Train a run from where it is to its end, or to where it is stopped; its teachers first."""
-    if run.finished:
-        return run
-    recipes = run.recipe.teachers()
-    teachers: list[Run] = []
-    for number, recipe in enumerate(recipes, 1):
-        _tell(watch, number, len(recipes) + 1)
-        folder = run.folder / "teachers" / str(number)
-        (begun,) = processes.mean(float((folder / "checkpoint.pt").exists()))  # all, or none
-        if not begun:
-            processes.by_first(partial(_begin_teacher, run, folder, recipe, pairs, prepared))
-        teachers.append(_go_on(open_run(folder), pairs, prepared, None, watch, processes))
-        if not teachers[-1].finished:
-            return run
-    if teachers:
-        start = teachers[0].folder
-        _tell(watch, len(recipes) + 1, len(recipes) + 1)
-    state = new_state(run.recipe.last_training(), start)
-    if run.checkpoint.exists():
-        try:
-            state.load_dict(load_tensors(run.checkpoint))
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise RunError(
-                "the checkpoint does not fit the run's recipe",
-                where=run.checkpoint,
-                fix="restore the folder from a copy, or train again",
-            ) from error
-    return _Training(run, pairs, prepared, state, teachers, watch, processes).go_on()
-
-
-def _begin_teacher(
-    run: Run, folder: Path, recipe: Recipe, pairs: Sequence[Pair], prepared: PreparedPairs
-) -> None:
-    split, units = run.split(prepared.names), run.record["units"]
-    _begin(folder, recipe, pairs, prepared, split, units, overwrite=True)
-
-
-def _tell(watch: Watch, number: int, of: int) -> None:
-    if watch.on_training is not None:
-        watch.on_training(number, of)
+    processes.by_first(begin)
+    return _Training(open_run(output), pairs, prepared, state, watch, processes).go_on()
 
 
 def must_be_free(output: Path) -> None:
@@ -288,7 +214,17 @@ def _resume(
             where=images,
             fix="give the same data, or train anew in another folder",
         )
-    return _go_on(run, pairs, prepared, None, watch, processes)
+    state = new_state(run.recipe)
+    if run.checkpoint.exists():
+        try:
+            state.load_dict(load_tensors(run.checkpoint))
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunError(
+                "the checkpoint does not fit the run's recipe",
+                where=run.checkpoint,
+                fix="restore the folder from a copy, or train again",
+            ) from error
+    return _Training(run, pairs, prepared, state, watch, processes).go_on()
 
 
 def _named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
@@ -320,18 +256,15 @@ class _Training:
         pairs: Sequence[Pair],
         prepared: PreparedPairs,
         state: State,
-        teachers: Sequence[Run],
         watch: Watch,
         processes: Processes,
     ) -> None:
-        self.recipe = run.recipe.last_training()
+        self.recipe = run.recipe
         self.watch = watch
         self.processes = processes
         self.compute = Compute(self.recipe.training)
         # Beside a processor that trains one thread draws fast enough, and more would be in its way.
         self.ahead = 1 if self.compute.device.type == "cpu" else min(_DRAWERS, os.cpu_count() or 1)
-        teaching = self.recipe.teaching
-        self.teachers = Teachers(teachers, teaching.weight, self.compute) if teaching else None
         self.run = run
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split = run.split(prepared.names)
@@ -359,8 +292,6 @@ class _Training:
             _stop_between_steps() as stop,
             self._board() as board,
         ):
-            if (self.state.epoch, self.state.step) == (0, 0):  # else what it starts from is lost
-                self.processes.by_first(self._save)
             while self.state.epoch < self.epochs and not self.stopped:
                 if self._train_epoch(stop):
                     row = self._close_epoch()
@@ -438,9 +369,6 @@ class _Training:
         images, masks = self.processes.share(images), self.processes.share(masks)
         recipe, state = self.recipe, self.state
         weights = self._pixel_weights(masks) if recipe.loss.border_weights else None
-        step = state.epoch * self.steps + state.step
-        if self.teachers is not None:
-            masks = self.teachers.targets(images, masks, step)
         targets = self.compute.tensor(masks)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
@@ -460,7 +388,7 @@ class _Training:
             )
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
-        state.update_average(recipe.training.average, step)
+        state.update_average(recipe.training.average, state.epoch * self.steps + state.step)
         return mean_loss, accuracy
 
     def _pixel_weights(self, masks: FloatImage) -> Tensor:

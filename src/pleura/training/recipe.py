@@ -127,23 +127,6 @@ class TrainingRecipe(_Part):
     weights from a model file, which need it."""
 
 
-class TeachingRecipe(_Part):
-    """A second training, which others teach (distillation: Hinton, Vinyals, Dean 2015).
-
-    First the recipe is trained as it is, and once more with each of ``others``. Then the first goes
-    on: its targets are the masks, mixed with what one of them all, in turn, says of the batch.
-    """
-
-    others: tuple[dict[str, Any], ...] = ()
-    """What each further teacher's recipe has different, by key, such as `{training.seed: 1}`."""
-    weight: float = Field(0.5, gt=0, le=1)
-    """Of the teacher's probability in a target; the rest is the mask's."""
-    epochs: int = Field(40, ge=1)
-    """Passes over the training images in the second training."""
-    learning_rate: float = Field(0.0015, gt=0)
-    """The highest rate of the second training."""
-
-
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -178,8 +161,6 @@ class Recipe(_Part):
     optimiser: OptimiserRecipe = OptimiserRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
     training: TrainingRecipe = TrainingRecipe()
-    teaching: TeachingRecipe | None = None
-    """A second training that further networks teach; `null`: there is one training."""
     evaluation: EvaluationRecipe = EvaluationRecipe()
 
     @model_validator(mode="after")
@@ -190,45 +171,6 @@ class Recipe(_Part):
             if self.augmentation is None:
                 raise ValueError("simulation goes with an augmentation")
         return self
-
-    def teachers(self) -> list[Recipe]:
-        """Return the recipes that are trained before the last training; none without `teaching`.
-
-        Raises
-        ------
-        RecipeError
-            A change is none of a recipe's, or changes what the images are.
-        """
-        if self.teaching is None:
-            return []
-        alone = self.model_copy(update={"teaching": None})
-        found = [alone]
-        for changes in self.teaching.others:
-            values = alone.model_dump(mode="json")
-            for key, value in changes.items():
-                _put(values, key, value)
-            found.append(build_recipe(values, "teaching.others"))
-            same = ("data", "preparation", "split", "teaching")
-            if any(getattr(found[-1], part) != getattr(alone, part) for part in same):
-                raise RecipeError(
-                    f"teaching.others: a teacher sees the same images ({changes})",
-                    where=f"recipe {self.name}",
-                    fix=f"change other parts than {', '.join(same)}",
-                )
-        return found
-
-    def last_training(self) -> Recipe:
-        """Return the recipe whose training leaves the weights that are kept."""
-        if self.teaching is None:
-            return self
-        training = {"epochs": self.teaching.epochs, "seed": self.training.seed + 1}
-        rate = {"learning_rate": self.teaching.learning_rate}
-        return self.model_copy(
-            update={
-                "training": self.training.model_copy(update=training),
-                "schedule": self.schedule.model_copy(update=rate),
-            }
-        )
 
     def to_yaml(self) -> str:
         """Return the full recipe, every value written out."""
@@ -277,7 +219,7 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         An unknown key or an impossible value.
     """
     try:
-        recipe = Recipe.model_validate(values)
+        return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         keys = [str(key) for key in first["loc"]]
@@ -290,8 +232,6 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
             where=where,
             fix="correct the value; docs/reference/recipes.md lists what each key takes",
         ) from error
-    recipe.teachers()  # so that a mistake there is said now
-    return recipe
 
 
 def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
@@ -353,10 +293,6 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise RecipeError(
             f"the value of '{key}' cannot be read: {text}", where="--set", fix="write it as in YAML"
         ) from error
-    _put(values, key, value)
-
-
-def _put(values: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     table = values
     for parent in parents:
@@ -372,7 +308,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 def _unknown_key(keys: Sequence[str], where: str) -> RecipeError:
     every = _dotted_keys(Recipe)
     wanted = ".".join(keys)
-    siblings = {key.rpartition(".")[2]: key for key in reversed(every)}
+    siblings = {key.rpartition(".")[2]: key for key in every}
     near = difflib.get_close_matches(wanted, every, 1, 0.7) or [
         siblings[name] for name in difflib.get_close_matches(keys[-1], list(siblings), 1)
     ]

@@ -36,7 +36,6 @@ FILES = (
     "checkpoint.pt",
     "weights.pt",
     "tensorboard",
-    "teachers",
     "evaluation-*",
     "learning.json",
     "before-after.json",
@@ -63,8 +62,7 @@ class Run:
     """A run folder and what its record says.
 
     ``recipe.yaml``, ``run.json`` (record), ``split.csv``, ``history.csv``, ``curves.png``,
-    ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and ``weights.pt`` (to predict);
-    ``teachers/1``, ``2`` and so on are runs themselves.
+    ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and ``weights.pt`` (to predict).
     """
 
     folder: Path

@@ -41,7 +41,6 @@ def starting_recipe(source: str | Path) -> Recipe:
         "description": f"goes on from {Path(source).name}",
         "data": [],
         "split": {},
-        "teaching": None,
     }
     for part, changes in _CHANGES.items():
         values[part] = {**values[part], **changes}
