@@ -1,10 +1,14 @@
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 import pleura
 from pleura.errors import ModelError, RecipeError, RunError
-from pleura.training.loop import train
+from pleura.training.loop import resume, train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import load_tensors
 from pleura.training.start import load_start, starting_recipe
@@ -54,6 +58,28 @@ def test_going_on_begins_where_the_start_ended_and_learns(sample, small_run, mod
     assert went_on.history()[0]["validation_accuracy"] > 0.95
     fresh = train(sample.images, sample.masks, tmp_path / "fresh", recipe)
     assert fresh.history()[-1]["validation_loss"] > 2 * after["validation_loss"]
+
+
+def test_killed_in_its_first_epoch_a_training_goes_on_from_what_it_started_from(
+    sample, small_run, tmp_path
+):
+    values = small_run.recipe.model_dump(mode="json")
+    values["training"]["epochs"] = 1
+    values["split"] = {"method": "file", "file": str(sample.split)}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(build_recipe(values, "test").to_yaml())
+    where, folder = (str(sample.images), str(sample.masks)), tmp_path / "killed"
+    code = (
+        "import os, signal; from pleura.training.loop import Watch, train\n"
+        "kill = lambda report: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"train(*{where!r}, {str(folder)!r}, {str(path)!r}, start={str(small_run.folder)!r},"
+        " watch=Watch(on_step=kill))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    uncut = train(*where, tmp_path / "uncut", path, start=small_run.folder)
+    found = [load_tensors(run.weights)["network"] for run in (resume(*where, folder), uncut)]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_weights_of_another_network_are_refused(small_run, model):

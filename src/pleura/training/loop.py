@@ -292,6 +292,8 @@ class _Training:
             _stop_between_steps() as stop,
             self._board() as board,
         ):
+            if (self.state.epoch, self.state.step) == (0, 0):  # else what it starts from is lost
+                self.processes.by_first(self._save)
             while self.state.epoch < self.epochs and not self.stopped:
                 if self._train_epoch(stop):
                     row = self._close_epoch()
