@@ -106,6 +106,39 @@ def test_interrupted_training_with_averages_and_normalisation_goes_on_exactly(
     assert same(weights(resume(sample.images, sample.masks, tmp_path / "cut")), weights(uncut))
 
 
+@pytest.mark.parametrize("average", [0, 0.9])
+def test_kept_is_the_mean_of_the_cycles_ends_also_after_an_interruption(
+    sample, tiny, tmp_path, average
+):
+    recipe = with_values(
+        tiny,
+        training={"epochs": 4, "average": average},
+        schedule={"name": "one-cycle", "restarts": [1, 3, 9]},
+    )
+    seen = []
+
+    def look(row):
+        seen.append(load_tensors(checkpoint)["ends"] if checkpoint.exists() else [])
+
+    def interrupt(report):
+        if (report.epoch, report.step) == (4, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    checkpoint = tmp_path / "cut" / "checkpoint.pt"
+    uncut = train(sample.images, sample.masks, tmp_path / "uncut", recipe)
+    watch = Watch(on_step=interrupt, on_epoch=look)
+    train(sample.images, sample.masks, tmp_path / "cut", recipe, watch=watch)
+    resumed = resume(sample.images, sample.masks, tmp_path / "cut")
+    assert [len(ends) for ends in seen] == [0, 1, 1]  # saved after it was looked at
+    ends = load_tensors(checkpoint)["ends"]
+    assert len(ends) == 3
+    assert not same(ends[1], ends[2])
+    for name, value in weights(resumed).items():
+        if value.dtype.is_floating_point:
+            assert torch.equal(value, torch.stack([end[name] for end in ends]).mean(0))
+    assert same(weights(resumed), weights(uncut))
+
+
 SOURCES = [
     {"images": "images", "masks": "masks"},
     {"images": "volume/c*.nii.gz", "masks": "volume/lungs.nii.gz", "part": "train", "every": 10},

@@ -53,6 +53,8 @@ def test_recipe_file_starts_from_its_base(tmp_path):
         ("training.epochs=0", "greater than or equal to 1"),
         ("loss.cross_entropy=0", "nothing to learn"),
         ("network.filters=[8, 16]", "three levels"),
+        ("schedule={name: one-cycle, restarts: [4, 2]}", "in order"),
+        ("schedule.restarts=[4]", "only one-cycle"),
         ("training.epochs", "sets nothing"),
         ("training.epochs=[", "cannot be read"),
         ("name.first=x", "holds no keys"),

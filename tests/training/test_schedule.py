@@ -34,6 +34,18 @@ def test_one_cycle_never_passes_its_rate(epochs, steps, warmup):
     assert 0 < min(rates) <= max(rates) <= 0.01 * (1 + 1e-9)
 
 
+def test_a_restart_is_a_cycle_of_its_own_at_half_the_rate():
+    cycle = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup=0.2)
+    recipe = cycle.model_copy(update={"restarts": (6, 8, 20)})
+    rates = [learning_rate(recipe, e, s, 12, 5) for e in range(12) for s in range(5)]
+    alone = [
+        [learning_rate(cycle, e, s, length, 5) for e in range(length) for s in range(5)]
+        for length in (6, 2, 4)
+    ]
+    assert rates[:30] == alone[0]
+    assert rates[30:] == [rate / 2 for rate in alone[1] + alone[2]]
+
+
 def test_constant_rate_is_constant():
     recipe = ScheduleRecipe(name="constant", learning_rate=0.3)
     assert {learning_rate(recipe, e, 0, 40, 10) for e in range(40)} == {0.3}

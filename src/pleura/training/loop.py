@@ -401,6 +401,9 @@ class _Training:
     def _close_epoch(self) -> dict[str, float]:
         """Validate, append the epoch to the history, and step to the next epoch."""
         state = self.state
+        restarts = self.recipe.schedule.restarts
+        if restarts and state.epoch + 1 in (*restarts, self.epochs):
+            state.end_cycle(last=state.epoch + 1 == self.epochs)
         loss = accuracy = 0.0
         for i in range(0, len(self.validation_images), self.batch):
             chosen = slice(i, i + self.batch)

@@ -102,7 +102,19 @@ class ScheduleRecipe(_Part):
     decay: float = Field(0.1, gt=0, le=1)
     """For `plateau-then-decay`: the factor from one epoch to the next after it."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """For `one-cycle`: the fraction of all steps in which the rate rises."""
+    """For `one-cycle`: the fraction of a cycle's steps in which the rate rises."""
+    restarts: tuple[PositiveInt, ...] = ()
+    """For `one-cycle`: epochs, counted from 0, in which a new cycle begins, at half the rate
+    (Loshchilov, Hutter 2017); those after the last epoch do nothing. What is kept is the mean of
+    the weights at the ends of the cycles (Izmailov 2018)."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> ScheduleRecipe:
+        if list(self.restarts) != sorted(set(self.restarts)):
+            raise ValueError("restarts: give them in order, each once")
+        if self.restarts and self.name != "one-cycle":
+            raise ValueError("restarts: only one-cycle has cycles")
+        return self
 
 
 class TrainingRecipe(_Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
 from pleura.training.recipe import ScheduleRecipe
 
@@ -17,9 +18,13 @@ def learning_rate(recipe: ScheduleRecipe, epoch: int, step: int, epochs: int, st
         return recipe.learning_rate
     if recipe.name == "plateau-then-decay":
         return recipe.learning_rate * recipe.decay ** max(0, epoch - recipe.hold)
-    done, total = epoch * steps + step, epochs * steps
+    starts = [0, *(restart for restart in recipe.restarts if restart < epochs), epochs]
+    now = bisect_right(starts, epoch)
+    begin, end = starts[now - 1], starts[now]
+    highest = recipe.learning_rate / (1 if begin == 0 else 2)
+    done, total = (epoch - begin) * steps + step, (end - begin) * steps
     rise = round(recipe.warmup * total)
     if done < rise:
-        return recipe.learning_rate * (done + 1) / rise
+        return highest * (done + 1) / rise
     fall = (done - rise) / (total - rise)
-    return recipe.learning_rate * (1 + math.cos(math.pi * fall)) / 2
+    return highest * (1 + math.cos(math.pi * fall)) / 2

@@ -16,7 +16,7 @@ from pleura.training.recipe import Recipe, build_recipe
 from pleura.training.run import load_tensors, open_run
 
 _CHANGES: dict[str, dict[str, Any]] = {
-    "schedule": {"name": "one-cycle", "learning_rate": 0.0005, "warmup": 0.1},
+    "schedule": {"name": "one-cycle", "learning_rate": 0.0005, "warmup": 0.1, "restarts": []},
     "training": {"epochs": 20, "batch_size": 8, "average": 0.99, "fixed_normalisation": True},
 }
 """What a recipe becomes for a training that goes on from its weights with other data."""

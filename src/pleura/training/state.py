@@ -31,6 +31,8 @@ class State:
     accuracy_sum: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    ends: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    """The weights at the end of each cycle of the learning rate."""
 
     @property
     def kept(self) -> SegmentationNetwork:
@@ -53,6 +55,19 @@ class State:
             else:
                 old.copy_(new[name])
 
+    def end_cycle(self, *, last: bool) -> None:
+        """Remember the weights of a cycle's end; after the last, keep the mean of all of them.
+
+        The mean of weights between which a training moved generalises better than each (stochastic
+        weight averaging: Izmailov, Podoprikhin, Garipov et al., UAI 2018).
+        """
+        self.ends.append({n: value.cpu().clone() for n, value in self.kept.state_dict().items()})
+        if not last:
+            return
+        for name, value in self.kept.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.copy_(torch.stack([end[name] for end in self.ends]).mean(0))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
@@ -64,6 +79,7 @@ class State:
             "accuracy_sum": self.accuracy_sum,
             "seconds": self.seconds,
             "history": self.history,
+            "ends": self.ends,
         }
 
     def load_dict(self, saved: dict[str, Any]) -> None:
@@ -73,6 +89,7 @@ class State:
             self.average.load_state_dict(saved["average"])
         for name in ("epoch", "step", "loss_sum", "accuracy_sum", "seconds", "history"):
             setattr(self, name, saved[name])
+        self.ends = saved.get("ends", [])  # runs of before there were cycles
 
 
 def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
