@@ -28,8 +28,9 @@ from pleura.dataset.suspects import Probability, Suspect, find_suspects
 from pleura.dataset.twins import nearly_the_same, thumbnail
 from pleura.errors import PleuraError
 from pleura.scan.hounsfield import Line
+from pleura.scan.levels import Levels, measure_levels
 from pleura.scan.pictures import Picture
-from pleura.scan.units import Levels, UnitsEstimate, measure_levels, pool_levels
+from pleura.scan.units import UnitsEstimate, pool_levels
 
 T = TypeVar("T")
 Severity = Literal["error", "warning", "note"]

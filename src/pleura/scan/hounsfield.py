@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.scan.units import AIR, FAT, MUSCLE, Levels, UnitsEstimate, measure_levels, pool_levels
+from pleura.scan.levels import Levels, measure_levels
+from pleura.scan.units import AIR, FAT, MUSCLE, UnitsEstimate, pool_levels
 
 UnitsOption = Literal["auto", "hu", "offset", "grey", "inverted"]
 LOWEST, HIGHEST = -1024, 32767

@@ -9,50 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.scan.levels import ALIKE, Levels, Noise, measure_levels
+
 Kind = Literal["HU", "scaled HU", "offset HU", "grey", "mixed", "unknown"]
 ScaleFrom = Literal["padding", "air", "tissue"]
-Floats = NDArray[np.floating[Any]]
-Flags = NDArray[np.bool_]
 
 # Where CT stands, in HU. Fat and muscle are the two peaks of soft tissue.
 AIR, FAT, MUSCLE = -1000.0, -105.0, 45.0
 PADDING = (-3024, -2048, -2000, -32768)  # outside the field of view; -1024 is too close to air
 OFFSETS = (1024.0, 1000.0, 8192.0, 32768.0, -1024.0)  # intercepts left out, or taken twice
 
-_ALIKE = 0.06  # of the span from air to muscle: levels that are the same
 _SCATTERED = (
     "Grey values, not HU: fat and muscle stand elsewhere in every image, "
     "as if each was scaled by itself."
 )
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Standard deviation in stored values, and correlation between neighbouring pixels."""
-
-    sd: float
-    correlation: float
-
-
-@dataclass(frozen=True)
-class Levels:
-    """What one slice tells about its units, in stored values; None where it tells nothing.
-
-    ``corner`` is the level of flat corners, ``air`` the plateau around the patient, ``fat`` and
-    ``muscle`` are the two peaks of soft tissue, ``floor`` is the part of dark pixels that stand on
-    the minimum.
-    """
-
-    low: float
-    high: float
-    eight_bit: bool
-    corner: float | None = None
-    corner_noise: Noise | None = None
-    air: float | None = None
-    air_noise: Noise | None = None
-    fat: float = 0.0
-    muscle: float = 0.0
-    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,43 +73,6 @@ class UnitsEstimate:
 def estimate_units(images: Iterable[NDArray[Any]]) -> UnitsEstimate:
     """Estimate the units of CT slices, each (rows, columns) of any numeric dtype, one at a time."""
     return pool_levels([measure_levels(image) for image in images])
-
-
-def measure_levels(image: NDArray[Any]) -> Levels:
-    """Find the levels of air, fat, muscle and corners in a slice (rows, columns), and noise."""
-    low, high = float(image.min()), float(image.max())
-    whole = image.dtype.kind in "iub" or bool((image == np.rint(image)).all())
-    levels = Levels(low, high, eight_bit=whole and low >= 0 and high <= 255)
-    if min(image.shape) < 64:
-        return levels
-    blocks = _blocks(image.astype(np.float32), 8 if min(image.shape) >= 256 else 4)
-    means, deviations = blocks.mean((2, 3)), blocks.std((2, 3))
-    radius, corners = _geometry(means.shape)
-
-    tolerance = 0.02 * float(np.ptp(np.percentile(means, (2, 98))))
-    corner = _flat_level(means[corners], tolerance)
-    if corner is not None:
-        levels = replace(levels, corner=corner, corner_noise=_noise(blocks[corners]))
-    inside = radius < 0.95
-    inside &= ~_is_padding(means, inside, corner, tolerance)
-    bottom, top = np.percentile(means[inside], (2, 95)) if inside.any() else (low, low)
-    low_half = inside & (means <= (bottom + top) / 2)
-    tissue = inside & ~low_half & (means <= top)  # without bone
-    if tissue.sum() < 16:
-        return levels
-    rim = inside & (radius > 0.85)
-    dark = means[rim & low_half]
-    if dark.size:
-        # Blankets and the couch are dark too, and may be flatter than air: start from below.
-        deepest = np.percentile(dark, 10, method="lower")
-        air = _mode(dark[np.abs(dark - deepest) < _ALIKE * (top - bottom)])
-        plateau = rim & (np.abs(means - air) < 0.03 * (top - bottom))
-        if plateau.sum() >= 0.08 * rim.sum():
-            floor = float((blocks[low_half] == low).mean())
-            levels = replace(levels, air=air, air_noise=_noise(blocks[plateau]), floor=floor)
-    flat = tissue & (deviations <= np.percentile(deviations[tissue], 30))
-    fat, muscle = _two_peaks(means[flat])
-    return replace(levels, fat=fat, muscle=muscle)
 
 
 def pool_levels(levels: Sequence[Levels]) -> UnitsEstimate:
@@ -203,8 +136,8 @@ def _alike_groups(levels: Sequence[Levels], told: Sequence[int]) -> list[list[in
         candidates = np.flatnonzero(left)[:: 1 + int(left.sum()) // 100]
         near = [
             left
-            & (np.abs(air - air[k]) <= _ALIKE * (tissue[k] - air[k]))
-            & (np.abs(tissue - tissue[k]) <= 3 * _ALIKE * (tissue[k] - air[k]))
+            & (np.abs(air - air[k]) <= ALIKE * (tissue[k] - air[k]))
+            & (np.abs(tissue - tissue[k]) <= 3 * ALIKE * (tissue[k] - air[k]))
             for k in candidates
         ]
         group = max(near, key=lambda flags: int(flags.sum()))
@@ -233,7 +166,7 @@ def _units_of(levels: Sequence[Levels]) -> UnitsEstimate:
         padding, refined = _known_padding(corners, scale, offset)
         if refined is not None:
             scale, scale_from = refined, "padding"
-    if abs(scale - 1) < (0.005 if scale_from == "padding" else _ALIKE):
+    if abs(scale - 1) < (0.005 if scale_from == "padding" else ALIKE):
         scale = 1.0
     elif np.median([one.floor for one in levels]) > 0.5:
         return UnitsEstimate("unknown", f"Unknown: values are clipped at {air:g}, so air is lost.")
@@ -282,7 +215,7 @@ def _known_padding(
     found = [(float(np.median(cluster)), len(cluster)) for cluster in clusters]
     best: tuple[int, float, dict[float, int]] = (0, 0.0, {})
     for factor in {(level - offset) / hu for level, _ in found for hu in PADDING}:
-        if abs(factor / scale - 1) > _ALIKE:
+        if abs(factor / scale - 1) > ALIKE:
             continue
         names = {
             level: hu
@@ -329,8 +262,8 @@ def _contradicts(levels: Levels, units: UnitsEstimate) -> bool:
     span = tissue - units.air
     higher = (levels.air - units.air) / span
     apart = abs((levels.fat + levels.muscle) / 2 - tissue) / span
-    certain = levels.corner is not None and abs(levels.corner - levels.air) < _ALIKE * span
-    return not -_ALIKE < higher < (2 * _ALIKE if certain else 0.25) or apart > 0.25
+    certain = levels.corner is not None and abs(levels.corner - levels.air) < ALIKE * span
+    return not -ALIKE < higher < (2 * ALIKE if certain else 0.25) or apart > 0.25
 
 
 def _sentence(units: UnitsEstimate) -> str:
@@ -351,72 +284,3 @@ def _sentence(units: UnitsEstimate) -> str:
 
 def _and(words: Sequence[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
-
-
-def _blocks(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Cut (rows, columns) into (rows / size, columns / size, size, size); a rest is left out.
-
-    Means of blocks carry little noise: 8x8 pixels lower white noise eightfold.
-    """
-    rows, columns = (side // size for side in image.shape)
-    cut = image[: rows * size, : columns * size]
-    return cut.reshape(rows, size, columns, size).swapaxes(1, 2)
-
-
-def _geometry(shape: tuple[int, ...]) -> tuple[Floats, Flags]:
-    """Return each block's distance from the centre (1 at the edges), and which are in corners."""
-    y, x = (np.abs(2 * np.arange(n) + 1 - n) / n for n in shape)
-    return np.hypot(y[:, None], x), y[:, None] + x > 1.5
-
-
-def _flat_level(means: Floats, tolerance: float) -> float | None:
-    """Return the level on which most of the corners' blocks stand, if there is one."""
-    level = float(np.median(means))
-    return level if np.percentile(np.abs(means - level), 75) <= tolerance else None
-
-
-def _is_padding(means: Floats, inside: Flags, corner: float | None, tolerance: float) -> Flags:
-    """Mark blocks on the corners' level where that lies far below all else."""
-    if corner is None:
-        return np.zeros_like(inside)
-    near: Flags = np.abs(means - corner) <= tolerance
-    rest = means[inside & ~near]
-    if rest.size == 0:
-        return np.zeros_like(inside)
-    bottom, top = np.percentile(rest, (2, 95))
-    return near if corner < bottom - 0.25 * (top - bottom) else np.zeros_like(near)
-
-
-def _noise(blocks: NDArray[np.float32]) -> Noise:
-    """Measure noise in flat blocks (n, size, size)."""
-    rest = blocks - blocks.mean((1, 2), keepdims=True)
-    variance = (rest**2).mean((1, 2))
-    side = (rest[:, :, 1:] * rest[:, :, :-1]).mean((1, 2))
-    down = (rest[:, 1:] * rest[:, :-1]).mean((1, 2))
-    total = float(variance.sum())
-    if total == 0:
-        return Noise(0.0, 0.0)
-    bias = 1 / (blocks[0].size - 1)  # each block's own mean is taken off
-    correlation = float((side + down).sum()) / (2 * total) + bias
-    return Noise(float(np.sqrt(np.median(variance) * (1 + bias))), correlation)
-
-
-def _mode(values: Floats) -> float:
-    """Return the half-sample mode (Bickel and Fruehwirth 2006): the densest value, robustly."""
-    values = np.sort(values)
-    while len(values) > 3:
-        half = (len(values) + 1) // 2
-        start = int(np.argmin(values[half - 1 :] - values[: len(values) - half + 1]))
-        values = values[start : start + half]
-    return float(values.mean())
-
-
-def _two_peaks(values: Floats) -> tuple[float, float]:
-    """Return the modes below and above the threshold that parts the values best (Otsu 1979)."""
-    values = np.sort(values)
-    n = np.arange(1, len(values))
-    left = np.cumsum(values)[:-1]
-    right = values.sum() - left
-    between = n * n[::-1] * (left / n - right / n[::-1]) ** 2
-    cut = int(np.argmax(between)) + 1
-    return _mode(values[:cut]), _mode(values[cut:])

@@ -56,7 +56,7 @@ from pleura.training.run import (
     save_tensors,
     write_history,
 )
-from pleura.training.schedule import learning_rate
+from pleura.training.schedule import cycle_ends, learning_rate
 from pleura.training.start import starting_recipe
 from pleura.training.state import State, fix_normalisation, new_state
 from pleura.training.threshold import best_threshold
@@ -401,8 +401,8 @@ class _Training:
     def _close_epoch(self) -> dict[str, float]:
         """Validate, append the epoch to the history, and step to the next epoch."""
         state = self.state
-        restarts = self.recipe.schedule.restarts
-        if restarts and state.epoch + 1 in (*restarts, self.epochs):
+        ends = cycle_ends(self.recipe.schedule, self.epochs)
+        if len(ends) > 1 and state.epoch + 1 in ends:
             state.end_cycle(last=state.epoch + 1 == self.epochs)
         loss = accuracy = 0.0
         for i in range(0, len(self.validation_images), self.batch):

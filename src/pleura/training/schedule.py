@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 
 from pleura.training.recipe import ScheduleRecipe
+
+
+def cycle_ends(recipe: ScheduleRecipe, epochs: int) -> list[int]:
+    """Return the epochs, counted from 1, after which a cycle ends: one without restarts."""
+    return [*(restart for restart in recipe.restarts if restart < epochs), epochs]
 
 
 def learning_rate(recipe: ScheduleRecipe, epoch: int, step: int, epochs: int, steps: int) -> float:
@@ -18,10 +22,9 @@ def learning_rate(recipe: ScheduleRecipe, epoch: int, step: int, epochs: int, st
         return recipe.learning_rate
     if recipe.name == "plateau-then-decay":
         return recipe.learning_rate * recipe.decay ** max(0, epoch - recipe.hold)
-    starts = [0, *(restart for restart in recipe.restarts if restart < epochs), epochs]
-    now = bisect_right(starts, epoch)
-    begin, end = starts[now - 1], starts[now]
-    highest = recipe.learning_rate / (1 if begin == 0 else 2)
+    end = next(end for end in cycle_ends(recipe, epochs) if epoch < end)
+    begin = max(restart for restart in (0, *recipe.restarts) if restart <= epoch)
+    highest = recipe.learning_rate / (2 if begin else 1)
     done, total = (epoch - begin) * steps + step, (end - begin) * steps
     rise = round(recipe.warmup * total)
     if done < rise:
