@@ -167,7 +167,8 @@ def test_mask_with_nan(pair, tmp_path):
 
 def test_run_is_exported_and_segments_without_overwriting(sample, small_run, tmp_path):
     image, mask = sample.images / "LCTSC-201_058.tif", tmp_path / "lungs.png"
-    pleura("export", small_run.folder, "-o", tmp_path / "m.onnx", "--name", "small")
+    runs = [small_run.folder] * 2
+    pleura("export", *runs, "-o", tmp_path / "m.onnx", "--name", "small")
     arguments = ["segment", image, "--model", tmp_path / "m.onnx", "-o", mask, "-q"]
     done = pleura(*arguments, "--json", tmp_path / "r.json")
     assert "right" in done.stdout

@@ -180,6 +180,59 @@ def test_separable_convolutions_come_back_from_their_file(sample, tiny, tmp_path
     assert (exact - small).abs().mean() < 0.02
 
 
+@pytest.fixture(scope="module")
+def other_run(sample, small_run, tmp_path_factory):
+    values = small_run.recipe.model_dump(mode="json")
+    values["training"] |= {"epochs": 2, "seed": 5}
+    values["split"] = {"method": "file", "file": str(sample.split)}
+    values["network"]["filters"] = [4, 8, 12]
+    folder = tmp_path_factory.mktemp("other") / "run"
+    return train(sample.images, sample.masks, folder, build_recipe(values, "test"))
+
+
+def test_several_runs_give_the_mean_of_their_probabilities(small_run, other_run, tmp_path, sample):
+    runs = [small_run, other_run.folder]
+    for i, run in enumerate(runs):
+        export(run, tmp_path / f"{i}.onnx")
+    record = export(runs, tmp_path / "both.onnx", name="both")
+    one, two, both = (
+        Engine(tmp_path / f"{name}.onnx", precision="fp32") for name in ("0", "1", "both")
+    )
+    assert record == both.record
+    assert record.weights_sha256 not in {one.record.weights_sha256, two.record.weights_sha256}
+    assert record.data_fingerprint == one.record.data_fingerprint
+    hu = read_picture(sorted(sample.images.iterdir())[10])[None].astype(np.int16)
+    said = [engine.probability(hu).astype(int) for engine in (one, two, both)]
+    assert np.abs(said[0] - said[1]).mean() > 5
+    assert np.abs((said[0] + said[1]) / 2 - said[2]).max() <= 1
+
+
+def test_of_several_runs_the_first_is_gone_on_from(small_run, other_run, tmp_path, sample):
+    for eight_bit in (None, sample.images):
+        export([small_run, other_run], tmp_path / "both.onnx", eight_bit)
+        networks = [build_network(small_run.recipe.network).eval() for _ in range(2)]
+        load_start(networks[0], small_run.folder)
+        load_start(networks[1], tmp_path / "both.onnx")
+        x = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
+        with torch.inference_mode():
+            first, found = (torch.sigmoid(network(x)) for network in networks)
+        assert (first - found).abs().mean() < 0.01
+        assert first.std() > 0.05
+
+
+def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_path):
+    changed = small_run.recipe.model_copy(
+        update={"preparation": small_run.recipe.preparation.model_copy(update={"size": (64, 32)})}
+    )
+    other = Run(small_run.folder, changed, small_run.record)
+    with pytest.raises(RunError, match="does not see its images"):
+        export([small_run, other], tmp_path / "a.onnx")
+    grey = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": {"kind": "grey"}})
+    with pytest.raises(RunError, match="trained on grey values"):
+        export([small_run, grey], tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_8_bits_need_the_images_of_the_training(small_run, tmp_path, sample):
     (tmp_path / "images").mkdir()
     for path in sorted(sample.images.iterdir())[:2]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pleura
 from pleura.dataset.preparation import Preparation
 from pleura.engine.model_file import FORMAT, KEY, ModelRecord
 from pleura.errors import RunError
+from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.scan.hounsfield import HU, Line
 from pleura.scan.pictures import write_atomically
@@ -102,47 +104,78 @@ def lanczos_matrix(to: Any, size: Any) -> Tensor:
 
 
 def export(
-    run: Run | str | Path, output: str | Path, eight_bit: str | Path | None = None, **record: str
+    run: Run | str | Path | Sequence[Run | str | Path],
+    output: str | Path,
+    eight_bit: str | Path | None = None,
+    **record: str,
 ) -> ModelRecord:
-    """Write a run as one ONNX file that `segment` takes.
+    """Write a run as one ONNX file that `segment` takes; of several runs, their mean probability.
 
     A run trained on HU times a factor, or with an offset, gives a model for HU all the same.
     ``eight_bit`` names the images of the training: the model then computes in 8 bits, in ranges
     measured on some of them.
-    ``record`` may set ``name``, ``version``, ``data`` (what it was trained on) and ``licence``.
+    ``record`` may set ``name``, ``version``, ``data`` (what it was trained on) and ``licence``;
+    the recipe in it is that of the first run.
 
     Raises
     ------
     RunError
-        The run cannot be loaded, or was trained on values that no line leads to from HU; or
-        ONNX Runtime, which 8 bits need, is not installed.
+        A run cannot be loaded, or was trained on values that no line leads to from HU; several
+        prepare their images differently; or ONNX Runtime, which 8 bits need, is not installed.
     DataError
         ``eight_bit`` are not the images of the run.
     """
-    run = run if isinstance(run, Run) else open_run(run)
-    network = build_network(run.recipe.network)
-    network.load_state_dict(load_tensors(run.weights)["network"])
-    line = _line(run)
-    content = _to_onnx(Deployed(network.eval(), run.recipe.preparation, line).eval())
+    given = [run] if isinstance(run, Run | str | Path) else run
+    runs = [one if isinstance(one, Run) else open_run(one) for one in given]
+    first = runs[0]
+    line = _line(first)
+    for one in runs[1:]:
+        _must_fit(one, first)
+    networks = [_network(one) for one in runs]
+    network = networks[0] if len(networks) == 1 else Ensemble(networks)
+    content = _to_onnx(Deployed(network.eval(), first.recipe.preparation, line).eval())
     if eight_bit is not None:
-        content = quantise(content, calibration_slices(run, Path(eight_bit), line))
+        content = quantise(content, calibration_slices(first, Path(eight_bit), line))
     content = _halved(content)
-    weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in network.state_dict().values()))
+    weights = b"".join(t.numpy().tobytes() for t in network.state_dict().values())
     written = ModelRecord(
         format=FORMAT,
-        name=record.get("name", run.folder.resolve().name),
+        name=record.get("name", first.folder.resolve().name),
         version=record.get("version", pleura.__version__),
         labels=("lung",),
-        threshold=run.threshold,
-        recipe=run.recipe.model_dump(mode="json"),
+        threshold=sum(one.threshold for one in runs) / len(runs),
+        recipe=first.recipe.model_dump(mode="json"),
         data=record.get("data", ""),
-        data_fingerprint=str(run.record["data_fingerprint"]),
+        data_fingerprint=_fingerprint(runs),
         licence=record.get("licence", ""),
-        weights_sha256=weights.hexdigest(),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
     model = _with_record(content, written)
     write_atomically(Path(output), lambda file: file.write(model))
     return written
+
+
+def _network(run: Run) -> SegmentationNetwork:
+    network = build_network(run.recipe.network)
+    network.load_state_dict(load_tensors(run.weights)["network"])
+    return network
+
+
+def _must_fit(run: Run, first: Run) -> None:
+    if (run.recipe.preparation, _line(run)) != (first.recipe.preparation, _line(first)):
+        raise RunError(
+            f"the run does not see its images as {first.folder.name} does",
+            where=run.folder,
+            fix="put runs together that have one preparation, and were trained on the same units",
+        )
+
+
+def _fingerprint(runs: Sequence[Run]) -> str:
+    """Return the data's fingerprint, or one of all where the runs differ in their data."""
+    several = list(dict.fromkeys(str(run.record["data_fingerprint"]) for run in runs))
+    if len(several) == 1:
+        return several[0]
+    return hashlib.sha256("".join(several).encode()).hexdigest()
 
 
 def _line(run: Run) -> Line:

@@ -21,9 +21,12 @@ _CHANGES: dict[str, dict[str, Any]] = {
 }
 """What a recipe becomes for a training that goes on from its weights with other data."""
 
+_FIRST = "network.members.0."
+"""What the weights of the first of several networks are called."""
+
 
 def starting_recipe(source: str | Path) -> Recipe:
-    """Return the recipe for going on from a run folder, a model file, or ``default``.
+    """Return the recipe for going on from a run folder, a model file, or the name of one.
 
     Network and preparation are the source's, whose weights would fit no other; rates are lower.
 
@@ -48,7 +51,9 @@ def starting_recipe(source: str | Path) -> Recipe:
 
 
 def load_start(network: SegmentationNetwork, source: str | Path) -> None:
-    """Set a network's weights to those of a run folder, a model file, or ``default``.
+    """Set a network's weights to those of a run folder, a model file, or the name of one.
+
+    Of a model of several networks, to those of the first.
 
     Raises
     ------
@@ -97,10 +102,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
             sides = [-1 if i == axis and scale.size > 1 else 1 for i in range(whole.ndim)]
             arrays[node.input[0].removesuffix("_quantized")] = whole * scale.reshape(sides)
+    several = any(name.startswith(_FIRST) for name in arrays)
+    prefix = _FIRST if several else "network."
     return {
-        name.removeprefix("network.").removesuffix("_half"): torch.tensor(array).float()
+        name.removeprefix(prefix).removesuffix("_half"): torch.tensor(array).float()
         for name, array in arrays.items()
-        if name.startswith("network.")
+        if name.startswith(prefix)
     }
 
 
