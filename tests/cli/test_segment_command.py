@@ -173,6 +173,20 @@ def test_model_that_is_none_is_refused(chest, tmp_path):
     refused(*arguments, says="no model file of pleura")
 
 
+def test_a_model_that_comes_with_pleura_is_taken_by_its_name(chest, tmp_path):
+    (tmp_path / "accurate").mkdir()
+    (tmp_path / "scans").mkdir()
+    shutil.copy(chest, tmp_path / "scans" / "a.nii.gz")
+    arguments = ("--model", "accurate", "-q", "--json", tmp_path / "r.json")
+    pleura("segment", "scans", "-o", "x.nii.gz", *arguments, cwd=tmp_path)
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["versions"]["model"].endswith("accurate")
+    pleura("segment", "scans", "-o", "out", *arguments, cwd=tmp_path)
+    one, many = (read(tmp_path / name).hu() for name in ("x.nii.gz", "out/a_lungs.nii.gz"))
+    assert np.array_equal(one, many)
+    refused("segment", chest, "-o", tmp_path / "y.nii.gz", "--model", "best", says="no such model")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 def test_full_disk_leaves_nothing_half_written(chest, tmp_path):
     import resource

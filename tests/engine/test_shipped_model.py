@@ -1,10 +1,12 @@
-"""The model that ships, on the volume that ships: it was trained on that patient, at full size."""
+"""The models that ship, on the volume that ships: they learned from that patient, at full size."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pleura
-from pleura.engine.engine import SHIPPED
+from pleura.engine.engine import NAMES, SHIPPED, model_path
 from pleura.engine.model_file import read_record
 from pleura.errors import PleuraError
 from pleura.scan.io import read
@@ -15,17 +17,28 @@ def volume(sample):
     return read(sample.folder / "volume" / "ct.nii.gz")
 
 
-def test_it_says_what_it_is():
-    record = read_record(SHIPPED)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_what_it_is(name):
+    record = read_record(model_path(name))
     assert record.name.startswith("pleura-")
+    assert record.name.endswith("accurate") == (name == "accurate")
     assert record.licence
     assert "LCTSC" in record.data
-    assert SHIPPED.stat().st_size < 8 << 20
+    assert model_path(name).stat().st_size < 8 << 20
 
 
-def test_it_finds_each_lung_of_the_shipped_volume(volume, sample):
+def test_a_name_is_a_model_that_comes_with_pleura_and_all_else_a_file(tmp_path, monkeypatch):
+    assert model_path(None) == model_path("default") == model_path(Path("default")) == SHIPPED
+    monkeypatch.chdir(tmp_path)
+    Path("accurate").mkdir()
+    assert model_path("accurate").parent == SHIPPED.parent
+    assert model_path("./accurate.onnx") == Path("accurate.onnx")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_finds_each_lung_of_the_shipped_volume(volume, sample, name):
     reference = read(sample.folder / "volume" / "lungs.nii.gz", units="hu").hu()
-    labels = pleura.segment(volume).labels
+    labels = pleura.segment(volume, name).labels
     for side in (1, 2):
         both = ((labels == side) & (reference == side)).sum()
         assert 2 * both / ((labels == side).sum() + (reference == side).sum()) > 0.93

@@ -56,7 +56,11 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 
 @click.command("segment", epilog=_EPILOG)
 @click.argument("scan", type=PLACE)
-@click.option("--model", type=PATH, help="A file that `pleura export` wrote; else the shipped one.")
+@click.option(
+    "--model",
+    type=PATH,
+    help="A file that `pleura export` wrote; or `accurate`: slower, a little better.",
+)
 @click.option("--output", "-o", type=PLACE, required=True, help="Mask or folder to write.")
 @click.option(
     "--format",
@@ -109,14 +113,16 @@ def command(
 ) -> int:
     """Find the lungs in a SCAN, or in every scan below a folder: 1 right, 2 left, on its grid."""
     from pleura.cohort.work import settings_of
+    from pleura.engine.engine import NAMES
     from pleura.scan.write import SUFFIXES
 
     model = how.pop("model")
     how["sides"] = not how.pop("single_label")
     how["format"] = how.pop("kind")
     how["preview"] = how["preview"] or how["report"] is not None
-    named = model is not None and str(model) != "default"
-    settings = settings_of({**how, "model": str(model.absolute()) if named else None})
+    if model is not None and str(model) not in NAMES:
+        model = model.absolute()
+    settings = settings_of({**how, "model": None if model is None else str(model)})
     if str(output).lower().endswith(SUFFIXES):
         if isinstance(output, str):
             raise click.UsageError("one mask is written here: let -o name a file, or a folder")

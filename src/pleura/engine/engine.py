@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "bf16"]
 Runtime = Literal["openvino", "onnxruntime"]
 
-SHIPPED = Path(__file__).parents[1] / "models" / "default.onnx"
-"""The model that comes with pleura."""
+MODELS = Path(__file__).parents[1] / "models"
+NAMES = ("default", "accurate")
+"""The models that come with pleura; the second is three networks, slower and a little better."""
+
+SHIPPED = MODELS / "default.onnx"
+"""The one that is used where none is named."""
 
 
 def model_path(model: str | Path | None) -> Path:
-    """Return the file that is meant; None and ``default`` mean the model that ships."""
-    return SHIPPED if model is None or str(model) == "default" else Path(model)
+    """Return the file that is meant: by its name if it comes with pleura, None is ``default``."""
+    name = "default" if model is None else str(model)
+    return MODELS / f"{name}.onnx" if name in NAMES else Path(name)
 
 
 def cores() -> int:

@@ -63,7 +63,9 @@ def read_record(path: Path) -> ModelRecord:
             return ModelRecord(**{**content, "labels": tuple(content["labels"])})
     except FileNotFoundError as error:
         raise ModelError(
-            "no such model file", where=path, fix="give a file that `pleura export` wrote"
+            "no such model file",
+            where=path,
+            fix="give a file that `pleura export` wrote, or `default` or `accurate`",
         ) from error
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelError(

@@ -45,6 +45,8 @@ class Segmentation:
     decisions: tuple[Decision, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
+    model: str
+    """What the model is called."""
     probability: NDArray[np.uint8] | None = None
     """Of lung, times 255, before cleaning, on the scan's grid; where it was asked for."""
 
@@ -84,7 +86,7 @@ class Segmentation:
             "flags": {flag.name: flag.what for flag in self.flags},
             "decisions": [asdict(decision) for decision in self.decisions],
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
-            "versions": {"pleura": pleura.__version__},
+            "versions": {"pleura": pleura.__version__, "model": self.model},
         }
 
 
@@ -94,7 +96,8 @@ class Segmenter:
     Parameters
     ----------
     model:
-        A file that `export` wrote; the model that ships if None or ``default``.
+        A file that `export` wrote, or the name of a model that comes with pleura: ``default``,
+        which None means too, or ``accurate``, three networks that are slower and a little better.
     threads:
         Processor threads; all cores if None.
     threshold:
@@ -184,13 +187,14 @@ class Segmenter:
         )
         share = seen.unsure / max(int(np.count_nonzero(labels)), 1)
         flags = find_flags(labels, scan, geometry, share, sides=self.sides)
-        drawn_by = f"pleura, model {self.engine.record.name}", self.engine.record.version
+        record = self.engine.record
+        drawn_by = f"pleura, model {record.name}", record.version
         mask = Mask(np.ascontiguousarray(order.undo(labels)), scan, self.sides, drawn_by)
         done = time.perf_counter()
         seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
         kept = seen.probability
         back = None if kept is None else np.ascontiguousarray(order.undo(kept))
-        return Segmentation(mask, scan.decisions, flags, seconds, back)
+        return Segmentation(mask, scan.decisions, flags, seconds, record.name, back)
 
     def _inferred(
         self, scan: Scan, order: Reorientation, geometry: Geometry
