@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pleura
+from pleura.engine.engine import NAMES
 from pleura.errors import ModelError, RecipeError, RunError
 from pleura.training.loop import resume, train
 from pleura.training.recipe import build_recipe
@@ -38,10 +39,11 @@ def test_a_model_file_gives_the_function_of_its_run(small_run, model):
     assert (logits(first) - logits(second)).abs().max() < 0.02  # weights in half precision
 
 
-def test_the_model_that_ships_can_be_gone_on_from():
-    recipe = starting_recipe("default")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_models_that_ship_can_be_gone_on_from(name):
+    recipe = starting_recipe(name)
     network = build_network(recipe.network)
-    load_start(network, "default")
+    load_start(network, name)
     assert torch.isfinite(logits(network)).all()
     assert recipe.data == ()
     assert recipe.training.fixed_normalisation
