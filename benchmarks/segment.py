@@ -3,9 +3,9 @@
     python benchmarks/segment.py                       # the shipped scan, enlarged to 512x512
     python benchmarks/segment.py --scan chest.nii.gz   # your own
 
-Both take two threads and as many slices; each run is a whole process of either, in turn. lungmask's
-weights are not distributed with it, so its network gets random ones, with background favoured so
-that its own clean-up has least to do. Linux only (peak memory). Writes
+Both take two threads and as many slices; each run is a whole process of either, in turn, with each
+of pleura's models. lungmask's weights are not distributed with it, so its network gets random ones,
+with background favoured so that its own clean-up has least to do. Linux only (peak memory). Writes
 benchmarks/results/segment.json, prints Markdown tables.
 """
 
@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 VOLUME = HERE.parent / "tests" / "data" / "sample" / "volume" / "ct.nii.gz"
 ENVIRONMENT = HERE.parent / ".cache" / "lungmask"
 LUNGMASK = "lungmask==0.2.22"
+SLOWER = ", --model accurate"
 Run = dict[str, Any]
 
 MAKE_SCANS = """
@@ -112,10 +113,11 @@ def run(command: list[str | Path], threads: int) -> Run:
     return {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024}
 
 
-def pleura_run(scan: Path, folder: Path, threads: int) -> Run:
+def pleura_run(scan: Path, folder: Path, threads: int, model: str = "default") -> Run:
     report = folder / "report.json"
     mask = folder / "mask.nii.gz"
     options = ["--overwrite", "--quiet", "--threads", str(threads), "--json", report]
+    options += ["--model", model]
     command = [Path(sys.executable).with_name("pleura"), "segment", scan, "-o", mask, *options]
     done = run(command, threads)
     return {**done, "stages": json.loads(report.read_text())["seconds"]}
@@ -158,9 +160,11 @@ def main() -> None:
         subprocess.run(making, check=True)
         one = {"NIfTI": folder / f"{options.slices}.nii.gz", "DICOM": folder / "dicom"}
         for kind, scan in one.items():
-            ours, theirs = bench["ours"].setdefault(kind, []), bench["theirs"].setdefault(kind, [])
+            theirs = bench["theirs"].setdefault(kind, [])
             for _ in range(options.repetitions):
-                ours.append(pleura_run(scan, folder, threads))
+                for model in ("default", "accurate"):
+                    ours = bench["ours"].setdefault(kind + SLOWER * (model == "accurate"), [])
+                    ours.append(pleura_run(scan, folder, threads, model))
                 if peer and len(theirs) < 2:
                     theirs.append(lungmask_run(peer, scan, folder, threads))
         for n in options.lengths:
@@ -184,9 +188,11 @@ def tables(bench: Run, slices: int) -> str:
     ]
     names = {"NIfTI": f"NIfTI, {slices} slices", "DICOM": f"DICOM folder, {slices} slices"}
     names["600"] = "NIfTI, 600 slices"
+    names |= {key + SLOWER: what + SLOWER for key, what in names.items()}
     for key, what in names.items():
-        if bench["theirs"].get(key):
-            lines.append(beside(bench["ours"][key], bench["theirs"][key], what))
+        theirs = bench["theirs"].get(key.removesuffix(SLOWER))
+        if theirs and key in bench["ours"]:
+            lines.append(beside(bench["ours"][key], theirs, what))
     lines += [
         "",
         "| slices | seconds | read | network | clean | rest | peak MB |",
