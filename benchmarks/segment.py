@@ -26,7 +26,8 @@ HERE = Path(__file__).resolve().parent
 VOLUME = HERE.parent / "tests" / "data" / "sample" / "volume" / "ct.nii.gz"
 ENVIRONMENT = HERE.parent / ".cache" / "lungmask"
 LUNGMASK = "lungmask==0.2.22"
-SLOWER = ", --model accurate"
+MODELS = {"default": "", "accurate": ", --model accurate"}
+"""And how their lines are marked."""
 Run = dict[str, Any]
 
 MAKE_SCANS = """
@@ -162,8 +163,8 @@ def main() -> None:
         for kind, scan in one.items():
             theirs = bench["theirs"].setdefault(kind, [])
             for _ in range(options.repetitions):
-                for model in ("default", "accurate"):
-                    ours = bench["ours"].setdefault(kind + SLOWER * (model == "accurate"), [])
+                for model, mark in MODELS.items():
+                    ours = bench["ours"].setdefault(kind + mark, [])
                     ours.append(pleura_run(scan, folder, threads, model))
                 if peer and len(theirs) < 2:
                     theirs.append(lungmask_run(peer, scan, folder, threads))
@@ -188,11 +189,11 @@ def tables(bench: Run, slices: int) -> str:
     ]
     names = {"NIfTI": f"NIfTI, {slices} slices", "DICOM": f"DICOM folder, {slices} slices"}
     names["600"] = "NIfTI, 600 slices"
-    names |= {key + SLOWER: what + SLOWER for key, what in names.items()}
-    for key, what in names.items():
-        theirs = bench["theirs"].get(key.removesuffix(SLOWER))
-        if theirs and key in bench["ours"]:
-            lines.append(beside(bench["ours"][key], theirs, what))
+    for mark in MODELS.values():
+        for kind, what in names.items():
+            ours, theirs = bench["ours"].get(kind + mark), bench["theirs"].get(kind)
+            if ours and theirs:
+                lines.append(beside(ours, theirs, what + mark))
     lines += [
         "",
         "| slices | seconds | read | network | clean | rest | peak MB |",

@@ -233,6 +233,13 @@ def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_of_another_network_are_not_exported(small_run, tmp_path):
+    network = small_run.recipe.network.model_copy(update={"filters": (4, 8, 12)})
+    recipe = small_run.recipe.model_copy(update={"network": network})
+    with pytest.raises(RunError, match="weights do not fit the run's network"):
+        export(Run(small_run.folder, recipe, small_run.record), tmp_path / "a.onnx")
+
+
 def test_8_bits_need_the_images_of_the_training(small_run, tmp_path, sample):
     (tmp_path / "images").mkdir()
     for path in sorted(sample.images.iterdir())[:2]:

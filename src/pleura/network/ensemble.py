@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,5 +25,6 @@ class Ensemble(SegmentationNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, 1, h, w) of images (n, 1, h, w)."""
-        said = [torch.sigmoid(forward_whole(one, images).float()) for one in self.members]  # type: ignore[arg-type]
+        members = cast(Sequence[SegmentationNetwork], self.members)
+        said = [torch.sigmoid(forward_whole(one, images).float()) for one in members]
         return torch.stack(said).mean(0).logit(_SUREST)

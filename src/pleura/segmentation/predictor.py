@@ -11,12 +11,12 @@ import numpy as np
 
 from pleura.dataset.pairs import Mask, read_image
 from pleura.dataset.preparation import FloatImage, Progress, prepare_image, restore
-from pleura.errors import DataError, PleuraError, RunError
+from pleura.errors import DataError, PleuraError
 from pleura.figures.masks import overlay
 from pleura.scan.pictures import TIFF, Picture, list_pictures, write_picture
 from pleura.training.compute import Compute
-from pleura.training.run import Run, load_tensors, open_run
-from pleura.training.state import build_network
+from pleura.training.run import Run, open_run
+from pleura.training.state import trained_network
 
 AIR = -1024
 """What lies outside the mask in a masked image of HU."""
@@ -37,16 +37,7 @@ class Predictor:
         # Where and how it was trained binds nobody who uses it.
         here = {"device": "auto", "precision": "auto", "threads": None}
         self._compute = Compute(run.recipe.training.model_copy(update=here))
-        network = build_network(run.recipe.network)
-        try:
-            network.load_state_dict(load_tensors(run.weights)["network"])
-        except (KeyError, RuntimeError) as error:
-            raise RunError(
-                "the weights do not fit the run's network",
-                where=run.weights,
-                fix="restore the folder from a copy, or train again",
-            ) from error
-        self._network = self._compute.place(network)
+        self._network = self._compute.place(trained_network(run))
 
     def logits(self, prepared: FloatImage) -> FloatImage:
         """Return logits of prepared images, both float32 (n, rows, columns)."""

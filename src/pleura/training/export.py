@@ -23,8 +23,8 @@ from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.scan.hounsfield import HU, Line
 from pleura.scan.pictures import write_atomically
 from pleura.training.quantise import calibration_slices, quantise
-from pleura.training.run import Run, load_tensors, open_run
-from pleura.training.state import build_network
+from pleura.training.run import Run, open_run
+from pleura.training.state import trained_network
 
 _WORTH_HALVING = 1000  # values of a tensor
 
@@ -130,8 +130,13 @@ def export(
     first = runs[0]
     line = _line(first)
     for one in runs[1:]:
-        _must_fit(one, first)
-    networks = [_network(one) for one in runs]
+        if (one.recipe.preparation, _line(one)) != (first.recipe.preparation, line):
+            raise RunError(
+                f"the run does not see its images as {first.folder.name} does",
+                where=one.folder,
+                fix="put runs together of one preparation, trained on the same units",
+            )
+    networks = [trained_network(one) for one in runs]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
     content = _to_onnx(Deployed(network.eval(), first.recipe.preparation, line).eval())
     if eight_bit is not None:
@@ -153,21 +158,6 @@ def export(
     model = _with_record(content, written)
     write_atomically(Path(output), lambda file: file.write(model))
     return written
-
-
-def _network(run: Run) -> SegmentationNetwork:
-    network = build_network(run.recipe.network)
-    network.load_state_dict(load_tensors(run.weights)["network"])
-    return network
-
-
-def _must_fit(run: Run, first: Run) -> None:
-    if (run.recipe.preparation, _line(run)) != (first.recipe.preparation, _line(first)):
-        raise RunError(
-            f"the run does not see its images as {first.folder.name} does",
-            where=run.folder,
-            fix="put runs together that have one preparation, and were trained on the same units",
-        )
 
 
 def _fingerprint(runs: Sequence[Run]) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from pleura.errors import RunError
 from pleura.network.default import DefaultUNet
 from pleura.network.exercise import ExerciseUNet
 from pleura.network.tiling import SegmentationNetwork
 from pleura.network.unet2015 import UNet2015
 from pleura.training.compute import Compute
 from pleura.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe
+from pleura.training.run import Run, load_tensors
 from pleura.training.start import load_start
 
 
@@ -101,6 +103,26 @@ def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
             return UNet2015(recipe.filters, recipe.dropout)
         case "default":
             return DefaultUNet(recipe.filters, recipe.dropout, recipe.outer, recipe.separable)
+
+
+def trained_network(run: Run) -> SegmentationNetwork:
+    """Return the network of a run with the weights that were kept.
+
+    Raises
+    ------
+    RunError
+        The weights are missing, unreadable, or of another network.
+    """
+    network = build_network(run.recipe.network)
+    try:
+        network.load_state_dict(load_tensors(run.weights)["network"])
+    except (KeyError, RuntimeError) as error:
+        raise RunError(
+            "the weights do not fit the run's network",
+            where=run.weights,
+            fix="restore the folder from a copy, or train again",
+        ) from error
+    return network
 
 
 def new_state(recipe: Recipe, start: str | Path | None = None) -> State:
