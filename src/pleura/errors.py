@@ -26,7 +26,7 @@ class PleuraError(Exception):
         lines = [what]
         if self.where is not None:
             lines.append(f"  where: {self.where}")
-        lines.append(f"  to do: {fix}")
+        lines.append(f"  hint: {fix}")
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -201,7 +201,7 @@ def test_recipe_can_be_printed_changed_and_used(tmp_path):
 
 def refused(arguments, *words):
     stderr = pleura(*arguments, code=1).stderr
-    assert "to do:" in stderr
+    assert "hint:" in stderr
     for word in words:
         assert word in stderr
     return stderr

@@ -31,7 +31,7 @@ def refused(*arguments, says, **options):
     error = pleura(*arguments, code=1, **options).stderr
     assert error.startswith("error: ")
     assert says in error
-    assert "to do: " in error
+    assert "hint: " in error
     assert len(error.splitlines()) == 3
 
 

@@ -85,7 +85,7 @@ def main() -> None:
     except OSError as error:
         click.secho(
             f"error: {error.strerror or error}\n  where: {error.filename}\n"
-            "  to do: check the path, its permissions, and the space left",
+            "  hint: check the path, its permissions, and the space left",
             fg="red",
             err=True,
         )
@@ -95,7 +95,7 @@ def main() -> None:
             raise
         click.secho(
             f"error: this command needs {error.name}, which is not installed\n"
-            '  to do: pip install "pleura[train]"',
+            '  hint: pip install "pleura[train]"',
             fg="red",
             err=True,
         )

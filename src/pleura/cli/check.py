@@ -171,7 +171,7 @@ def _print_finding(finding: Finding) -> None:
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     label = click.style(f"{finding.severity:<8} ", fg=_COLOURS[finding.severity])
     click.echo(f"{label} {finding.what}" + (f"\n          files: {listed}" if names else ""))
-    click.echo(f"          to do: {finding.fix}")
+    click.echo(f"          hint: {finding.fix}")
 
 
 def _counts(counts: Mapping[str, int]) -> str:
