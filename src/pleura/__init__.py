@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "PleuraError": "pleura.errors",
+    "MaskWarning": "pleura.errors",
     "read": "pleura.scan.io",
     "from_array": "pleura.scan.io",
     "find_scans": "pleura.scan.find",
@@ -45,6 +46,7 @@ __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  (names of _HOMES are string
 
 if TYPE_CHECKING:
     from pleura.dataset.checks import check as check
+    from pleura.errors import MaskWarning as MaskWarning
     from pleura.errors import PleuraError as PleuraError
     from pleura.evaluation.compare import compare as compare
     from pleura.evaluation.evaluate import evaluate as evaluate

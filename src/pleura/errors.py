@@ -54,6 +54,10 @@ class ModelError(PleuraError):
     """A model file that cannot be read or run."""
 
 
+class MaskWarning(UserWarning):
+    """A reason to check a mask before it is used: a flag, or a decision that may change it."""
+
+
 def first_line(error: BaseException) -> str:
     """Return what another library's error says, in a line; its type where it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]

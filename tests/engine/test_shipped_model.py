@@ -70,5 +70,5 @@ def test_an_array_is_a_scan_too(volume):
         2 * ((labels > 0) & (expected > 0)).sum() / ((labels > 0).sum() + (expected > 0).sum())
         > 0.95
     )
-    with pytest.raises(PleuraError, match="a list is no scan"):
+    with pytest.raises(PleuraError, match="a list is not a scan"):
         pleura.segment([1, 2])

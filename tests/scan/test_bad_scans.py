@@ -282,7 +282,7 @@ def test_what_is_no_scan_is_named(tmp_path):
     (tmp_path / "a.docx").write_bytes(b"words")
     with pytest.raises(ScanError, match="no CT here"):
         read(tmp_path / "a.docx")
-    with pytest.raises(ScanError, match="no scan"):
+    with pytest.raises(ScanError, match="not a scan"):
         from_array(np.zeros((2, 3, 4, 5)))
     with pytest.raises(ScanError, match="cannot be flipped"):
         read(written(tmp_path, ".nii.gz"), flip=True)

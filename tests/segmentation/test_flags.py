@@ -62,7 +62,8 @@ def test_uncertain_border_is_flagged(labels):
 
 
 def test_doubtful_units_are_flagged(labels):
-    scan = from_array(np.full(SHAPE, 5, np.uint8) * np.arange(160, dtype=np.uint8), units="grey")
+    values = np.full(SHAPE, 5, np.uint8) * np.arange(160, dtype=np.uint8)
+    scan = from_array(values, orientation="SPL", units="grey")
     assert scan.warnings
     names = [f.name for f in find_flags(labels, scan, scan.geometry, 0.05, sides=True)]
     assert names == ["units"]

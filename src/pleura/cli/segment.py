@@ -176,7 +176,7 @@ def _one(
         segmenter = loading.result()
         with progress_bar("segmenting", quiet, "slices") as progress:
             wanted = how["probability"] is not None
-            result = segmenter.segment(opened, progress, keep_probability=wanted)
+            result = segmenter.segment(opened, progress, keep_probability=wanted, warn=False)
         write_mask(output, result.mask, binary=how["binary"])
         if how["masked"] is not None:
             write_volume(how["masked"], *lung_alone(result.mask, crop=how["crop"]))

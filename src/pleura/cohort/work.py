@@ -152,7 +152,7 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
     output.remove(report)  # an old one beside a new mask would lie
     names = [target, preview, report]
     with opened(task, settings.units, settings.flip) as scan, output.writing(names) as folder:
-        result = segmenter.segment(scan)
+        result = segmenter.segment(scan, warn=False)
         write_mask(folder / target, result.mask, binary=settings.binary)
         if settings.preview:
             write_picture(folder / preview, result.preview())

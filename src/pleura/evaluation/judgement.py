@@ -138,7 +138,7 @@ def _judge(
             where=mask,
             fix="bring the mask onto the image's grid first",
         )
-    found = segmenter.segment(scan, keep_probability=True)
+    found = segmenter.segment(scan, keep_probability=True, warn=False)
     probability = order.apply(np.asarray(found.probability))
     wanted = order_of_mask.apply(reference.hu())
     return _Case(

@@ -16,12 +16,14 @@ from pleura.scan import metaimage, nifti, nrrd
 from pleura.scan.archive import Unpacked
 from pleura.scan.geometry import Geometry
 from pleura.scan.hounsfield import UnitsOption, decide_units
+from pleura.scan.images import is_image, read_image
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.raw import check_shape
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 from pleura.scan.slices import (
     assumed,
     flipped,
+    oriented,
     read_slices,
     read_stack_of_slices,
     shape_of,
@@ -33,7 +35,7 @@ LOOKED_AT = 9
 
 
 def read(
-    path: str | Path,
+    path: Any,
     *,
     series: str | None = None,
     stack: bool = False,
@@ -46,7 +48,7 @@ def read(
     ----------
     path:
         DICOM, NIfTI, NRRD, MetaImage, TIFF (slice or stack), PNG, JPEG or NumPy file; or a folder
-        or .zip of DICOM.
+        or .zip of DICOM. Also an image of SimpleITK or nibabel, whose geometry is kept.
     series:
         Series number or Series Instance UID, where a folder holds several.
     stack:
@@ -62,7 +64,17 @@ def read(
     ScanError, DataError
         Nothing there can be read as one CT scan.
     """
-    path = Path(path)
+    if is_image(path):
+        scan = read_image(path)
+        return with_units(flipped(scan) if flip else scan, units)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise ScanError(
+            f"a {type(path).__name__} is not a scan",
+            where=None,
+            fix="give a path, an image of SimpleITK or nibabel, or pleura.from_array(array, ...)",
+        ) from None
     if not path.exists():
         raise ScanError("no such file or folder", where=path, fix="check the spelling of the path")
     if path.is_dir():
@@ -77,46 +89,86 @@ def from_array(
     spacing: Sequence[float] | None = None,
     affine: ArrayLike | None = None,
     *,
+    orientation: str | None = None,
     name: str = "array",
     units: UnitsOption = "auto",
 ) -> Scan:
     """Make a scan of an array (rows, columns) or (slices, rows, columns).
 
-    ``spacing`` is in mm, one number an axis; ``affine`` (4, 4) maps (slice, row, column, 1) to LPS
-    millimetres. Without either, axial slices from foot to head seen from the feet are assumed.
+    An array does not tell right from left. Without ``affine`` and ``orientation``, axial slices
+    from foot to head are assumed, with rows to the back and columns to the patient's left
+    (``SPL``), and the scan has a warning.
+
+    Parameters
+    ----------
+    values:
+        The voxels, of any real dtype.
+    spacing:
+        Millimetres between voxels, one number per axis, in the order of the axes.
+    affine:
+        (4, 4); maps (slice, row, column, 1) to LPS millimetres. It replaces ``spacing`` and
+        ``orientation``.
+    orientation:
+        The direction in which the index of slices, rows and columns grows, three letters: R or L,
+        A or P, I or S. ``SPL`` for most DICOM series, ``SAR`` where
+        ``SimpleITK.GetArrayFromImage`` took an image in RAS order.
+    name:
+        Name of the scan in results.
+    units:
+        As for `read`.
 
     Raises
     ------
     ScanError
-        The array is no 2-D or 3-D array of numbers, or the grid is impossible.
+        The array is not a 2-D or 3-D array of numbers, a spacing is not above 0, the orientation
+        does not name three axes, or the grid is impossible.
     """
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise ScanError(
-            f"no array ({error})", where=name, fix="give numbers in rows of one length"
+            f"the values are not an array ({error})",
+            where=name,
+            fix="give numbers in rows of one length",
         ) from error
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
-    if spacing is not None and len(spacing) != array.ndim:
-        raise ScanError(
-            f"{len(spacing)} spacings for {array.ndim} axes",
-            where=name,
-            fix="give one number an axis, in mm",
-        )
     if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
         raise ScanError(
-            f"an array of {array.dtype} and shape {array.shape} is no scan",
+            f"an array of {array.dtype} and shape {array.shape} is not a scan",
             where=name,
             fix="give numbers, (rows, columns) or (slices, rows, columns)",
         )
-    volume = array.reshape(check_shape(array.shape, Path(name)))
+    volume = array.reshape(check_shape(array.shape, name))
     if affine is not None:
+        if spacing is not None or orientation is not None:
+            raise ScanError(
+                "an affine beside a spacing or an orientation",
+                where=name,
+                fix="give the affine alone: it holds both",
+            )
         geometry = Geometry(shape_of(volume), np.asarray(affine, np.float64))
         scan = Scan(name, geometry, ReadOnce(lambda: volume))
     else:
-        scan = assumed(name, volume, "array", None, None if spacing is None else tuple(spacing))
+        sides = None if spacing is None else _checked_spacing(spacing, array.ndim, name)
+        scan = assumed(name, volume, "array", None, sides)
+        if orientation is not None:
+            scan = oriented(scan, orientation)
     return with_units(scan, units)
+
+
+def _checked_spacing(spacing: Sequence[float], axes: int, name: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(one) for one in spacing)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) != axes or not all(0 < one < np.inf for one in found):
+        raise ScanError(
+            f"a spacing of {spacing} for {axes} axes",
+            where=name,
+            fix="give one number above 0 per axis, in mm; for a reversed axis give an orientation",
+        )
+    return found
 
 
 def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:

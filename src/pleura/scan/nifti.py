@@ -71,6 +71,41 @@ def read_nifti(path: Path, name: str) -> Scan:
     )
 
 
+def read_nibabel(image: Any, name: str) -> Scan:
+    """Make a scan of a nibabel image, with its affine.
+
+    Raises
+    ------
+    ScanError
+        The image is not one volume of numbers in a known orientation, or its grid is impossible.
+    """
+    oriented = isinstance(image, nib.Nifti1Pair | nib.MGHImage)
+    if not oriented or image.get_data_dtype().kind not in "iuf":
+        raise ScanError(
+            f"a {type(image).__name__} of {image.get_data_dtype()} is not a CT",
+            where=name,
+            fix="give a Nifti1Image of numbers, or pleura.from_array(array, affine=...)",
+        )
+    shape = check_shape(_slowest_first(image.shape), name)
+
+    def load() -> Values:
+        try:
+            array = np.asarray(image.dataobj)
+        # numpy and nibabel each have errors of their own for a file that is too short.
+        except Exception as error:
+            raise _corrupt(Path(name), error) from error
+        return np.reshape(array, shape[::-1], order="F").T
+
+    if isinstance(image, nib.MGHImage):
+        lps = LPS_FROM_RAS @ np.asarray(image.affine)
+        return Scan(name, Geometry(shape, lps[:, [2, 1, 0, 3]]), ReadOnce(load))
+    header = image.header.copy()
+    if not np.allclose(image.affine, header.get_best_affine(), atol=1e-4):
+        header.set_sform(image.affine, code="aligned")  # the affine was replaced in memory
+    grid, decisions = _geometry(header, shape)
+    return Scan(name, grid, ReadOnce(load), format="NIfTI", header=header, decisions=decisions)
+
+
 def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
     """Write an array (slices, rows, columns) on a grid, with the header of the scan if given.
 

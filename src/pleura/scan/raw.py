@@ -22,7 +22,7 @@ DEFLATE = 1032
 _CHUNK = 1 << 24
 
 
-def check_shape(shape: tuple[int, ...], where: Path) -> tuple[int, int, int]:
+def check_shape(shape: tuple[int, ...], where: str | Path) -> tuple[int, int, int]:
     """Return (slices, rows, columns) of a header's sizes, the slowest first.
 
     Raises

@@ -35,6 +35,17 @@ class Decision:
         return f"{self.about}: {self.choice} ({self.reason})"
 
 
+@dataclass(frozen=True)
+class Flag:
+    """A reason to check a mask before it is used."""
+
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Scan:
     """A 2-D or 3-D CT: its header is read, its voxels are read when asked for.
@@ -134,16 +145,37 @@ BOTH = 1
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mask:
-    """Labels on the grid of a scan: uint8 (slices, rows, columns).
+    """Labels on the grid of a scan.
 
-    0 is outside the lungs; 1 right and 2 left where ``sides``, else 1 lung.
+    Parameters
+    ----------
+    labels:
+        uint8 (slices, rows, columns): 0 outside the lungs; 1 right and 2 left where ``sides``,
+        else 1 lung.
+    scan:
+        The scan that the labels belong to.
+    sides:
+        Whether right and left lung have labels of their own.
+    algorithm:
+        Name and version of the software that made the mask.
+    decisions:
+        The automatic decisions behind the mask: how the scan was read, or how labels were
+        interpreted.
+    flags:
+        Reasons to check the mask before it is used.
+
+    Raises
+    ------
+    ScanError
+        The labels are not uint8 or do not have the shape of the scan.
     """
 
     labels: NDArray[np.uint8]
     scan: Scan
     sides: bool = True
     algorithm: tuple[str, str] = ("pleura", "")
-    """Name and version of what drew it."""
+    decisions: tuple[Decision, ...] = ()
+    flags: tuple[Flag, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:
@@ -176,10 +208,20 @@ class Mask:
 
         write_mask(Path(path), self)
 
-    def __str__(self) -> str:
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The flags, and the decisions that may change the mask, as text."""
+        flagged = {flag.name for flag in self.flags}
+        decided = (d for d in self.decisions if d.warning and d.about not in flagged)
+        return (*map(str, decided), *map(str, self.flags))
+
+    def __repr__(self) -> str:
         known = self.geometry.spacing_known
         voxels = np.count_nonzero(self.labels)
         size = f"{self.volume_ml():.0f} ml" if known else f"{voxels} voxels"
-        return f"Mask({self.scan.name}; {self.geometry}; {size})"
+        flags = f"; flags: {', '.join(flag.name for flag in self.flags)}" if self.flags else ""
+        return f"Mask({self.scan.name}; {self.geometry}; {size}{flags})"
 
-    __repr__ = __str__
+    def __str__(self) -> str:
+        decisions = (("warning: " if d.warning else "") + str(d) for d in self.decisions)
+        return "\n  ".join([repr(self), *decisions, *(f"flag: {flag}" for flag in self.flags)])

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from pleura.errors import PleuraError, ScanError, first_line
-from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
 from pleura.scan.pictures import TIFF, check_tags, list_pictures, read_picture
 from pleura.scan.raw import check_shape
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
@@ -129,14 +129,45 @@ def assumed(
         spacing_known=spacing is not None,
         orientation_known=False,
     )
-    reason = "the file carries none; radiological convention, as seen from the feet"
+    # Single pictures follow the radiological convention; arrays and stacks come in any order.
+    doubtful = kind == "array" or len(volume) > 1
+    reason = "the input has no orientation; radiological convention, as seen from the feet"
+    if doubtful:
+        reason += "; right and left may be swapped"
     return Scan(
         name=name,
         geometry=geometry,
         read=ReadOnce(lambda: volume),
         format=kind,
         source=source,
-        decisions=(Decision("orientation", _ORDER, reason),),
+        decisions=(Decision("orientation", _ORDER, reason, warning=doubtful),),
+    )
+
+
+def oriented(scan: Scan, orientation: str) -> Scan:
+    """Return a scan without an orientation in the one that is stated, such as ``SPL``.
+
+    Raises
+    ------
+    ScanError
+        The letters do not name three different axes.
+    """
+    letters = orientation.upper()
+    axes = [next((i for i, ends in enumerate(ENDS) if one in ends), -1) for one in letters]
+    if sorted(axes) != [0, 1, 2]:
+        raise ScanError(
+            f"'{orientation}' is not an orientation",
+            where=scan.name,
+            fix="give three letters for slices, rows and columns, such as SPL: R or L, A or P, "
+            "I or S",
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for i, (axis, letter) in enumerate(zip(axes, letters, strict=True)):
+        affine[axis, i] = scan.geometry.spacing[i] * (1 if ENDS[axis][1] == letter else -1)
+    geometry = replace(scan.geometry, affine=affine, orientation_known=True)
+    return replace(
+        scan, geometry=geometry, decisions=(Decision("orientation", letters, "as stated"),)
     )
 
 

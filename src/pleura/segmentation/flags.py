@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.scan.geometry import Geometry
-from pleura.scan.scan import LEFT, RIGHT, Scan
+from pleura.scan.scan import LEFT, RIGHT, Flag, Scan
 
 SMALL, LARGE = 800.0, 9000.0
 """Millilitres of both lungs in a whole chest: between a small child and the largest adult."""
@@ -19,14 +18,6 @@ LOPSIDED = 0.2
 
 UNSURE = 0.26
 """Of the border's voxels with a probability of 0.2 to 0.8 beyond one each side, per lung voxel."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A reason to look at a mask before it is used."""
-
-    name: str
-    what: str
 
 
 def find_flags(

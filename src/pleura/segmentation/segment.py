@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -16,14 +17,14 @@ from numpy.typing import NDArray
 
 import pleura
 from pleura.engine.engine import Engine, Precision, Runtime, cores, model_path
-from pleura.errors import ScanError
+from pleura.errors import MaskWarning, ScanError
 from pleura.figures.preview import preview_picture
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.io import from_array, read
-from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Mask, Scan
+from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Flag, Mask, Scan
 from pleura.scan.slices import shape_of
 from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
-from pleura.segmentation.flags import Flag, find_flags
+from pleura.segmentation.flags import find_flags
 
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""
@@ -35,6 +36,8 @@ SMALLEST = 16
 """Rows and columns of an axial slice, at least."""
 
 Progress = Callable[[int, int], None]
+ScanLike = Any
+"""A `Scan`, a path, an array, or an image of SimpleITK or nibabel."""
 
 
 @dataclass(frozen=True)
@@ -144,21 +147,40 @@ class Segmenter:
         """Let go of the model's memory."""
         self.engine.release()
 
-    def __call__(self, scan: Scan, progress: Progress | None = None) -> Mask:
-        """Return the mask of a scan."""
-        return self.segment(scan, progress).mask
+    def __call__(self, scan: ScanLike, progress: Progress | None = None) -> Mask:
+        """Return the mask of a scan; see `segment`."""
+        result = self.segment(scan, progress, warn=False)
+        _warn_about(result.mask)
+        return result.mask
 
     def segment(
-        self, scan: Scan, progress: Progress | None = None, *, keep_probability: bool = False
+        self,
+        scan: ScanLike,
+        progress: Progress | None = None,
+        *,
+        keep_probability: bool = False,
+        warn: bool = True,
     ) -> Segmentation:
-        """Return the mask of a scan with all that is to be said of it.
+        """Segment the lungs of a scan.
+
+        Parameters
+        ----------
+        scan:
+            A `Scan`, a path, an array, or an image of SimpleITK or nibabel: see `read`.
+        progress:
+            Called with the number of slices that are done, and of all.
+        keep_probability:
+            Also return the probability of lung.
+        warn:
+            Emit a `MaskWarning` for each flag and each decision that may change the mask.
 
         Raises
         ------
-        ScanError
-            The scan's voxels cannot be read, or its axial slices are too small.
+        ScanError, DataError
+            There is no scan, its voxels cannot be read, or its axial slices are too small.
         """
         begin = time.perf_counter()
+        scan = _scan_of(scan)
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
         rows, columns = geometry.shape[1:]
@@ -173,9 +195,9 @@ class Segmenter:
         waiting = 0.0
         for start, stop, slices, result in self._inferred(scan, order, geometry):
             before = time.perf_counter()
-            probability = result()
+            inferred = result()
             waiting += time.perf_counter() - before
-            seen.take(start, stop, slices, probability, self.threshold)
+            seen.take(start, stop, slices, inferred, self.threshold)
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
@@ -189,12 +211,15 @@ class Segmenter:
         flags = find_flags(labels, scan, geometry, share, sides=self.sides)
         record = self.engine.record
         drawn_by = f"pleura, model {record.name}", record.version
-        mask = Mask(np.ascontiguousarray(order.undo(labels)), scan, self.sides, drawn_by)
+        back = np.ascontiguousarray(order.undo(labels))
+        mask = Mask(back, scan, self.sides, drawn_by, scan.decisions, flags)
+        if warn:
+            _warn_about(mask)
         done = time.perf_counter()
         seconds = {"read": read - begin - waiting, "network": waiting, "clean": done - read}
         kept = seen.probability
-        back = None if kept is None else np.ascontiguousarray(order.undo(kept))
-        return Segmentation(mask, scan.decisions, flags, seconds, record.name, back)
+        probability = None if kept is None else np.ascontiguousarray(order.undo(kept))
+        return Segmentation(mask, scan.decisions, flags, seconds, record.name, probability)
 
     def _inferred(
         self, scan: Scan, order: Reorientation, geometry: Geometry
@@ -249,11 +274,29 @@ class _Seen:
             self.probability[start:stop] = probability
 
 
-def segment(scan: Scan | str | Path | NDArray[Any], model: str | Path | None = None) -> Mask:
-    """Return the lungs of a scan, or of what is at a path: 1 right, 2 left, on the scan's grid.
+def segment(scan: ScanLike, model: str | Path | None = None) -> Mask:
+    """Segment the lungs of one scan: 1 right, 2 left, on the scan's own grid.
 
-    An array (rows, columns) or (slices, rows, columns) is taken as `from_array` takes it, which can
-    be told its spacing. For many scans, a `Segmenter` loads the model once.
+    For many scans, a `Segmenter` loads the model once.
+
+    Parameters
+    ----------
+    scan:
+        A `Scan`; a path, as `read` takes it; an image of SimpleITK or nibabel, with its geometry;
+        or an array (rows, columns) or (slices, rows, columns), which `from_array` can be given a
+        spacing and an orientation for.
+    model:
+        As for `Segmenter`.
+
+    Returns
+    -------
+    Mask
+        Its ``flags`` and ``decisions`` tell whether to check it.
+
+    Warns
+    -----
+    MaskWarning
+        For each flag, and each decision that may change the mask.
 
     Raises
     ------
@@ -263,21 +306,20 @@ def segment(scan: Scan | str | Path | NDArray[Any], model: str | Path | None = N
         The file is no model of pleura.
     """
     with Segmenter(model) as segmenter:
-        return segmenter(_scan_of(scan))
+        mask = segmenter.segment(scan, warn=False).mask
+    _warn_about(mask)
+    return mask
+
+
+def _warn_about(mask: Mask) -> None:
+    for text in mask.warnings:
+        warnings.warn(text, MaskWarning, stacklevel=3)
 
 
 def _scan_of(what: Any) -> Scan:
     if isinstance(what, Scan):
         return what
-    if isinstance(what, np.ndarray):
-        return from_array(what)
-    if isinstance(what, str | Path):
-        return read(what)
-    raise ScanError(
-        f"a {type(what).__name__} is no scan",
-        where=None,
-        fix="give a path, an array, or pleura.from_array(array, spacing=..., or affine=...)",
-    )
+    return from_array(what) if isinstance(what, np.ndarray) else read(what)
 
 
 def lung_alone(mask: Mask, *, crop: bool = False) -> tuple[NDArray[np.int16], Geometry]:

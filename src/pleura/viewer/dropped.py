@@ -56,7 +56,7 @@ class Dropped:
         scan = read(source)
         with self._one:
             self._segmenter = self._segmenter or Segmenter(self.model)
-            result = self._segmenter.segment(scan)
+            result = self._segmenter.segment(scan, warn=False)
         name = scan_name(source) if len(files) == 1 else f"scan {drop}"
         mask = self.folder / f"{drop}_lungs.nii.gz"
         result.mask.write(mask)

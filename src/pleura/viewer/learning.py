@@ -202,7 +202,7 @@ def judge(
     for i, (label, model) in enumerate(models.items()):
         with Segmenter(model) as segmenter:
             for j, (name, scan, truth) in enumerate(_truths(held_out)):
-                mask: Mask = segmenter(scan)
+                mask: Mask = segmenter.segment(scan, warn=False).mask
                 found.setdefault(name, {})[label] = dice(truth > 0, mask.labels > 0)
                 if progress is not None:
                     progress(i * (len(held_out) + 1) + j + 1, total)
