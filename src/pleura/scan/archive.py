@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from pleura.errors import PleuraError, ScanError
 from pleura.scan.scan import ReadSlices, Values
@@ -53,11 +53,17 @@ class Unpacked:
         return reader
 
 
+def is_hidden(path: PurePath) -> bool:
+    """Whether a relative path is hidden, or part of what macOS adds to a zip."""
+    parts = (part for part in path.parts if part not in (".", ".."))
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
 def _unzip(path: Path, folder: Path) -> list[Path]:
     files, total = [], 0
     with zipfile.ZipFile(path) as archive:
         for i, info in enumerate(archive.infolist()):
-            if info.is_dir():
+            if info.is_dir() or is_hidden(PurePosixPath(info.filename)):
                 continue
             if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
                 raise ScanError(

@@ -17,6 +17,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from pleura.errors import first_line
+from pleura.scan.dicom.opening import open_dicom
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
@@ -99,7 +100,7 @@ def read_header(path: Path) -> list[Frame] | SetAside:
                 path, f"deflated, it unpacks to more than {MAX_INFLATED >> 20} MiB", True
             )
         with quiet():
-            return _classify(path, pydicom.dcmread(path, stop_before_pixels=True))
+            return _classify(path, open_dicom(path, stop_before_pixels=True))
     except InvalidDicomError:
         named = path.suffix.lower() in (".dcm", ".ima")
         return SetAside(path, "no DICOM file", damaged=named)

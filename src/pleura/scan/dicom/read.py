@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
 from pleura.errors import ScanError, first_line
 from pleura.scan.dicom.header import Frame, SetAside, quiet, read_headers
+from pleura.scan.dicom.opening import open_dicom
 from pleura.scan.dicom.series import Stack, group_frames, make_stacks
 from pleura.scan.scan import AIR, Decision, Scan, Values
 
@@ -64,7 +64,7 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] 
         reason = "the header has no Rescale Intercept"
         decisions.append(Decision("units", "stored values", reason, warning=True))
 
-    open_file = lru_cache(1)(pydicom.dcmread)  # a multi-frame file is parsed once, not per frame
+    open_file = lru_cache(1)(open_dicom)  # a multi-frame file is parsed once, not per frame
 
     def read(start: int, stop: int) -> Values:
         slices = [_read_slice(frame, stack, open_file) for frame in stack.frames[start:stop]]
@@ -89,7 +89,7 @@ def same_pixels(first: Frame, second: Frame) -> bool:
     return bool(np.array_equal(decode(first), decode(second)))
 
 
-def decode(frame: Frame, open_file: Callable[[Path], Any] = pydicom.dcmread) -> Values:
+def decode(frame: Frame, open_file: Callable[[Path], Any] = open_dicom) -> Values:
     """Return a frame (rows, columns) with its rescale applied: int16 or int32 where exact.
 
     Raises

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from contourpy import contour_generator
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -18,6 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 import pleura
 from pleura.errors import ScanError
 from pleura.scan.dicom.header import Frame, quiet
+from pleura.scan.dicom.opening import open_dicom
 from pleura.scan.pictures import write_atomically
 from pleura.scan.scan import BOTH, LEFT, RIGHT, Mask
 
@@ -72,7 +72,7 @@ def write_rtstruct(path: Path, mask: Mask) -> None:
 
 def _structure_set(mask: Mask) -> Dataset:
     first: Frame = mask.scan.header.first
-    source = pydicom.dcmread(first.path, stop_before_pixels=True)
+    source = open_dicom(first.path, stop_before_pixels=True)
     dataset, now = Dataset(), datetime.now()
     for name in _COPIED:
         setattr(dataset, name, source.get(name, ""))

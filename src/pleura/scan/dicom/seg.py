@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.sr.coding import Code
 
 import pleura
 from pleura.errors import ScanError
 from pleura.scan.dicom.header import quiet
+from pleura.scan.dicom.opening import open_dicom
 from pleura.scan.pictures import write_atomically
 from pleura.scan.scan import BOTH, LEFT, RIGHT, Mask
 
@@ -79,7 +79,7 @@ def _segmentation(mask: Mask) -> Any:
     stack = mask.scan.header
     frames = [(i, frame) for i, frame in enumerate(stack.frames) if frame is not None]
     paths = list(dict.fromkeys(frame.path for _, frame in frames))
-    sources = [_complete(pydicom.dcmread(path, stop_before_pixels=True)) for path in paths]
+    sources = [_complete(open_dicom(path, stop_before_pixels=True)) for path in paths]
     if len(paths) < len(frames):  # one multi-frame file: its own order of frames
         frames.sort(key=lambda pair: pair[1].index)
     labels = np.ascontiguousarray(mask.labels[[i for i, _ in frames]])
