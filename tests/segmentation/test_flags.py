@@ -61,6 +61,17 @@ def test_uncertain_border_is_flagged(labels):
     assert "unsure" in flags(labels, unsure=0.6)
 
 
+@pytest.mark.parametrize(
+    ("columns", "unsure", "flagged"), [(40, 0.16, True), (40, 0.12, False), (4, 0.16, False)]
+)
+def test_a_large_lung_of_a_single_slice_may_be_less_uncertain(columns, unsure, flagged):
+    """The border of a small lung is a larger share of it; 0.16 would pass in a volume."""
+    labels = np.zeros((1, 128, 160), np.uint8)
+    labels[0, 30:100, 20 : 20 + columns] = 1
+    labels[0, 30:100, 90 : 90 + columns] = 2
+    assert ("unsure" in flags(labels, unsure=unsure)) is flagged
+
+
 def test_doubtful_units_are_flagged(labels):
     values = np.full(SHAPE, 5, np.uint8) * np.arange(160, dtype=np.uint8)
     scan = from_array(values, orientation="SPL", units="grey")

@@ -17,7 +17,11 @@ LOPSIDED = 0.2
 """Of the larger lung: a smaller one is missing, collapsed, or taken for the other."""
 
 UNSURE = 0.26
-"""Of the border's voxels with a probability of 0.2 to 0.8 beyond one each side, per lung voxel."""
+"""Voxels with a probability of 0.2 to 0.8 per voxel of lung, from which on a volume is flagged."""
+
+SLICE_UNSURE, SMALL_LUNG = 0.097, 0.35
+"""The same for a single slice, times the lung's share of the slice to the power of the second: a
+small lung has more border for its size. Chosen by benchmarks/confidence.py."""
 
 
 def find_flags(
@@ -61,8 +65,12 @@ def _flags(
         yield Flag("cut off", f"the lung reaches the {' and the '.join(ends)} slice")
     if any(edge.any() for edge in (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])):
         yield Flag("border", "the lung reaches the picture's border")
-    if unsure > UNSURE:
+    if _is_unsure(unsure, total / labels.size, scan.is_volume):
         yield Flag("unsure", f"the border is uncertain: {unsure:.0%} of the lung's size")
     for decision in scan.warnings:
         if decision.about in ("units", "slices", "orientation"):
             yield Flag(decision.about, f"{decision.choice}: {decision.reason}")
+
+
+def _is_unsure(unsure: float, lung_share: float, is_volume: bool) -> bool:
+    return unsure > UNSURE if is_volume else unsure * lung_share**SMALL_LUNG > SLICE_UNSURE
