@@ -1,10 +1,15 @@
-"""The data that tests run on: the sample that ships with the project, and larger sets if there."""
+"""The data that tests run on, and the runs and models that they share."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+# Small networks train no faster on several threads; pytest-xdist has one process per core. It is
+# read when NumPy and PyTorch are first imported, and by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
 
@@ -43,6 +48,24 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Return a function that makes a folder once for all processes of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def make(name, write):
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                write(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def small_settings() -> tuple[str, ...]:
     """Of recipe `quick`: enough to find lungs in HU, in seconds."""
     return (
@@ -56,10 +79,11 @@ def small_settings() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def small_run(sample, small_settings, tmp_path_factory):
-    """A run that has learned enough to find lungs in HU, in seconds."""
+def small_run(sample, small_settings, made_once):
+    """A run that has learned enough to find lungs in HU, in seconds. Copy it to change it."""
     from pleura.training.loop import train
     from pleura.training.recipe import load_recipe
+    from pleura.training.run import open_run
 
     overrides = [
         *small_settings,
@@ -67,15 +91,45 @@ def small_run(sample, small_settings, tmp_path_factory):
         "split.method=file",
         f"split.file={sample.split}",
     ]
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    return train(sample.images, sample.masks, folder, load_recipe("quick", overrides))
+    recipe = load_recipe("quick", overrides)
+    return open_run(
+        made_once("small", lambda folder: train(sample.images, sample.masks, folder, recipe))
+    )
 
 
 @pytest.fixture(scope="session")
-def model(small_run, tmp_path_factory):
+def model(small_run, made_once):
     """That run as a model file."""
     from pleura.training.export import export
 
-    path = tmp_path_factory.mktemp("models") / "small.onnx"
-    export(small_run, path)
-    return path
+    return made_once("small.onnx", lambda path: export(small_run, path))
+
+
+@pytest.fixture(scope="session")
+def tiny(sample):
+    """A recipe that trains on the sample in a second."""
+    from pleura.training.recipe import load_recipe
+
+    overrides = [
+        "preparation.size=[32, 32]",
+        "network.filters=[4, 8, 16]",
+        "training.epochs=3",
+        "training.batch_size=8",
+        "training.precision=fp32",
+        "training.threads=1",
+        "evaluation.grid=[64, 64]",
+        "split.method=file",
+        f"split.file={sample.split}",
+    ]
+    return load_recipe("exercise", overrides)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(sample, tiny, made_once):
+    """A run of that recipe. Copy it to change it."""
+    from pleura.training.loop import train
+    from pleura.training.run import open_run
+
+    return open_run(
+        made_once("tiny", lambda folder: train(sample.images, sample.masks, folder, tiny))
+    )

@@ -11,28 +11,13 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from commands import pleura, refused
 from dicom_files import write_series
 
 from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
 
-PLEURA = [sys.executable, "-c", "from pleura.cli import main; main()"]
-
-
-def pleura(*arguments, code=0, **options):
-    command = [*PLEURA, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode == code, done.stderr
-    return done
-
-
-def refused(*arguments, says, **options):
-    error = pleura(*arguments, code=1, **options).stderr
-    assert error.startswith("error: ")
-    assert says in error
-    assert "hint: " in error
-    assert len(error.splitlines()) == 3
+PLEURA = [sys.executable, "-m", "pleura"]
 
 
 @pytest.fixture
@@ -41,11 +26,13 @@ def chest(sample):
 
 
 def test_mask_report_preview_and_lung_alone_from_one_command(chest, tmp_path):
-    done = pleura(
+    command = [
+        *PLEURA,
         *("segment", chest, "-o", tmp_path / "lungs.nii.gz", "--preview"),
         *("--masked", tmp_path / "alone.nii.gz", "--crop", "--probability", tmp_path / "soft.nrrd"),
         *("--measure", "--json", tmp_path / "report.json"),
-    )
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "right" in done.stdout
     mask = read(tmp_path / "lungs.nii.gz", units="hu")
     assert mask.geometry.is_close(read(chest).geometry)
@@ -173,15 +160,16 @@ def test_model_that_is_none_is_refused(chest, tmp_path):
     refused(*arguments, says="no model file of pleura")
 
 
-def test_a_model_that_comes_with_pleura_is_taken_by_its_name(chest, tmp_path):
+def test_a_model_that_comes_with_pleura_is_taken_by_its_name(chest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "accurate").mkdir()
     (tmp_path / "scans").mkdir()
     shutil.copy(chest, tmp_path / "scans" / "a.nii.gz")
     arguments = ("--model", "accurate", "-q", "--json", tmp_path / "r.json")
-    pleura("segment", "scans", "-o", "x.nii.gz", *arguments, cwd=tmp_path)
+    pleura("segment", "scans", "-o", "x.nii.gz", *arguments)
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["versions"]["model"].endswith("accurate")
-    pleura("segment", "scans", "-o", "out", *arguments, cwd=tmp_path)
+    pleura("segment", "scans", "-o", "out", *arguments)
     one, many = (read(tmp_path / name).hu() for name in ("x.nii.gz", "out/a_lungs.nii.gz"))
     assert np.array_equal(one, many)
     refused("segment", chest, "-o", tmp_path / "y.nii.gz", "--model", "best", says="no such model")
@@ -194,8 +182,11 @@ def test_full_disk_leaves_nothing_half_written(chest, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 
-    arguments = ("segment", chest, "-o", tmp_path / "x.nii.gz", "-q")
-    refused(*arguments, says="cannot be written", preexec_fn=limit)
+    command = [*PLEURA, "segment", chest, "-o", tmp_path / "x.nii.gz", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

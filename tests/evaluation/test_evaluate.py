@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 
 import cv2
 import numpy as np
@@ -9,24 +10,13 @@ import pytest
 from pleura.dataset.preparation import prepare_image
 from pleura.evaluation.evaluate import evaluate
 from pleura.segmentation.predictor import Predictor
-from pleura.training.loop import train
-from pleura.training.recipe import load_recipe
+from pleura.training.run import open_run
 
 
 @pytest.fixture(scope="module")
-def run(sample, tmp_path_factory):
-    overrides = [
-        "preparation.size=[32, 32]",
-        "network.filters=[4, 8, 16]",
-        "training.epochs=2",
-        "training.precision=fp32",
-        "training.threads=1",
-        "evaluation.grid=[64, 64]",
-        "split.method=file",
-        f"split.file={sample.split}",
-    ]
-    folder = tmp_path_factory.mktemp("run") / "run"
-    return train(sample.images, sample.masks, folder, load_recipe("exercise", overrides))
+def run(tiny_run, tmp_path_factory):
+    """A copy, in which evaluations are written."""
+    return open_run(shutil.copytree(tiny_run.folder, tmp_path_factory.mktemp("run") / "run"))
 
 
 @pytest.fixture(scope="module")

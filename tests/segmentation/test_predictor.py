@@ -8,30 +8,12 @@ from pleura.dataset.pairs import read_image
 from pleura.errors import DataError, RunError
 from pleura.scan.pictures import read_picture, write_picture
 from pleura.segmentation.predictor import Outputs, Predictor, box_of, mask_image, predict
-from pleura.training.loop import train
-from pleura.training.recipe import load_recipe
 from pleura.training.run import open_run
 
 
 @pytest.fixture(scope="module")
-def run(sample, tmp_path_factory):
-    """A run that has learned enough to find lungs."""
-    overrides = [
-        "preparation.scaling=minmax",
-        "preparation.size=[64, 64]",
-        "network.architecture=default",
-        "network.filters=[8, 16, 32]",
-        "schedule.learning_rate=0.01",
-        "training.epochs=12",
-        "training.batch_size=4",
-        "training.precision=fp32",
-        "evaluation.thresholds=[0.5]",
-        "augmentation=null",
-        "split.method=file",
-        f"split.file={sample.split}",
-    ]
-    folder = tmp_path_factory.mktemp("run") / "run"
-    return train(sample.images, sample.masks, folder, load_recipe("exercise", overrides))
+def run(small_run):
+    return small_run
 
 
 @pytest.fixture(scope="module")

@@ -33,13 +33,8 @@ def with_values(recipe, **parts):
     return build_recipe(values, "test")
 
 
-@pytest.fixture(scope="module")
-def whole(sample, tiny, tmp_path_factory):
-    return train(sample.images, sample.masks, tmp_path_factory.mktemp("runs") / "whole", tiny)
-
-
-def test_run_folder_holds_all_that_defines_and_follows_from_a_training(whole, tiny):
-    names = {path.name for path in whole.folder.iterdir()}
+def test_run_folder_holds_all_that_defines_and_follows_from_a_training(tiny_run, tiny):
+    names = {path.name for path in tiny_run.folder.iterdir()}
     assert names >= {
         "recipe.yaml",
         "run.json",
@@ -51,7 +46,7 @@ def test_run_folder_holds_all_that_defines_and_follows_from_a_training(whole, ti
         "weights.pt",
         "tensorboard",
     }
-    opened = open_run(whole.folder)
+    opened = open_run(tiny_run.folder)
     # The file that the split was read from is the run's own now.
     own = {"split": tiny.split.model_copy(update={"file": Path("split.csv")})}
     assert opened.recipe == tiny.model_copy(update=own)
@@ -62,28 +57,28 @@ def test_run_folder_holds_all_that_defines_and_follows_from_a_training(whole, ti
     assert opened.record["versions"]["torch"] == torch.__version__
 
 
-def test_history_has_a_row_an_epoch_and_the_loss_falls(whole):
-    history = whole.history()
+def test_history_has_a_row_an_epoch_and_the_loss_falls(tiny_run):
+    history = tiny_run.history()
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert history[-1]["loss"] < history[0]["loss"]
     assert all(0 < row["validation_accuracy"] <= 1 for row in history)
 
 
-def test_tensorboard_reads_the_history(whole):
+def test_tensorboard_reads_the_history(tiny_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = EventAccumulator(str(whole.folder / "tensorboard"))
+    board = EventAccumulator(str(tiny_run.folder / "tensorboard"))
     board.Reload()
     logged = [event.value for event in board.Scalars("validation_loss")]
-    assert logged == pytest.approx([row["validation_loss"] for row in whole.history()])
+    assert logged == pytest.approx([row["validation_loss"] for row in tiny_run.history()])
 
 
-def test_training_repeats_itself_from_its_seed(sample, tiny, whole, tmp_path):
+def test_training_repeats_itself_from_its_seed(sample, tiny, tiny_run, tmp_path):
     again = train(sample.images, sample.masks, tmp_path / "again", tiny)
-    assert same(weights(again), weights(whole))
+    assert same(weights(again), weights(tiny_run))
     other = with_values(tiny, training={"seed": 1})
     assert not same(
-        weights(train(sample.images, sample.masks, tmp_path / "o", other)), weights(whole)
+        weights(train(sample.images, sample.masks, tmp_path / "o", other)), weights(tiny_run)
     )
 
 
@@ -181,7 +176,7 @@ def test_simulation_of_what_is_no_hu_is_refused(sample, tiny, tmp_path):
 @pytest.mark.parametrize("steps", [2, 4, 7])
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_training_goes_on_to_the_same_weights(
-    sample, tiny, whole, tmp_path, steps, name
+    sample, tiny, tiny_run, tmp_path, steps, name
 ):
     seen = 0
 
@@ -194,16 +189,16 @@ def test_interrupted_training_goes_on_to_the_same_weights(
     run = train(sample.images, sample.masks, tmp_path / "cut", tiny, watch=Watch(on_step=interrupt))
     assert not run.finished
     assert len(run.history()) == steps // 4
-    assert not same(weights(run), weights(whole))
+    assert not same(weights(run), weights(tiny_run))
     resumed = resume(sample.images, sample.masks, tmp_path / "cut")
     assert resumed.finished
-    assert same(weights(resumed), weights(whole))
+    assert same(weights(resumed), weights(tiny_run))
     columns = ("loss", "accuracy", "validation_loss", "validation_accuracy")
-    for first, second in zip(resumed.history(), whole.history(), strict=True):
+    for first, second in zip(resumed.history(), tiny_run.history(), strict=True):
         assert [first[c] for c in columns] == [second[c] for c in columns]
 
 
-def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, whole, tmp_path):
+def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, tiny_run, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(tiny.to_yaml())
     code = (
@@ -215,7 +210,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, whole, t
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     assert open_run(tmp_path / "run").history()[-1]["epoch"] == 1
-    assert same(weights(resume(sample.images, sample.masks, tmp_path / "run")), weights(whole))
+    assert same(weights(resume(sample.images, sample.masks, tmp_path / "run")), weights(tiny_run))
 
 
 def test_averaged_weights_are_kept(sample, tiny, tmp_path):
@@ -335,9 +330,9 @@ def test_set_without_any_lung_is_refused(sample, tiny, tmp_path):
         {"optimiser": {"name": "sgd"}, "training": {"epochs": 2}},
     ],
 )
-def test_what_a_recipe_asks_for_changes_the_training(sample, tiny, whole, tmp_path, change):
+def test_what_a_recipe_asks_for_changes_the_training(sample, tiny, tiny_run, tmp_path, change):
     run = train(sample.images, sample.masks, tmp_path / "run", with_values(tiny, **change))
-    assert not same(weights(run), weights(whole))
+    assert not same(weights(run), weights(tiny_run))
 
 
 def test_momentum_is_used(sample, tiny, tmp_path):
@@ -365,11 +360,11 @@ def test_validation_loss_is_that_of_the_weights_that_are_kept(sample, tiny, tmp_
     assert run.history()[-1]["validation_accuracy"] == pytest.approx(found.accuracy, abs=1e-3)
 
 
-def test_bad_data_leaves_an_existing_run_as_it_was(sample, tiny, whole, tmp_path):
-    before = sorted(path.name for path in whole.folder.iterdir())
+def test_bad_data_leaves_an_existing_run_as_it_was(sample, tiny, tiny_run, tmp_path):
+    before = sorted(path.name for path in tiny_run.folder.iterdir())
     with pytest.raises(DataError):
-        train(tmp_path, sample.masks, whole.folder, tiny, overwrite=True)
-    assert sorted(path.name for path in whole.folder.iterdir()) == before
+        train(tmp_path, sample.masks, tiny_run.folder, tiny, overwrite=True)
+    assert sorted(path.name for path in tiny_run.folder.iterdir()) == before
 
 
 def test_resume_on_other_data_is_refused(sample, tiny, tmp_path):

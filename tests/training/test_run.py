@@ -6,18 +6,12 @@ import pytest
 import torch
 
 from pleura.errors import RunError
-from pleura.training.loop import train
 from pleura.training.run import load_tensors, open_run, save_tensors
 
 
-@pytest.fixture(scope="module")
-def made(sample, tiny, tmp_path_factory):
-    return train(sample.images, sample.masks, tmp_path_factory.mktemp("run") / "run", tiny)
-
-
 @pytest.fixture
-def run(made, tmp_path):
-    shutil.copytree(made.folder, tmp_path / "run")
+def run(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.folder, tmp_path / "run")
     return open_run(tmp_path / "run")
 
 
