@@ -191,7 +191,7 @@ def test_a_picture_is_no_mask(tmp_path):
     save(lungs(), tmp_path / "reference.nii.gz")
     grey = np.random.default_rng(0).integers(-900, 900, lungs().shape).astype(np.int16)
     save(grey, tmp_path / "ct.nii.gz")
-    with pytest.raises(DataError, match="are no labels"):
+    with pytest.raises(DataError, match="are not labels"):
         compare(tmp_path / "ct.nii.gz", tmp_path / "reference.nii.gz")
     slice_ = (lungs()[..., 4].T > 0).astype(np.uint8) * 255
     Image.fromarray(slice_).save(tmp_path / "mask.jpg")

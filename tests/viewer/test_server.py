@@ -72,10 +72,11 @@ def test_what_is_no_mask_of_the_scan_is_refused_and_nothing_is_written(client, p
         gzip.compress(b"neither"),
         nib.Nifti1Image(labels[:-1], mask.affine).to_bytes(),
         nib.Nifti1Image(labels * 7, mask.affine).to_bytes(),
+        nib.Nifti1Image(labels * np.float32(0.5), mask.affine).to_bytes(),
     ):
         answer = client.put("/api/cases/0/corrected", content=content)
         assert answer.status_code == 422, content[:20]
-        assert "to do" in answer.json()["error"]
+        assert "hint" in answer.json()["error"]
     assert sorted(p.name for p in pair[0].parent.iterdir()) == ["ct.nii.gz", "lungs.nii.gz"]
 
 
@@ -168,7 +169,7 @@ def test_what_is_dropped_stays_below_its_folder_and_within_its_room(empty, tmp_p
     assert {p.name for p in (tmp_path / "dropped").iterdir()} <= {"9"}
     answer = empty.post("/api/dropped/9")
     assert answer.status_code == 422
-    assert "to do" in answer.json()["error"]
+    assert "hint" in answer.json()["error"]
     assert empty.post("/api/dropped/10").status_code == 422
 
 

@@ -51,10 +51,10 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> None:
-    """Hold PREDICTED masks of any tool against REFERENCE masks: two folders, or two files.
+    """Compare PREDICTED masks of any tool with REFERENCE masks: two folders, or two files.
 
-    Masks are matched by name, with or without an ending such as _lungs. Labels 1 and 2 are scored
-    as right and left lung as well.
+    Masks are matched by name, with or without an ending such as _lungs. Where both have sides
+    (labels 1 and 2, or five lobes), right and left lung are scored as well.
     """
     from pleura.evaluation.compare import compare, differences
     from pleura.evaluation.statistics import interval_text
@@ -82,6 +82,8 @@ def command(
         changes = differences(found, other, "lungs")
         told["against"] = {name: vars(change) for name, change in changes.items()}
     write_json_option(json_file, told)
+    for text, masks in found.labels.items():
+        click.secho(f"labels   {masks} masks; {text}", fg="yellow", err=True)
     if str(json_file) != "-":
         print_scores(found, table.groups)
         if against is not None:

@@ -39,10 +39,14 @@ def command(
     """
     from pleura.measurement.measure import measure
     from pleura.scan.io import read
-    from pleura.segmentation.segment import segment
+    from pleura.segmentation.segment import Segmenter
 
     opened = read(scan, units=units)
-    found = measure(opened, segment(opened) if mask is None else mask)
+    if mask is not None:
+        found = measure(opened, mask)
+    else:
+        with Segmenter() as segmenter:
+            found = measure(opened, segmenter.segment(opened, warn=False).mask)
     write_json_option(json_file, found.to_dict())
     if csv_file is not None:
         _write_slices(csv_file, found)
@@ -71,6 +75,8 @@ def _print(found: Measurement) -> None:
     for name, value in _ROWS.items():
         table.add_row(name, *(_text(value(one)) for one in found.regions))
     output.print(table)
+    if found.labels:
+        click.echo(found.labels)
     for name, what in found.flags.items():
         click.secho(f"flag     {name}: {what}", fg="yellow", err=True)
 

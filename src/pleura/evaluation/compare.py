@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.statistics import Difference, Spread, paired, spread
 from pleura.evaluation.surface import distance_metrics, largest_missed
 from pleura.scan.geometry import Reorientation
-from pleura.scan.io import VOLUMES, read, scan_name
+from pleura.scan.io import VOLUMES, scan_name
+from pleura.scan.masks import PLAIN, read_labels
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.scan import LEFT, RIGHT, Scan
 
@@ -28,9 +30,6 @@ Progress = Callable[[int, int], None]
 
 SMALLER_IS_BETTER = ("hd", "hd95", "mean_distance", "largest_missed", "volume_error")
 SIGNED = "volume_difference"
-MOST_LABELS = 32
-"""Lobes, airways and vessels are fewer; a picture's greys are more."""
-LOSSY = (".jpg", ".jpeg")
 ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
 """What a mask's name may have after its scan's."""
 
@@ -57,10 +56,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All scores, and their spread by region and metric; ``fingerprint`` is that of the files."""
+    """All scores, and their spread by region and metric; ``fingerprint`` is that of the files.
+
+    ``labels`` tells how the labels of masks were interpreted, other than 1 right and 2 left lung or
+    1 both, with the number of masks; of a text that begins with "warning", masks should be checked.
+    """
 
     scores: tuple[Score, ...]
     fingerprint: str = ""
+    labels: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, region: str) -> list[Score]:
         """Return the scores of a region that have metrics."""
@@ -111,6 +115,7 @@ class Comparison:
         """Return all of it as what JSON can hold."""
         return {
             "fingerprint": self.fingerprint,
+            "labels": dict(self.labels),
             "summary": self.summary(),
             "cases": [asdict(score) for score in self.scores],
         }
@@ -145,11 +150,19 @@ def compare(
     """
     pairs = match_masks(Path(predicted), Path(reference))
     scores: list[Score] = []
+    labels: Counter[str] = Counter()
     for i, (name, first, second) in enumerate(pairs):
-        scores += _score_case(name, (patients or {}).get(name, name), first, second)
+        found, wanted = read_labels(first), read_labels(second)
+        scores += _score_case(name, (patients or {}).get(name, name), found, wanted)
+        for kind, mask in (("prediction", found), ("reference", wanted)):
+            (decision,) = mask.decisions
+            if decision.warning or decision.reason != PLAIN:
+                warning = "warning: " if decision.warning else ""
+                labels[f"{warning}{kind}: {decision.choice} ({decision.reason})"] += 1
         if progress is not None:
             progress(i + 1, len(pairs))
-    return Comparison(tuple(scores), fingerprint(file for _, *files in pairs for file in files))
+    files = fingerprint(file for _, *both in pairs for file in both)
+    return Comparison(tuple(scores), files, dict(labels))
 
 
 def outcomes_text(counted: Mapping[str, int]) -> str:
@@ -272,14 +285,13 @@ def cases_below(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _score_case(name: str, patient: str, predicted: Path, reference: Path) -> list[Score]:
-    found, wanted = read_labels(predicted), read_labels(reference)
+def _score_case(name: str, patient: str, found: Scan, wanted: Scan) -> list[Score]:
     first, second = orders_of(found, wanted)
     grid, own = first.apply_to(found.geometry), second.apply_to(wanted.geometry)
     if not grid.fits(own):
         raise DataError(
             f"the two masks lie on different grids: {grid}, and {own}",
-            where=predicted,
+            where=found.source,
             fix="bring the prediction onto the reference's grid first",
         )
     steps = next((g.steps for g in (own, grid) if g.spacing_known), None)
@@ -315,26 +327,6 @@ def _sided(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
     if RIGHT in labels and LEFT not in labels and (found[wanted == LEFT] == RIGHT).mean() > 0.5:
         return False
     return labels <= {0, RIGHT, LEFT}
-
-
-def read_labels(path: Path) -> Scan:
-    """Read the labels of a mask.
-
-    Raises
-    ------
-    ScanError, DataError
-        The file cannot be read, or holds other values than labels.
-    """
-    scan = read(path, units="hu")
-    values = scan.hu()
-    few = values.max() < MOST_LABELS or len(np.unique(values)) <= MOST_LABELS
-    if path.suffix.lower() in LOSSY or values.min() < 0 or not few:
-        raise DataError(
-            f"values from {values.min()} to {values.max()} are no labels",
-            where=path,
-            fix="save the mask without loss (PNG, TIFF, NIfTI), with 0 outside of the lungs",
-        )
-    return scan
 
 
 def orders_of(*scans: Scan) -> list[Reorientation]:

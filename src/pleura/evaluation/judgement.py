@@ -18,12 +18,12 @@ from pleura.evaluation.compare import (
     fingerprint,
     match_masks,
     orders_of,
-    read_labels,
     score_case,
 )
 from pleura.evaluation.probability import THRESHOLDS, Calibration, LevelCounts, calibration
 from pleura.scan.hounsfield import Line, UnitsOption
 from pleura.scan.io import read
+from pleura.scan.masks import read_labels
 from pleura.segmentation.segment import Segmenter
 
 Look = Callable[[str, NDArray[Any], NDArray[Any], NDArray[Any]], None]

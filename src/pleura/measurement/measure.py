@@ -98,6 +98,8 @@ class Measurement:
     regions: tuple[RegionMeasures, ...]
     slices: tuple[SliceMeasures, ...]
     flags: dict[str, str]
+    labels: str = ""
+    """How the labels of the mask were interpreted."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -135,8 +137,14 @@ def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
         slices=tuple(
             one for name, inside in regions.items() for one in _slices(name, inside, hu, geometry)
         ),
-        flags=dict(_flags(scan, labels, geometry)),
+        flags={**dict(_flags(scan, labels, geometry)), **_mask_flags(mask)},
+        labels=next((str(d) for d in mask.decisions if d.about == "labels"), ""),
     )
+
+
+def _mask_flags(mask: Mask) -> dict[str, str]:
+    warned = {d.about: str(d) for d in mask.decisions if d.warning and d.about == "labels"}
+    return warned | {flag.name: flag.what for flag in mask.flags}
 
 
 def _region(

@@ -18,7 +18,6 @@ from pleura.evaluation.compare import (
     cases_below,
     orders_of,
     outcomes_text,
-    read_labels,
 )
 from pleura.evaluation.judgement import Judgement
 from pleura.evaluation.statistics import Spread, agreement, interval_text
@@ -35,6 +34,7 @@ from pleura.report.page import (
     slice_picture,
 )
 from pleura.scan.io import read
+from pleura.scan.masks import read_labels
 from pleura.scan.scan import LEFT
 
 Facts = tuple[tuple[str, str], ...]

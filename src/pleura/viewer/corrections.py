@@ -16,7 +16,7 @@ import pleura
 from pleura.errors import DataError, PleuraError
 from pleura.evaluation.metrics import dice
 from pleura.scan.io import read
-from pleura.scan.masks import read_mask
+from pleura.scan.masks import read_mask, whole_labels
 from pleura.scan.pictures import write_atomically
 from pleura.scan.scan import LEFT, RIGHT, Mask, Scan
 from pleura.scan.write import write_mask
@@ -92,7 +92,7 @@ def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:
         try:
             found = read(path, units="hu")
             fits = found.geometry.fits(scan.geometry)
-            labels = found.hu() if fits else None
+            labels = whole_labels(found) if fits else None
         except (PleuraError, gzip.BadGzipFile, EOFError) as error:
             raise DataError(
                 "what was sent is no NIfTI mask", where=scan.name, fix="draw and save again"
