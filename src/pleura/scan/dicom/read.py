@@ -10,17 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.utils import pixel_array
 
-from pleura.errors import ScanError, first_line
+from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.dicom.header import Frame, SetAside, quiet, read_headers
 from pleura.scan.dicom.opening import open_dicom
+from pleura.scan.dicom.pixels import stored_pixels
 from pleura.scan.dicom.series import Stack, group_frames, make_stacks
 from pleura.scan.scan import AIR, Decision, Scan, Values
-
-_JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
-_ONLY_GDCM = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (51, 53, 55))
-
 
 FEW = 5
 """Slices below which a stack is rather a planning or a biopsy scan than a chest."""
@@ -99,8 +95,8 @@ def decode(frame: Frame, open_file: Callable[[Path], Any] = open_dicom) -> Value
     """
     try:
         with quiet():
-            stored = _pixels(open_file(frame.path), frame)
-    except ScanError:
+            stored = stored_pixels(open_file(frame.path), frame)
+    except PleuraError:
         raise
     # Decoders are C extensions with errors of their own, down to SystemError.
     except Exception as error:
@@ -122,43 +118,6 @@ def decode(frame: Frame, open_file: Callable[[Path], Any] = open_dicom) -> Value
     if slope == 1 and intercept == int(intercept):
         return _smallest(stored.astype(np.int64) + int(intercept))
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-
-
-def _pixels(dataset: Any, frame: Frame) -> NDArray[Any]:
-    if "PixelData" not in dataset:
-        raise ScanError(
-            "the file holds no pixel data: it is cut off, or was never whole",
-            where=frame.path,
-            fix="copy or export it again; or move it away, and the gap is reported",
-        )
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
-    if syntax in _ONLY_GDCM:
-        return _pixels_by_gdcm(frame)
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    pixels: NDArray[Any] = pixel_array(
-        dataset,
-        index=frame.index if frames > 1 else None,
-        # GDCM takes the header's word for sign and depth, openjpeg the codestream's.
-        decoding_plugin="pylibjpeg" if syntax in _JPEG_2000 else "",
-        raw=True,
-    )
-    return pixels
-
-
-def _pixels_by_gdcm(frame: Frame) -> NDArray[Any]:
-    """Decode 12-bit lossy JPEG, which pydicom leaves to a GPL package."""
-    import gdcm
-
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(frame.path))
-    if not reader.Read():
-        raise ValueError("GDCM cannot read it")
-    image = reader.GetImage()
-    if image.GetPixelFormat().GetScalarTypeAsString() != "UINT16":
-        raise ValueError("not 12 bits")
-    content = image.GetBuffer().encode("utf-8", "surrogateescape")
-    frames = np.frombuffer(content, np.uint16).reshape(-1, frame.rows, frame.columns)
-    return np.array(frames[frame.index])
 
 
 def _smallest(values: NDArray[np.int64]) -> Values:
