@@ -217,7 +217,7 @@ def test_header_that_claims_more_than_its_file_can_unpack_to_is_refused(tmp_path
     image.header["dim"][1:4] = 1200, 1200, 1200
     content = image.header.binaryblock + bytes(4) + hu().tobytes()
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
-    with pytest.raises(ScanError, match="the header claims 3456000000 bytes"):
+    with pytest.raises(ScanError, match="claims 3.22 GiB of voxels"):
         read(tmp_path / "a.nii.gz")
 
 
@@ -227,7 +227,7 @@ def test_header_of_a_few_bytes_takes_no_memory(tmp_path, suffix):
     content = path.read_bytes()
     content = content.replace(b"10 12 3", b"1024 1024 1999")
     path.write_bytes(content)
-    with pytest.raises(ScanError, match=f"corrupt: {len(content)} of"):  # and none was unpacked
+    with pytest.raises(ScanError, match="claims 3.9 GiB of voxels"):  # and none was unpacked
         read(path).hu()
 
 

@@ -110,7 +110,7 @@ def test_truncated_file_is_refused(tmp_path, name, share):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
     content = encoded(name, noise)
     (tmp_path / name).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match=r"truncated or corrupt|header claims"):
+    with pytest.raises(DataError, match=r"truncated or corrupt|header claims|header is wrong"):
         read_picture(tmp_path / name)
 
 
@@ -145,7 +145,7 @@ def test_header_that_claims_a_huge_picture_is_refused_before_it_is_allocated(tmp
             tiff[offset : offset + 2] = struct.pack("<H", 65_000)
     (tmp_path / "a.tif").write_bytes(tiff)
     for name in ("a.png", "a.tif"):
-        with pytest.raises(DataError, match="header claims"):
+        with pytest.raises(DataError, match="claims"):
             read_picture(tmp_path / name)
 
 

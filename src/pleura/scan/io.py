@@ -139,7 +139,7 @@ def from_array(
             where=name,
             fix="give numbers, (rows, columns) or (slices, rows, columns)",
         )
-    volume = array.reshape(check_shape(array.shape, name))
+    volume = array.reshape(check_shape(array.shape, name, array.dtype))
     if affine is not None:
         if spacing is not None or orientation is not None:
             raise ScanError(

@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from pleura.errors import DataError
+from pleura.errors import ScanError
 
 VARIABLE = "PLEURA_MAX_MEMORY"
 MAX_MEMORY = 4 << 30
@@ -30,7 +30,7 @@ def memory_limit() -> int:
 
     Raises
     ------
-    DataError
+    ScanError
         ``PLEURA_MAX_MEMORY`` is no size.
     """
     text = os.environ.get(VARIABLE, "").strip()
@@ -38,7 +38,7 @@ def memory_limit() -> int:
         return MAX_MEMORY
     found = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)(i?B)?", text, re.IGNORECASE)
     if found is None or int(found[1]) == 0:
-        raise DataError(
+        raise ScanError(
             f"{VARIABLE} is '{text}', which is no size",
             where=None,
             fix=f"set {VARIABLE} to bytes or to a number with K, M, G or T, for example 16G",
@@ -66,19 +66,19 @@ def check_claim(
 
     Raises
     ------
-    DataError
+    ScanError
         The claim is too large.
     """
     if size is not None and claimed > max(size * ratio, small if ratio > 1 else 0):
-        raise DataError(
-            f"the header claims {readable_size(claimed)} of voxels, which a file of "
-            f"{readable_size(size)} cannot hold",
+        raise ScanError(
+            "the file is truncated or its header is wrong: it claims "
+            f"{readable_size(claimed)} of voxels, {readable_size(size)} of data cannot hold them",
             where=where,
-            fix="copy or export the file again: it is truncated, or its header is wrong",
+            fix="copy or export the file again",
         )
     limit = memory_limit()
     if claimed > limit:
-        raise DataError(
+        raise ScanError(
             f"the header claims {readable_size(claimed)} of voxels, "
             f"more than the limit of {readable_size(limit)}",
             where=where,

@@ -59,8 +59,8 @@ def read_metaimage(path: Path, name: str) -> Scan:
             raise ScanError("a colour image", where=path, fix="export the CT values")
         sizes = tuple(int(n) for n in fields["DimSize"].split()[::-1])
         _check_dimensions(sizes)
-        shape = check_shape(sizes, path)
         dtype = np.dtype(_TYPES[fields["ElementType"]])
+        shape = check_shape(sizes, path, dtype)
         grid, decisions = _geometry(fields, shape)
         skip = int(fields.get("HeaderSize", "0"))
     except PleuraError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,18 @@ from isal import igzip
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.pictures import write_atomically
-from pleura.scan.raw import DEFLATE, check_shape, read_voxels
+from pleura.scan.raw import (
+    Compression,
+    check_shape,
+    check_voxels,
+    open_packed,
+    read_voxels,
+)
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 
+_LONGEST_HEADER = 540  # NIfTI-2; NIfTI-1 has 348 bytes
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -29,12 +37,14 @@ def read_nifti(path: Path, name: str) -> Scan:
         The file is truncated or corrupt, holds colours, several volumes, or an impossible grid.
     """
     try:
-        image: Any = nib.load(path)
-        header, proxy = image.header, image.dataobj
-        _check_kind(image, header.get_data_dtype())
-        shape = check_shape(_slowest_first(header.get_data_shape()), path)
-        _check_claim(image, shape, header.get_data_dtype())
+        header = _header(path)
+        dtype = _dtype(header)
+        shape = check_shape(_slowest_first(header.get_data_shape()), path, dtype)
+        data, start = _data(path, header)
+        compression = _compression(data)
+        check_voxels(data, math.prod(shape) * dtype.itemsize, compression)
         grid, decisions = _geometry(header, shape)
+        slope, intercept = header.get_slope_inter()
     except PleuraError as error:
         raise ScanError(error.what, where=path, fix=error.fix) from error
     # nibabel lets errors of numpy, struct, gzip and its own through for a damaged header.
@@ -42,23 +52,19 @@ def read_nifti(path: Path, name: str) -> Scan:
         raise _corrupt(path, error) from error
 
     def load() -> Values:
-        if str(image.file_map["image"].filename).lower().endswith(".gz"):
-            return _unpacked(Path(image.file_map["image"].filename), proxy, shape)
-        try:
-            stored = np.asarray(proxy.get_unscaled())
-        # numpy and nibabel each have errors of their own for a file that is too short.
-        except Exception as error:
-            raise _corrupt(path, error) from error
-        return np.reshape(stored, shape[::-1], order="F").T
+        voxels = read_voxels(data, 0, dtype, shape, compression, skip=start)
+        return voxels.astype(dtype.newbyteorder("="), copy=False)
 
     stored = ReadOnce(load)
-    slope, intercept = float(proxy.slope), float(proxy.inter)
 
     def read(start: int, stop: int) -> Values:
         values = stored(start, stop)
-        if (slope, intercept) == (1, 0):
+        if slope is None or (slope, intercept) == (1, 0):
             return values
-        return np.asarray(values.astype(np.float32) * slope + intercept, np.float32)
+        scaled = values.astype(np.float32)
+        scaled *= np.float32(slope)
+        scaled += np.float32(intercept)
+        return scaled
 
     return Scan(
         name=name,
@@ -137,30 +143,62 @@ def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None)
     write_atomically(path, lambda file: file.write(content))
 
 
-def _unpacked(path: Path, proxy: Any, shape: tuple[int, ...]) -> Values:
-    size = int(np.prod(shape, dtype=np.int64)) * proxy.dtype.itemsize
-    content = read_voxels(path, 0, np.dtype(np.uint8), (proxy.offset + size,), "gzip")
-    return np.asarray(content[proxy.offset :].view(proxy.dtype).reshape(shape))
-
-
-def _check_kind(image: Any, dtype: np.dtype[Any]) -> None:
-    if not isinstance(image, nib.Nifti1Pair):
-        raise ScanError("no NIfTI but an older format", where=None, fix="convert it to NIfTI")
-    if dtype.kind not in "iuf":
-        what = f"voxels of type {dtype} are no CT values"
-        raise ScanError(what, where=None, fix="export the CT values")
-
-
-def _check_claim(image: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Refuse a header that claims more than its file can unpack to, before memory is taken."""
-    size = Path(image.file_map["image"].filename).stat().st_size
-    claimed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if claimed > DEFLATE * size:
+def _header(path: Path) -> Any:
+    """Read the header alone: extensions may be of any size, and none is used."""
+    with path.open("rb") as file:
+        stream = file if _compression(path) == "none" else open_packed(file, "gzip")
+        content = stream.read(_LONGEST_HEADER)
+    kind: Any
+    sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
+    if 348 in sizes:
+        kind = nib.nifti1.Nifti1PairHeader if _is_pair(path) else nib.Nifti1Header
+    elif _LONGEST_HEADER in sizes:
+        kind = nib.nifti2.Nifti2PairHeader if _is_pair(path) else nib.Nifti2Header
+    else:
         raise ScanError(
-            f"the header claims {claimed} bytes of voxels, and the file has {size}",
+            "no NIfTI header: the file is truncated, corrupt, or of another format",
             where=None,
             fix="copy or export the file again",
         )
+    header = kind(content[: kind.template_dtype.itemsize])
+    if bytes(header["magic"])[:2] not in (b"n+", b"ni"):
+        raise ScanError("no NIfTI but an older format", where=None, fix="convert it to NIfTI")
+    return header
+
+
+def _dtype(header: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        what = f"voxels of type {dtype} are no CT values"
+        raise ScanError(what, where=None, fix="export the CT values")
+    return dtype
+
+
+def _is_pair(path: Path) -> bool:
+    return path.name.lower().endswith((".hdr", ".hdr.gz"))
+
+
+def _data(path: Path, header: Any) -> tuple[Path, int]:
+    """Return the file that holds the voxels, and the byte at which they begin, unpacked."""
+    offset = header.get_data_offset()
+    if not _is_pair(path):
+        return path, max(offset, header.single_vox_offset)
+    stem = path.name[: path.name.lower().rindex(".hdr")]
+    for suffix in (".img", ".img.gz", ".IMG", ".IMG.GZ"):
+        data = path.with_name(stem + suffix)
+        if data.is_file():
+            return data, max(offset, 0)
+    raise ScanError(
+        f"the header has no file of voxels beside it: {stem}.img or {stem}.img.gz",
+        where=None,
+        fix="put header and data into one folder, under one name",
+    )
+
+
+def _compression(path: Path) -> Compression:
+    """Return the compression by content: endings are often wrong."""
+    with path.open("rb") as file:
+        return "gzip" if file.read(2) == b"\x1f\x8b" else "none"
 
 
 def _slowest_first(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from pleura.scan.scan import Decision, ReadOnce, Scan, Values
 
 SUFFIXES = (".nrrd", ".nhdr")
 
+_LONGEST_HEADER = 1 << 20
 _SKIPPED = "line", "byte"  # written with a space, or without
 _COMPRESSION: dict[str, Compression] = {
     "raw": "none",
@@ -34,6 +35,11 @@ _TYPES = {
     **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
     **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
     **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t"), "i8"),
+    **dict.fromkeys(("signed long long", "signed long long int"), "i8"),
+    **dict.fromkeys(
+        ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), "u8"
+    ),
     "float": "f4",
     "double": "f8",
 }
@@ -69,10 +75,11 @@ def read_nrrd(path: Path, name: str) -> Scan:
     """
     try:
         with path.open("rb") as file:
-            header = nrrd.read_header(file)
-            start = file.tell()
-        shape = check_shape(tuple(int(n) for n in header["sizes"][::-1]), path)
+            head = io.BytesIO(file.read(_LONGEST_HEADER))
+        header = nrrd.read_header(head)
+        start = head.tell()
         dtype = _dtype(header, path)
+        shape = check_shape(tuple(int(n) for n in header["sizes"][::-1]), path, dtype)
         grid, decisions = _geometry(header, shape)
     except PleuraError as error:
         raise ScanError(error.what, where=path, fix=error.fix) from error

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from pleura.errors import DataError, first_line
+from pleura.errors import DataError, PleuraError, first_line
+from pleura.scan.limits import check_claim
+from pleura.scan.tiff import read_tiff
 
 Picture = NDArray[Any]
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".npy")
-MAX_PIXELS = 1 << 28  # 16384 x 16384; a header that claims more lies or is no CT slice
 
 
 def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
@@ -64,15 +64,15 @@ def read_picture(path: Path) -> Picture:
     Raises
     ------
     DataError
-        The file is missing, truncated, corrupt, not a single picture, or claims to be larger
-        than ``MAX_PIXELS``.
+        The file is missing, truncated, corrupt, not a single picture, or claims more than it can
+        hold or than the memory limit.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = _reader(path)(path)
-    except DataError:
-        raise
+    except PleuraError as error:
+        raise DataError(error.what, where=path, fix=error.fix) from error
     except FileNotFoundError as error:
         raise DataError("no such file", where=path, fix="check the spelling of the path") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -177,7 +177,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def _reader(path: Path) -> Callable[[Path], Picture]:
     suffix = path.suffix.lower()
     if suffix in TIFF:
-        return _read_tiff
+        return read_tiff
     if suffix == ".npy":
         return _read_npy
     if suffix in SUFFIXES:
@@ -189,59 +189,10 @@ def _reader(path: Path) -> Callable[[Path], Picture]:
     )
 
 
-def _read_tiff(path: Path) -> Picture:
-    with tifffile.TiffFile(path) as tiff:
-        if len(tiff.pages) == 0:
-            raise ValueError("no picture in it")
-        if len(tiff.pages) > 1:
-            raise DataError(
-                f"a TIFF stack of {len(tiff.pages)} pages, not a single slice",
-                where=path,
-                fix="save each slice as a file of its own",
-            )
-        page = tiff.pages.first
-        _check_pixels(path, page.shape)
-        check_tags(path, page)
-        try:
-            return np.asarray(page.asarray())
-        except ValueError as error:
-            # tifffile leaves LZW and its like to a large optional package; OpenCV brings libtiff.
-            if "imagecodecs" not in str(error):
-                raise
-    with Image.open(path) as probe:
-        probe.load()  # OpenCV decodes half of a damaged stream without a word
-    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None:
-        raise ValueError("libtiff cannot decode it")
-    return np.asarray(decoded)
-
-
-def check_tags(path: Path, page: tifffile.TiffPage) -> None:
-    """Refuse a TIFF page that is stored turned or inverted, or shows palette colours."""
-    orientation = page.tags.valueof(274, default=1)
-    if orientation != 1:
-        raise DataError(
-            f"the TIFF is stored turned or mirrored (orientation {orientation})",
-            where=path,
-            fix="save it upright: programs disagree on whether they turn it back",
-        )
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        raise DataError(
-            "a TIFF of palette colours, not CT values",
-            where=path,
-            fix="export the CT values themselves (16-bit TIFF)",
-        )
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        raise DataError(
-            "the TIFF is stored inverted, white as 0",
-            where=path,
-            fix="save it with black as 0: programs disagree on whether they turn it back",
-        )
-
-
 def _read_with_pillow(path: Path) -> Picture:
-    with Image.open(path) as image:
-        _check_pixels(path, (image.height, image.width))
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+        claimed = image.width * image.height * len(image.getbands())
+        check_claim(claimed, path.stat().st_size, path)
         if getattr(image, "n_frames", 1) > 1:
             raise DataError(
                 "several pictures in one file", where=path, fix="save each as a file of its own"
@@ -258,14 +209,5 @@ def _read_with_pillow(path: Path) -> Picture:
 
 def _read_npy(path: Path) -> Picture:
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    _check_pixels(path, mapped.shape[-2:])  # how many slices a file may have, scans know
+    check_claim(mapped.nbytes, None, path)
     return np.array(mapped)
-
-
-def _check_pixels(path: Path, shape: tuple[int, ...]) -> None:
-    if np.prod(shape, dtype=np.float64) > MAX_PIXELS:
-        raise DataError(
-            f"the header claims a picture of shape {shape}",
-            where=path,
-            fix="check the file: no CT slice is that large",
-        )

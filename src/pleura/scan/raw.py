@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import bz2
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
+from pleura.scan.limits import RATIO, check_claim, readable_size
 
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
-MAX_VOXELS = 1 << 31
-"""Of a scan: 8192 slices of 512x512. A header that claims more lies."""
-
-DEFLATE = 1032
-"""Bytes that a byte of zlib or gzip can unpack to, at most (https://zlib.net/zlib_tech.html)."""
 
 _CHUNK = 1 << 24
+_PACKED_CHUNK = 1 << 16
+_SMALL_BZIP2 = 512 << 20
+"""Bytes that bzip2 packs into less than a kilobyte, if they are equal, as in a mask."""
 
 
-def check_shape(shape: tuple[int, ...], where: str | Path) -> tuple[int, int, int]:
+def check_shape(
+    shape: tuple[int, ...], where: str | Path, dtype: np.dtype[Any]
+) -> tuple[int, int, int]:
     """Return (slices, rows, columns) of a header's sizes, the slowest first.
 
     Raises
     ------
     ScanError
-        It is no 2-D or 3-D grid, or larger than any CT.
+        It is no 2-D or 3-D grid, or its voxels exceed the memory limit.
     """
     sizes = " x ".join(map(str, shape))
     leading = shape[:-3]
@@ -39,12 +41,13 @@ def check_shape(shape: tuple[int, ...], where: str | Path) -> tuple[int, int, in
             fix="save each volume as a file of its own",
         )
     whole = (1, 1, 1, *shape)[-3:]
-    if len(shape) < 2 or min(whole) < 1 or np.prod(whole, dtype=np.float64) > MAX_VOXELS:
+    if len(shape) < 2 or min(whole) < 1:
         raise ScanError(
             f"the header claims {sizes} voxels",
             where=where,
-            fix="check the file: no CT is of that size",
+            fix="copy or export the file again",
         )
+    check_claim(math.prod(whole) * dtype.itemsize, None, where)
     return whole[0], whole[1], whole[2]
 
 
@@ -73,23 +76,27 @@ def read_voxels(
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
     compression: Compression,
+    skip: int = 0,
 ) -> NDArray[Any]:
     """Read an array of ``shape`` from byte ``start``, or from the end back where that is None.
+
+    ``skip`` bytes are left out after that, counted unpacked.
 
     Raises
     ------
     ScanError
-        The file holds less than that, or its compression is damaged.
+        The file holds less than that, its compression is damaged, or there is no memory.
     """
-    wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    wanted = math.prod(shape) * dtype.itemsize
     try:
-        size = path.stat().st_size
-        if compression in ("gzip", "zlib") and wanted > DEFLATE * size:
-            raise _short(path, size, wanted)
-        content = _read_bytes(path, start, wanted, compression)
+        check_voxels(path, wanted, compression)
+        if compression == "none":
+            content = _plain_bytes(path, None if start is None else start + skip, wanted)
+        else:
+            content = _unpacked_bytes(path, start or 0, skip, wanted, compression)
     except MemoryError as error:
         raise ScanError(
-            f"there is no memory for {wanted >> 20} MB of voxels",
+            f"there is no memory for {readable_size(wanted)} of voxels",
             where=path,
             fix="free some, or crop the scan; if it is smaller than that, its header is wrong",
         ) from error
@@ -102,46 +109,70 @@ def read_voxels(
     return content.view(dtype).reshape(shape)
 
 
-def _read_bytes(
-    path: Path, start: int | None, wanted: int, compression: Compression
-) -> NDArray[np.uint8]:
+def check_voxels(path: Path, wanted: int, compression: Compression) -> None:
+    """Refuse a claim of more voxels than this file can hold, or than the memory limit.
+
+    Raises
+    ------
+    ScanError
+        The claim is too large.
+    """
+    ratio = 1 if compression == "none" else RATIO
+    small = _SMALL_BZIP2 if compression == "bzip2" else 0
+    check_claim(wanted, path.stat().st_size, path, ratio=ratio, small=small)
+
+
+def _plain_bytes(path: Path, start: int | None, wanted: int) -> NDArray[np.uint8]:
     have = path.stat().st_size
-    if compression == "none":
-        offset = have - wanted if start is None else start
-        if offset < 0 or have < offset + wanted:
-            raise _short(path, max(have - (start or 0), 0), wanted)
-        return np.fromfile(path, np.uint8, wanted, offset=offset)
+    offset = have - wanted if start is None else start
+    if offset < 0 or have < offset + wanted:
+        raise _short(path, max(have - (start or 0), 0), wanted)
+    return np.fromfile(path, np.uint8, wanted, offset=offset)
+
+
+def _unpacked_bytes(
+    path: Path, start: int, skip: int, wanted: int, compression: Compression
+) -> NDArray[np.uint8]:
     content = np.empty(wanted, np.uint8)  # pages are taken only as they are filled
-    filled = 0
-    decoder = _decoder(compression)
+    filled = -skip
     with path.open("rb") as file:
-        file.seek(start or 0)
-        while filled < wanted and (packed := file.read(_CHUNK)):
-            while filled < wanted:
-                try:
-                    plain = decoder.decompress(packed, min(_CHUNK, wanted - filled))
-                except (isal_zlib.error, OSError, EOFError) as error:  # type: ignore[misc]
-                    raise _short(path, filled, wanted) from error
+        file.seek(start)
+        stream = open_packed(file, compression)
+        while filled < wanted:
+            until = 0 if filled < 0 else wanted
+            try:
+                plain = stream.read(min(_CHUNK, until - filled))
+            except (isal_zlib.error, OSError, EOFError) as error:  # type: ignore[misc]
+                raise _short(path, max(filled, 0), wanted) from error
+            if not plain:
+                raise _short(path, max(filled, 0), wanted)
+            if filled >= 0:
                 content[filled : filled + len(plain)] = np.frombuffer(plain, np.uint8)
-                filled += len(plain)
-                packed = getattr(decoder, "unconsumed_tail", b"")
-                if not plain or (not packed and getattr(decoder, "needs_input", True)):
-                    break
-            if decoder.eof:
-                rest = decoder.unused_data
-                if not rest or compression != "gzip":
-                    break
-                decoder = _decoder(compression)  # gzip files may be several, one after the other
-                file.seek(-len(rest), 1)
-    if filled < wanted:
-        raise _short(path, filled, wanted)
+            filled += len(plain)
     return content
 
 
-def _decoder(compression: Compression) -> Any:
-    if compression == "bzip2":
-        return bz2.BZ2Decompressor()
-    return isal_zlib.decompressobj(31 if compression == "gzip" else 15)
+def open_packed(file: BinaryIO, compression: Compression) -> Any:
+    """Return an object whose ``read(n)`` unpacks at most n bytes from where the file is."""
+    if compression == "gzip":
+        return igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
+    return bz2.BZ2File(file) if compression == "bzip2" else _Zlib(file)
+
+
+class _Zlib:
+    """A zlib stream (RFC 1950), for which the standard library has no file object."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decoder = isal_zlib.decompressobj(15)
+
+    def read(self, n: int) -> bytes:
+        while not self._decoder.eof:
+            packed = self._decoder.unconsumed_tail or self._file.read(_PACKED_CHUNK)
+            plain: bytes = self._decoder.decompress(packed, n)
+            if plain or not packed:
+                return plain
+        return b""
 
 
 def _short(path: Path, have: int, wanted: int) -> ScanError:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
-from pleura.scan.pictures import TIFF, check_tags, list_pictures, read_picture
+from pleura.scan.pictures import TIFF, list_pictures, read_picture
 from pleura.scan.raw import check_shape
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.tiff import count_tiff_slices, read_tiff_stack
 
 _ORDER = "columns to the patient's left, rows to the back, slices to the head"
 
@@ -30,47 +30,38 @@ def read_slices(path: Path, name: str) -> Scan:
     """
     kind = "TIFF" if path.suffix.lower() in TIFF else path.suffix[1:].upper()
     kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
-    if kind == "TIFF" and (slices := _tiff_slices(path)) > 1:
-        return assumed(name, _read_pages(path, slices), kind, path, None)
+    if kind == "TIFF" and _tiff_slices(path) > 1:
+        return assumed(name, _read_stack(path), kind, path, None)
     picture = read_picture(path)
     if kind == "array" and picture.ndim == 3:
-        check_shape(picture.shape, path)
+        check_shape(picture.shape, path, picture.dtype)
         return assumed(name, picture, kind, path, None)
     return assumed(name, _grey(picture, path)[None], kind, path, None)
 
 
 def _tiff_slices(path: Path) -> int:
     try:
-        with tifffile.TiffFile(path) as tiff:
-            return max(len(tiff.pages), _behind_first(tiff))
+        return count_tiff_slices(path)
     # tifffile lets errors of struct and its own through for a damaged file.
     except Exception:  # noqa: BLE001
         return 1  # read_picture says what is wrong
 
 
-def _behind_first(tiff: tifffile.TiffFile) -> int:
-    """Return the slices that lie behind a single page, as ImageJ writes large stacks."""
-    return tiff.series[0].size // tiff.pages.first.size
-
-
-def _read_pages(path: Path, slices: int) -> Values:
+def _read_stack(path: Path) -> Values:
     try:
-        with tifffile.TiffFile(path) as tiff:
-            first = tiff.pages.first
-            check_shape((slices, *first.shape), path)
-            for page in tiff.pages:
-                check_tags(path, page.aspage())
-            if len(tiff.pages) == 1:
-                return np.reshape(tiff.series[0].asarray(), (slices, *first.shape))
-            return np.stack([page.asarray() for page in tiff.pages])
+        volume = read_tiff_stack(path)
     except PleuraError:
         raise
     except Exception as error:
         raise ScanError(
             f"the TIFF stack cannot be read ({first_line(error)})",
             where=path,
-            fix="copy or export it again; pages must have one size and type",
+            fix="copy or export it again",
         ) from error
+    if volume.ndim == 4:
+        volume = _grey(volume.reshape(-1, *volume.shape[2:]), path).reshape(volume.shape[:3])
+    check_shape(volume.shape, path, volume.dtype)
+    return volume
 
 
 def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
