@@ -8,7 +8,7 @@ import pytest
 from dicom_files import write_series
 
 from pleura.errors import PleuraError, ScanError
-from pleura.scan.dicom import header
+from pleura.scan.dicom import deflate
 from pleura.scan.find import find_scans
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
@@ -281,7 +281,8 @@ def test_deflated_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     dataset.save_as(path)
     assert np.array_equal(read(path, units="hu").hu(), chest(1))
-    monkeypatch.setattr(header, "MAX_INFLATED", 1000)
+    monkeypatch.setattr(deflate, "SMALL", 1000)
+    monkeypatch.setattr(deflate, "MAX_RATIO", 1)
     with pytest.raises(ScanError, match="unpacks to more"):
         read(path)
 

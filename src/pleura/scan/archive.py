@@ -6,23 +6,28 @@ import shutil
 import tempfile
 import weakref
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
-from pleura.errors import PleuraError, ScanError
+from pleura.errors import PleuraError, ScanError, first_line
+from pleura.scan.limits import readable_size
 from pleura.scan.scan import ReadSlices, Values
 
-MAX_UNZIPPED = 8 << 30
-"""Bytes that a zip may unpack to."""
+MAX_FILES = 20_000
+"""Files in a zip: slices of one patient."""
 
+MAX_DIRECTORY = 8 << 20
+"""Bytes of the list of files, which zipfile reads at once."""
 
-DICOM = (".dcm", ".ima")
-"""Of a name in the zip these endings are kept: a damaged file is missed by them."""
+MAX_RATIO = 100
+SMALL = 1 << 30
+"""Bytes to which any zip may unpack; a larger total may be ``MAX_RATIO`` times the zip."""
 
 
 class Unpacked:
     """The files of a zip in a temporary folder, which goes when this object does.
 
-    Names in the zip are not used, but for the endings of DICOM.
+    Names in the zip are not used, but for these endings.
 
     Raises
     ------
@@ -30,17 +35,19 @@ class Unpacked:
         The zip is damaged, names files outside of itself, or unpacks to too much.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, endings: tuple[str, ...]) -> None:
         folder = Path(tempfile.mkdtemp(prefix="pleura-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
-            self.files = _unzip(path, folder)
+            self.files = _unzip(path, folder, endings)
         except PleuraError:
             raise
         # A damaged zip makes zipfile raise anything from zlib.error to LZMAError.
         except Exception as error:
             raise ScanError(
-                f"the zip cannot be unpacked ({error})", where=path, fix="unpack it by hand"
+                f"the zip cannot be unpacked ({first_line(error)})",
+                where=path,
+                fix="unpack it by hand",
             ) from error
 
     def keeping(self, read: ReadSlices) -> ReadSlices:
@@ -59,29 +66,56 @@ def is_hidden(path: PurePath) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def _unzip(path: Path, folder: Path) -> list[Path]:
-    files, total = [], 0
+def _unzip(path: Path, folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    _check_directory(path)
     with zipfile.ZipFile(path) as archive:
-        for i, info in enumerate(archive.infolist()):
-            if info.is_dir() or is_hidden(PurePosixPath(info.filename)):
-                continue
-            if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
-                raise ScanError(
-                    f"the zip names a file outside of itself: {info.filename}",
-                    where=path,
-                    fix="do not trust this zip",
-                )
-            ending = Path(info.filename).suffix.lower()
-            target = folder / f"{i:06d}{ending if ending in DICOM else ''}"
-            with archive.open(info) as packed, target.open("wb") as plain:
-                while chunk := packed.read(1 << 20):
-                    total += len(chunk)
-                    if total > MAX_UNZIPPED:
-                        raise ScanError(
-                            f"the zip unpacks to more than {MAX_UNZIPPED >> 30} GB",
-                            where=path,
-                            fix="unpack it by hand if you trust it, and give the folder",
-                        )
-                    plain.write(chunk)
-            files.append(target)
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in members if not is_hidden(PurePosixPath(info.filename))]
+        _check_members(path, members)
+        files = []
+        for i, info in enumerate(members):
+            name = info.filename.lower()
+            ending = next((e for e in endings if name.endswith(e)), "")
+            files.append(folder / f"{i:06d}{ending}")
+            with archive.open(info) as packed, files[-1].open("wb") as plain:
+                shutil.copyfileobj(packed, plain, 1 << 20)  # no more than the size it states
     return files
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a long list of files by its size in the end record (APPNOTE 4.3.16)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - (1 << 16) - 22, 0))
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at >= 0 and int.from_bytes(tail[at + 12 : at + 16], "little") > MAX_DIRECTORY:
+        raise _too_many(path)
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    if len(members) > MAX_FILES:
+        raise _too_many(path)
+    for info in members:
+        if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
+            raise ScanError(
+                f"the zip names a file outside of itself: {info.filename}",
+                where=path,
+                fix="do not trust this zip",
+            )
+    total = sum(info.file_size for info in members)
+    most = max(SMALL, MAX_RATIO * path.stat().st_size)
+    if total > most:
+        raise ScanError(
+            f"the zip unpacks to {readable_size(total)}; at most {readable_size(most)} are allowed",
+            where=path,
+            fix="unpack it by hand if you trust it, and give the folder",
+        )
+
+
+def _too_many(path: Path) -> ScanError:
+    return ScanError(
+        f"the zip holds more than {MAX_FILES} files",
+        where=path,
+        fix="give a zip of one patient's scan, or unpack it by hand and give the folder",
+    )

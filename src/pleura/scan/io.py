@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pleura.errors import DataError, ScanError
+from pleura.errors import DataError, PleuraError, ScanError
 from pleura.scan import metaimage, nifti, nrrd
 from pleura.scan.archive import Unpacked
 from pleura.scan.geometry import Geometry
@@ -139,7 +139,7 @@ def from_array(
             where=name,
             fix="give numbers, (rows, columns) or (slices, rows, columns)",
         )
-    volume = array.reshape(check_shape(array.shape, name, array.dtype))
+    volume = array.reshape(check_shape(array.shape, name))
     if affine is not None:
         if spacing is not None or orientation is not None:
             raise ScanError(
@@ -202,11 +202,40 @@ def _read_file(path: Path, series: str | None) -> Scan:
         return read_slices(path, scan_name(path))
     if lower.endswith(".zip"):
         return _read_zip(path, series)
-    return _read_dicom([path], path, series)
+    try:
+        return _read_dicom([path], path, series)
+    except NoCTError as error:
+        raise _unread_format(path) or error from None
+
+
+_PACKED = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_ARRAYS = (".npz", ".mat", ".h5", ".hdf5")
+
+
+def _unread_format(path: Path) -> ScanError | None:
+    """Return an error that says how to convert a file of a known format that is not read."""
+    lower = path.name.lower()
+    if lower.endswith(_PACKED):
+        fix = "unpack it, and give the folder or file; of packed folders, .zip is read"
+    elif lower.endswith(_ARRAYS):
+        fix = "save the one array of the scan with numpy.save, and give the .npy file"
+    else:
+        return None
+    suffix = path.suffixes[-2:] if lower.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) else ()
+    return NoCTError(f"{''.join(suffix) or path.suffix} files are not read", where=path, fix=fix)
 
 
 def _read_folder(path: Path, series: str | None) -> Scan:
-    files = files_below(path)
+    scan = _read_files(files_below(path), path, series)
+    if scan.format == "DICOM" and (links := sum(one.is_symlink() for one in _below(path))):
+        what = "links are not followed: perhaps slices"
+        said = Decision("slices", f"{links} left out", what, warning=True)
+        return replace(scan, decisions=(said, *scan.decisions))
+    return scan
+
+
+def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
+    """Read the one scan of a folder's or zip's files: a DICOM series, or else the one volume."""
     pictures = [f for f in files if f.name.lower().endswith(PICTURES)]
     volumes = [f for f in files if f.name.lower().endswith(VOLUMES)]
     others = [f for f in files if f not in set(pictures) | set(volumes)]
@@ -216,14 +245,11 @@ def _read_folder(path: Path, series: str | None) -> Scan:
         if not volumes and not pictures:
             raise
     else:
-        said = []
-        if links := sum(one.is_symlink() for one in _below(path)):
-            what = "links are not followed: perhaps slices"
-            said.append(Decision("slices", f"{links} left out", what, warning=True))
         if volumes:
             what = f"not {', '.join(volume.name for volume in volumes[:3])} beside it"
-            said.append(Decision("files", "the DICOM series", what, warning=True))
-        return replace(scan, decisions=(*said, *scan.decisions))
+            said = Decision("files", "the DICOM series", what, warning=True)
+            return replace(scan, decisions=(said, *scan.decisions))
+        return scan
     if len(volumes) == 1:
         return _read_file(volumes[0], series)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
@@ -302,9 +328,12 @@ def _one_patient(stacks: Sequence[Any], source: Path) -> None:
 
 def _read_zip(path: Path, series: str | None) -> Scan:
     """Unpack into a temporary folder and read what it holds; names in the zip are not used."""
-    unpacked = Unpacked(path)
-    scan = _read_dicom(unpacked.files, path, series)
-    return replace(scan, name=scan_name(path), read=unpacked.keeping(scan.read))
+    unpacked = Unpacked(path, (*VOLUMES, *PICTURES, ".dcm", ".ima"))
+    try:
+        scan = _read_files(unpacked.files, path, series)
+    except PleuraError as error:
+        raise type(error)(error.what, where=path, fix=error.fix) from error
+    return replace(scan, name=scan_name(path), source=path, read=unpacked.keeping(scan.read))
 
 
 def _some_axial(scan: Scan) -> list[Values]:

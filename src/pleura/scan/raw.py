@@ -23,9 +23,11 @@ _SMALL_BZIP2 = 512 << 20
 
 
 def check_shape(
-    shape: tuple[int, ...], where: str | Path, dtype: np.dtype[Any]
+    shape: tuple[int, ...], where: str | Path, dtype: np.dtype[Any] | None = None
 ) -> tuple[int, int, int]:
     """Return (slices, rows, columns) of a header's sizes, the slowest first.
+
+    ``dtype`` is None for an array that is in memory.
 
     Raises
     ------
@@ -47,7 +49,8 @@ def check_shape(
             where=where,
             fix="copy or export the file again",
         )
-    check_claim(math.prod(whole) * dtype.itemsize, None, where)
+    if dtype is not None:
+        check_claim(math.prod(whole) * dtype.itemsize, None, where)
     return whole[0], whole[1], whole[2]
 
 
@@ -57,8 +60,14 @@ def beside(header: Path, name: str) -> Path:
     Raises
     ------
     ScanError
-        It lies in another folder than the header: it might be anything.
+        It lies in another folder than the header and might be anything, or there are several.
     """
+    if name.upper().startswith("LIST") or "%" in name:
+        raise ScanError(
+            f"the header names a file for each slice ('{name}'); such volumes are not read",
+            where=header,
+            fix="save the volume as one file: .nii.gz, .nrrd or .mha",
+        )
     name = name.removeprefix("./")
     path = header.parent / name
     if Path(name).name != name or path.is_symlink() or not path.is_file():

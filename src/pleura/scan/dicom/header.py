@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from pleura.errors import first_line
+from pleura.scan.dicom.deflate import inflates_too_far, most_inflated
 from pleura.scan.dicom.opening import open_dicom
+from pleura.scan.limits import readable_size
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
@@ -28,10 +29,6 @@ CT_CLASSES = {
 
 MAX_FRAMES = 1 << 14
 MAX_PIXELS = 1 << 28
-MAX_INFLATED = 1 << 31
-"""Bytes of a deflated file, unpacked."""
-
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -95,11 +92,10 @@ def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SetAside]]:
 def read_header(path: Path) -> list[Frame] | SetAside:
     """Read one file's header: its CT frames, or why it has none."""
     try:
-        if _inflates_too_far(path):
-            return SetAside(
-                path, f"deflated, it unpacks to more than {MAX_INFLATED >> 20} MiB", True
-            )
         with quiet():
+            if inflates_too_far(path):
+                most = readable_size(most_inflated(path))
+                return SetAside(path, f"deflated, it unpacks to more than {most}", True)
             return _classify(path, open_dicom(path, stop_before_pixels=True))
     except InvalidDicomError:
         named = path.suffix.lower() in (".dcm", ".ima")
@@ -107,22 +103,6 @@ def read_header(path: Path) -> list[Frame] | SetAside:
     # A damaged file makes pydicom raise anything from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
         return SetAside(path, f"its header cannot be read ({first_line(error)})", damaged=True)
-
-
-def _inflates_too_far(path: Path) -> bool:
-    """Tell whether a deflated file (PS3.5 A.5) would fill the memory, a chunk at a time."""
-    with path.open("rb") as file:
-        if b"1.2.840.10008.1.2.1.99" not in file.read(1024):
-            return False
-        meta = pydicom.filereader.read_file_meta_info(path)
-        # Preamble, prefix, and the group length's own element stand before what it counts.
-        file.seek(128 + 4 + 12 + int(meta.FileMetaInformationGroupLength))
-        inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while packed := file.read(_CHUNK):
-            while packed and inflated <= MAX_INFLATED:
-                inflated += len(inflater.decompress(packed, _CHUNK))
-                packed = inflater.unconsumed_tail
-        return inflated > MAX_INFLATED
 
 
 _quiet = threading.local()
