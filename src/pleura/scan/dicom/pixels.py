@@ -109,7 +109,7 @@ def _meant(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
 
 
 def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int]:
-    """Return rows and columns by the SIZ segment of a codestream (ITU-T T.800, A.5.1)."""
+    """Return rows and columns by the size segment of a codestream (ITU-T T.800, A.5.1)."""
     at = frame.find(b"\xff\x4f\xff\x51")
     fields = struct.unpack_from(">IIIIIIIIH", frame, at + 8) if at >= 0 else ()
     if not fields or min(fields[4:6]) == 0 or fields[8] != 1:
