@@ -226,7 +226,7 @@ def _read_slice_pair(pair: Pair) -> tuple[Picture, Mask]:
     labels, own = _volume(pair.mask, "hu")
     if not own.fits(grid):
         raise DataError(
-            f"image and mask lie on different grids: {grid} and {own}",
+            f"image and mask lie on different grids: {grid.difference(own)}",
             where=f"{pair.image} and {pair.mask}",
             fix="export the mask on the image's own grid",
         )

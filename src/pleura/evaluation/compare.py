@@ -290,7 +290,7 @@ def _score_case(name: str, patient: str, found: Scan, wanted: Scan) -> list[Scor
     grid, own = first.apply_to(found.geometry), second.apply_to(wanted.geometry)
     if not grid.fits(own):
         raise DataError(
-            f"the two masks lie on different grids: {grid}, and {own}",
+            f"the two masks lie on different grids: {grid.difference(own)}",
             where=found.source,
             fix="bring the prediction onto the reference's grid first",
         )

@@ -134,7 +134,7 @@ def _judge(
     grid, own = order.apply_to(scan.geometry), order_of_mask.apply_to(reference.geometry)
     if not grid.fits(own):
         raise DataError(
-            f"image and mask lie on different grids: {grid}, and {own}",
+            f"image and mask lie on different grids: {grid.difference(own)}",
             where=mask,
             fix="bring the mask onto the image's grid first",
         )

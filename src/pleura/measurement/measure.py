@@ -121,7 +121,7 @@ def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
         mask = read_mask(mask, scan)
     elif not mask.geometry.fits(scan.geometry):
         raise DataError(
-            f"the mask is of another scan: {mask.geometry}, and {scan.geometry}",
+            f"mask and scan lie on different grids: {mask.geometry.difference(scan.geometry)}",
             where=scan.name,
             fix="give the mask that was drawn on this scan",
         )

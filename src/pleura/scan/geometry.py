@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ ENDS = (("R", "L"), ("A", "P"), ("I", "S"))
 """What lies at the lower and at the upper end of each world axis."""
 
 _ROUNDING = 1e-3  # headers hold direction cosines to three to six decimals
+_STRAIGHT = 0.1  # mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,28 @@ class Geometry:
         cosine = abs(along @ normal) / float(np.linalg.norm(normal))
         return float(np.degrees(np.arccos(min(1.0, cosine))))
 
+    def straightened(self) -> Geometry:
+        """Return the grid with the nearest axes at right angles, and its own spacing and origin.
+
+        The nearest rotation is the orthogonal factor of the polar decomposition, which is what a
+        NIfTI qform holds of a sheared affine.
+        """
+        left, _, right = np.linalg.svd(self.directions)
+        affine = self.affine.copy()
+        affine[:3, :3] = left @ right * self.spacing
+        return replace(self, affine=affine)
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether right angles between the axes would move a corner by more than 0.1 mm."""
+        return not self.is_close(self.straightened(), _STRAIGHT)
+
+    @property
+    def skew(self) -> float:
+        """Degrees by which the angle between two axes differs most from a right angle."""
+        cosines = self.directions.T @ self.directions - np.eye(3)
+        return float(np.degrees(np.arcsin(min(1.0, np.abs(cosines).max()))))
+
     @property
     def orientation(self) -> str:
         """Where slice, row and column index grow to, such as ``SPL`` for common axial scans."""
@@ -147,10 +170,20 @@ class Geometry:
 
     def is_close(self, other: Geometry, tolerance: float = 0.01) -> bool:
         """Tell whether both grids put every corner voxel at the same place, to ``tolerance`` mm."""
+        return self.shape == other.shape and bool(np.abs(self._moved(other)).max() <= tolerance)
+
+    def difference(self, other: Geometry) -> str:
+        """Describe for a message how this grid differs from another one."""
+        both = str(self) if str(self) == str(other) else f"{self}, and {other}"
         if self.shape != other.shape:
-            return False
+            return both
+        apart = np.linalg.norm(self._moved(other), axis=1).max()
+        return f"their corners lie up to {apart:.3g} mm apart ({both})"
+
+    def _moved(self, other: Geometry) -> NDArray[np.float64]:
+        """Return the millimetres (8, 3) from another grid's corner voxels to those of this one."""
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
-        return bool(np.abs(self.world(corners) - other.world(corners)).max() <= tolerance)
+        return self.world(corners) - other.world(corners)
 
     def __str__(self) -> str:
         slices, rows, columns = self.shape

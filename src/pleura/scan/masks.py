@@ -64,7 +64,7 @@ def read_mask(path: Any, scan: Scan) -> Mask:
     found = read(path, units="hu")
     if not found.geometry.fits(scan.geometry):
         raise DataError(
-            f"the mask's grid is not the scan's: {found.geometry}, and {scan.geometry}",
+            f"mask and scan lie on different grids: {found.geometry.difference(scan.geometry)}",
             where=found.source,
             fix="give the mask that was drawn on this scan",
         )
