@@ -6,6 +6,7 @@ bound, or weigh 260 MB.
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -43,6 +44,8 @@ _GRID = (
     "AnatomicalOrientation",
     "ElementSpacing",
 )
+_PLACING = re.compile(r"[-+.\deE\s]+|[RLAPIS]{2,3}")
+"""Values of these fields: numbers, or letters of directions."""
 
 
 def read_metaimage(path: Path, name: str) -> Scan:
@@ -100,6 +103,8 @@ def write_metaimage(
 ) -> None:
     """Write an array (slices, rows, columns) as one compressed .mha, with a header's grid if given.
 
+    Only the grid of that header is kept: comments and other fields may name the patient.
+
     Raises
     ------
     DataError
@@ -120,8 +125,8 @@ def write_metaimage(
         "DimSize": " ".join(map(str, geometry.shape[::-1])),
     }
     if like is not None:
-        fields = {k: v for k, v in fields.items() if k not in _GRID or k in like}
-        fields |= {key: like[key] for key in _GRID if key in like}
+        grid = {key: like[key] for key in _GRID if _PLACING.fullmatch(like.get(key, ""))}
+        fields = {k: v for k, v in fields.items() if k not in _GRID} | grid
     fields["ElementType"] = next(k for k, v in _TYPES.items() if np.dtype(v) == array.dtype)
     fields["ElementDataFile"] = "LOCAL"  # which ends a header
     text = "".join(f"{key} = {value}\n" for key, value in fields.items())

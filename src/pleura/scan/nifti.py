@@ -26,6 +26,24 @@ SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 
 _LONGEST_HEADER = 540  # NIfTI-2; NIfTI-1 has 348 bytes
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+_GRID = (
+    "dim",
+    "dim_info",
+    "pixdim",
+    "xyzt_units",
+    "qform_code",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "sform_code",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+)
+"""The fields of a header that place its voxels."""
 
 
 def read_nifti(path: Path, name: str) -> Scan:
@@ -113,7 +131,9 @@ def read_nibabel(image: Any, name: str) -> Scan:
 
 
 def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
-    """Write an array (slices, rows, columns) on a grid, with the header of the scan if given.
+    """Write an array (slices, rows, columns) on a grid, with the grid of a header if given.
+
+    Only the grid of that header is kept: other fields and extensions may name the patient.
 
     Raises
     ------
@@ -121,22 +141,23 @@ def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None)
         The file cannot be written.
     """
     if like is not None:
-        header = like.copy()
+        version_2 = isinstance(like, nib.Nifti2Header)
+        kind: Any = nib.Nifti2Image if version_2 else nib.Nifti1Image
+        header = kind.header_class()
+        for field in _GRID:
+            header[field] = like[field]
+        if header["sform_code"] and not header["qform_code"] and not geometry.is_sheared:
+            # ITK takes the sform to be sheared from 1e-4 on, and then needs a qform.
+            header.set_qform(header.get_sform(), code=int(header["sform_code"]))
         header.set_data_dtype(array.dtype)
-        header.set_slope_inter(1, 0)
-        header["cal_min"] = header["cal_max"] = 0
-        header["descrip"] = header["aux_file"] = b""  # may name the patient
-        header.extensions.clear()
-        voxels = array.T.reshape(header.get_data_shape(), order="F")
-        kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-        image: Any = kind(voxels, None, header)
+        image: Any = kind(array.T.reshape(header.get_data_shape(), order="F"), None, header)
     else:
         affine = LPS_FROM_RAS @ geometry.affine[:, [2, 1, 0, 3]]
         image = nib.Nifti1Image(array.T, affine)  # type: ignore[no-untyped-call]
         image.header.set_xyzt_units("mm")
         image.set_sform(affine, code="scanner")
         # A qform holds no shear: readers that prefer it must not find a straightened grid.
-        image.set_qform(affine, code="scanner" if geometry.shear < 0.01 else "unknown")
+        image.set_qform(affine, code="unknown" if geometry.is_sheared else "scanner")
     content = image.to_bytes()
     if path.name.lower().endswith(".gz"):
         content = igzip.compress(content, 1, mtime=0)

@@ -55,6 +55,7 @@ _GRID = (
     "kinds",
 )
 
+_KINDS = {"domain", "space"}
 _TO_LPS = {
     "left-posterior-superior": np.eye(4),
     "lps": np.eye(4),
@@ -125,6 +126,8 @@ def read_nrrd(path: Path, name: str) -> Scan:
 def write_nrrd(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
     """Write an array (slices, rows, columns) on a grid; ``like`` is a header to take the grid from.
 
+    Only the grid of that header is kept: comments, keys and values may name the patient.
+
     Raises
     ------
     DataError
@@ -133,6 +136,10 @@ def write_nrrd(path: Path, array: Values, geometry: Geometry, like: Any = None) 
     header: dict[str, Any] = {"encoding": "gzip"}
     if like is not None:
         header |= {key: like[key] for key in _GRID if key in like}
+        if str(header.get("space", "")).lower() not in _TO_LPS:
+            header.pop("space", None)
+        if not set(header.get("kinds", [])) <= _KINDS:
+            del header["kinds"]
         array = array.reshape(tuple(int(n) for n in like["sizes"][::-1]))
     else:
         header |= {
