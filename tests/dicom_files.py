@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pydicom
+import pytest
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -69,6 +75,27 @@ def write_series(folder: Path, hu, affine, *, names=None, **elements) -> list[Pa
         paths.append(folder / (names[i] if names else f"{i:04d}.dcm"))
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
+
+
+def with_raw_values(paths, **values) -> None:
+    """Set elements of files to values that pydicom may take for invalid."""
+    with pydicom.config.disable_value_validation():
+        for path in paths:
+            dataset = pydicom.dcmread(path)
+            for name, value in values.items():
+                if value is None:
+                    del dataset[name]
+                else:
+                    dataset[name] = DataElement(name, dictionary_VR(name), value)
+            dataset.save_as(path)
+
+
+def dciodvfy_errors(path) -> list[str]:
+    """Return the errors of the validator of dicom3tools; skip the test where it is missing."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("needs dciodvfy of dicom3tools")
+    done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+    return [line for line in done.stderr.splitlines() if line.startswith("Error")]
 
 
 def main() -> None:

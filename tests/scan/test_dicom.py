@@ -112,7 +112,7 @@ def test_tilted_gantry_is_told_from_positions_and_no_slice_is_moved(tmp_path, de
     scan = read(tmp_path, units="hu")
     assert scan.geometry.shear == pytest.approx(abs(degrees), abs=1e-3)
     assert np.allclose(scan.geometry.affine, tilted)
-    assert any(decision.about == "gantry" for decision in scan.decisions)
+    assert any(decision.about == "grid" for decision in scan.decisions)
 
 
 def test_two_patients_in_one_folder_are_refused_but_found_in_a_cohort(tmp_path):

@@ -1,16 +1,27 @@
-import shutil
-import subprocess
-
 import cv2
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import with_raw_values, write_series
+from scipy.ndimage import gaussian_filter, label
 from test_seg import mask  # noqa: F401
 
 from pleura.errors import ScanError
-from pleura.scan.io import from_array
+from pleura.scan.dicom.contours import rings
+from pleura.scan.geometry import affine_from_axes
+from pleura.scan.io import from_array, read
 from pleura.scan.scan import Mask
 from pleura.scan.write import write_mask
+
+STRAIGHT = affine_from_axes((0, 0, 0), ((0, 0, 5), (0, 1, 0), (1, 0, 0)))
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    affine = affine_from_axes((-9, 4, 2), ((0, 0, 2.5), (0, 0.7, 0), (0.6, 0, 0)))
+    write_series(folder, np.zeros((4, 30, 26), np.int16), affine)
+    return read(folder, units="hu")
 
 
 def drawn_again(dataset, mask):  # noqa: F811
@@ -48,13 +59,54 @@ def test_single_label_is_one_structure(mask, tmp_path):  # noqa: F811
     assert [roi.ROIName for roi in dataset.StructureSetROISequence] == ["Lungs"]
 
 
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dicom3tools")
-def test_structure_set_is_valid_dicom(mask, tmp_path):  # noqa: F811
+def test_a_region_with_holes_is_one_contour_that_reads_back(tmp_path, series):
+    rng = np.random.default_rng(3)
+    labels = (gaussian_filter(rng.normal(size=(4, 30, 26)), (0, 1, 1)) > -0.05).astype(np.uint8)
+    mask = Mask(labels, series, sides=False)  # noqa: F811
     write_mask(tmp_path / "lungs.rtstruct.dcm", mask)
-    command = ["dciodvfy", tmp_path / "lungs.rtstruct.dcm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-    assert errors == []
+    dataset = pydicom.dcmread(tmp_path / "lungs.rtstruct.dcm")
+    assert np.array_equal(drawn_again(dataset, mask), labels)
+    contours = dataset.ROIContourSequence[0].ContourSequence
+    assert {contour.ContourGeometricType for contour in contours} == {"CLOSED_PLANAR"}
+    assert len(contours) == sum(label(image)[1] for image in labels)
+    assert sum(label(image == 0)[1] for image in labels) > 8  # there were holes
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rings_filled_by_either_rule_give_any_slice_back(seed):
+    rng = np.random.default_rng(seed)
+    inside = gaussian_filter(rng.normal(size=rng.integers(3, 30, 2)), seed % 3) > -0.02
+    times = sum(filled(ring, inside.shape).astype(int) for ring in rings(inside))
+    assert np.array_equal(times, inside)  # so neither XOR nor OR of the contours changes it
+
+
+def filled(ring, shape):
+    """Fill a polygon by the even-odd rule at the centres of pixels."""
+    rows, columns = np.indices(shape)
+    result = np.zeros(shape, bool)
+    for (r0, c0), (r1, c1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        if r0 != r1:
+            crossed = (rows >= min(r0, r1)) & (rows < max(r0, r1))
+            result ^= crossed & (columns < c0 + (rows - r0) / (r1 - r0) * (c1 - c0))
+    return result
+
+
+def test_a_lung_that_was_not_found_has_no_contours(mask, tmp_path):  # noqa: F811
+    right = Mask(np.where(mask.labels == 1, 1, 0).astype(np.uint8), mask.scan)
+    write_mask(tmp_path / "lungs.rtstruct.dcm", right)
+    dataset = pydicom.dcmread(tmp_path / "lungs.rtstruct.dcm")
+    assert ["ContourSequence" in roi for roi in dataset.ROIContourSequence] == [True, False]
+
+
+def test_contours_lie_in_the_planes_of_unevenly_spaced_slices(tmp_path):
+    paths = write_series(tmp_path / "series", np.zeros((3, 8, 8), np.int16), STRAIGHT)
+    scan = read(tmp_path / "series", units="hu")
+    assert scan.geometry.shape == (3, 8, 8)
+    with_raw_values(paths[1:2], ImagePositionPatient=["0", "0", "5.2"])
+    scan = read(tmp_path / "series", units="hu")
+    write_mask(tmp_path / "a.rtstruct.dcm", Mask(np.ones((3, 8, 8), np.uint8), scan))
+    contours = pydicom.dcmread(tmp_path / "a.rtstruct.dcm").ROIContourSequence[0].ContourSequence
+    assert [{float(z) for z in one.ContourData[2::3]} for one in contours] == [{0}, {5.2}, {10}]
 
 
 def test_structure_set_of_no_dicom_is_refused(tmp_path):

@@ -20,6 +20,7 @@ from pleura.cli.common import (
 if TYPE_CHECKING:
     from pleura.cohort.summary import Row
     from pleura.cohort.work import Settings
+    from pleura.scan.scan import Scan
 
 _EPILOG = """\
 \b
@@ -173,6 +174,7 @@ def _one(
             raise DataError(
                 "the result would take the place of the scan", where=taken.pop(), fix="rename it"
             )
+        opened = _checked(opened, written)
         segmenter = loading.result()
         with progress_bar("segmenting", quiet, "slices") as progress:
             wanted = how["probability"] is not None
@@ -185,6 +187,21 @@ def _one(
         if how["preview"]:
             write_picture(written["preview"], result.preview())
         return {**reported(result, measures=how["measure"]), "mask": str(output)}
+
+
+def _checked(scan: Scan, written: dict[str, Path]) -> Scan:
+    """Check before the network runs that each result can be written; add what was decided."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from pleura.scan.write import check_can_hold, check_can_write
+
+    decisions = list(check_can_write(written["mask"], scan))
+    for name, dtype in (("masked", np.int16), ("probability", np.uint8)):
+        if name in written:
+            decisions += check_can_hold(written[name], scan.geometry, dtype)
+    return replace(scan, decisions=(*scan.decisions, *dict.fromkeys(decisions)))
 
 
 def _must_be_of_one(how: dict[str, Any]) -> None:

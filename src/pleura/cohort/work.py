@@ -25,7 +25,7 @@ from pleura.scan.io import files_below, read
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.scan import Scan
 from pleura.scan.slices import flipped
-from pleura.scan.write import write_mask
+from pleura.scan.write import check_can_write, write_mask
 from pleura.segmentation.segment import Segmentation, Segmenter
 
 Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
@@ -152,7 +152,10 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
     output.remove(report)  # an old one beside a new mask would lie
     names = [target, preview, report]
     with opened(task, settings.units, settings.flip) as scan, output.writing(names) as folder:
-        result = segmenter.segment(scan, warn=False)
+        decisions = check_can_write(folder / target, scan)
+        result = segmenter.segment(
+            replace(scan, decisions=(*scan.decisions, *decisions)), warn=False
+        )
         write_mask(folder / target, result.mask, binary=settings.binary)
         if settings.preview:
             write_picture(folder / preview, result.preview())

@@ -187,7 +187,16 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
         where = scan.source if error.where is None else error.where
         raise ScanError(error.what, where=where, fix=error.fix) from error
     decision = Decision("units", decided.line.name, decided.reason, decided.warning)
-    return replace(scan, line=decided.line, decisions=(*scan.decisions, decision))
+    decisions = (*scan.decisions, *_shear(scan.geometry), decision)
+    return replace(scan, line=decided.line, decisions=decisions)
+
+
+def _shear(geometry: Geometry) -> tuple[Decision, ...]:
+    """Describe axes that are not at right angles, as those of a tilted gantry."""
+    if not geometry.is_sheared:
+        return ()
+    choice = f"sheared by {geometry.skew:.3g} degrees; no slice is moved"
+    return (Decision("grid", choice, "a tilted gantry, or a header with oblique axes"),)
 
 
 def _read_file(path: Path, series: str | None) -> Scan:

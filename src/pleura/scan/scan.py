@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.errors import ScanError
+from pleura.errors import MaskWarning, ScanError
 from pleura.scan.geometry import Geometry
 from pleura.scan.hounsfield import HU, Line
 
@@ -197,15 +198,23 @@ class Mask:
         return float(np.count_nonzero(inside)) * self.geometry.voxel_volume
 
     def write(self, path: str | Path) -> None:
-        """Write the mask; the suffix says how: see `pleura.scan.write`.
+        """Write the mask; the suffix selects the format: see `pleura.scan.write`.
 
         Raises
         ------
-        DataError
-            The suffix is unknown, or the file cannot be written.
-        """
-        from pleura.scan.write import write_mask
+        ScanError, DataError
+            The suffix is unknown, a DICOM object cannot refer to the scan's slices, or the file
+            cannot be written.
 
+        Warns
+        -----
+        MaskWarning
+            The file does not keep something of the scan, or readers may refuse it.
+        """
+        from pleura.scan.write import check_can_write, write_mask
+
+        for decision in check_can_write(Path(path), self.scan):
+            warnings.warn(str(decision), MaskWarning, stacklevel=2)
         write_mask(Path(path), self)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import DTypeLike
 
 from pleura.errors import DataError
 from pleura.scan.geometry import Geometry
@@ -14,7 +15,7 @@ from pleura.scan.metaimage import write_metaimage
 from pleura.scan.nifti import write_nifti
 from pleura.scan.nrrd import write_nrrd
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
-from pleura.scan.scan import Mask, Values
+from pleura.scan.scan import Decision, Mask, Scan, Values
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", *TIFF, ".png", ".npy")
 SUFFIXES = (*VOLUMES, ".rtstruct.dcm", ".dcm")
@@ -27,19 +28,83 @@ _GRIDS = {
 }
 
 
-def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
-    """Write a mask; the suffix says how.
+def check_can_write(path: Path, scan: Scan) -> tuple[Decision, ...]:
+    """Check that a mask of a scan can be written under a name, before the mask is made.
 
-    NIfTI, NRRD and MetaImage keep the scan's grid, and its header where it is of the same format;
-    .dcm is a DICOM SEG and .rtstruct.dcm an RT Structure Set on the scan's slices. TIFF, PNG and
-    NumPy hold the labels alone, in the scan's own order of slices, rows and columns; ``binary``
-    writes those as 0 and 255.
+    Returns
+    -------
+    tuple of Decision
+        What the file will not keep of the scan, and what readers may refuse.
 
     Raises
     ------
     DataError
-        The suffix is another one, has no room for a volume, or the file cannot be written.
+        The suffix is another one, or has no room for a volume.
+    ScanError
+        A DICOM object cannot refer to the scan's slices.
     """
+    lower = path.name.lower()
+    if lower.endswith(".dcm"):
+        from pleura.scan.dicom.derived import check_references
+
+        structures = lower.endswith(".rtstruct.dcm")
+        return check_references(scan, "an RT Structure Set" if structures else "a DICOM SEG")
+    return check_can_hold(path, scan.geometry)
+
+
+def check_can_hold(
+    path: Path, geometry: Geometry, dtype: DTypeLike = np.uint8
+) -> tuple[Decision, ...]:
+    """Check that values on a grid can be written under a name; return what readers may refuse.
+
+    Raises
+    ------
+    DataError
+        The suffix is another one, or has no room for a volume or its values.
+    """
+    slices = geometry.shape[0]
+    lower = path.name.lower()
+    if not lower.endswith(VOLUMES):
+        raise DataError(
+            f"this cannot be written as '{path.suffix}'",
+            where=path,
+            fix=f"choose a name that ends in {', '.join(SUFFIXES)}",
+        )
+    if lower.endswith(".png") and slices > 1:
+        raise DataError(
+            f"a PNG holds one slice, and this has {slices}",
+            where=path,
+            fix="write .nii.gz, or .tif for a stack",
+        )
+    if lower.endswith(".png") and np.dtype(dtype) not in (np.uint8, np.uint16):
+        raise DataError(
+            f"a PNG holds no {np.dtype(dtype)}", where=path, fix="write .tif, .npy or .nii.gz"
+        )
+    if lower.endswith((".nii", ".nii.gz")) and geometry.is_sheared:
+        choice = f"a NIfTI file sheared by {geometry.skew:.3g} degrees"
+        reason = (
+            "tools based on ITK, such as 3D Slicer, ITK-SNAP and SimpleITK, refuse or straighten "
+            "it; write .nrrd or .mha for them"
+        )
+        return (Decision("output", choice, reason, warning=True),)
+    return ()
+
+
+def write_mask(path: Path, mask: Mask, *, binary: bool = False) -> None:
+    """Write a mask; the suffix selects the format.
+
+    NIfTI, NRRD and MetaImage keep the scan's grid, as its header states it where that is of the
+    same format; .dcm is a DICOM SEG and .rtstruct.dcm an RT Structure Set on the scan's slices.
+    TIFF, PNG and NumPy hold the labels alone, in the scan's own order of slices, rows and columns;
+    ``binary`` writes those as 0 and 255.
+
+    Raises
+    ------
+    ScanError, DataError
+        The mask cannot be written under that name: see `check_can_write`; or the file cannot be
+        written.
+    """
+    check_can_write(path, mask.scan)
     lower = path.name.lower()
     if lower.endswith(".rtstruct.dcm"):
         from pleura.scan.dicom.rtstruct import write_rtstruct
@@ -73,20 +138,9 @@ def write_volume(
         if lower.endswith(suffix):
             write(path, array, geometry, own[1] if own[0] == kind else None)
             return
-    if not lower.endswith(VOLUMES):
-        raise DataError(
-            f"this cannot be written as '{path.suffix}'",
-            where=path,
-            fix=f"choose a name that ends in {', '.join(SUFFIXES)}",
-        )
+    check_can_hold(path, geometry, array.dtype)
     if len(array) == 1 or lower.endswith(".npy"):
         write_picture(path, array[0] if len(array) == 1 else array)
-    elif lower.endswith(".png"):
-        raise DataError(
-            f"a PNG holds one slice, and this has {len(array)}",
-            where=path,
-            fix="write .nii.gz, or .tif for a stack",
-        )
     else:
         write_atomically(
             path,

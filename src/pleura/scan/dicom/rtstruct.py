@@ -5,65 +5,50 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from datetime import datetime
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from contourpy import contour_generator
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 import pleura
-from pleura.errors import ScanError
+from pleura.scan.dicom.contours import rings
+from pleura.scan.dicom.derived import (
+    long_string,
+    patient_and_study,
+    places,
+    refer_to,
+    series_number,
+)
 from pleura.scan.dicom.header import Frame, quiet
-from pleura.scan.dicom.opening import open_dicom
 from pleura.scan.pictures import write_atomically
 from pleura.scan.scan import BOTH, LEFT, RIGHT, Mask
 
 SUFFIX = ".rtstruct.dcm"
 
-_RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
 _SIDES = {RIGHT: ("Lung_R", (230, 159, 0)), LEFT: ("Lung_L", (86, 180, 233))}
 _ONE = {BOTH: ("Lungs", (86, 180, 233))}
 """Names of AAPM TG-263, and colours."""
 
-_COPIED = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-)
-
 
 def write_rtstruct(path: Path, mask: Mask) -> None:
     """Write a mask as an RT Structure Set that refers to the slices of its scan.
 
-    Contours run half-way between the centres of pixels inside and outside, so that drawing them
-    again by pixel centres gives the mask back.
+    Contours run half-way between the centres of pixels inside and outside, so that filling them
+    by pixel centres gives the mask back. A region with holes is one contour that reaches each hole
+    through a channel of no width (the keyhole of PS3.3 C.8.8.6.3): readers fill it rightly whether
+    they unite the contours of a slice or take them by the even-odd rule. A lung that was not found
+    is a structure without contours.
 
     Raises
     ------
     ScanError
-        The scan was not read from DICOM.
+        The slices, which must have passed `check_references`, cannot be read again.
     DataError
         The file cannot be written.
     """
-    if mask.scan.format != "DICOM":
-        raise ScanError(
-            "an RT Structure Set refers to DICOM slices, and this scan has none",
-            where=mask.scan.source,
-            fix="write .nii.gz, or give the DICOM series itself",
-        )
     content = io.BytesIO()
     with quiet():
         _structure_set(mask).save_as(content, enforce_file_format=True)
@@ -72,41 +57,33 @@ def write_rtstruct(path: Path, mask: Mask) -> None:
 
 def _structure_set(mask: Mask) -> Dataset:
     first: Frame = mask.scan.header.first
-    source = open_dicom(first.path, stop_before_pixels=True)
-    dataset, now = Dataset(), datetime.now()
-    for name in _COPIED:
-        setattr(dataset, name, source.get(name, ""))
+    dataset, now = patient_and_study(first)[0], datetime.now()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UID(_RT_STRUCTURE_SET)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.SeriesInstanceUID = generate_uid()
     dataset.Modality, dataset.Manufacturer = "RTSTRUCT", "pleura"
-    dataset.ManufacturerModelName = mask.algorithm[0][:64]
+    dataset.ManufacturerModelName = long_string(mask.algorithm[0]) or "pleura"
     dataset.SoftwareVersions = pleura.__version__
-    dataset.SeriesNumber, dataset.InstanceNumber = 1000 + first.series_number, 1
+    dataset.SeriesNumber, dataset.InstanceNumber = series_number(first), 1
     dataset.SeriesDescription = dataset.StructureSetLabel = "Lungs"
     dataset.StructureSetDate, dataset.StructureSetTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.OperatorsName = ""
     dataset.ApprovalStatus = "UNAPPROVED"
-    dataset.ReferencedFrameOfReferenceSequence = [_referenced(mask, source)]
+    dataset.ReferencedFrameOfReferenceSequence = [_referenced(mask)]
     rois = _SIDES if mask.sides else _ONE
     dataset.StructureSetROISequence = [
         _item(
             ROINumber=label,
             ReferencedFrameOfReferenceUID=first.frame_of_reference,
             ROIName=name,
-            ROIGenerationAlgorithm="AUTOMATIC",
+            ROIGenerationAlgorithm="AUTOMATIC" if mask.algorithm[0] else "",
         )
         for label, (name, _) in rois.items()
     ]
     dataset.ROIContourSequence = [
-        _item(
-            ReferencedROINumber=label,
-            ROIDisplayColor=list(colour),
-            ContourSequence=list(_contours(mask, label)),
-        )
-        for label, (_, colour) in rois.items()
+        _contoured(mask, label, colour) for label, (_, colour) in rois.items()
     ]
     dataset.RTROIObservationsSequence = [
         _item(
@@ -120,46 +97,44 @@ def _structure_set(mask: Mask) -> Dataset:
     return dataset
 
 
+def _contoured(mask: Mask, label: int, colour: tuple[int, int, int]) -> Dataset:
+    item = _item(ReferencedROINumber=label, ROIDisplayColor=list(colour))
+    contours = list(_contours(mask, label))
+    if contours:  # type 3: an empty sequence is not valid
+        item.ContourSequence = contours
+    return item
+
+
 def _contours(mask: Mask, label: int) -> Iterator[Dataset]:
+    digits = max(3, 2 - floor(log10(min(mask.geometry.spacing[1:]))))  # a hundredth of a pixel
     for i, frame in enumerate(mask.scan.header.frames):
         inside = mask.labels[i] == label
         if frame is None or not inside.any():
             continue
-        padded = np.pad(inside.astype(np.float32), 1)
-        for line in contour_generator(z=padded).lines(0.5):
-            columns, rows = np.asarray(line)[:-1].T - 1
-            points: NDArray[np.float64] = mask.geometry.world(
-                np.stack([np.full_like(rows, i), rows, columns], -1)
-            )
+        for ring in rings(inside):
+            points = places(frame, mask.geometry, ring)
             yield _item(
-                ContourImageSequence=[_image(frame)],
+                ContourImageSequence=[refer_to(Dataset(), frame)],
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
-                ContourData=[f"{value:.3f}" for value in points.ravel()],
+                ContourData=[f"{value:.{digits}f}" for value in points.ravel()],
             )
 
 
-def _referenced(mask: Mask, source: Dataset) -> Dataset:
-    frames = mask.scan.header.present
+def _referenced(mask: Mask) -> Dataset:
+    frames: list[Frame] = mask.scan.header.present
     series = _item(
         SeriesInstanceUID=frames[0].series,
-        ContourImageSequence=[_image(frame) for frame in frames],
+        ContourImageSequence=[refer_to(Dataset(), frame) for frame in frames],
     )
     study = _item(
         ReferencedSOPClassUID=_STUDY_COMPONENT,
-        ReferencedSOPInstanceUID=source.get("StudyInstanceUID", ""),
+        ReferencedSOPInstanceUID=frames[0].study,
         RTReferencedSeriesSequence=[series],
     )
     return _item(
         FrameOfReferenceUID=frames[0].frame_of_reference, RTReferencedStudySequence=[study]
     )
-
-
-def _image(frame: Frame) -> Dataset:
-    image = _item(ReferencedSOPClassUID=frame.sop_class, ReferencedSOPInstanceUID=frame.instance)
-    if frame.of_many:
-        image.ReferencedFrameNumber = frame.index + 1
-    return image
 
 
 def _item(**elements: Any) -> Dataset:

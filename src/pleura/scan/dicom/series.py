@@ -19,7 +19,6 @@ SamePixels = Callable[[Frame, Frame], bool]
 
 _ALIKE = 0.01  # of a step, or mm: positions that are the same
 _EVEN = 0.1  # of a step: what positions may differ from an even spacing
-_TILTED = 0.5  # degrees
 
 
 @dataclass(frozen=True)
@@ -150,14 +149,6 @@ def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decisi
                 f"{missing} missing, taken for air",
                 f"the slices lie {step:.4g} mm apart, but for gaps",
                 warning=True,
-            )
-        )
-    if geometry.shear > _TILTED:
-        decisions.append(
-            Decision(
-                "gantry",
-                f"tilted by {geometry.shear:.1f} degrees; no slice is resampled",
-                "told from positions and orientations; the grid is sheared as it was scanned",
             )
         )
     if len(frames) == 1 and frames[0].thickness is None:
