@@ -118,7 +118,7 @@ def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, sett
 
 
 def test_what_nobody_foresaw_is_a_line_too(cohort, settings, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(Segmenter, "segment", fail)
