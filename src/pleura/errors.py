@@ -58,6 +58,10 @@ class MaskWarning(UserWarning):
     """A reason to check a mask before it is used: a flag, or a decision that may change it."""
 
 
+class DataWarning(UserWarning):
+    """Something about a data set that makes the results of a training less trustworthy."""
+
+
 def first_line(error: BaseException) -> str:
     """Return what another library's error says, in a line; its type where it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -3,13 +3,16 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import write_series
 from PIL import Image
+from pydantic import ValidationError
 
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.sources import SHIPPED, Source, collect_pairs, split_pairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError
 from pleura.scan.io import read
+from pleura.scan.pictures import read_picture
 from pleura.training.recipe import load_recipe
 
 SORTED = SplitRecipe(train=0.6, validation=0.2)
@@ -83,6 +86,150 @@ def test_only_the_named_images_are_used(root):
     assert pair.image.name == "neck.tif"
     with pytest.raises(DataError, match="no image of this pattern"):
         collect_pairs(root, None, (EMPTY.model_copy(update={"only": ("head",)}),))
+
+
+def test_only_and_leave_out_hold_for_folders_and_whole_volumes_too(root):
+    names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
+    chosen = SLICES.model_copy(update={"only": (names[2], names[4].removesuffix(".tif"))})
+    assert [pair.name for pair in collect_pairs(root, None, (chosen,))] == [names[2], names[4]]
+    without = VOLUMES.model_copy(update={"leave_out": ("101",)})
+    assert len(collect_pairs(root, None, (SLICES, without))) == 10
+    split = split_pairs(root, None, (SLICES, without), SORTED)
+    assert len(split.subsets()) == 10
+
+
+@pytest.mark.parametrize("key", ["only", "leave_out"])
+def test_name_of_no_image_is_refused(root, key):
+    for source in (SLICES, VOLUMES):
+        wrong = source.model_copy(update={key: ("typo.tif",)})
+        with pytest.raises(DataError, match=r"typo\.tif|no image of this pattern"):
+            collect_pairs(root, None, (wrong,))
+    with pytest.raises(DataError, match=r"1 name\(s\) of no image: typo\.tif"):
+        split_pairs(root, None, (SLICES,), SORTED.model_copy(update={"leave_out": ("typo.tif",)}))
+
+
+def test_what_the_split_leaves_out_is_in_no_source_whatever_its_part(root):
+    names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
+    recipe = SORTED.model_copy(update={"leave_out": (names[0], "101#005", "neck.tif")})
+    used = split_pairs(root, None, (SLICES, VOLUMES, EMPTY), recipe).subsets()
+    assert not {names[0], "101#005", "neck"} & used.keys()
+    assert len(used) == 9 + 12
+
+
+def test_sources_with_equal_names_are_told_apart_by_their_paths(root):
+    shutil.copytree(root / "slices" / "images", root / "other" / "images")
+    shutil.copytree(root / "slices" / "masks", root / "other" / "masks")
+    other = Source(images="other/images", masks="other/masks", factor=2)
+    names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
+    pairs = {pair.name: pair for pair in collect_pairs(root, None, (SLICES, other))}
+    assert len(pairs) == 20
+    first = pairs[f"slices/images/{names[0]}"], pairs[f"other/images/{names[0]}"]
+    assert [pair.factor for pair in first] == [1, 2]
+    split = split_pairs(root, None, (SLICES, other), SORTED)
+    assert len(split.subsets()) == 20
+    with pytest.raises(DataError, match=r"is the name of 2 images"):
+        split_pairs(root, None, (SLICES, other), SORTED.model_copy(update={"leave_out": names[:1]}))
+    recipe = SORTED.model_copy(update={"leave_out": (f"other/images/{names[0]}",)})
+    assert len(split_pairs(root, None, (SLICES, other), recipe).subsets()) == 19
+    with pytest.raises(DataError, match="an image is in two sources"):
+        collect_pairs(root, None, (SLICES, SLICES))
+
+
+def test_split_file_holds_for_all_sources(root, tmp_path):
+    sources = (SLICES, VOLUMES, EMPTY)
+    split = split_pairs(root, None, sources, SORTED)
+    split.write(tmp_path / "split.csv")
+    recipe = SplitRecipe(method="file", file=tmp_path / "split.csv")
+    again = split_pairs(root, None, sources, recipe)
+    assert again.subsets() == split.subsets()
+    text = (tmp_path / "split.csv").read_text()
+    (tmp_path / "split.csv").write_text(text.replace("neck,train", "neck,test"))
+    with pytest.raises(DataError, match=r"'part: train' are in another subset: neck"):
+        split_pairs(root, None, sources, recipe)
+    (tmp_path / "split.csv").write_text(text.replace("neck,train\n", ""))
+    assert split_pairs(root, None, sources, recipe).subsets() == split.subsets()
+
+
+def test_patient_of_two_sources_is_in_one_subset(root):
+    halves = []
+    for letter in "ab":
+        halves.append(Source(images=f"{letter}/*.tif", masks=f"{letter}/*.png"))
+        (root / letter).mkdir()
+        for k, path in enumerate(sorted((root / "slices" / "images").iterdir())):
+            mask = root / "slices" / "masks" / path.name
+            shutil.copy(path, root / letter / f"P{k}_{letter}.tif")
+            Image.fromarray(read_picture(mask)).save(root / letter / f"P{k}_{letter}.png")
+    recipe = SplitRecipe(method="grouped", patient_pattern=r"^P\d+", seed=3)
+    subsets = split_pairs(root, None, halves, recipe).subsets()
+    assert len(subsets) == 20
+    assert all(subsets[f"P{k}_a"] == subsets[f"P{k}_b"] for k in range(10))
+    halves[1] = halves[1].model_copy(update={"part": "train"})
+    with pytest.raises(DataError, match="also in validation or test: P"):
+        split_pairs(root, None, halves, recipe)
+
+
+@pytest.mark.parametrize("method", ["sorted", "shuffled"])
+def test_volumes_are_never_cut_by_default(root, method):
+    for number in range(102, 107):
+        shutil.copytree(root / "volumes" / "101", root / "volumes" / str(number))
+    source = VOLUMES.model_copy(update={"part": "split"})
+    recipe = SORTED.model_copy(update={"method": method})
+    split = split_pairs(root, None, (source,), recipe)
+    volumes = [{name.partition("#")[0] for name in part} for part in vars(split).values()]
+    assert [len(part) for part in volumes] == [4, 1, 1]
+    assert len(set.union(*volumes)) == 6
+    two = source.model_copy(update={"only": ("101", "102")})
+    with pytest.raises(DataError, match=r"(?s)test subset empty.*stay together"):
+        split_pairs(root, None, (two,), recipe)
+
+
+def test_dicom_files_of_a_patient_stay_together(tmp_path):
+    shared = {}
+    for i in range(9):
+        hu = np.full((1, 16, 16), i)
+        shared[f"s{i}"] = f"P{i // 3}"
+        written = {"names": [f"s{i}.dcm"], "PatientID": shared[f"s{i}"]}
+        write_series(tmp_path / "scans", hu, np.diag([5.0, 1.0, 1.0, 1.0]), **written)
+    source = Source(images="scans/*.dcm", masks=None)
+    split = split_pairs(tmp_path, None, (source,), SORTED)
+    patients = [{shared[name.partition("#")[0]] for name in part} for part in vars(split).values()]
+    assert [len(part) for part in patients] == [1, 1, 1]
+
+
+def test_neither_masks_nor_sources_is_refused(root):
+    with pytest.raises(DataError, match="the masks are missing"):
+        collect_pairs(root / "slices" / "images", None, ())
+
+
+def test_folder_without_masks_is_seen_to_show_no_lung(root):
+    (pair,) = collect_pairs(root, None, (Source(images="empty", masks=None),))
+    assert not read_pair(pair)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"), [("a/*/b*.tif", "m"), ("a", "m/*.tif"), ("/abs/*.tif", "m/*.tif")]
+)
+def test_impossible_source_is_refused(images, masks):
+    with pytest.raises(ValidationError):
+        Source(images=images, masks=masks)
+
+
+def test_one_mask_for_several_images_is_refused(root):
+    source = Source(images="slices/images/*.tif", masks="volumes/101/lungs.nii.gz")
+    with pytest.raises(DataError, match="10 images would share one mask"):
+        collect_pairs(root, None, (source,))
+
+
+def test_brackets_in_a_pattern_stand_for_themselves(root):
+    (root / "empty").rename(root / "set[1]")
+    source = Source(images="set[1]/*.tif", masks=None)
+    assert [pair.name for pair in collect_pairs(root, None, (source,))] == ["neck"]
+
+
+def test_factor_keeps_large_values_from_wrapping_around(root):
+    tiny = SLICES.model_copy(update={"factor": 0.001})
+    image = read_pair(collect_pairs(root, None, (tiny,))[0])[0]
+    assert (image.min(), image.max()) == (-32768, 32767)
 
 
 def test_missing_mask_or_set_is_named(root):

@@ -67,9 +67,9 @@ def test_written_split_reads_back(tmp_path):
     ("text", "message"),
     [
         ("name,part\na,train\nb,validation\nz,test\n", "not there: z"),
-        ("name,part\na,train\nb,validation\nc,tset\n", "'tset' is no part"),
-        ("name,part\na,train\na,validation\nc,test\n", "'a' stands twice"),
-        ("name,part\na,train\nb,validation\n", "leaves its test part empty"),
+        ("name,part\na,train\nb,validation\nc,tset\n", "'tset' is no subset"),
+        ("name,part\na,train\na,validation\nc,test\n", "'a' is listed twice"),
+        ("name,part\na,train\nb,validation\n", "leaves its test subset empty"),
         ("image,part\na,train\n", "no column 'name'"),
         ("", "no column 'name'"),
     ],
@@ -86,7 +86,7 @@ def test_missing_split_file_is_named(tmp_path):
 
 
 def test_split_that_leaves_a_part_empty_is_refused():
-    with pytest.raises(DataError, match="validation part empty"):
+    with pytest.raises(DataError, match="validation subset empty"):
         split_names(["a", "b", "c"], SplitRecipe())
 
 

@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_refused(folders, tmp_path):
     with pytest.raises(DataError, match=r"1 reference.* without prediction: case0"):
         compare(*folders)
     shutil.copy(folders[1] / "case1.nii.gz", folders[1] / "case1_mask.nii.gz")
-    with pytest.raises(DataError, match="two masks of the case"):
+    with pytest.raises(DataError, match="two files of the case"):
         compare(*folders)
     with pytest.raises(DataError, match="no such folder"):
         compare(tmp_path / "gone", folders[1])

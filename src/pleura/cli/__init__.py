@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from typing import TextIO
 
 import click
 
 from pleura import __version__
-from pleura.errors import PleuraError
+from pleura.errors import DataWarning, PleuraError
 
 _COMMANDS = {
     "segment": "Find the lungs in a scan.",
@@ -67,10 +68,29 @@ def cli() -> None:
     """Lungs in CT: found and measured in any scan; networks that find them, trained and judged."""
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning about data as a line; others as Python does."""
+    if issubclass(category, DataWarning):
+        click.secho(f"warning  {message}", fg="yellow", err=True)
+    else:
+        _python_warning(message, category, filename, lineno, file, line)
+
+
+_python_warning = warnings.showwarning
+
+
 def main() -> None:
     """Run the command line; an expected error is three lines and exit code 1, no traceback."""
     for module in ("pydicom", "highdicom"):  # of every odd value in somebody's header
         warnings.filterwarnings("ignore", module=module)
+    warnings.showwarning = _show_warning
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except PleuraError as error:

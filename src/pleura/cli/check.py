@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from pleura.cli.common import (
     quiet_option,
     write_json_option,
 )
+from pleura.errors import DataWarning
 
 if TYPE_CHECKING:
     from pleura.dataset.checks import CheckReport, Finding
@@ -126,7 +128,9 @@ def _asked(
             done += 1
             progress(done, folds * step.epochs * step.steps)
 
-        return cross_validate(images, masks, loaded, folds, folder, Watch(on_step=on_step))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # `check` reports it itself
+            return cross_validate(images, masks, loaded, folds, folder, Watch(on_step=on_step))
 
 
 def _draw(report: CheckReport, path: Path) -> None:

@@ -172,6 +172,7 @@ def _train(
     json_file: Path | None,
     quiet: bool,
 ) -> int:
+    from pleura.dataset.splits import read_names
     from pleura.training import loop
     from pleura.training.processes import is_first
     from pleura.training.recipe import load_recipe, override_recipe
@@ -184,8 +185,7 @@ def _train(
             "--from, --exclude, --set and --seed"
         )
     if exclude is not None:
-        names = [line.strip() for line in exclude.read_text("utf-8").splitlines() if line.strip()]
-        overrides = (*overrides, f"split.leave_out={json.dumps(names)}")
+        overrides = (*overrides, f"split.leave_out={json.dumps(read_names(exclude))}")
     if seed is not None:
         overrides = (*overrides, f"training.seed={seed}")
     if resume:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +25,7 @@ from pleura.dataset.pairs import (
     slices_of,
 )
 from pleura.dataset.suspects import Probability, Suspect, find_suspects
-from pleura.dataset.twins import nearly_the_same, thumbnail
+from pleura.dataset.twins import nearly_the_same, pixel_print, thumbnail
 from pleura.errors import PleuraError
 from pleura.scan.hounsfield import Line
 from pleura.scan.levels import Levels, measure_levels
@@ -131,10 +131,12 @@ def check(
     images, masks = Path(images), Path(masks)
     pairing = match_names(images, masks)
     looks: list[_Look] = []
-    for i, pair in enumerate(pairing.pairs):
-        looks.extend(_look_at(one) for one in _slices_of(pair))
-        if progress is not None:
-            progress(i + 1, len(pairing.pairs))
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        for i, pair in enumerate(pairing.pairs):
+            looks.extend(_look_at(one) for one in _slices_of(pair))
+            if progress is not None:
+                progress(i + 1, len(pairing.pairs))
     seen = [look for look in looks if look.levels is not None]
     levels = [look.levels for look in seen if look.levels is not None]
     units = pool_levels(levels)
@@ -157,6 +159,7 @@ def check(
         findings=(
             *_pairing_findings(pairing),
             *_reading_findings(looks),
+            *_volume_findings(noted),
             *_units_findings(units, [look.pair.image for look in seen]),
             *_twin_findings(looks),
             *_empty_findings(looks, masks),
@@ -193,11 +196,11 @@ def _look_at(pair: Pair) -> _Look:
             levels=measure_levels(image),
             size="x".join(str(side) for side in image.shape),
             dtype=str(image.dtype),
-            image_print=_print(image),
+            image_print=pixel_print(image),
             thumbnail=thumbnail(image),
         )
     if mask is not None:
-        look = replace(look, mask_print=_print(mask), lung=float(mask.mean()))
+        look = replace(look, mask_print=pixel_print(mask), lung=float(mask.mean()))
     return look
 
 
@@ -207,13 +210,6 @@ def _try(read: Callable[[], T], errors: list[PleuraError]) -> T | None:
     except PleuraError as error:
         errors.append(error)
         return None
-
-
-def _print(picture: NDArray[Any]) -> bytes:
-    """Hash shape and values; equal values of another dtype hash alike."""
-    digest = hashlib.sha256(str(picture.shape).encode())
-    digest.update(np.ascontiguousarray(picture, "<f8").data)
-    return digest.digest()
 
 
 def _lung_fraction(fractions: Sequence[float]) -> LungFraction | None:
@@ -248,6 +244,11 @@ def _reading_findings(looks: Sequence[_Look]) -> Iterator[Finding]:
         if len(errors) > 1:
             what = f"{len(errors)} files with an error of one kind; the first: {what}"
         yield Finding("error", what, tuple(path for _, path in errors), fix)
+
+
+def _volume_findings(noted: Sequence[warnings.WarningMessage]) -> Iterator[Finding]:
+    for text in dict.fromkeys(str(one.message) for one in noted):
+        yield Finding("warning", text, (), "look at the file: `pleura info`, `pleura view`")
 
 
 def _units_findings(units: UnitsEstimate, images: Sequence[Path]) -> Iterator[Finding]:

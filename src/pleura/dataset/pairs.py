@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.matching import composed, match_files
+from pleura.dataset.volumes import read_labels, read_scan, read_volume
 from pleura.errors import DataError
-from pleura.scan.geometry import Geometry
-from pleura.scan.hounsfield import UnitsOption
-from pleura.scan.io import VOLUMES, read
-from pleura.scan.pictures import SUFFIXES, Picture, list_pictures, read_picture
+from pleura.scan.channels import equal_channels
+from pleura.scan.io import VOLUMES, scan_name
+from pleura.scan.pictures import (
+    SUFFIXES,
+    Picture,
+    list_pictures,
+    read_picture,
+)
+from pleura.scan.scan import Scan
 
 Mask = NDArray[np.uint8]
 
@@ -26,9 +32,11 @@ Mask = NDArray[np.uint8]
 class Pair:
     """An image and its reference mask on disk.
 
-    ``name`` is the image's file name. Of a volume, a pair is one axial slice, counted from the
-    foot: ``name`` is then as ``chest.nii.gz#045``. ``factor`` is that of stored values to HU. Where
-    a person has seen that there is ``no_lung``, the mask is not read.
+    ``name`` is the image's file name, in the Unicode form NFC. Of a volume, a pair is one axial
+    slice, counted from the foot: ``name`` is then as ``chest.nii.gz#045``. ``factor`` is that of
+    stored values to HU. Where a person has seen that there is ``no_lung``, the mask is not read.
+    Pairs of one ``group`` (the slices of a volume, the DICOM files of a patient) stay in one subset
+    of a split.
     """
 
     name: str
@@ -37,6 +45,12 @@ class Pair:
     index: int | None = None
     factor: float = 1.0
     no_lung: bool = False
+    group: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The name without the slice's index."""
+        return self.name if self.index is None else self.name.rpartition("#")[0]
 
 
 @dataclass(frozen=True)
@@ -47,25 +61,27 @@ class Pairing:
     images_alone: tuple[Path, ...]
     masks_alone: tuple[Path, ...]
     namesakes: tuple[tuple[Path, ...], ...]
-    """Files of one folder that differ only in their suffix; neither is paired."""
+    """Files of one folder between which the names do not decide; none of them is paired."""
 
 
-def find_pairs(images: Path, masks: Path) -> list[Pair]:
-    """Pair the files of two folders by file name (suffixes may differ), sorted by name.
+def find_pairs(images: str | Path, masks: str | Path) -> list[Pair]:
+    """Pair the files of two folders by file name, sorted by name.
 
-    A volume (NIfTI, NRRD, MetaImage) gives a pair for each of its axial slices.
+    Suffix, case, Unicode form and an ending such as ``_mask`` do not count (`match_files`). A
+    volume (NIfTI, NRRD, MetaImage) gives a pair for each of its axial slices.
 
     Raises
     ------
     DataError
-        A folder is unreadable or empty, a name stands twice, or a partner is missing.
+        A folder is unreadable or empty, a name is not unique, a partner is missing, a volume
+        cannot be read, or both folders are the same.
     """
-    pairing = match_names(images, masks)
+    pairing = match_names(Path(images), Path(masks))
     for first, second, *_ in pairing.namesakes:
         raise DataError(
-            f"two files share the name '{first.stem}': {first.name} and {second.name}",
+            f"two files share the name '{scan_name(first)}': {first.name} and {second.name}",
             where=first.parent,
-            fix="keep one file a name",
+            fix="keep one file per name",
         )
     if not pairing.pairs:
         raise DataError(
@@ -83,8 +99,21 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
     return [one for pair in pairing.pairs for one in slices_of(pair)]
 
 
+def find_images(folder: Path) -> list[Pair]:
+    """Return the images of a folder as pairs without a mask, sorted by name.
+
+    Raises
+    ------
+    DataError
+        The folder is unreadable or empty, or a volume cannot be read.
+    """
+    files = list_pictures(folder, (*SUFFIXES, *VOLUMES))
+    pairs = [Pair(composed(path.name), path, path, no_lung=True) for path in files]
+    return [one for pair in pairs for one in slices_of(pair)]
+
+
 def slices_of(pair: Pair) -> Iterator[Pair]:
-    """Yield a picture's pair as it is, and a volume's or a DICOM file's as one pair a slice.
+    """Yield a picture's pair as it is, and a volume's or a DICOM file's as one pair per slice.
 
     Raises
     ------
@@ -94,29 +123,41 @@ def slices_of(pair: Pair) -> Iterator[Pair]:
     if not _is_volume(pair.image):
         yield pair
         return
-    grid = read(pair.image, units="hu").geometry
+    scan = read_scan(pair.image, "hu")
+    grid, group = scan.geometry, _patient(scan) or str(pair.image)
     for i in range(grid.to_canonical().apply_to(grid).shape[0]):
-        yield replace(pair, name=f"{pair.name}#{i:03d}", index=i)
+        yield replace(pair, name=f"{pair.name}#{i:03d}", index=i, group=group)
+
+
+def _patient(scan: Scan) -> str:
+    """Return who was scanned, by the header of a DICOM file; empty where it does not tell."""
+    patient = str(scan.header.first.patient) if scan.format == "DICOM" else ""
+    return patient.strip("|^ ")
 
 
 def match_names(images: Path, masks: Path) -> Pairing:
-    """Match the pictures of two folders by file name, whatever is missing.
+    """Match the files of two folders by name, whatever is missing.
 
     Raises
     ------
     DataError
-        A folder is unreadable or empty.
+        A folder is unreadable or empty, or both are the same.
     """
-    by_image, by_mask = _by_stem(images), _by_stem(masks)
-    both = by_image.keys() & by_mask.keys()
-    single = [s for s in both if len(by_image[s]) == len(by_mask[s]) == 1]
-    pairs = [Pair(by_image[s][0].name, by_image[s][0], by_mask[s][0]) for s in single]
-    files = [*by_image.values(), *by_mask.values()]
+    suffixes = (*SUFFIXES, *VOLUMES)
+    files = list_pictures(images, suffixes), list_pictures(masks, suffixes)
+    if images.samefile(masks):
+        raise DataError(
+            "images and masks are the same folder, so that each image would be its own mask",
+            where=images,
+            fix="move the masks into a folder of their own",
+        )
+    found = match_files(*files, (images, masks))
+    pairs = [Pair(composed(image.name), image, mask) for _, image, mask in found.pairs]
     return Pairing(
         pairs=tuple(sorted(pairs, key=lambda pair: pair.name)),
-        images_alone=tuple(by_image[s][0] for s in sorted(by_image.keys() - both)),
-        masks_alone=tuple(by_mask[s][0] for s in sorted(by_mask.keys() - both)),
-        namesakes=tuple(tuple(paths) for paths in files if len(paths) > 1),
+        images_alone=found.first_alone,
+        masks_alone=found.second_alone,
+        namesakes=found.ambiguous,
     )
 
 
@@ -128,10 +169,11 @@ def read_image(path: Path) -> Picture:
     DataError
         The file is unreadable, not grey, constant, or holds NaN or infinity.
     """
-    image = read_picture(path)
-    if image.ndim == 3:
+    stored = read_picture(path)
+    image = equal_channels(stored)
+    if image is None:
         raise DataError(
-            f"a colour picture with {image.shape[2]} channels, not CT values",
+            f"a colour picture with {stored.shape[2]} channels, not CT values",
             where=path,
             fix="export the CT values themselves (16-bit TIFF), not a screenshot",
         )
@@ -159,17 +201,19 @@ def read_image(path: Path) -> Picture:
 def read_mask(path: Path) -> Mask:
     """Read one mask as (rows, columns) of 0 and 1: values divided by their maximum.
 
-    An all-zero mask is a slice without lung and is accepted.
+    An all-zero mask is a slice without lung and is accepted. Equal colour channels are one, and a
+    palette stands for labels (`pleura.scan.pictures.palette_labels`).
 
     Raises
     ------
     DataError
         The file is unreadable, has several channels or grey levels, or is constant but not zero.
     """
-    mask = read_picture(path)
-    if mask.ndim == 3:
+    stored = read_picture(path, labels=True)
+    mask = equal_channels(stored)
+    if mask is None:
         raise DataError(
-            f"a colour picture with {mask.shape[2]} channels, not a mask",
+            f"a colour picture with {stored.shape[2]} channels, not a mask",
             where=path,
             fix="save the mask with one channel, 0 outside and 255 (or 1) inside the lungs",
         )
@@ -205,7 +249,8 @@ def read_pair(pair: Pair) -> tuple[Picture, Mask]:
     """
     image, mask = _read_picture_pair(pair) if pair.index is None else _read_slice_pair(pair)
     if pair.factor != 1:
-        image = np.rint(image / pair.factor).astype(np.int16)
+        limits = np.iinfo(np.int16)
+        image = np.rint((image / pair.factor).clip(limits.min, limits.max)).astype(np.int16)
     return image, mask
 
 
@@ -219,26 +264,18 @@ def _read_picture_pair(pair: Pair) -> tuple[Picture, Mask]:
 
 
 def _read_slice_pair(pair: Pair) -> tuple[Picture, Mask]:
-    volume, grid = _volume(pair.image, "auto")
+    volume, grid = read_volume(pair.image)
     image = volume[pair.index]
     if pair.no_lung:
         return image, np.zeros(image.shape, np.uint8)
-    labels, own = _volume(pair.mask, "hu")
+    labels, own = read_labels(pair.mask)
     if not own.fits(grid):
         raise DataError(
             f"image and mask lie on different grids: {grid.difference(own)}",
             where=f"{pair.image} and {pair.mask}",
             fix="export the mask on the image's own grid",
         )
-    return image, (labels[pair.index] > 0).astype(np.uint8)
-
-
-@lru_cache(maxsize=2)
-def _volume(path: Path, units: UnitsOption) -> tuple[NDArray[np.int16], Geometry]:
-    """Read a volume as canonical axial slices; image and mask stay until the next ones."""
-    scan = read(path, units=units)
-    order = scan.geometry.to_canonical()
-    return np.ascontiguousarray(order.apply(scan.hu())), order.apply_to(scan.geometry)
+    return image, labels[pair.index]
 
 
 def _is_volume(path: Path) -> bool:
@@ -246,7 +283,7 @@ def _is_volume(path: Path) -> bool:
 
 
 def check_sizes(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
-    """Hold a mask's shape to its image's.
+    """Require image and mask to have the same rows and columns.
 
     Raises
     ------
@@ -260,18 +297,6 @@ def check_sizes(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> No
             where=f"{pair.image} and {pair.mask}",
             fix="export both on the same grid",
         )
-
-
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in list_pictures(folder, (*SUFFIXES, *VOLUMES)):
-        found.setdefault(_stem(path), []).append(path)
-    return found
-
-
-def _stem(path: Path) -> str:
-    ends = [s for s in VOLUMES if path.name.lower().endswith(s)]
-    return path.name[: -max(map(len, ends))] if ends else path.stem
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

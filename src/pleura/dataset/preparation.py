@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pleura.dataset.pairs import Mask, Pair, read_pair
+from pleura.dataset.twins import thumbnail, value_print
 from pleura.errors import DataError
 from pleura.scan.pictures import Picture
 
@@ -61,7 +62,8 @@ class PreparedPairs:
     """All pairs of a set on the network's grid.
 
     ``images`` is float32 (n, rows, columns); ``masks`` float32 (n, rows, columns) in [0, 1];
-    ``fingerprint`` is the SHA-256 of every name, image and mask as stored.
+    ``fingerprint`` is the SHA-256 of every name, image and mask as stored. ``prints`` has the
+    `value_print` of each image, empty where it is constant; ``thumbnails`` is (n, 2304).
     """
 
     names: tuple[str, ...]
@@ -69,6 +71,8 @@ class PreparedPairs:
     masks: FloatImage
     fingerprint: str
     preparation: Preparation
+    prints: tuple[bytes, ...]
+    thumbnails: FloatImage
 
     def part(self, names: Sequence[str]) -> tuple[FloatImage, FloatImage]:
         """Return images and masks of these names, in this order."""
@@ -87,8 +91,17 @@ def prepare_pairs(
         A pair cannot be read.
     """
     digest = hashlib.sha256()
-    images = np.empty((len(pairs), *preparation.size), np.float32)
-    masks = np.empty_like(images)
+    try:
+        images = np.empty((len(pairs), *preparation.size), np.float32)
+        masks = np.empty_like(images)
+    except MemoryError as error:
+        raise DataError(
+            f"{len(pairs)} images of {' x '.join(map(str, preparation.size))} pixels do not fit "
+            "into memory",
+            where="recipe key 'preparation.size'",
+            fix="choose a smaller size, or give fewer images",
+        ) from error
+    prints, thumbnails = [], []
     for i, pair in enumerate(pairs):
         image, mask = read_pair(pair)
         digest.update(f"{pair.name} {image.dtype.str} {image.shape}".encode())
@@ -96,10 +109,20 @@ def prepare_pairs(
         digest.update(mask.data)
         images[i] = prepare_image(image, preparation, where=str(pair.image))
         masks[i] = prepare_mask(mask, preparation)
+        prints.append(b"" if image.min() == image.max() else value_print(image))
+        thumbnails.append(thumbnail(image))
         if progress is not None:
             progress(i + 1, len(pairs))
     names = tuple(pair.name for pair in pairs)
-    return PreparedPairs(names, images, masks, digest.hexdigest(), preparation)
+    return PreparedPairs(
+        names,
+        images,
+        masks,
+        digest.hexdigest(),
+        preparation,
+        tuple(prints),
+        np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32),
+    )
 
 
 def prepare_image(image: Picture, preparation: Preparation, where: str = "image") -> FloatImage:
@@ -157,6 +180,8 @@ def scale(image: FloatImage, preparation: Preparation, where: str = "image") -> 
         return np.asarray(np.clip((image - low) / (high - low), 0, 1), np.float32)
     low, high = float(image.min()), float(image.max())
     if preparation.scaling == "minmax":
+        if high == low:  # a slice of padding, in a volume
+            return np.zeros_like(image)
         return (image - low) / (high - low)
     if high <= 0:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which pairs are trained on, validated on, and kept for the test."""
+"""Which images are for training, validation and test."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import csv
 import io
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pleura.dataset.matching import composed
+from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
 from pleura.scan.pictures import write_atomically
 
 
 class SplitRecipe(BaseModel):
-    """How a set is split; parts are cut as ``int(n * fraction)``, the test part takes the rest."""
+    """How a set is split; subsets are cut as ``int(n * fraction)``, the test subset is the rest.
+
+    Slices of a volume, and DICOM files of a patient, stay in one subset, except with `file`.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -26,21 +31,25 @@ class SplitRecipe(BaseModel):
 
     method: Literal["sorted", "shuffled", "grouped", "file"] = "sorted"
     """`sorted`: in order of names; `shuffled`: by `seed`; `grouped`: shuffled, all images of one
-    patient in one part; `file`: read from `file`."""
+    patient in one subset; `file`: read from `file`."""
     train: float = Field(0.6, gt=0, lt=1)
     """Fraction of the images for training; not for `file`."""
     validation: float = Field(0.2, gt=0, lt=1)
-    """Fraction of the images for validation; the test part takes the rest."""
+    """Fraction of the images for validation; the test subset is the rest."""
     seed: int = 0
     """For `shuffled` and `grouped`."""
     patient_pattern: str | None = None
     """Regular expression on the file name; its first group (or the whole match) is the patient."""
     patient_file: Path | None = None
-    """CSV with the columns `name` and `patient`."""
+    """CSV with the columns `name` (of an image, or of a volume) and `patient`."""
     file: Path | None = None
     """CSV with the columns `name` and `part` (train, validation or test)."""
     leave_out: tuple[str, ...] = ()
-    """Names of images that are in no part; they are counted where the parts are cut."""
+    """Names of images, of any source, that are in no subset; they are counted where the subsets are
+    cut. A name of no image is refused."""
+    duplicates: Literal["refuse", "leave_out"] = "refuse"
+    """Images in two subsets that are the same, pixel for pixel: `refuse` to train, or `leave_out`
+    those in training (or validation) that are in the test (or validation) subset."""
 
     @model_validator(mode="after")
     def _possible(self) -> SplitRecipe:
@@ -61,11 +70,15 @@ class SplitRecipe(BaseModel):
 
 @dataclass(frozen=True)
 class Split:
-    """Names of the images of each part."""
+    """Names of the images of each subset."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+
+    def subsets(self) -> dict[str, str]:
+        """Return the subset of each name."""
+        return {name: field.name for field in fields(self) for name in getattr(self, field.name)}
 
     def write(self, path: Path) -> None:
         """Write the split as CSV with the columns `name` and `part`."""
@@ -78,39 +91,90 @@ class Split:
 
 
 def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
-    """Split the names of a set.
+    """Split the names of pictures; `pleura.dataset.sources.split_pairs` knows volumes too.
 
     Raises
     ------
     DataError
-        A part would be empty, a patient is unknown, or a split file does not fit the names.
+        A subset would be empty, a patient is unknown, or a split file does not fit the names.
     """
-    if recipe.method == "file":
-        assert recipe.file is not None  # noqa: S101  (the recipe's validator has seen to it)
-        return _without(recipe.leave_out, read_split(recipe.file, names), len(names))
-    return _without(recipe.leave_out, _cut(sorted(names), recipe), len(names))
+    pairs = [Pair(name, Path(name), Path(name)) for name in names]
+    if recipe.method == "file" and recipe.file is not None:
+        split = read_split(recipe.file, names)
+    elif recipe.method == "grouped":
+        split = split_groups(names, patients_of(pairs, recipe), recipe, shuffled=True)
+    else:
+        split = cut_names(pairs, recipe)
+    out = set(recipe.leave_out)
+    return require_subsets(without(out, split), f"{len(names)} images, {len(out)} left out")
 
 
-def _without(left_out: Sequence[str], split: Split, n: int) -> Split:
-    out = set(left_out)
-    parts = {
-        f.name: tuple(x for x in getattr(split, f.name) if x not in out) for f in fields(split)
-    }
-    return _no_part_empty(Split(**parts), f"{n} images, {len(out)} left out")
+def without(names: Set[str], split: Split) -> Split:
+    """Return a split without some names."""
+    kept = (tuple(x for x in getattr(split, f.name) if x not in names) for f in fields(split))
+    return Split(*kept)
 
 
-def _cut(ordered: list[str], recipe: SplitRecipe) -> Split:
-    if recipe.method == "grouped":
-        return _split_groups(ordered, _patients(ordered, recipe), recipe)
-    if recipe.method == "shuffled":
-        random.Random(recipe.seed).shuffle(ordered)  # noqa: S311  (no secret hangs on it)
-    first = int(len(ordered) * recipe.train)
-    second = first + int(len(ordered) * recipe.validation)
-    return Split(tuple(ordered[:first]), tuple(ordered[first:second]), tuple(ordered[second:]))
+def cut_names(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
+    """Cut the names of pairs into subsets, sorted or shuffled; groups of pairs stay whole."""
+    shuffled = recipe.method == "shuffled"
+    names = sorted(pair.name for pair in pairs)
+    groups = {pair.name: pair.group or pair.name for pair in pairs}
+    if len(set(groups.values())) < len(names):
+        return split_groups(names, groups, recipe, shuffled=shuffled)
+    if shuffled:
+        random.Random(recipe.seed).shuffle(names)  # noqa: S311  (not a secret)
+    first = int(len(names) * recipe.train)
+    second = first + int(len(names) * recipe.validation)
+    return Split(tuple(names[:first]), tuple(names[first:second]), tuple(names[second:]))
+
+
+def split_groups(
+    names: Sequence[str], groups: Mapping[str, str], recipe: SplitRecipe, *, shuffled: bool
+) -> Split:
+    """Deal groups of names to the subsets, each to the one with the least of its share.
+
+    The groups come in sorted order, or in one that the recipe's seed decides.
+    """
+    members: dict[str, list[str]] = {}
+    for name in sorted(names):
+        members.setdefault(groups[name], []).append(name)
+    order = sorted(members)
+    if shuffled:
+        random.Random(recipe.seed).shuffle(order)  # noqa: S311
+    shares = (recipe.train, recipe.validation, 1 - recipe.train - recipe.validation)
+    subsets: tuple[list[str], ...] = ([], [], [])
+    for group in order:
+        full = [len(subset) / share for share, subset in zip(shares, subsets, strict=True)]
+        subsets[full.index(min(full))].extend(members[group])
+    return Split(*(tuple(sorted(subset)) for subset in subsets))
+
+
+def require_subsets(split: Split, where: str, *, grouped: bool = False) -> Split:
+    """Require every subset to hold an image.
+
+    Raises
+    ------
+    DataError
+        One is empty.
+    """
+    for field in fields(split):
+        if not getattr(split, field.name):
+            raise DataError(
+                f"the split leaves its {field.name} subset empty",
+                where=where,
+                fix="slices of one volume, and files of one patient, stay together: give three "
+                "volumes (patients) or more, or assign the slices yourself with split.method=file"
+                if grouped
+                else "give more images (or patients), or other fractions",
+            )
+    return split
 
 
 def read_split(path: Path, names: Sequence[str]) -> Split:
-    """Read a split from a CSV file with the columns `name` and `part`, and hold it to the names.
+    """Read a split from a CSV file with the columns `name` and `part`, for images of these names.
+
+    Unicode form does not count; images that are not listed are in no subset.
 
     Raises
     ------
@@ -118,73 +182,91 @@ def read_split(path: Path, names: Sequence[str]) -> Split:
         The file is unreadable, names an unknown image or part, or names an image twice.
     """
     parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    there = {composed(name): name for name in names}
     seen: set[str] = set()
     for row in _read_rows(path, ("name", "part")):
-        name, part = row["name"], row["part"]
+        name, part = composed(row["name"]), row["part"]
         if part not in parts:
             raise DataError(
-                f"'{part}' is no part of a split",
+                f"'{part}' is no subset of a split (image '{name}')",
                 where=path,
                 fix="use train, validation or test",
             )
         if name in seen:
-            raise DataError(f"'{name}' stands twice", where=path, fix="give each image one part")
+            raise DataError(
+                f"'{name}' is listed twice", where=path, fix="list each image in one subset"
+            )
         seen.add(name)
-        parts[part].append(name)
-    unknown = sorted(seen - set(names))
+        parts[part].append(there.get(name, name))
+    unknown = sorted(seen - there.keys())
     if unknown:
         raise DataError(
             f"the split names {len(unknown)} image(s) that are not there: {', '.join(unknown[:5])}",
             where=path,
             fix="correct the names (with suffix), or add the images",
         )
-    split = Split(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]))
-    return _no_part_empty(split, str(path))
+    return require_subsets(Split(*map(tuple, parts.values())), str(path))
 
 
-def _patients(names: Sequence[str], recipe: SplitRecipe) -> Mapping[str, str]:
+def read_names(path: Path) -> list[str]:
+    """Read names of images from a text file, one per line.
+
+    Raises
+    ------
+    DataError
+        The file is not readable text.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the list of names cannot be read ({error})", where=path, fix="give a file in UTF-8"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def patients_of(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]:
+    """Return the patient of each pair by name, as the recipe's pattern or file has it.
+
+    Raises
+    ------
+    DataError
+        The patient of an image is not known, or slices of one volume have several.
+    """
+    found: dict[str, str | None] = {}
     if recipe.patient_file is not None:
-        rows = _read_rows(recipe.patient_file, ("name", "patient"))
-        listed = {row["name"]: row["patient"] for row in rows}
-        found = {name: listed.get(name) for name in names}
+        listed: dict[str, str] = {}
+        for row in _read_rows(recipe.patient_file, ("name", "patient")):
+            name = composed(row["name"])
+            if listed.setdefault(name, row["patient"]) != row["patient"]:
+                raise DataError(
+                    f"'{name}' is listed with two patients",
+                    where=recipe.patient_file,
+                    fix="list each image once",
+                )
+        found = {p.name: listed.get(p.name) or listed.get(p.file_name) for p in pairs}
     else:
         pattern = re.compile(recipe.patient_pattern or "")
-        matches = {name: pattern.search(name) for name in names}
-        found = {n: m and (m.group(1) if pattern.groups else m.group()) for n, m in matches.items()}
+        for pair in pairs:
+            match = pattern.search(pair.name)
+            found[pair.name] = match and (match.group(1) if pattern.groups else match.group())
+    where = recipe.patient_file or f"pattern {recipe.patient_pattern}"
     missing = [name for name, patient in found.items() if not patient]
     if missing:
         raise DataError(
             f"no patient known for {len(missing)} image(s): {', '.join(missing[:5])}",
-            where=recipe.patient_file or f"pattern {recipe.patient_pattern}",
+            where=where,
             fix="name the patient of every image",
         )
-    return {name: str(patient) for name, patient in found.items()}
-
-
-def _split_groups(names: Sequence[str], patients: Mapping[str, str], recipe: SplitRecipe) -> Split:
-    """Deal patients out in shuffled order, each to the part that has least of its share."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(patients[name], []).append(name)
-    order = sorted(groups)
-    random.Random(recipe.seed).shuffle(order)  # noqa: S311
-    shares = (recipe.train, recipe.validation, 1 - recipe.train - recipe.validation)
-    parts: tuple[list[str], ...] = ([], [], [])
-    for patient in order:
-        full = [len(part) / share for share, part in zip(shares, parts, strict=True)]
-        parts[full.index(min(full))].extend(groups[patient])
-    return Split(*(tuple(sorted(part)) for part in parts))
-
-
-def _no_part_empty(split: Split, where: str) -> Split:
-    for part in fields(split):
-        if not getattr(split, part.name):
+    of_volume: dict[Path, str | None] = {}
+    for pair in pairs:
+        if of_volume.setdefault(pair.image, found[pair.name]) != found[pair.name]:
             raise DataError(
-                f"the split leaves its {part.name} part empty",
+                f"slices of one volume have several patients: {pair.file_name}",
                 where=where,
-                fix="give more images (or patients), or other fractions",
+                fix="give all slices of a volume the same patient",
             )
-    return split
+    return {name: str(patient) for name, patient in found.items()}
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -1,8 +1,10 @@
-"""Images that are nearly the same, as slices of one scan are."""
+"""Images that are the same, or nearly, as slices of one scan are."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,25 @@ from pleura.scan.pictures import Picture
 ALIKE = 0.95
 """Correlation of two thumbnails from which on images are nearly the same. Slices of one scan reach
 0.96 at 9 mm and 0.99 at 3 mm; of slices of 267 patients no two exceed 0.92."""
+
+
+def pixel_print(picture: NDArray[Any]) -> bytes:
+    """Hash the values of a picture and its shape; equal values of another dtype hash alike."""
+    digest = hashlib.sha256(str(picture.shape).encode())
+    digest.update((np.ascontiguousarray(picture, "<f8") + 0.0).data)  # 0.0: -0 is 0
+    return digest.digest()
+
+
+def value_print(picture: NDArray[Any]) -> bytes:
+    """Hash what a picture (rows, columns) and its mirrored and rotated copies share."""
+    ordered = np.sort(picture, axis=None, kind="stable")
+    return pixel_print(ordered.reshape(sorted(picture.shape)))
+
+
+def is_copy(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Whether two pictures have the same pixels, also mirrored or rotated by 90 degrees."""
+    turned = [np.rot90(one, k) for one in (first, first[:, ::-1]) for k in range(4)]
+    return any(np.array_equal(one, second) for one in turned)
 
 
 def thumbnail(image: Picture) -> NDArray[np.float32]:

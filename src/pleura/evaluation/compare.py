@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.matching import Matching, case_name, match_files
 from pleura.errors import DataError
 from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.statistics import Difference, Spread, paired, spread
@@ -30,8 +31,6 @@ Progress = Callable[[int, int], None]
 
 SMALLER_IS_BETTER = ("hd", "hd95", "mean_distance", "largest_missed", "volume_error")
 SIGNED = "volume_difference"
-ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
-"""What a mask's name may have after its scan's."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +239,14 @@ def match_masks(
     """
     if predicted.is_file() and reference.is_file():
         return [(scan_name(reference), predicted, reference)]
-    found, wanted = cases_below(predicted), cases_below(reference)
-    missing = sorted(wanted.keys() - found.keys())
+    found = match_below(predicted, reference)
+    for first, second, *_ in found.ambiguous:
+        raise DataError(
+            f"two files of the case '{case_name(first)}': {first.name} and {second.name}",
+            where=first.parent,
+            fix="keep one per case",
+        )
+    missing = [path.relative_to(reference).as_posix() for path in found.second_alone]
     if missing:
         raise DataError(
             f"{len(missing)} reference(s) without {kind}: {', '.join(missing[:5])}",
@@ -250,36 +255,31 @@ def match_masks(
             if kind == "prediction"
             else "add them, or take these references out",
         )
-    return [(name, found[name], wanted[name]) for name in sorted(wanted)]
+    return sorted(found.pairs)
 
 
-def cases_below(folder: Path) -> dict[str, Path]:
-    """Return the files below a folder by case: their path there, without suffix and ending.
+def match_below(first: Path, second: Path) -> Matching:
+    """Match the images and masks below two folders (`match_files`), whatever is missing.
 
     Raises
     ------
     DataError
-        There is none, or two of one case.
+        A folder is missing, or holds no image and no mask.
     """
+    return match_files(_files_below(first), _files_below(second), (first, second))
+
+
+def _files_below(folder: Path) -> list[Path]:
     endings = (*VOLUMES, *PICTURES)
     if not folder.is_dir():
         raise DataError("no such folder", where=folder, fix="give two folders, or two files")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or not path.name.lower().endswith(endings) or "_preview" in path.name:
-            continue
-        name = scan_name(path)
-        for ending in ENDINGS:
-            name = name.removesuffix(ending)
-        case = (path.parent / name).relative_to(folder).as_posix()
-        if case in found:
-            raise DataError(
-                f"two masks of the case '{case}': {found[case].name} and {path.name}",
-                where=folder,
-                fix="keep one a case",
-            )
-        found[case] = path
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.name.lower().endswith(endings)
+        and "_preview" not in path.name
+    ]
     if not found:
         raise DataError("no mask here", where=folder, fix=f"give files in {', '.join(endings)}")
     return found

@@ -15,7 +15,8 @@ from pleura.errors import PleuraError
 from pleura.evaluation.compare import (
     Comparison,
     Score,
-    cases_below,
+    match_below,
+    match_masks,
     orders_of,
     outcomes_text,
 )
@@ -206,17 +207,13 @@ def _pictures(
 ) -> dict[str, PagePicture]:
     """Draw each case's worst slice; a case whose image is missing or unfit has none."""
     single = images.is_file()
-    places = {} if single else cases_below(images)
-    folders = [{} if f.is_file() else cases_below(f) for f in (predicted, reference)]
+    places = {} if single else {case: i for case, i, _ in match_below(images, reference).pairs}
+    masks = {case: files for case, *files in match_masks(predicted, reference)}
     drawn = {}
     for score in scores:
         image = images if single else places.get(score.case)
-        masks = [
-            whole if whole.is_file() else folder[score.case]
-            for whole, folder in zip((predicted, reference), folders, strict=True)
-        ]
         if image is not None:
-            picture = _worst_of(image, *masks)
+            picture = _worst_of(image, *masks[score.case])
             if picture is not None:
                 drawn[score.case] = picture
     return drawn

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
-from pleura.scan.io import read
+from pleura.scan.io import read, scan_name, with_units
+from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.scan import BOTH, LEFT, RIGHT, Decision, Mask, Scan, Values
+from pleura.scan.slices import read_slices
 
 MOST_LABELS = 32
 """More values than this are not labels: lobes, airways and vessels are fewer."""
@@ -61,7 +63,7 @@ def read_mask(path: Any, scan: Scan) -> Mask:
     ScanError, DataError
         The file cannot be read, lies on another grid, or its labels are not known.
     """
-    found = read(path, units="hu")
+    found = _read(path)
     if not found.geometry.fits(scan.geometry):
         raise DataError(
             f"mask and scan lie on different grids: {found.geometry.difference(scan.geometry)}",
@@ -82,9 +84,16 @@ def read_labels(path: Path) -> Scan:
     ScanError, DataError
         The file cannot be read, or holds other values than labels.
     """
-    scan = read(path, units="hu")
+    scan = _read(path)
     labels, _, decision = interpret_labels(scan, any_label=True)
     return replace(scan, read=lambda start, stop: labels[start:stop], decisions=(decision,))
+
+
+def _read(path: Any) -> Scan:
+    if isinstance(path, str | Path) and str(path).lower().endswith(PICTURES):
+        file = Path(path)
+        return with_units(read_slices(file, scan_name(file), labels=True), "hu")
+    return read(path, units="hu")
 
 
 def interpret_labels(

@@ -6,6 +6,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pleura.errors import DataError, PleuraError, first_line
+from pleura.scan.channels import palette_labels
 from pleura.scan.limits import check_claim
 from pleura.scan.tiff import read_tiff
 
 Picture = NDArray[Any]
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".npy")
+_NOT_VALUES = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
@@ -58,8 +61,11 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Pa
     return pictures
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, *, labels: bool = False) -> Picture:
     """Read a picture with dtype and channels unchanged: (rows, columns) or (rows, columns, n).
+
+    A palette is replaced by its colours; with ``labels``, by the labels that it stands for
+    (`pleura.scan.channels.palette_labels`).
 
     Raises
     ------
@@ -70,7 +76,7 @@ def read_picture(path: Path) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = _reader(path)(path)
+            picture = _reader(path, labels)(path)
     except PleuraError as error:
         raise DataError(error.what, where=path, fix=error.fix) from error
     except FileNotFoundError as error:
@@ -174,14 +180,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def _reader(path: Path) -> Callable[[Path], Picture]:
+def _reader(path: Path, labels: bool) -> Callable[[Path], Picture]:
     suffix = path.suffix.lower()
     if suffix in TIFF:
-        return read_tiff
+        return partial(read_tiff, labels=labels)
     if suffix == ".npy":
         return _read_npy
     if suffix in SUFFIXES:
-        return _read_with_pillow
+        return partial(_read_with_pillow, labels=labels)
     raise DataError(
         f"'{path.suffix}' is not a picture format",
         where=path,
@@ -189,7 +195,7 @@ def _reader(path: Path) -> Callable[[Path], Picture]:
     )
 
 
-def _read_with_pillow(path: Path) -> Picture:
+def _read_with_pillow(path: Path, labels: bool) -> Picture:
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         claimed = image.width * image.height * len(image.getbands())
         check_claim(claimed, path.stat().st_size, path)
@@ -203,8 +209,10 @@ def _read_with_pillow(path: Path) -> Picture:
                 where=path,
                 fix="save it upright: programs disagree on whether they turn it back",
             )
-        # Palette indices are no grey values: show them as the colours they stand for.
-        return np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        if image.mode == "P" and labels:
+            return palette_labels(image, path)
+        # Neither palette indices nor inks are grey values.
+        return np.asarray(image.convert("RGB") if image.mode in _NOT_VALUES else image)
 
 
 def _read_npy(path: Path) -> Picture:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import PleuraError, ScanError, first_line
+from pleura.scan.channels import equal_channels
 from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
 from pleura.scan.pictures import TIFF, list_pictures, read_picture
 from pleura.scan.raw import check_shape
@@ -20,8 +21,10 @@ from pleura.scan.tiff import count_tiff_slices, read_tiff_stack
 _ORDER = "columns to the patient's left, rows to the back, slices to the head"
 
 
-def read_slices(path: Path, name: str) -> Scan:
+def read_slices(path: Path, name: str, *, labels: bool = False) -> Scan:
     """Read a picture as one slice, or a TIFF of several pages or a 3-D array as a volume.
+
+    A palette is refused unless the picture holds ``labels``.
 
     Raises
     ------
@@ -32,7 +35,7 @@ def read_slices(path: Path, name: str) -> Scan:
     kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
     if kind == "TIFF" and _tiff_slices(path) > 1:
         return assumed(name, _read_stack(path), kind, path, None)
-    picture = read_picture(path)
+    picture = read_picture(path, labels=labels)
     if kind == "array" and picture.ndim == 3:
         check_shape(picture.shape, path, picture.dtype)
         return assumed(name, picture, kind, path, None)
@@ -67,16 +70,14 @@ def _read_stack(path: Path) -> Values:
 def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
     if picture.dtype.kind == "b":
         picture = picture.astype(np.uint8)
-    if picture.ndim == 2:
-        return picture
-    colours = picture[..., :3] if picture.shape[2] > 2 else picture[..., :1]
-    if not (colours == colours[..., :1]).all():
+    grey = equal_channels(picture)
+    if grey is None:
         raise ScanError(
             f"a colour picture with {picture.shape[2]} channels, not CT values",
             where=path,
             fix="export the CT values themselves (16-bit TIFF or DICOM)",
         )
-    return np.ascontiguousarray(colours[..., 0])
+    return grey
 
 
 def read_stack_of_slices(folder: Path) -> Scan:

@@ -1,4 +1,4 @@
-"""TIFF pages and stacks (TIFF 6.0), none of them sparse, turned, inverted or coloured by a palette.
+"""TIFF pages and stacks (TIFF 6.0), none of them sparse, turned or inverted.
 
 tifffile decodes uncompressed and deflated pages; LZW and its like it leaves to a large optional
 package, so those are decoded by the libtiff that Pillow and OpenCV bring.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pleura.errors import DataError
+from pleura.scan.channels import palette_labels
 from pleura.scan.limits import check_claim
 
 Array = NDArray[Any]
@@ -28,8 +29,10 @@ _UNCOMPRESSED = (1,)
 _DEFLATED = (8, 32946)
 
 
-def read_tiff(path: Path) -> Array:
+def read_tiff(path: Path, *, labels: bool = False) -> Array:
     """Read a TIFF of one page: (rows, columns) or (rows, columns, channels).
+
+    A palette is refused unless the picture holds ``labels``.
 
     Raises
     ------
@@ -46,9 +49,13 @@ def read_tiff(path: Path) -> Array:
                 where=path,
                 fix="save each slice as a file of its own",
             )
-        _check_pages(path, pages)
+        _check_pages(path, pages, palette=labels)
+        if pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
+            with Image.open(path, formats=["TIFF"]) as image:
+                return palette_labels(image, path)
         page: Array = _decode(path, pages)[0]
-        return page
+        planes = page.ndim == 3 and pages[0].planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        return np.moveaxis(page, 0, -1) if planes else page
 
 
 def count_tiff_slices(path: Path) -> int:
@@ -109,10 +116,10 @@ def _pages(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     return [page.aspage() for page in tiff.pages]
 
 
-def _check_pages(path: Path, pages: Sequence[tifffile.TiffPage]) -> None:
+def _check_pages(path: Path, pages: Sequence[tifffile.TiffPage], *, palette: bool = False) -> None:
     """Refuse pages that claim more than the file holds, before anything is decoded."""
     for page in pages:
-        _check_tags(path, page)
+        _check_tags(path, page, palette=palette)
         if not page.databytecounts or 0 in page.databytecounts or 0 in page.dataoffsets:
             raise DataError(
                 "the TIFF lacks some or all of its pixels: it is sparse or was never whole",
@@ -169,8 +176,8 @@ def _decode_with_libtiff(path: Path, pages: Sequence[tifffile.TiffPage]) -> Arra
     return volume[..., [2, 1, 0, 3][: volume.shape[-1]]] if volume.ndim == 4 else volume
 
 
-def _check_tags(path: Path, page: tifffile.TiffPage) -> None:
-    """Refuse a TIFF page that is stored turned or inverted, or shows palette colours."""
+def _check_tags(path: Path, page: tifffile.TiffPage, *, palette: bool = False) -> None:
+    """Refuse a TIFF page that is stored turned or inverted, or has a palette if not asked for."""
     orientation = page.tags.valueof(274, default=1)
     if orientation != 1:
         raise DataError(
@@ -178,7 +185,7 @@ def _check_tags(path: Path, page: tifffile.TiffPage) -> None:
             where=path,
             fix="save it upright: programs disagree on whether they turn it back",
         )
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not palette:
         raise DataError(
             "a TIFF of palette colours, not CT values",
             where=path,

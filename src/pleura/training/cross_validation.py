@@ -1,4 +1,4 @@
-"""A say on every mask by a network that has not learned from it: a training for each fold."""
+"""Cross-validation: each mask is checked by a network that was not trained on it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def cross_validate(
     folder: Path,
     watch: Watch | None = None,
 ) -> Probability:
-    """Train ``folds`` networks below a folder; return what says of a slice by the one without it.
+    """Train ``folds`` networks below a folder; return the probability by the one not trained on it.
 
-    The slices of one volume stay together.
+    The slices of one volume stay in one fold, and copies of an image are not trained on.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def cross_validate(
         The folder holds runs already.
     """
     pairs = find_pairs(images, masks)
-    sources = list(dict.fromkeys(pair.image for pair in pairs))
+    sources = list(dict.fromkeys(_source(pair) for pair in pairs))
     if folds < 3 or len(sources) < 2 * folds:
         raise DataError(
             f"{len(sources)} images, or {folds} folds, are too few to cross-validate",
@@ -54,11 +54,12 @@ def cross_validate(
         split = folder / f"fold-{fold + 1}.csv"
         _write_split(split, pairs, fold_of, fold, folds)
         values = recipe.model_dump(mode="json")
-        values["split"] = {"method": "file", "file": str(split)}
+        values["split"] = {"method": "file", "file": str(split), "duplicates": "leave_out"}
+        values["data"] = []
         train(images, masks, place, build_recipe(values, recipe.name), watch=watch or Watch())
         export(place, place.with_suffix(".onnx"))
         engines.append(Engine(place.with_suffix(".onnx")))
-    by_name = {pair.name: engines[fold_of[pair.image]] for pair in pairs}
+    by_name = {pair.name: engines[fold_of[_source(pair)]] for pair in pairs}
 
     def probability(name: str, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
         return by_name[name].probability(hu)
@@ -66,13 +67,17 @@ def cross_validate(
     return probability
 
 
+def _source(pair: Pair) -> str:
+    return pair.group or str(pair.image)
+
+
 def _write_split(
-    path: Path, pairs: Sequence[Pair], fold_of: dict[Path, int], fold: int, folds: int
+    path: Path, pairs: Sequence[Pair], fold_of: dict[str, int], fold: int, folds: int
 ) -> None:
     """Write a split: one fold to judge, the next to validate on, the others to learn from."""
     parts = {fold: "test", (fold + 1) % folds: "validation"}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "part"])
-    writer.writerows([pair.name, parts.get(fold_of[pair.image], "train")] for pair in pairs)
+    writer.writerows([pair.name, parts.get(fold_of[_source(pair)], "train")] for pair in pairs)
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))

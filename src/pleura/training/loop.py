@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,22 +26,14 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pleura.dataset.border_weights import border_weights, class_balance
-from pleura.dataset.pairs import Mask, Pair, read_pair
-from pleura.dataset.preparation import (
-    FloatImage,
-    PreparedPairs,
-    Progress,
-    prepare_image,
-    prepare_pairs,
-    restore,
-)
-from pleura.dataset.sources import collect_pairs, split_pairs
+from pleura.dataset.pairs import Mask, read_pair
+from pleura.dataset.preparation import FloatImage, Progress, prepare_image, restore
 from pleura.dataset.training_set import Batch, make_training_set
-from pleura.errors import DataError, RunError
+from pleura.errors import DataWarning, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
-from pleura.scan.units import UnitsEstimate, estimate_units
 from pleura.training.compute import Compute, freed_memory_kept
+from pleura.training.data import TrainingData, load_data, named
 from pleura.training.loss import loss_of
 from pleura.training.preview import preview_figure
 from pleura.training.processes import Processes, joined
@@ -80,7 +73,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Watch:
-    """Functions called on the way, for a progress bar: all optional, none changes the result."""
+    """Functions called during a training, all optional; none changes the result."""
 
     on_read: Progress | None = None
     on_step: Callable[[StepReport], None] | None = None
@@ -134,36 +127,23 @@ def _train(
 ) -> Run:
     if not overwrite:
         processes.by_first(lambda: must_be_free(output))
-    where = _paths(images, masks)
-    pairs = collect_pairs(*where, recipe.data)
-    split = split_pairs(*where, recipe.data, recipe.split)
-    prepared = prepare_pairs(pairs, recipe.preparation, watch.on_read)
-    if not prepared.masks.any():
-        raise DataError(
-            "every mask is empty: there is no lung to learn",
-            where=masks,
-            fix="give masks with 0 outside and 255 (or 1) inside the lungs",
-        )
-    units = _units(_named(pairs, split.train))
-    if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
-        raise DataError(
-            f"the simulation is in HU, and the images are not: {units.reason}",
-            where=images,
-            fix="convert them (docs/explanation/units.md), or train with simulation=null",
-        )
-    processes.check_batch(min(recipe.training.batch_size, len(split.train)))
+    data = load_data(images, masks, recipe, watch.on_read)
+    processes.check_batch(min(recipe.training.batch_size, len(data.split.train)))
     state = new_state(recipe, start)
 
     def begin() -> None:
-        figure = preview_figure(pairs, prepared, split, recipe)
+        figure = preview_figure(data.pairs, data.prepared, data.split, recipe)
         if overwrite:
             clear_run(output)
-        run = create_run(output, recipe, split, prepared.fingerprint)
-        run.update(units=_units_record(units))
+        run = create_run(output, recipe, data.split, data.prepared.fingerprint)
+        run.update(units=data.units, warnings=list(data.warnings))
         save_figure(figure, output / "pairs.png")
 
     processes.by_first(begin)
-    return _Training(open_run(output), pairs, prepared, state, watch, processes).go_on()
+    if processes.first:
+        for text in data.warnings:
+            warnings.warn(text, DataWarning, stacklevel=3)
+    return _Training(open_run(output), data, state, watch, processes).go_on()
 
 
 def must_be_free(output: Path) -> None:
@@ -206,14 +186,7 @@ def _resume(
 ) -> Run:
     if run.finished:
         return run
-    pairs = collect_pairs(*_paths(images, masks), run.recipe.data)
-    prepared = prepare_pairs(pairs, run.recipe.preparation, watch.on_read)
-    if prepared.fingerprint != run.record["data_fingerprint"]:
-        raise RunError(
-            "the images or masks are not those that this run was started on",
-            where=images,
-            fix="give the same data, or train anew in another folder",
-        )
+    data = load_data(images, masks, run.recipe, watch.on_read, run)
     state = new_state(run.recipe)
     if run.checkpoint.exists():
         try:
@@ -224,27 +197,7 @@ def _resume(
                 where=run.checkpoint,
                 fix="restore the folder from a copy, or train again",
             ) from error
-    return _Training(run, pairs, prepared, state, watch, processes).go_on()
-
-
-def _named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
-    wanted = set(names)
-    return [pair for pair in pairs if pair.name in wanted]
-
-
-def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
-    """Tell the units of the training images from some of them, spread over all."""
-    step = max(1, len(pairs) // most)
-    return estimate_units(read_pair(pair)[0] for pair in pairs[::step])
-
-
-def _units_record(units: UnitsEstimate) -> dict[str, Any]:
-    keys = ("kind", "formula", "scale", "offset")
-    return {key: getattr(units, key) for key in keys}
-
-
-def _paths(images: str | Path, masks: str | Path | None) -> tuple[Path, Path | None]:
-    return Path(images), None if masks is None else Path(masks)
+    return _Training(run, data, state, watch, processes).go_on()
 
 
 class _Training:
@@ -253,8 +206,7 @@ class _Training:
     def __init__(
         self,
         run: Run,
-        pairs: Sequence[Pair],
-        prepared: PreparedPairs,
+        data: TrainingData,
         state: State,
         watch: Watch,
         processes: Processes,
@@ -267,12 +219,12 @@ class _Training:
         self.ahead = 1 if self.compute.device.type == "cpu" else min(_DRAWERS, os.cpu_count() or 1)
         self.run = run
         self._record(device=self.compute.device.type, precision=self.compute.precision)
-        split = run.split(prepared.names)
+        split, prepared = data.split, data.prepared
         changes = self.recipe.augmentation, self.recipe.simulation
         self.training_set = make_training_set(
-            pairs, prepared, split.train, *changes, progress=watch.on_read
+            data.pairs, prepared, split.train, *changes, progress=watch.on_read
         )
-        self.validation_pairs = _named(pairs, split.validation)
+        self.validation_pairs = named(data.pairs, split.validation)
         self.validation_images, self.validation_masks = prepared.part(split.validation)
         self.state = state
         self.logits_of = processes.network(state.network)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import read_pair
+from pleura.dataset.pairs import find_images, read_pair
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
 from pleura.scan.hounsfield import Line
@@ -33,7 +33,8 @@ def calibration_slices(run: Run, images: Path, line: Line) -> Iterator[NDArray[n
     DataError
         The images are not those of the run.
     """
-    pairs = collect_pairs(images, None, run.recipe.data)
+    sources = run.recipe.data
+    pairs = collect_pairs(images, None, sources) if sources else find_images(images)
     wanted = set(run.split([pair.name for pair in pairs]).train)
     chosen = [pair for pair in pairs if pair.name in wanted]
     for pair in chosen[:: max(1, len(chosen) // _MOST)]:

@@ -1,0 +1,92 @@
+"""Whether the subsets of a split share images: by name, by pixels, or nearly."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from itertools import combinations
+
+import numpy as np
+
+from pleura.dataset.matching import composed
+from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.preparation import PreparedPairs
+from pleura.dataset.splits import Split, SplitRecipe, require_subsets, without
+from pleura.dataset.twins import ALIKE, is_copy
+from pleura.errors import DataError
+
+
+def keep_apart(
+    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, recipe: SplitRecipe
+) -> Split:
+    """Return the split if no image is in two subsets, by name or by its pixels.
+
+    Copies may be mirrored, rotated by 90 degrees, or stored in another format. With ``duplicates:
+    leave_out`` in the recipe, those in training give way to those in validation, and both to those
+    in the test subset.
+
+    Raises
+    ------
+    DataError
+        An image is in two subsets.
+    """
+    counts = Counter(composed(name) for name in (*split.train, *split.validation, *split.test))
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{len(twice)} image(s) are in two subsets of the split: {', '.join(twice[:5])}",
+            where="split",
+            fix="list each image in one subset",
+        )
+    copies = list(_copies(pairs, prepared, split))
+    if copies and recipe.duplicates == "refuse":
+        subset = split.subsets()
+        shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in copies[:5])
+        raise DataError(
+            f"{len(copies)} pair(s) of images in different subsets have the same pixels: {shown}"
+            + (", ..." if len(copies) > 5 else ""),
+            where="split",
+            fix="remove one of each pair (--exclude), or let pleura do so for training and "
+            "validation images: --set split.duplicates=leave_out",
+        )
+    removed = {first for first, _ in copies}
+    return require_subsets(without(removed, split), f"{len(removed)} copies left out")
+
+
+def near_duplicates(prepared: PreparedPairs, split: Split) -> str | None:
+    """Return a warning that names images in different subsets that are nearly the same, if any."""
+    position = {name: i for i, name in enumerate(prepared.names)}
+    found: list[tuple[float, str, str]] = []
+    for first, second in combinations((split.train, split.validation, split.test), 2):
+        table = prepared.thumbnails[[position[name] for name in first]]
+        for name in second:
+            alike = table @ prepared.thumbnails[position[name]]
+            found += [(float(alike[i]), first[i], name) for i in np.flatnonzero(alike > ALIKE)]
+    if not found:
+        return None
+    found.sort(reverse=True)
+    subset = split.subsets()
+    shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in found[:3])
+    return (
+        f"{len(found)} pair(s) of images in different subsets are nearly the same, as slices of "
+        f"one patient are: {shown}. Scores on them are too good. hint: keep all images of a "
+        "patient in one subset (split.method=grouped)"
+    )
+
+
+def _copies(
+    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split
+) -> Iterator[tuple[str, str]]:
+    """Yield each two names in different subsets whose images are copies, by order of subsets."""
+    order = [f.name for f in fields(Split)]
+    subset, by_name = split.subsets(), {pair.name: pair for pair in pairs}
+    groups: dict[bytes, list[str]] = {}
+    for name, mark in zip(prepared.names, prepared.prints, strict=True):
+        if mark and name in subset:
+            groups.setdefault(mark, []).append(name)
+    for names in groups.values():
+        names.sort(key=lambda name: order.index(subset[name]))
+        for a, b in combinations(names, 2):
+            if subset[a] != subset[b] and is_copy(*(read_pair(by_name[n])[0] for n in (a, b))):
+                yield a, b

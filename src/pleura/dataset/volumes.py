@@ -1,0 +1,112 @@
+"""Volumes of a data set, slice by slice: each is kept until the next one or until it changes."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import DataError, DataWarning, ScanError
+from pleura.scan import masks, metaimage, nrrd
+from pleura.scan.geometry import Geometry
+from pleura.scan.hounsfield import UnitsOption
+from pleura.scan.io import read
+from pleura.scan.scan import Scan
+
+Stamp = tuple[tuple[int, ...], ...]
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes when a file, or the one that holds its voxels, is written again."""
+    try:
+        files = [path, *_voxels_of(path)]
+        stats = [file.stat() for file in files]
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read ({error.strerror})", where=path, fix="check the path"
+        ) from error
+    return tuple((s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino) for s in stats)
+
+
+def _voxels_of(path: Path) -> Iterator[Path]:
+    if not path.name.lower().endswith((*metaimage.SUFFIXES, *nrrd.SUFFIXES)):
+        return
+    with path.open("rb") as file:
+        header = file.read(1 << 14)
+    for name in re.findall(rb"(?mi)^(?:ElementDataFile *=|data ?file:) *([^\r\n]+)", header):
+        voxels = path.parent / name.decode("utf-8", "surrogateescape").strip()
+        if voxels.is_file():
+            yield voxels
+
+
+def read_volume(path: Path) -> tuple[NDArray[np.int16], Geometry]:
+    """Read a volume as canonical axial slices in HU, and their grid.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read as a CT.
+    """
+    return _volume(path, _stamp(path))
+
+
+def read_labels(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
+    """Read a volume's mask as canonical axial slices of 0 and 1 (any label), and their grid.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or holds other values than labels.
+    """
+    return _labels(path, _stamp(path))
+
+
+# Image and mask stay until the next ones; the stamp keeps a file that was written again from being
+# taken for the one that was read before.
+@lru_cache(maxsize=1)
+def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry]:
+    scan = read_scan(path, "auto")
+    _warn(path, scan)
+    try:
+        hu = scan.hu()
+    except ScanError as error:
+        raise DataError(error.what, where=error.where or path, fix=error.fix) from error
+    order = scan.geometry.to_canonical()
+    return np.ascontiguousarray(order.apply(hu)), order.apply_to(scan.geometry)
+
+
+@lru_cache(maxsize=1)
+def _labels(path: Path, _: Stamp) -> tuple[NDArray[np.uint8], Geometry]:
+    try:
+        scan = masks.read_labels(path)
+    except ScanError as error:
+        raise DataError(error.what, where=error.where or path, fix=error.fix) from error
+    _warn(path, scan)
+    order = scan.geometry.to_canonical()
+    lung = order.apply(scan.values()) > 0
+    return np.ascontiguousarray(lung, np.uint8), order.apply_to(scan.geometry)
+
+
+def _warn(path: Path, scan: Scan) -> None:
+    for decision in scan.warnings:
+        if decision.about in ("units", "labels"):
+            warnings.warn(f"{path.name}: {decision}", DataWarning, stacklevel=4)
+
+
+def read_scan(path: Path, units: UnitsOption) -> Scan:
+    """Read a scan as `pleura.read`; what is wrong with a file of a data set is a `DataError`.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read as a scan.
+    """
+    try:
+        return read(path, units=units)
+    except ScanError as error:
+        raise DataError(error.what, where=error.where or path, fix=error.fix) from error

@@ -1,0 +1,113 @@
+"""The data of a training: read, split, and checked before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pleura.dataset.overlap import keep_apart, near_duplicates
+from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.preparation import PreparedPairs, Progress, prepare_pairs
+from pleura.dataset.sources import collect_pairs, find_names, split_pairs
+from pleura.dataset.splits import Split
+from pleura.errors import DataError, RunError
+from pleura.scan.units import UnitsEstimate, estimate_units
+from pleura.training.recipe import Recipe
+from pleura.training.run import Run
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All pairs, prepared, and their split, of which no image is in two subsets.
+
+    ``units`` and ``warnings`` are for the run's record.
+    """
+
+    pairs: list[Pair]
+    prepared: PreparedPairs
+    split: Split
+    units: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def load_data(
+    images: str | Path,
+    masks: str | Path | None,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    run: Run | None = None,
+) -> TrainingData:
+    """Read the data of a training, or of a ``run`` that is resumed, and check it.
+
+    Raises
+    ------
+    DataError
+        The data cannot be used, or an image is in two subsets.
+    RunError
+        The images or masks are not those that the run was started on.
+    """
+    where = Path(images), None if masks is None else Path(masks)
+    pairs = collect_pairs(*where, recipe.data)
+    split = split_pairs(*where, recipe.data, recipe.split) if run is None else None
+    prepared = prepare_pairs(pairs, recipe.preparation, progress)
+    if run is not None and prepared.fingerprint != run.record["data_fingerprint"]:
+        raise RunError(
+            "the images or masks are not those that this run was started on",
+            where=images,
+            fix="give the same data, or train anew in another folder",
+        )
+    if split is None:
+        assert run is not None  # noqa: S101  (for mypy)
+        split = run.split(prepared.names)
+    apart = keep_apart(pairs, prepared, split, recipe.split)
+    if not prepared.masks.any():
+        raise DataError(
+            "every mask is empty: there is no lung to learn",
+            where=images if masks is None else masks,
+            fix="give masks with 0 outside and 255 (or 1) inside the lungs",
+        )
+    units = _units(named(pairs, apart.train))
+    if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
+        raise DataError(
+            f"the simulation is in HU, and the images are not: {units.reason}",
+            where=images,
+            fix="convert them (docs/explanation/units.md), or train with simulation=null",
+        )
+    record = {key: getattr(units, key) for key in ("kind", "formula", "scale", "offset")}
+    return TrainingData(
+        pairs, prepared, apart, record, tuple(_warnings(pairs, prepared, split, apart, recipe))
+    )
+
+
+def named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
+    """Return the pairs with these names, in the order of the pairs."""
+    wanted = set(names)
+    return [pair for pair in pairs if pair.name in wanted]
+
+
+def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
+    """Estimate the units of the training images from some of them, spread over all."""
+    step = max(1, len(pairs) // most)
+    return estimate_units(read_pair(pair)[0] for pair in pairs[::step])
+
+
+def _warnings(
+    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, apart: Split, recipe: Recipe
+) -> Iterator[str]:
+    """Yield what makes the results less trustworthy than they look."""
+    split_names, used = split.subsets(), apart.subsets()
+    left_out = find_names(pairs, recipe.split.leave_out, "split.leave_out")
+    unlisted = [p.name for p in pairs if p.name not in split_names and p.name not in left_out]
+    if unlisted:
+        yield f"{len(unlisted)} image(s) are not in the split file and not used: {_some(unlisted)}"
+    copies = [name for name in split_names if name not in used]
+    if copies:
+        yield f"{len(copies)} copies of images in other subsets are not used: {_some(copies)}"
+    if similar := near_duplicates(prepared, apart):
+        yield similar
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pleura.dataset.overlap import keep_apart, near_duplicates
+from pleura.dataset.pairs import find_pairs
+from pleura.dataset.preparation import Preparation, prepare_pairs
+from pleura.dataset.splits import Split, SplitRecipe
+from pleura.errors import DataError
+from pleura.scan.pictures import read_picture, write_picture
+
+NAMES = ("a.tif", "b.tif", "c.tif", "d.tif")
+SPLIT = Split(("a.tif", "b.tif"), ("c.tif",), ("d.tif",))
+TEN = Preparation(size=(16, 16), scaling="window")
+
+
+@pytest.fixture
+def folders(sample, tmp_path):
+    """Four slices that differ; tests replace some by copies of ``a.tif``."""
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    chosen = ("LCTSC-101_053.tif", "LCTSC-101_099.tif", "LCTSC-201_045.tif", "LCTSC-202_059.tif")
+    for name, source in zip(NAMES, chosen, strict=True):
+        write_picture(tmp_path / "images" / name, read_picture(sample.images / source))
+        write_picture(tmp_path / "masks" / name, read_picture(sample.masks / source))
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def kept(folders, split=SPLIT, **recipe):
+    pairs = find_pairs(*folders)
+    return keep_apart(pairs, prepare_pairs(pairs, TEN), split, SplitRecipe(**recipe))
+
+
+def replace(folders, name, change):
+    """Put ``a.tif`` in place of an image, changed, as another format."""
+    image = change(read_picture(folders[0] / "a.tif"))
+    (folders[0] / name).unlink()
+    np.save((folders[0] / name).with_suffix(".npy"), image)
+
+
+def test_subsets_without_a_common_image_stay_as_they_are(folders):
+    assert kept(folders) == SPLIT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image,
+        lambda image: image.astype(np.float32),
+        lambda image: image[:, ::-1],
+        np.rot90,
+        lambda image: image[::-1].T,
+    ],
+)
+@pytest.mark.parametrize("name", ["c", "d"])
+def test_copy_in_another_subset_is_refused(folders, name, change):
+    replace(folders, f"{name}.tif", change)
+    values = {"train": ("a.tif", "b.tif"), "validation": ("c.tif",), "test": ("d.tif",)}
+    values = {
+        k: tuple(n.replace(f"{name}.tif", f"{name}.npy") for n in v) for k, v in values.items()
+    }
+    with pytest.raises(
+        DataError, match=rf"(?s)same pixels: a\.tif \(train\) and {name}\.npy.*exclude"
+    ):
+        kept(folders, Split(**values))
+    without = kept(folders, Split(**values), duplicates="leave_out")
+    assert without.train == ("b.tif",)
+    assert without.test == values["test"]
+
+
+def test_copies_in_one_subset_do_no_harm(folders):
+    replace(folders, "b.tif", lambda image: image)
+    split = Split(("a.tif", "b.npy"), ("c.tif",), ("d.tif",))
+    assert kept(folders, split) == split
+
+
+def test_other_pixels_with_the_same_values_are_no_copy(folders):
+    replace(folders, "d.tif", lambda image: np.roll(image, 5, axis=0))
+    split = Split(("a.tif", "b.tif"), ("c.tif",), ("d.npy",))
+    assert kept(folders, split) == split
+
+
+def test_name_in_two_subsets_is_refused(folders):
+    with pytest.raises(DataError, match=r"two subsets of the split: a\.tif"):
+        kept(folders, Split(("a.tif", "b.tif"), ("c.tif",), ("a.tif", "d.tif")))
+
+
+def test_leaving_out_all_copies_may_not_empty_a_subset(folders):
+    for name in ("a.tif", "b.tif"):
+        picture = read_picture(folders[0] / "d.tif")
+        Image.fromarray(picture).save(folders[0] / name)
+    with pytest.raises(DataError, match="train subset empty"):
+        kept(folders, duplicates="leave_out")
+
+
+def test_nearly_equal_images_in_different_subsets_are_named(folders):
+    pairs = find_pairs(*folders)
+    assert near_duplicates(prepare_pairs(pairs, TEN), SPLIT) is None
+    noise = np.random.default_rng(0).integers(-20, 20, (256, 256))
+    replace(folders, "d.tif", lambda image: image + noise)
+    pairs = find_pairs(*folders)
+    split = Split(("a.tif", "b.tif"), ("c.tif",), ("d.npy",))
+    assert "a.tif (train) and d.npy (test)" in near_duplicates(prepare_pairs(pairs, TEN), split)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pleura.dataset.pairs import read_image, read_mask
+from pleura.errors import DataError
+from pleura.scan.masks import read_labels
+from pleura.scan.pictures import read_picture
+
+LUNG = np.zeros((12, 12), np.uint8)
+LUNG[2:9, 3:7] = 1
+BLACK, RED, WHITE, GREEN = (0, 0, 0), (128, 0, 0), (255, 255, 255), (0, 128, 0)
+
+
+def palette(path, indices, *colours):
+    image = Image.new("P", indices.shape[::-1])
+    image.putdata(indices.ravel().tolist())
+    image.putpalette([value for colour in colours for value in colour])
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(
+    ("indices", "colours"),
+    [
+        (LUNG, (BLACK, RED)),
+        (LUNG, (GREEN, RED)),
+        (LUNG * 3, (BLACK, GREEN, GREEN, RED)),
+        (LUNG, (BLACK, WHITE)),
+        (1 - LUNG, (WHITE, BLACK)),
+    ],
+)
+def test_palette_of_a_mask_stands_for_labels(tmp_path, suffix, indices, colours):
+    path = palette(tmp_path / f"m{suffix}", indices, *colours)
+    assert np.array_equal(read_mask(path), LUNG)
+    assert np.array_equal(read_labels(path).hu()[0] > 0, LUNG > 0)
+
+
+def test_palette_with_black_elsewhere_is_refused(tmp_path):
+    path = palette(tmp_path / "m.png", 1 - LUNG, RED, BLACK)
+    with pytest.raises(DataError, match=r"(?s)black at index 1, not 0.*m\.png"):
+        read_mask(path)
+
+
+def test_palette_of_an_image_is_its_colours(tmp_path):
+    path = palette(tmp_path / "m.png", LUNG, BLACK, RED)
+    assert read_picture(path).shape == (12, 12, 3)
+    with pytest.raises(DataError, match="a colour picture with 3 channels"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_equal_channels_are_grey(tmp_path, mode, suffix):
+    grey = Image.fromarray(LUNG * 255)
+    grey.convert(mode).save(tmp_path / f"m{suffix}")
+    assert np.array_equal(read_image(tmp_path / f"m{suffix}"), LUNG * 255)
+    assert np.array_equal(read_mask(tmp_path / f"m{suffix}"), LUNG)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_colour_and_transparency_are_refused(tmp_path, read):
+    colours = np.stack([LUNG * 255, LUNG * 255, LUNG * 254], axis=-1)
+    Image.fromarray(colours).save(tmp_path / "rgb.png")
+    clear = np.stack([np.full_like(LUNG, 255)] * 3 + [LUNG * 255], axis=-1)
+    Image.fromarray(clear).save(tmp_path / "rgba.png")
+    for name, channels in (("rgb.png", 3), ("rgba.png", 4)):
+        with pytest.raises(DataError, match=f"a colour picture with {channels} channels"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "values", [LUNG * 255, LUNG.astype(np.int32) * 7, LUNG.astype(np.float64), LUNG > 0]
+)
+def test_dtype_and_value_of_the_label_do_not_matter(tmp_path, values):
+    np.save(tmp_path / "m.npy", values)
+    assert np.array_equal(read_mask(tmp_path / "m.npy"), LUNG)
