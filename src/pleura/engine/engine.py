@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+import threading
+import weakref
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.engine.model_file import ModelRecord, read_record
 from pleura.errors import ModelError
-
-if TYPE_CHECKING:
-    from pleura.engine.onnx_runtime import OnnxRuntime
-    from pleura.engine.open_vino import OpenVino
 
 Precision = Literal["auto", "fp32", "bf16"]
 Runtime = Literal["openvino", "onnxruntime"]
@@ -40,25 +41,41 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+class LoadedModel(Protocol):
+    """A model file loaded by a runtime; may be called by several threads."""
+
+    def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the graph's output for HU, both (slices, rows, columns)."""
+
+    def prepare(self, shape: tuple[int, int, int]) -> None:
+        """Compile the model for batches of this shape, where the runtime does so."""
+
+    def release(self) -> None:
+        """Release the memory of what was compiled."""
+
+
 class Engine:
     """A model file, loaded once for many scans.
+
+    Threads may share an engine; they take turns, and each inference uses all ``threads``. In a
+    process that was forked after a runtime had been loaded, the model runs in a helper process.
 
     Parameters
     ----------
     path:
         A file that `export` wrote.
     threads:
-        Processor threads; all cores if None.
+        CPU threads; all cores if None.
     precision:
-        Of OpenVINO. ``auto``: bfloat16 where the processor computes in it, else float32.
+        Of OpenVINO. ``auto``: bfloat16 where the CPU computes in it, else float32.
     runtime:
-        ``openvino`` for processors, ``onnxruntime`` (an extra) for graphics cards.
+        ``openvino`` for CPUs, ``onnxruntime`` (an extra) for GPUs.
 
     Raises
     ------
     ModelError
-        The file is missing, truncated, not one of ours, or of a newer format; or the runtime is
-        not installed.
+        The file is missing, truncated, of a newer format, or no model file of pleura; or the
+        runtime is not installed.
     """
 
     def __init__(
@@ -69,15 +86,8 @@ class Engine:
         runtime: Runtime = "openvino",
     ) -> None:
         self.record: ModelRecord = read_record(path)
-        threads = threads or cores()
-        if runtime == "onnxruntime":
-            from pleura.engine.onnx_runtime import OnnxRuntime
-
-            self._runtime: OnnxRuntime | OpenVino = OnnxRuntime(path, threads)
-        else:
-            from pleura.engine.open_vino import OpenVino
-
-            self._runtime = OpenVino(path, threads, precision)
+        self._arguments = path.absolute(), threads or cores(), precision, runtime
+        self._model, self._process = load(*self._arguments), os.getpid()
 
     def probability(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
         """Return the probability of lung times 255 of int16 HU, both (slices, rows, columns).
@@ -88,23 +98,103 @@ class Engine:
             The model cannot run on slices of this size.
         """
         try:
-            return self._runtime.run(hu)
-        except RuntimeError as error:
+            found = self._loaded().run(hu)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) or "alloc" in str(error):
+                raise ModelError(
+                    f"not enough memory to run the model on {_size(hu)}",
+                    where=None,
+                    fix="close other programs, or segment fewer scans at a time",
+                ) from error
             raise ModelError(
-                f"the model cannot run on slices of {hu.shape[1]}x{hu.shape[2]}",
+                f"the model cannot run on {_size(hu)} ({_last_line(error)})",
                 where=None,
-                fix="check the free memory, or the scan's size",
+                fix="try the model `default`; if that works, export the other one again",
             ) from error
+        if found.shape != hu.shape or found.dtype != np.uint8:
+            raise ModelError(
+                f"the model returned {found.dtype} {found.shape} for {_size(hu)}",
+                where=None,
+                fix="use a model file that `pleura export` wrote",
+            )
+        return found
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Get ready for batches of this shape, for example while the first one is read."""
-        self._runtime.prepare(shape)
+        """Compile the model for batches of this shape, for example while the first one is read."""
+        with suppress(RuntimeError, MemoryError):  # `probability` reports it
+            self._loaded().prepare(shape)
 
     def release(self) -> None:
-        """Let go of what was compiled."""
-        self._runtime.release()
+        """Release the memory of what was compiled."""
+        if self._process == os.getpid():
+            self._model.release()
+
+    def _loaded(self) -> LoadedModel:
+        """Return the model of this process: a fork takes no threads of a runtime along."""
+        if self._process != os.getpid():
+            with _loading:
+                if self._process != os.getpid():
+                    self._model, self._process = load(*self._arguments), os.getpid()
+        return self._model
 
     @property
     def threshold(self) -> int:
         """The model's own threshold, in 255ths."""
         return int(np.ceil(self.record.threshold * 255))
+
+
+_loading = threading.Lock()
+_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
+_forked = False
+"""Whether this process was forked after its parent had loaded a runtime."""
+
+
+def _after_fork() -> None:
+    global _forked, _loading  # noqa: PLW0603
+    _loading = threading.Lock()  # another thread may have held it
+    _forked = _forked or "openvino" in sys.modules or "onnxruntime" in sys.modules
+    for model in _models:  # its destructor would wait for threads that this process does not have
+        never_destroy(model)
+
+
+def never_destroy(what: object) -> None:
+    """Keep an object to the end of the process, and beyond the interpreter's own end."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def load(path: Path, threads: int, precision: Precision, runtime: Runtime) -> LoadedModel:
+    """Load a model file by the runtime that works in this process.
+
+    Raises
+    ------
+    ModelError
+        The runtime is not installed, or cannot load the file.
+    """
+    model: LoadedModel
+    if _forked:
+        from pleura.engine.helper import HelperProcess
+
+        model = HelperProcess(path, threads, precision, runtime)
+    elif runtime == "onnxruntime":
+        from pleura.engine.onnx_runtime import OnnxRuntime
+
+        model = OnnxRuntime(path, threads)
+    else:
+        from pleura.engine.open_vino import OpenVino
+
+        model = OpenVino(path, threads, precision)
+    _models.add(model)
+    return model
+
+
+def _size(hu: NDArray[np.int16]) -> str:
+    return f"{len(hu)} slices of {hu.shape[1]}x{hu.shape[2]}"
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -59,7 +59,7 @@ class OnnxRuntime:
             (found,) = self._session.run(None, {"hu": np.ascontiguousarray(hu)})
         except Exception as error:
             raise RuntimeError(str(error)) from error
-        return np.asarray(found, np.uint8)
+        return np.asarray(found)
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
         """Nothing is compiled for a shape."""

@@ -96,6 +96,9 @@ class Segmentation:
 class Segmenter:
     """A model loaded once for many scans; a context manager, and callable.
 
+    Threads may share a segmenter: they take turns in the network, and read and clean at the same
+    time. It also works in processes that are forked later, by a helper process in each.
+
     Parameters
     ----------
     model:

@@ -1,0 +1,154 @@
+"""The structure of an ONNX file, checked without a runtime and without the onnx package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+Fields = list[tuple[int, "int | memoryview"]]
+
+MAX_FIELDS = 1_000_000
+"""Fields of a file that are parsed; the larger of the shipped models has 30,000."""
+
+_RANK = 3
+_INT16, _UINT8 = 5, 2
+_ONNX = ("", "ai.onnx")
+
+
+class GraphError(ValueError):
+    """A graph that pleura does not run; the message completes "the model file ..."."""
+
+
+def check_graph(content: bytes) -> dict[str, str]:
+    """Check the graph of an ONNX file and return the file's metadata.
+
+    The graph must take int16 ``(slices, rows, columns)`` named ``hu`` and return uint8 of the same
+    rank, without loops, branches, functions, operators of other domains, or data in other files.
+    Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+
+    Raises
+    ------
+    GraphError
+        The graph has another signature, or contains what is refused.
+    ValueError
+        The file is truncated or no ONNX file.
+    """
+    left = iter(range(MAX_FIELDS))
+    model = _fields(memoryview(content), left)
+    graphs = _messages(model, 7)
+    if len(graphs) != 1:
+        raise ValueError("no graph")
+    if _messages(model, 25):
+        raise GraphError("defines functions")
+    graph = _fields(graphs[0], left)
+    if _messages(graph, 15):
+        raise GraphError("holds sparse tensors")
+    for tensor in _messages(graph, 5):
+        _check_tensor(_fields(tensor, left), len(content))
+    for node in _messages(graph, 1):
+        _check_node(_fields(node, left), len(content), left)
+    inputs = [_value(_fields(one, left), left) for one in _messages(graph, 11)]
+    outputs = [_value(_fields(one, left), left) for one in _messages(graph, 12)]
+    if inputs != [("hu", _INT16, _RANK)]:
+        raise GraphError("does not have one input 'hu', int16 (slices, rows, columns)")
+    if [one[1:] for one in outputs] != [(_UINT8, _RANK)]:
+        raise GraphError("does not have one output, uint8 (slices, rows, columns)")
+    entries = [dict(_fields(entry, left)) for entry in _messages(model, 14)]
+    return {_text(entry[1]): _text(entry[2]) for entry in entries}
+
+
+def _check_node(node: Fields, size: int, left: Iterator[int]) -> None:
+    operator = "".join(_text(value) for field, value in node if field == 4)
+    if any(_text(value) not in _ONNX for field, value in node if field == 7):
+        raise GraphError(f"uses the operator {operator}, which is not one of ONNX")
+    for attribute in _messages(node, 5):
+        fields = _fields(attribute, left)
+        if any(field in (6, 11) for field, _ in fields):
+            raise GraphError(f"has a loop or a branch (operator {operator})")
+        if any(field in (22, 23) for field, _ in fields):
+            raise GraphError("holds sparse tensors")
+        for tensor in (*_messages(fields, 5), *_messages(fields, 10)):
+            _check_tensor(_fields(tensor, left), size)
+
+
+def _check_tensor(tensor: Fields, size: int) -> None:
+    """Refuse data in other files, and sizes that a file of ``size`` bytes cannot hold."""
+    if any(field == 13 or (field == 14 and value) for field, value in tensor):
+        raise GraphError("refers to data in other files")
+    dims: list[int] = []
+    for field, value in tensor:
+        if field == 1:
+            dims += [value] if isinstance(value, int) else _packed(value)
+    if math.prod(dims) > 8 * size:  # eight values a byte, of the smallest type there could be
+        raise GraphError("claims tensors larger than the file")
+
+
+def _value(fields: Fields, left: Iterator[int]) -> tuple[str, int, int]:
+    """Return name, element type and rank of an input or output, whose sizes must be free."""
+    name = "".join(_text(value) for field, value in fields if field == 1)
+    kinds = [t for k in _messages(fields, 2) for t in _messages(_fields(k, left), 1)]
+    kind = _fields(kinds[0], left) if kinds else []
+    dims = [d for shape in _messages(kind, 2) for d in _messages(_fields(shape, left), 1)]
+    for dim in dims:
+        if any(field == 1 for field, _ in _fields(dim, left)):
+            raise GraphError("takes slices of one size only")
+    element = next((value for field, value in kind if field == 1), 0)
+    return name, element if isinstance(element, int) else 0, len(dims)
+
+
+def _messages(fields: Fields, number: int) -> list[memoryview]:
+    return [v for field, v in fields if field == number and isinstance(v, memoryview)]
+
+
+def _text(value: int | memoryview) -> str:
+    if not isinstance(value, memoryview):
+        raise ValueError("no ONNX file")  # noqa: TRY004
+    return bytes(value).decode()
+
+
+def _packed(content: memoryview) -> list[int]:
+    values, at = [], 0
+    while at < len(content):
+        value, at = _varint(content, at)
+        values.append(value)
+    return values
+
+
+def _fields(content: memoryview, left: Iterator[int]) -> Fields:
+    """Return the fields of a message.
+
+    The wire format is https://protobuf.dev/programming-guides/encoding/.
+    """
+    found: Fields = []
+    at = 0
+    while at < len(content):
+        if next(left, None) is None:
+            raise GraphError(f"has more than {MAX_FIELDS:,} parts")
+        key, at = _varint(content, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _varint(content, at)
+            found.append((key >> 3, value))
+            continue
+        if kind == 2:
+            length, at = _varint(content, at)
+        elif kind in (1, 5):
+            length = 8 if kind == 1 else 4
+        else:
+            raise ValueError("no ONNX file")
+        if at + length > len(content):
+            raise ValueError("truncated")
+        found.append((key >> 3, content[at : at + length]))
+        at += length
+    return found
+
+
+def _varint(content: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("no ONNX file")
