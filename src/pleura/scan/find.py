@@ -16,9 +16,10 @@ from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import VOLUMES, files_below, read, scan_name, with_units
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.pictures import list_pictures
-from pleura.scan.scan import Scan
+from pleura.scan.scan import Decision, Scan
 
 if TYPE_CHECKING:
+    from pleura.scan.dicom.header import Frame, SetAside
     from pleura.scan.dicom.read import Contents
     from pleura.scan.dicom.series import Stack
 
@@ -69,9 +70,15 @@ def find_scans(path: str | Path) -> list[Found]:
 def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
     """Give scans of one name names of their own: a result never takes another's place."""
     times = Counter(one.name.lower() for one in found)
+    taken: Counter[str] = Counter()
     for one in found:
-        alone = times[one.name.lower()] == 1
-        yield one if alone else replace(one, name=f"{one.name}-{_hash(one.source.name + one.what)}")
+        if times[one.name.lower()] == 1:
+            yield one
+            continue
+        name = f"{one.name}-{_hash(one.source.name + one.what)}"
+        taken[name.lower()] += 1
+        number = taken[name.lower()]
+        yield replace(one, name=name if number == 1 else f"{name}-{number}")
 
 
 def _by_suffix(file: Path, folder: Path) -> Found:
@@ -106,41 +113,56 @@ def _read(file: Path, units: UnitsOption) -> Scan:
 
 
 def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
-    studies: dict[str, list[Stack]] = {}
+    from pleura.scan.dicom.choice import Relatives, explain_choice, study_of
+
+    chosen: dict[tuple[str, str], Stack] = {}
+    for stack in contents.stacks:  # best first
+        chosen.setdefault(study_of(stack.first), stack)
+    firsts = [one.frames[0] for one in contents.refused]
+    folders = Counter(f.path.parent for f in (*(s.first for s in contents.stacks), *firsts))
+    relatives = Relatives(contents)
+    damaged = [aside for aside in contents.aside if aside.damaged]
     for stack in contents.stacks:
-        studies.setdefault(stack.first.study, []).append(stack)
-    folders = Counter(stack.first.path.parent for stack in contents.stacks)
-    for stacks in studies.values():
-        for i, stack in enumerate(stacks):
-            name = _dicom_name(stack, folder, alone=folders[stack.first.path.parent] == 1)
-            yield Found(
-                name,
-                stack.first.path.parent,
-                stack.describe(),
-                partial(_read_stack, stack, Path(name).name),
-                chosen=i == 0,
-                files=tuple(sorted({frame.path for frame in stack.present})),
-            )
+        name = _dicom_name(stack.first, folder, alone=folders[stack.first.path.parent] == 1)
+        best = chosen[study_of(stack.first)] is stack
+        decisions = explain_choice(stack, *relatives.of(stack), warn=False) if best else ()
+        around = {frame.path.parent for frame in stack.present}
+        beside = tuple(aside for aside in damaged if aside.path.parent in around)
+        yield Found(
+            name,
+            stack.first.path.parent,
+            stack.describe(),
+            partial(_read_stack, stack, Path(name).name, decisions, beside),
+            chosen=best,
+            files=tuple(sorted({frame.path for frame in stack.present})),
+        )
     hidden = {word for stack in contents.stacks for word in _words(stack.first.patient)}
-    for error in contents.refused:
-        where = Path(error.where or folder)
-        yield Found(_mirrored(where, folder, hidden), where, "DICOM", error=error)
-    for aside in contents.aside:
-        if aside.damaged:
-            what = f"{aside.reason}: perhaps a slice"
-            error = ScanError(what, where=aside.path, fix="copy or export it again")
-            yield Found(_mirrored(aside.path, folder, hidden), aside.path, "DICOM", error=error)
+    for refused, first in zip(contents.refused, firsts, strict=True):
+        name = _dicom_name(first, folder, alone=folders[first.path.parent] == 1)
+        where = Path(refused.error.where or folder)
+        what = f"series {first.series_number}; DICOM"
+        yield Found(name, where, what, error=refused.error)
+    for aside in damaged:
+        what = f"{aside.reason}: perhaps a slice"
+        error = ScanError(what, where=aside.path, fix="copy or export it again")
+        yield Found(_mirrored(aside.path, folder, hidden), aside.path, "DICOM", error=error)
 
 
-def _read_stack(stack: Stack, name: str, units: UnitsOption) -> Scan:
+def _read_stack(
+    stack: Stack,
+    name: str,
+    decisions: tuple[Decision, ...],
+    damaged: tuple[SetAside, ...],
+    units: UnitsOption,
+) -> Scan:
     from pleura.scan.dicom.read import read_stack
 
-    return with_units(read_stack(stack, name, stack.first.path.parent), units)
+    scan = read_stack(stack, name, stack.first.path.parent, damaged)
+    return with_units(replace(scan, decisions=(*decisions, *scan.decisions)), units)
 
 
-def _dicom_name(stack: Stack, folder: Path, *, alone: bool) -> str:
+def _dicom_name(frame: Frame, folder: Path, *, alone: bool) -> str:
     """Mirror the series' folder, with a hash in place of any part that names the patient."""
-    frame = stack.first
     name = _mirrored(frame.path.parent, folder, _words(frame.patient))
     if name == "." or not alone:
         unique = f"series-{frame.series_number}-{_hash(frame.series + frame.instance)}"

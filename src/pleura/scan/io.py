@@ -270,12 +270,13 @@ def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
 
 
 def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan:
+    from pleura.scan.dicom.choice import choose
     from pleura.scan.dicom.read import find_stacks, read_stack
 
     contents = find_stacks(files)
     if not contents.stacks:
         if contents.refused:
-            raise contents.refused[0]
+            raise contents.refused[0].error
         if any(one.damaged for one in contents.aside):
             broken = next(one for one in contents.aside if one.damaged)
             raise ScanError(
@@ -284,26 +285,9 @@ def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan
                 fix="copy or export it again",
             )
         raise _no_ct(contents.aside, source)
-    stacks = contents.stacks
-    _one_patient(stacks, source)
-    if series is not None:
-        stacks = tuple(s for s in stacks if series in (str(s.first.series_number), s.first.series))
-        if not stacks:
-            have = ", ".join(str(stack.first.series_number) for stack in contents.stacks)
-            raise ScanError(
-                f"no series {series}", where=source, fix=f"choose one of {have}; see pleura info"
-            )
-    scan = read_stack(stacks[0], scan_name(source), source, contents.aside)
-    if contents.refused:
-        what = f"{len(contents.refused)} series cannot be read"
-        lost = Decision("series", what, contents.refused[0].what, warning=True)
-        scan = replace(scan, decisions=(lost, *scan.decisions))
-    if len(stacks) == 1:
-        return scan
-    others = "; ".join(stack.describe() for stack in stacks[1:4])
-    reason = f"by slices, original, axial, what covers most; not {others}"
-    chosen = Decision("series", stacks[0].describe(), reason, warning=series is None)
-    return replace(scan, decisions=(chosen, *scan.decisions))
+    stack, decisions = choose(contents, source, series)
+    scan = read_stack(stack, scan_name(source), source, contents.aside)
+    return replace(scan, decisions=(*decisions, *scan.decisions))
 
 
 class NoCTError(ScanError):
@@ -323,16 +307,6 @@ def _no_ct(aside: Sequence[Any], source: Path) -> ScanError:
         where=source,
         fix="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
     )
-
-
-def _one_patient(stacks: Sequence[Any], source: Path) -> None:
-    patients = {stack.first.patient for stack in stacks}
-    if len(patients) > 1:
-        raise ScanError(
-            f"the folder holds scans of {len(patients)} patients",
-            where=source,
-            fix="give one patient's folder, or segment the folder above as a cohort",
-        )
 
 
 def _read_zip(path: Path, series: str | None) -> Scan:

@@ -68,7 +68,7 @@ def _flags(
     if _is_unsure(unsure, total / labels.size, scan.is_volume):
         yield Flag("unsure", f"the border is uncertain: {unsure:.0%} of the lung's size")
     for decision in scan.warnings:
-        if decision.about in ("units", "slices", "orientation"):
+        if decision.about in ("units", "slices", "orientation", "coverage"):
             yield Flag(decision.about, f"{decision.choice}: {decision.reason}")
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import PleuraError, ScanError, first_line
+from pleura.scan.dicom.grouping import group_frames
 from pleura.scan.dicom.header import Frame, SetAside, quiet, read_headers
 from pleura.scan.dicom.opening import open_dicom
 from pleura.scan.dicom.pixels import stored_pixels
-from pleura.scan.dicom.series import Stack, group_frames, make_stacks
+from pleura.scan.dicom.series import Stack, make_stack
 from pleura.scan.scan import AIR, Decision, Scan, Values
 
 FEW = 5
@@ -23,11 +24,19 @@ FEW = 5
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Frames that are no volume, and why."""
+
+    frames: tuple[Frame, ...]
+    error: ScanError
+
+
+@dataclass(frozen=True)
 class Contents:
     """What a folder of DICOM holds: stacks, best first; groups that are none; files set aside."""
 
     stacks: tuple[Stack, ...]
-    refused: tuple[ScanError, ...]
+    refused: tuple[Refused, ...]
     aside: tuple[SetAside, ...]
 
 
@@ -39,12 +48,14 @@ def find_stacks(paths: Iterable[Path]) -> Contents:
     """
     frames, aside = read_headers(paths)
     stacks: list[Stack] = []
-    refused: list[ScanError] = []
-    for group in group_frames(frames):
+    refused: list[Refused] = []
+    for group in group_frames(frames, decode):
         try:
-            stacks.extend(make_stacks(group, same_pixels))
+            if group.error is not None:
+                raise group.error
+            stacks.append(make_stack(group.frames, group.decisions))
         except ScanError as error:  # noqa: PERF203
-            refused.append(error)
+            refused.append(Refused(group.frames, error))
     stacks.sort(key=_rank)
     return Contents(tuple(stacks), tuple(refused), tuple(aside))
 
@@ -76,13 +87,6 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] 
         decisions=tuple(decisions),
         absent=frozenset(i for i, frame in enumerate(stack.frames) if frame is None),
     )
-
-
-def same_pixels(first: Frame, second: Frame) -> bool:
-    """Tell whether two frames hold the same HU, pixel for pixel."""
-    if (first.rows, first.columns) != (second.rows, second.columns):
-        return False
-    return bool(np.array_equal(decode(first), decode(second)))
 
 
 def decode(frame: Frame, open_file: Callable[[Path], Any] = open_dicom) -> Values:

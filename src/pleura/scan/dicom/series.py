@@ -1,10 +1,9 @@
-"""Frames made into stacks: grouped, sorted along the normal, and checked for what is missing."""
+"""Frames of one volume made a stack: sorted along the normal, and checked for what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ from pleura.scan.scan import Decision
 
 SamePixels = Callable[[Frame, Frame], bool]
 
-_ALIKE = 0.01  # of a step, or mm: positions that are the same
+ALIKE = 0.01
+"""Millimetres: positions that are the same."""
+
 _EVEN = 0.1  # of a step: what positions may differ from an even spacing
 
 
@@ -51,91 +52,69 @@ class Stack:
         return "; ".join([f"series {frame.series_number}", *(word for word in words if word)])
 
 
-def group_frames(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Part frames into those that can be one volume.
-
-    Patient, study, series, frame of reference, orientation (to a degree), size and spacing must
-    agree.
-    """
-    groups: dict[tuple[Any, ...], list[Frame]] = {}
-    for frame in frames:
-        size = frame.rows, frame.columns, *(round(s, 3) for s in frame.spacing)
-        series = frame.series or str(frame.path.parent)
-        key: tuple[Any, ...] = (frame.patient, frame.study, series, frame.frame_of_reference, *size)
-        alike = (k for k in groups if k[:-1] == key and _same_direction(k[-1], frame.orientation))
-        groups.setdefault(next(alike, (*key, frame.orientation)), []).append(frame)
-    return list(groups.values())
-
-
-def make_stacks(frames: Sequence[Frame], same_pixels: SamePixels) -> list[Stack]:
-    """Sort the frames of a group along the slices' normal and make them stacks.
+def make_stack(frames: Sequence[Frame], decisions: Sequence[Decision] = ()) -> Stack:
+    """Sort the frames of one volume along the slices' normal and make them a stack.
 
     Parameters
     ----------
     frames:
-        A group of `group_frames`.
-    same_pixels:
-        Tells whether two frames hold the same pixels; asked only where positions are the same.
+        A group of `pleura.scan.dicom.grouping.group_frames`.
+    decisions:
+        What was decided to group them.
 
     Raises
     ------
     ScanError
-        Slices lie at the same place with other pixels and one acquisition, or in uneven steps.
+        Slices lie at one position, in uneven steps, or not on one line.
     """
-    decisions: list[Decision] = []
-    single, duplicates = _without_duplicates(frames, same_pixels)
-    if duplicates:
-        what = f"{duplicates} of {len(frames)} slices left out"
-        decisions.append(Decision("slices", what, "they are duplicates, pixel for pixel"))
-    places = _project(single)
-    parts = _acquisitions(single, places)
-    if len(parts) > 1:
-        split = Decision(
-            "series",
-            f"parted into {len(parts)} acquisitions",
-            "their slices lie at the same places, or between each other's",
-        )
-        return [
-            Stack(stack.frames, stack.geometry, (split, *decisions, *stack.decisions))
-            for part in parts
-            for stack in make_stacks(part, same_pixels)
-        ]
-    if len(single) > 1 and np.diff(places).min() <= _ALIKE:
+    places = project(frames, frames[0])
+    order = np.argsort(places, kind="stable")
+    ordered, places = [frames[i] for i in order], places[order]
+    if len(ordered) > 1 and np.diff(places).min() <= ALIKE:
         raise ScanError(
-            f"{len(single)} slices of one acquisition lie on {len(np.unique(places.round(2)))} "
+            f"{len(ordered)} slices of one acquisition lie on {len(np.unique(places.round(2)))} "
             "places, with different pixels",
-            where=single[0].path.parent,
+            where=ordered[0].path.parent,
             fix="keep one slice a place (one phase, one reconstruction) in the folder",
         )
-    return [_stack(single, places, decisions)]
+    return _stack(ordered, places, list(decisions))
 
 
-def _acquisitions(frames: Sequence[Frame], places: NDArray[Any]) -> list[list[Frame]]:
-    """Part frames by acquisition where the acquisitions' ranges overlap; else return one part.
+def without_duplicates(frames: Sequence[Frame], same_pixels: SamePixels) -> list[Frame]:
+    """Return frames sorted along their normal, without those that are equal pixel for pixel.
 
-    Acquisitions one after the other, as of a table that moves between them, are one volume.
+    ``same_pixels`` is called only for frames at one position.
     """
-    by_number: dict[str, list[int]] = {}
-    for i, frame in enumerate(frames):
-        by_number.setdefault(frame.acquisition, []).append(i)
-    spans = sorted((places[i].min(), places[i].max()) for i in by_number.values())
-    overlap = any(end >= start - _ALIKE for (_, end), (start, _) in pairwise(spans))
-    if len(by_number) == 1 or not overlap:
-        return [list(frames)]
-    return [[frames[i] for i in index] for index in by_number.values()]
+    places = dict(zip(map(id, frames), project(frames, frames[0]), strict=True))
+    ordered = sorted(frames, key=lambda f: (round(places[id(f)], 2), f.acquisition, f.number))
+    kept: list[Frame] = []
+    for frame in ordered:
+        near = (f for f in kept[-4:] if abs(places[id(f)] - places[id(frame)]) <= ALIKE)
+        if not any(same_pixels(other, frame) for other in near):
+            kept.append(frame)
+    return kept
+
+
+def project(frames: Sequence[Frame], first: Frame) -> NDArray[np.float64]:
+    """Return the positions of frames in mm along the normal of one of them."""
+    places: NDArray[np.float64] = np.array([frame.position for frame in frames]) @ normal_of(first)
+    return places
+
+
+def normal_of(frame: Frame) -> NDArray[np.float64]:
+    """Return the unit vector normal to a frame's rows and columns, in LPS."""
+    row, column = (v / (float(np.linalg.norm(v)) or 1.0) for v in _vectors([frame])[0])
+    return np.cross(row, column)
 
 
 def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decision]) -> Stack:
     index, step = _even_index(frames, places)
     first, last = (np.array(frame.position) for frame in (frames[0], frames[-1]))
-    row, column, normal = _axes(frames[0])
+    down, along, normal = _axes(frames)
     slice_step = (last - first) / index[-1] if index[-1] else normal * step
     geometry = Geometry(
         (int(index[-1]) + 1, frames[0].rows, frames[0].columns),
-        affine_from_axes(
-            first,
-            (slice_step, column * frames[0].spacing[0], row * frames[0].spacing[1]),
-        ),
+        affine_from_axes(first, (slice_step, down, along)),
     )
     _check_line(frames, index, geometry)
     slots: list[Frame | None] = [None] * geometry.shape[0]
@@ -151,27 +130,15 @@ def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decisi
                 warning=True,
             )
         )
+    if len({(frame.spacing, frame.orientation) for frame in frames}) > 1:
+        what = "mean of all slices"
+        reason = "Pixel Spacing or Image Orientation differs slightly between them"
+        decisions.append(Decision("spacing", what, reason))
     if len(frames) == 1 and frames[0].thickness is None:
         decisions.append(
             Decision("spacing", "1 mm along the normal", "a single slice of unknown thickness")
         )
     return Stack(tuple(slots), geometry, tuple(decisions))
-
-
-def _without_duplicates(
-    frames: Sequence[Frame], same_pixels: SamePixels
-) -> tuple[list[Frame], int]:
-    """Return the frames sorted along their normal, once each."""
-    places = {id(frame): place for frame, place in zip(frames, _project(frames), strict=True)}
-    ordered = sorted(frames, key=lambda f: (round(places[id(f)], 2), f.acquisition, f.number))
-    kept: list[Frame] = []
-    for frame in ordered:
-        twins = (
-            other for other in kept[-4:] if abs(places[id(other)] - places[id(frame)]) <= _ALIKE
-        )
-        if not any(same_pixels(other, frame) for other in twins):
-            kept.append(frame)
-    return kept, len(frames) - len(kept)
 
 
 def _even_index(frames: Sequence[Frame], places: NDArray[Any]) -> tuple[NDArray[Any], float]:
@@ -207,19 +174,14 @@ def _check_line(frames: Sequence[Frame], index: NDArray[Any], geometry: Geometry
         )
 
 
-def _axes(frame: Frame) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return unit vectors along a row, along a column, and normal to both."""
-    row, column = np.array(frame.orientation[:3]), np.array(frame.orientation[3:])
+def _vectors(frames: Sequence[Frame]) -> NDArray[np.float64]:
+    """Return the direction of rows and of columns (frames, 2, 3) in LPS."""
+    return np.array([frame.orientation for frame in frames], np.float64).reshape(-1, 2, 3)
+
+
+def _axes(frames: Sequence[Frame]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return the mean steps in mm along a column and along a row, and their unit normal."""
+    row, column = np.mean(_vectors(frames), 0)
     row, column = (v / (float(np.linalg.norm(v)) or 1.0) for v in (row, column))
-    return row, column, np.cross(row, column)
-
-
-def _project(frames: Sequence[Frame]) -> NDArray[Any]:
-    normal = _axes(frames[0])[2]
-    places: NDArray[Any] = np.array([frame.position for frame in frames]) @ normal
-    return places
-
-
-def _same_direction(first: Sequence[float], second: Sequence[float]) -> bool:
-    a, b = np.array(first).reshape(2, 3), np.array(second).reshape(2, 3)
-    return bool(np.all((a * b).sum(1) > np.cos(np.radians(1.0))))
+    high, wide = np.mean([frame.spacing for frame in frames], 0)
+    return column * high, row * wide, np.cross(row, column)
