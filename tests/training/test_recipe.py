@@ -1,3 +1,6 @@
+import shutil
+import time
+
 import pytest
 import yaml
 
@@ -81,3 +84,70 @@ def test_recipe_file_that_is_no_recipe_is_refused(tmp_path, text):
 def test_missing_recipe_file_is_named(tmp_path):
     with pytest.raises(RecipeError, match=r"gone\.yaml"):
         load_recipe(tmp_path / "gone.yaml")
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{below}'] * 10)}]\n"
+    for below, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: " + "[" * 100_000, "more than 20 levels of nesting"),
+        ("\n".join(f"{' ' * i}a:" for i in range(500)), "more than 20 levels of nesting"),
+        (BOMB, "more than 20000 values"),
+        ("a: &a [*a]", "more than 20000 values"),
+        ("name: x\ndata: [" + "a, " * 30_000 + "]", "more than 20000 values"),
+        ("name: " + "x" * (1 << 20), "more than 1048576 bytes"),
+        ("training: {epochs: 5, epochs: 6}", "the key 'epochs' is written twice"),
+        ("name: x\nname: y", "the key 'name' is written twice"),
+        ("name: 2001-99-99", "cannot be read"),
+        ("name: *nothing", "cannot be read|more than"),
+        ("? {a: b}\n: c", "cannot be read"),
+    ],
+)
+def test_text_that_grows_or_contradicts_itself_is_refused_at_once(tmp_path, text, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    begin = time.perf_counter()
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path)
+    assert time.perf_counter() - begin < 5
+
+
+def test_aliases_within_the_limits_are_read(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("preparation: {size: &s [64, 64]}\nevaluation: {grid: *s}\n")
+    assert load_recipe(path).evaluation.grid == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("override", "limit"),
+    [
+        ("preparation.size=[100000,100000]", "4096 rows and columns"),
+        ("preparation.size=[64,1e9]", "preparation.size"),
+        ("training.epochs=1000000000000", "1000000"),
+        ("training.epochs=1e12", "1000000|integer"),
+        ("training.batch_size=1000000000", "65536"),
+        ("network.filters=[1000000,1000000,1000000]", "2048 channels per level"),
+        ("network={architecture: default, filters: [8,8,8,8,8,8,8,8,8,8,8,8]}", "at most 8"),
+        ("evaluation.grid=[100000,100000]", "4096"),
+        ("training.threads=1000000", "4096"),
+        ("training.seed=1" + "0" * 400, "training.seed"),
+        ("training.seed=1" + "0" * 5000, "cannot be read|training.seed"),
+        ("split.patient_pattern=(", "patient_pattern"),
+    ],
+)
+def test_absurd_value_is_refused_with_its_limit(override, limit):
+    with pytest.raises(RecipeError, match=limit):
+        load_recipe("exercise", [override])
+
+
+def test_file_beside_a_recipe_is_found_from_elsewhere(sample, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    shutil.copy(sample.split, tmp_path / "a" / "split.csv")
+    (tmp_path / "a" / "mine.yaml").write_text("base: quick\nsplit: {method: file, file: split.csv}")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("a/mine.yaml").split.file == tmp_path / "a" / "split.csv"

@@ -5,8 +5,11 @@ import sys
 import pytest
 import torch
 
+from pleura.dataset.sources import split_pairs
 from pleura.errors import RunError
-from pleura.training.run import load_tensors, open_run, save_tensors
+from pleura.training.data import load_data
+from pleura.training.recipe import load_recipe, override_recipe
+from pleura.training.run import clear_run, create_run, load_tensors, open_run, save_tensors
 
 
 @pytest.fixture
@@ -83,3 +86,50 @@ def test_full_disk_while_saving_keeps_the_last_good_checkpoint(tmp_path):
     assert "RunError: the checkpoint cannot be saved" in done.stderr
     assert load_tensors(path) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_overwrite_takes_what_a_killed_run_left(run, tmp_path):
+    for name in ("recipe.yaml", "run.json", "history.csv", "pairs.png", "model.onnx", "weights.pt"):
+        (run.folder / f".{name}.0123abcd").write_bytes(b"half of it")
+    (run.folder / ".DS_Store").write_bytes(b"")
+    clear_run(run.folder)
+    assert not list(run.folder.iterdir())
+
+
+@pytest.mark.parametrize("name", [".thesis.txt.0123abcd", ".run.json.bak", "thesis.txt"])
+def test_overwrite_leaves_what_others_left(run, name):
+    (run.folder / name).write_text("precious")
+    with pytest.raises(RunError, match="files of others"):
+        clear_run(run.folder)
+    assert run.weights.exists()
+
+
+def test_own_recipe_of_a_run_trains_it_again(sample, run, tmp_path, monkeypatch):
+    """From anywhere, whatever the split came from: its own split file is beside it."""
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("run/recipe.yaml")
+    data = load_data(sample.images, sample.masks, recipe)
+    assert data.split == run.split(data.prepared.names)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("split.method=sorted",),
+        ("split.method=grouped", r"split.patient_pattern=_(\d\d)"),
+        ("split.method=grouped", "split.patient_file={patients}"),
+        ("split.method=shuffled", "split.leave_out=[LCTSC-101_013.tif]", "split.file={split}"),
+    ],
+)
+def test_recipe_that_a_run_writes_splits_alike(sample, tiny, tmp_path, monkeypatch, overrides):
+    files = {"patients": sample.folder / "patients.csv", "split": sample.split}
+    overrides = [text.format(**files) for text in overrides]
+    recipe = override_recipe(tiny, ["split={}", *overrides])
+    names = [path.name for path in sample.images.iterdir()]
+    split = split_pairs(sample.images, sample.masks, (), recipe.split)
+    run = create_run(tmp_path / "run", recipe, split, "0" * 64)
+    assert str(sample.folder) not in (run.folder / "recipe.yaml").read_text()
+    monkeypatch.chdir("/")
+    again = load_recipe(run.folder / "recipe.yaml")
+    assert split_pairs(sample.images, sample.masks, (), again.split).subsets() == split.subsets()
+    assert run.split(names) == split

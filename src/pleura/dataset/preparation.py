@@ -27,6 +27,10 @@ _INTERPOLATION = {
 }
 
 
+MOST_SIDE = 4096
+"""Rows and columns of the network's grid; CT slices have 512 or 1024."""
+
+
 class Preparation(BaseModel):
     """How an image and its mask become the network's input and target."""
 
@@ -52,8 +56,8 @@ class Preparation(BaseModel):
     def _possible(self) -> Preparation:
         if self.window[0] >= self.window[1]:
             raise ValueError("window: the lower end must be below the upper end")
-        if min(self.size) < 8:
-            raise ValueError("size: at least 8 rows and 8 columns")
+        if min(self.size) < 8 or max(self.size) > MOST_SIDE:
+            raise ValueError(f"size: from 8 to {MOST_SIDE} rows and columns")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,10 @@ from pleura.dataset.simulation import Simulation
 from pleura.dataset.sources import Source
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import RecipeError
+from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
+
+MOST_CHANNELS = 2048
+"""Of a level; the widest published U-Nets have 1024."""
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -39,8 +44,8 @@ class NetworkRecipe(_Part):
     architecture: Literal["exercise", "unet2015", "default"] = "exercise"
     """`exercise`: three levels, one convolution each; `unet2015`: the paper's, unpadded; `default`:
     two normalised convolutions a level, as many levels as there are filters."""
-    filters: tuple[int, ...] = Field((64, 128, 256), min_length=2)
-    """Channels of each level, from the image down."""
+    filters: tuple[int, ...] = Field((64, 128, 256), min_length=2, max_length=8)
+    """Channels of each level, from the image down; at most 2048."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Probability; `exercise`: before the last layer; `unet2015`: after the two deepest levels on
     the way down; `default`: of whole channels, at the deepest level."""
@@ -54,8 +59,8 @@ class NetworkRecipe(_Part):
     def _possible(self) -> NetworkRecipe:
         if self.architecture == "exercise" and len(self.filters) != 3:
             raise ValueError("filters: the exercise's network has three levels")
-        if min(self.filters) < 1:
-            raise ValueError("filters: at least one channel a level")
+        if min(self.filters) < 1 or max(self.filters) > MOST_CHANNELS:
+            raise ValueError(f"filters: from 1 to {MOST_CHANNELS} channels per level")
         return self
 
 
@@ -120,9 +125,9 @@ class ScheduleRecipe(_Part):
 class TrainingRecipe(_Part):
     """Length, batches, precision, and which weights are kept."""
 
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(40, ge=1, le=1_000_000)
     """Passes over the training images."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, le=65_536)
     """Images a step. A rest too small for a batch waits for the next epoch, in another order."""
     seed: int = Field(220, ge=0, lt=1 << 62)
     """Of first weights, order, augmentation and dropout; the split has its own."""
@@ -130,7 +135,7 @@ class TrainingRecipe(_Part):
     """`auto`: bfloat16 where the processor computes in it, else float32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: the first of cuda, mps and cpu that this machine has."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=4096)
     """Processor threads; unset: as many as there are cores."""
     average: float = Field(0.0, ge=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is kept."""
@@ -140,14 +145,15 @@ class TrainingRecipe(_Part):
 
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
+GridSide = Annotated[int, Field(ge=1, le=4096)]
 
 
 class EvaluationRecipe(_Part):
     """Where the probability becomes a mask."""
 
-    thresholds: tuple[Probability, ...] = Field((0.1, 0.5), min_length=1)
+    thresholds: tuple[Probability, ...] = Field((0.1, 0.5), min_length=1, max_length=100)
     """Thresholds of the table; the first one is what `predict` uses unless `choose_threshold`."""
-    grid: tuple[PositiveInt, PositiveInt] | None = None
+    grid: tuple[GridSide, GridSide] | None = None
     """A further grid (rows, columns) to judge on, sampled as the exercise samples its masks."""
     choose_threshold: bool = False
     """Choose the threshold with the best mean IoU on the validation images, on their own grid."""
@@ -240,10 +246,14 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
             raise _unknown_key(keys, where) from error
         raise RecipeError(
             f"{dotted}: {first['msg'].removeprefix('Value error, ')}"
-            + (f" (got {first['input']!r})" if dotted != "recipe" and len(keys) > 1 else ""),
+            + (f" (got {_short(first['input'])})" if dotted != "recipe" and len(keys) > 1 else ""),
             where=where,
             fix="correct the value; docs/reference/recipes.md lists what each key takes",
         ) from error
+
+
+def _short(value: object) -> str:
+    return reprlib.repr(value) if not isinstance(value, str) else repr(value)[:200]
 
 
 def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
@@ -259,14 +269,7 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
             where=None,
             fix=f"choose one of {', '.join(known_recipes())}, or give the path of a .yaml file",
         )
-    try:
-        values = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(
-            f"the recipe cannot be read ({' '.join(str(error).split())})",
-            where=where,
-            fix="give a readable YAML file",
-        ) from error
+    values = read_recipe_text(source, where)
     if not isinstance(values, dict):
         raise RecipeError("the recipe is no table of keys", where=where, fix="write 'key: value'")
     values.setdefault("name", path.stem)
@@ -279,7 +282,17 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
                 fix=f"choose base from {', '.join(known_recipes())}",
             )
         values = _merge(_read(str(base))[0], values)
+    _find_beside(values, source)
     return values, where
+
+
+def _find_beside(values: dict[str, Any], source: Path) -> None:
+    """Make the paths of files that are beside a recipe, such as a run's own split, absolute."""
+    split = values.get("split")
+    for key in ("file", "patient_file") if isinstance(split, dict) else ():
+        named = split.get(key)  # type: ignore[union-attr]
+        if isinstance(named, str) and (source.parent / named).is_file():
+            split[key] = str((source.parent / named).absolute())  # type: ignore[index]
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -299,12 +312,7 @@ def _set(values: dict[str, Any], override: str) -> None:
             where="--set",
             fix="write key=value, for example training.epochs=5",
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(
-            f"the value of '{key}' cannot be read: {text}", where="--set", fix="write it as in YAML"
-        ) from error
+    value = parse_recipe_text(text, f"--set {key}")
     *parents, last = key.split(".")
     table = values
     for parent in parents:

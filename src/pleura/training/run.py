@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -19,9 +20,10 @@ import torch
 
 import pleura
 from pleura.dataset.splits import Split, read_split
-from pleura.errors import DataError, RunError
+from pleura.errors import DataError, RecipeError, RunError
 from pleura.scan.pictures import write_atomically
 from pleura.training.recipe import Recipe, build_recipe
+from pleura.training.recipe_text import read_recipe_text
 
 FORMAT = 1
 """Raised whenever an older pleura could misread a new run folder."""
@@ -41,8 +43,13 @@ FILES = (
     "before-after.json",
     "before.onnx",
     "model.onnx",
-    ".*.pt.*",  # what a killed write leaves
+    ".DS_Store",
+    "Thumbs.db",
+    "desktop.ini",
 )
+
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+"""What a killed `write_atomically` leaves of a file."""
 
 HISTORY = (
     "epoch",
@@ -138,13 +145,18 @@ def create_run(folder: Path, recipe: Recipe, split: Split, fingerprint: str) -> 
 
 
 def _without_paths(recipe: Recipe) -> Recipe:
-    """Name the run's own split file, and no folder of this machine: runs are passed on."""
+    """Name the run's own split file, and no folder of this machine: runs are passed on.
+
+    A table of patients stays where it is; the split that it led to takes its place.
+    """
     split = recipe.split
-    changes: dict[str, Path] = {}
-    if split.file is not None:
-        changes["file"] = Path("split.csv")
-    if split.patient_file is not None:
-        changes["patient_file"] = Path(split.patient_file.name)
+    if split.file is None and split.patient_file is None:
+        return recipe
+    changes: dict[str, Any] = {"patient_file": None}
+    if split.method == "file" or split.patient_file is not None:
+        changes |= {"method": "file", "file": Path("split.csv")}
+    else:
+        changes["file"] = None  # not used
     return recipe.model_copy(update={"split": split.model_copy(update=changes)})
 
 
@@ -171,7 +183,8 @@ def open_run(folder: str | Path) -> Run:
         written = int(record["format"])
         if written <= FORMAT:
             _ = record["finished"], record["seed"], record["data_fingerprint"]
-        recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+        recipe_file = folder / "recipe.yaml"
+        _ = recipe_file.stat()
     except FileNotFoundError as error:
         raise RunError(
             "this folder is no run" if folder.is_dir() else "no such run folder",
@@ -190,24 +203,22 @@ def open_run(folder: str | Path) -> Run:
             where=folder,
             fix="update pleura: pip install --upgrade pleura",
         )
-    return Run(folder, build_recipe(parse_yaml(recipe_text, folder), str(folder)), record)
+    return Run(folder, _recipe_of(recipe_file), record)
 
 
-def parse_yaml(text: str, folder: Path) -> dict[str, Any]:
-    """Parse the recipe of a run folder."""
-    import yaml
-
+def _recipe_of(path: Path) -> Recipe:
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError:
-        values = None
-    if not isinstance(values, dict):
-        raise RunError(
-            "the run's recipe cannot be read",
-            where=folder / "recipe.yaml",
-            fix="restore the folder from a copy, or train again",
-        )
-    return values
+        values = read_recipe_text(path, str(path))
+        if isinstance(values, dict):
+            return build_recipe(values, str(path))
+        what = "it is not a table of keys"
+    except RecipeError as error:
+        what = error.what
+    raise RunError(
+        f"the run's recipe cannot be read: {what}",
+        where=path,
+        fix="restore the folder from a copy, or train again",
+    )
 
 
 def clear_run(folder: Path) -> None:
@@ -223,7 +234,7 @@ def clear_run(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir():
         raise RunError("this is no folder", where=folder, fix="choose another one")
     inside = list(folder.iterdir())
-    foreign = [p.name for p in inside if not any(p.match(name) for name in FILES)]
+    foreign = [path.name for path in inside if not _is_ours(path.name)]
     if foreign or (inside and not _is_record(folder / "run.json")):
         raise RunError(
             "the folder holds no run and is not overwritten"
@@ -232,11 +243,18 @@ def clear_run(folder: Path) -> None:
             where=folder,
             fix="choose another folder",
         )
-    for path in inside:
+    # The record is last: where this is killed, the rest is still known to be a run.
+    for path in sorted(inside, key=lambda path: path.name == "run.json"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _is_ours(name: str) -> bool:
+    unfinished = _UNFINISHED.fullmatch(name)
+    whole = PurePath(unfinished.group(1) if unfinished else name)
+    return any(whole.match(pattern) for pattern in FILES)
 
 
 def _is_record(path: Path) -> bool:
