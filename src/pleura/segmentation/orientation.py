@@ -1,0 +1,244 @@
+"""Anatomical landmarks that agree with, or contradict, the orientation of a scan.
+
+All arrays are canonical axial: slices from foot to head, rows from front to back, columns from the
+patient's right to left. Each landmark is a ratio, positive where it lies as the orientation says
+and negative where it lies on the opposite side. Lengths are relative to the lungs, so no spacing is
+needed. The table is no landmark: it lies in front of a prone patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.segmentation.clean import box_of
+
+Flags = NDArray[np.bool_]
+
+WIDTH = 128
+"""Rows or columns, whichever are more, of a sampled slice, about."""
+
+_SLICES = 64  # of more, every second or so is measured
+_BONE, _AIR, _BODY, _SOLID = 300, -850, -500, (-10, 200)  # HU
+_FEW = 10  # slices with lung: fewer show neither base nor apex
+_WALL = 0.15  # of the lungs' width: thickness of the chest wall with ribs, spine and sternum
+_CORE = 0.12  # of the lungs' width: solid tissue as thick as this is liver more often than not
+_BASE = 0.15  # of the largest slice's lung: with less in the lowest slice, the scan shows the base
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Where landmarks lie relative to an orientation: from -1 to 1, NaN where a scan shows none.
+
+    Attributes
+    ----------
+    bone:
+        Bone of the chest wall behind the lungs (ribs, spine) against that in front of them.
+    heart:
+        Tissue between the front halves of the lungs against that between their back halves.
+    recess:
+        Distance of the lowest fifth of the lungs behind their centre, per depth of the lungs.
+    apex:
+        Width of the lower end of the lungs less that of the upper end, per width of the lungs.
+    airway:
+        Air between the upper 40 % of the lungs (trachea) against that between the lower 40 %.
+    mediastinum:
+        Share of tissue between the lungs (heart) in their lower half less that in the upper half.
+    liver:
+        Thick solid tissue at the base of the right lung against that of the left lung.
+    pair:
+        Share of slices with two lungs in which they lie side by side; the others, one behind the
+        other, count as negative.
+    side:
+        Bone of the chest wall on the left against that on the right; about 0 in a common scan.
+    spine:
+        Densest line of bone along the slice axis against that along the other axes, where the body
+        is cut by edges of the slices and neither by the first nor by the last slice.
+    """
+
+    bone: float = np.nan
+    heart: float = np.nan
+    recess: float = np.nan
+    apex: float = np.nan
+    airway: float = np.nan
+    mediastinum: float = np.nan
+    liver: float = np.nan
+    pair: float = np.nan
+    side: float = np.nan
+    spine: float = np.nan
+
+    def contradictions(self) -> tuple[str, ...]:
+        """Return what contradicts the orientation: a clause per axis, none if nothing does."""
+        if self.spine < 0.15:
+            return ("the slices are not axial",)
+        found = []
+        if self.pair < -0.4 and abs(self.side) > max(0.2, 1.5 * abs(self.bone)):
+            found.append("the lungs lie one behind the other")
+        elif _opposite(self.bone / 0.3, self.heart / 0.2, self.recess / 0.2):
+            found.append("the spine lies in front of the lungs")
+        if _opposite(self.apex / 0.35, self.airway / 0.5, self.mediastinum / 0.15):
+            found.append("the trachea and the apex of the lungs point to the feet")
+        if self.liver < -0.4:
+            found.append("the liver lies on the left")
+        return tuple(found)
+
+
+def _opposite(*ratios: float) -> bool:
+    """Tell whether at least two landmarks contradict the orientation and none agrees with it.
+
+    ``ratios`` are landmarks divided by what the least distinct of common scans have.
+    """
+    shown = np.clip([ratio for ratio in ratios if np.isfinite(ratio)], -1, 1)
+    return len(shown) > 1 and bool(shown.sum() < -1.2 and shown.max() < 0.3)
+
+
+def find_landmarks(hu: NDArray[np.int16], lung: Flags) -> Landmarks:
+    """Return the landmarks of a scan.
+
+    Parameters
+    ----------
+    hu:
+        int16 (slices, rows, columns), canonical axial, sampled to about ``WIDTH``.
+    lung:
+        bool of the same shape: both lungs.
+    """
+    step = -(-len(hu) // _SLICES)
+    hu, lung = hu[::step], lung[::step]
+    area = lung.sum((1, 2), dtype=np.int64)
+    slices = np.flatnonzero(area > max(0.02 * area.max(initial=0), 12))
+    if not len(slices):
+        return Landmarks()
+    rows = [_measure_slice(hu[i], lung[i]) for i in slices]
+    table = {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
+    found = {"bone": _balance(table["back"], table["front"], 10)}
+    two = table["pair"] != 0
+    if two.mean() > 0.3:
+        found["pair"] = float(table["pair"][two].mean())
+        found["side"] = _balance(table["left"], table["right"], 10)
+    if len(slices) < _FEW:
+        found["heart"] = _balance(table["gap_front"], table["gap_back"], 8)
+        return Landmarks(**found)
+    head = _head_end(table)
+    found["spine"] = _spine(hu, lung)
+    if _opposite(*head):  # what lies at the base is looked for at the other end
+        hu, lung, area = hu[::-1], lung[::-1], area[::-1]
+        slices = len(area) - 1 - slices[::-1]
+        table = {name: values[::-1] for name, values in table.items()}
+    if area[0] < _BASE * area.max():
+        found["recess"] = _recess(table)
+        found["liver"] = _liver(hu, lung, slices)
+    apex, airway, mediastinum = head
+    return Landmarks(apex=apex, airway=airway, mediastinum=mediastinum, **found)
+
+
+def _balance(one: NDArray[np.float64], other: NDArray[np.float64], least: float) -> float:
+    """Return the difference of two sums by their sum, near 0 where both are below ``least``."""
+    a, b = float(one.sum()), float(other.sum())
+    return (a - b) / (a + b + least)
+
+
+def _measure_slice(hu: NDArray[np.int16], lung: Flags) -> dict[str, float]:
+    """Count voxels of bone, tissue and air around and between the lungs of a slice."""
+    points = cv2.findNonZero(lung.astype(np.uint8)).reshape(-1, 2)
+    x, y, width, height = cv2.boundingRect(points)
+    across, down = x + (width - 1) / 2, y + (height - 1) / 2
+    outline = cv2.convexHull(points)
+    hull, wall = np.zeros(lung.shape, np.uint8), np.zeros(lung.shape, np.uint8)
+    cv2.fillConvexPoly(hull, outline, 1)
+    cv2.polylines(wall, [outline], True, 1, 2 * max(1, round(_WALL * width)))
+    row, column = np.nonzero((hu > _BONE) & (wall > hull))
+    ahead, beside = abs(column - across) < width / 2, abs(row - down) < height / 2
+    gap = (hull > 0) & ~lung
+    gap_row = np.nonzero(gap & (abs(np.arange(lung.shape[1]) - across) < 0.3 * width))[0]
+    air_column = np.nonzero(gap & (hu < _AIR))[1]
+    return {
+        "lung": len(points),
+        "centre": float(points[:, 1].mean()),
+        "width": width,
+        "height": height,
+        "front": np.count_nonzero(ahead & (row < down)),
+        "back": np.count_nonzero(ahead & (row > down)),
+        "right": np.count_nonzero(beside & (column < across)),
+        "left": np.count_nonzero(beside & (column > across)),
+        "gap_front": np.count_nonzero(gap_row < down),
+        "gap_back": np.count_nonzero(gap_row > down),
+        "air": np.count_nonzero(abs(air_column - across) < 0.12 * width),
+        "pair": _pair(lung),
+    }
+
+
+def _pair(lung: Flags) -> float:
+    """Return 1 for two lungs side by side, -1 for one behind the other, 0 where there is one."""
+    _, _, figures, centres = cv2.connectedComponentsWithStats(lung.astype(np.uint8), connectivity=4)
+    sizes = figures[1:, cv2.CC_STAT_AREA]
+    second, first = np.argsort(sizes)[-2:] if len(sizes) > 1 else (0, 0)
+    if sizes[second] < 0.25 * sizes[first] or first == second:
+        return 0
+    apart = abs(centres[1 + first] - centres[1 + second])
+    return 1 if apart[0] > apart[1] else -1
+
+
+def _head_end(table: dict[str, NDArray[np.float64]]) -> tuple[float, float, float]:
+    """Return apex, airway and mediastinum."""
+    lung, width = table["lung"], table["width"]
+    wide = width[lung > 0.2 * lung.max()]
+    height = np.linspace(0, 1, len(lung))
+    share = []
+    for half in (height < 0.5, height > 0.5):
+        gap = table["gap_front"][half].sum() + table["gap_back"][half].sum()
+        share.append(float(gap / (gap + lung[half].sum())))
+    return (
+        float((wide[0] - wide[-1]) / np.median(width)),
+        _balance(table["air"][height > 0.6], table["air"][height < 0.4], 10),
+        share[0] - share[1],
+    )
+
+
+def _recess(table: dict[str, NDArray[np.float64]]) -> float:
+    lung, centre = table["lung"], table["centre"]
+    low = np.linspace(0, 1, len(lung)) < 0.2
+    apart = np.average(centre[low], weights=lung[low]) - np.average(centre, weights=lung)
+    return float(apart / np.median(table["height"]))
+
+
+def _liver(hu: NDArray[np.int16], lung: Flags, slices: NDArray[np.intp]) -> float:
+    """Compare the cores of solid tissue on both sides, around and below the base of the lungs."""
+    x, y, width, height = cv2.boundingRect(lung.any(0).astype(np.uint8))
+    box = slice(y, y + height), slice(x, x + width)
+    reach = (slices[-1] - slices[0]) // 4
+    core = np.ones((2 * round(_CORE * width / 2) + 1,) * 2, np.uint8)
+    columns = np.zeros(width)
+    for i in range(max(0, slices[0] - reach), slices[0] + reach + 1):
+        smooth = cv2.blur(np.clip(hu[i][box], -300, 500).astype(np.float32), (3, 3))
+        solid = (smooth > _SOLID[0]) & (smooth < _SOLID[1]) & ~lung[i][box]
+        columns += cv2.erode(
+            solid.astype(np.uint8), core, borderType=cv2.BORDER_CONSTANT, borderValue=0
+        ).sum(0)
+    position = (np.arange(width) + 0.5) / width - 0.5
+    return _balance(columns[position < -0.1], columns[position > 0.1], 0.01 * lung.sum())
+
+
+def _spine(hu: NDArray[np.int16], lung: Flags) -> float:
+    """Return how much the densest line of bone along the slice axis exceeds the others' densest.
+
+    NaN where the body is cut as in a common scan: by the first or last slice, or by none.
+    """
+    body = hu > _BODY
+    ends = body[[0, -1]].mean((1, 2)).max()
+    cut = [np.median(body.take((0, -1), axis).mean(3 - axis), 0).min() for axis in (1, 2)]
+    if ends > 0.03 or max(cut) < 0.04:
+        return np.nan
+    box = box_of(lung)
+    assert box is not None
+    bone = hu[box] > 200
+    extent = np.array(bone.shape)
+    line = []
+    for axis in range(3):
+        size = np.maximum(np.delete(extent, axis) // 10, 1)
+        mean = cv2.blur(bone.mean(axis, dtype=np.float32), size[::-1].tolist())
+        line.append(float(mean.max()))
+    other = max(line[1:])
+    return (line[0] - other) / (line[0] + other + 0.01)
