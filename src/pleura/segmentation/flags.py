@@ -25,9 +25,15 @@ small lung has more border for its size. Chosen by benchmarks/confidence.py."""
 
 
 def find_flags(
-    labels: NDArray[np.uint8], scan: Scan, geometry: Geometry, unsure: float, *, sides: bool
+    labels: NDArray[np.uint8],
+    scan: Scan,
+    geometry: Geometry,
+    unsure: float,
+    *,
+    sides: bool,
+    contradictions: tuple[str, ...] = (),
 ) -> tuple[Flag, ...]:
-    """Return the flags of a mask.
+    """Return the flags of a mask, one per name.
 
     Parameters
     ----------
@@ -41,8 +47,25 @@ def find_flags(
         Voxels with a probability of 0.2 to 0.8, per voxel of lung.
     sides:
         Whether right and left are told apart.
+    contradictions:
+        Clauses on anatomy that contradicts the orientation: see `Landmarks.contradictions`.
     """
-    return tuple(_flags(labels, scan, geometry, unsure, sides=sides))
+    texts: dict[str, list[str]] = {}
+    for flag in _flags(labels, scan, geometry, unsure, sides=sides):
+        texts.setdefault(flag.name, []).append(flag.what)
+    if contradictions and "no lung" not in texts:
+        texts.setdefault("orientation", []).append(_orientation(contradictions, geometry))
+    return tuple(Flag(name, "; ".join(what)) for name, what in texts.items())
+
+
+def _orientation(contradictions: tuple[str, ...], geometry: Geometry) -> str:
+    known = geometry.orientation_known
+    stated = "the orientation in the header" if known else "the assumed orientation"
+    advice = "export the scan again" if known else "pass --flip, or a format that has one"
+    return (
+        f"{' and '.join(contradictions)}, which contradicts {stated} (or situs inversus): right and"
+        f" left may be exchanged. hint: compare with the original images, and {advice}"
+    )
 
 
 def _flags(

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from pleura.segmentation.clean import box_of
 
 Flags = NDArray[np.bool_]
+Table = dict[str, NDArray[np.float64]]
 
-WIDTH = 128
-"""Rows or columns, whichever are more, of a sampled slice, about."""
-
+_WIDTH = 128  # rows or columns, whichever are more, of a sampled slice, about
 _SLICES = 64  # of more, every second or so is measured
 _BONE, _AIR, _BODY, _SOLID = 300, -850, -500, (-10, 200)  # HU
 _FEW = 10  # slices with lung: fewer show neither base nor apex
@@ -70,16 +69,21 @@ class Landmarks:
     side: float = np.nan
     spine: float = np.nan
 
+    @property
+    def upside_down(self) -> bool:
+        """Whether the head lies where the orientation has the feet."""
+        return _opposite(self.apex / 0.35, self.airway / 0.5, self.mediastinum / 0.15)
+
     def contradictions(self) -> tuple[str, ...]:
         """Return what contradicts the orientation: a clause per axis, none if nothing does."""
         if self.spine < 0.15:
             return ("the slices are not axial",)
-        found = []
         if self.pair < -0.4 and abs(self.side) > max(0.2, 1.5 * abs(self.bone)):
-            found.append("the lungs lie one behind the other")
-        elif _opposite(self.bone / 0.3, self.heart / 0.2, self.recess / 0.2):
+            return ("the lungs lie one behind the other",)
+        found = []
+        if _opposite(self.bone / 0.3, self.heart / 0.2, self.recess / 0.2):
             found.append("the spine lies in front of the lungs")
-        if _opposite(self.apex / 0.35, self.airway / 0.5, self.mediastinum / 0.15):
+        if self.upside_down:
             found.append("the trachea and the apex of the lungs point to the feet")
         if self.liver < -0.4:
             found.append("the liver lies on the left")
@@ -92,7 +96,12 @@ def _opposite(*ratios: float) -> bool:
     ``ratios`` are landmarks divided by what the least distinct of common scans have.
     """
     shown = np.clip([ratio for ratio in ratios if np.isfinite(ratio)], -1, 1)
-    return len(shown) > 1 and bool(shown.sum() < -1.2 and shown.max() < 0.3)
+    return len(shown) > 1 and bool(shown.sum() < -1.6 and shown.max() < 0.3)
+
+
+def sampling_step(shape: tuple[int, ...]) -> int:
+    """Return the step in rows and columns at which `find_landmarks` is given a scan."""
+    return max(1, round(max(shape[1:]) / _WIDTH))
 
 
 def find_landmarks(hu: NDArray[np.int16], lung: Flags) -> Landmarks:
@@ -101,7 +110,7 @@ def find_landmarks(hu: NDArray[np.int16], lung: Flags) -> Landmarks:
     Parameters
     ----------
     hu:
-        int16 (slices, rows, columns), canonical axial, sampled to about ``WIDTH``.
+        int16 (slices, rows, columns), canonical axial, at every `sampling_step`-th row and column.
     lung:
         bool of the same shape: both lungs.
     """
@@ -118,20 +127,19 @@ def find_landmarks(hu: NDArray[np.int16], lung: Flags) -> Landmarks:
     if two.mean() > 0.3:
         found["pair"] = float(table["pair"][two].mean())
         found["side"] = _balance(table["left"], table["right"], 10)
-    if len(slices) < _FEW:
+    if len(slices) >= _FEW:
+        found |= _head_end(table)
+        found["spine"] = _spine(hu, lung)
+        if Landmarks(**found).upside_down:  # what lies at the base is at the other end
+            hu, lung, area = hu[::-1], lung[::-1], area[::-1]
+            slices = len(area) - 1 - slices[::-1]
+            table = {name: values[::-1] for name, values in table.items()}
+        if area[0] < _BASE * area.max():
+            found["recess"] = _recess(table)
+            found["liver"] = _liver(hu, lung, slices)
+    if "recess" not in found:
         found["heart"] = _balance(table["gap_front"], table["gap_back"], 8)
-        return Landmarks(**found)
-    head = _head_end(table)
-    found["spine"] = _spine(hu, lung)
-    if _opposite(*head):  # what lies at the base is looked for at the other end
-        hu, lung, area = hu[::-1], lung[::-1], area[::-1]
-        slices = len(area) - 1 - slices[::-1]
-        table = {name: values[::-1] for name, values in table.items()}
-    if area[0] < _BASE * area.max():
-        found["recess"] = _recess(table)
-        found["liver"] = _liver(hu, lung, slices)
-    apex, airway, mediastinum = head
-    return Landmarks(apex=apex, airway=airway, mediastinum=mediastinum, **found)
+    return Landmarks(**found)
 
 
 def _balance(one: NDArray[np.float64], other: NDArray[np.float64], least: float) -> float:
@@ -154,19 +162,22 @@ def _measure_slice(hu: NDArray[np.int16], lung: Flags) -> dict[str, float]:
     gap = (hull > 0) & ~lung
     gap_row = np.nonzero(gap & (abs(np.arange(lung.shape[1]) - across) < 0.3 * width))[0]
     air_column = np.nonzero(gap & (hu < _AIR))[1]
+    counts = {
+        "front": ahead & (row < down),
+        "back": ahead & (row > down),
+        "right": beside & (column < across),
+        "left": beside & (column > across),
+        "gap_front": gap_row < down,
+        "gap_back": gap_row > down,
+        "air": abs(air_column - across) < 0.12 * width,
+    }
     return {
         "lung": len(points),
         "centre": float(points[:, 1].mean()),
         "width": width,
         "height": height,
-        "front": np.count_nonzero(ahead & (row < down)),
-        "back": np.count_nonzero(ahead & (row > down)),
-        "right": np.count_nonzero(beside & (column < across)),
-        "left": np.count_nonzero(beside & (column > across)),
-        "gap_front": np.count_nonzero(gap_row < down),
-        "gap_back": np.count_nonzero(gap_row > down),
-        "air": np.count_nonzero(abs(air_column - across) < 0.12 * width),
         "pair": _pair(lung),
+        **{name: float(which.sum()) for name, which in counts.items()},
     }
 
 
@@ -181,7 +192,7 @@ def _pair(lung: Flags) -> float:
     return 1 if apart[0] > apart[1] else -1
 
 
-def _head_end(table: dict[str, NDArray[np.float64]]) -> tuple[float, float, float]:
+def _head_end(table: Table) -> dict[str, float]:
     """Return apex, airway and mediastinum."""
     lung, width = table["lung"], table["width"]
     wide = width[lung > 0.2 * lung.max()]
@@ -190,14 +201,14 @@ def _head_end(table: dict[str, NDArray[np.float64]]) -> tuple[float, float, floa
     for half in (height < 0.5, height > 0.5):
         gap = table["gap_front"][half].sum() + table["gap_back"][half].sum()
         share.append(float(gap / (gap + lung[half].sum())))
-    return (
-        float((wide[0] - wide[-1]) / np.median(width)),
-        _balance(table["air"][height > 0.6], table["air"][height < 0.4], 10),
-        share[0] - share[1],
-    )
+    return {
+        "apex": float((wide[0] - wide[-1]) / np.median(width)),
+        "airway": _balance(table["air"][height > 0.6], table["air"][height < 0.4], 10),
+        "mediastinum": share[0] - share[1],
+    }
 
 
-def _recess(table: dict[str, NDArray[np.float64]]) -> float:
+def _recess(table: Table) -> float:
     lung, centre = table["lung"], table["centre"]
     low = np.linspace(0, 1, len(lung)) < 0.2
     apart = np.average(centre[low], weights=lung[low]) - np.average(centre, weights=lung)
@@ -206,7 +217,7 @@ def _recess(table: dict[str, NDArray[np.float64]]) -> float:
 
 def _liver(hu: NDArray[np.int16], lung: Flags, slices: NDArray[np.intp]) -> float:
     """Compare the cores of solid tissue on both sides, around and below the base of the lungs."""
-    x, y, width, height = cv2.boundingRect(lung.any(0).astype(np.uint8))
+    x, y, width, height = cv2.boundingRect(np.array(lung.any(0), np.uint8))
     box = slice(y, y + height), slice(x, x + width)
     reach = (slices[-1] - slices[0]) // 4
     core = np.ones((2 * round(_CORE * width / 2) + 1,) * 2, np.uint8)
@@ -227,13 +238,13 @@ def _spine(hu: NDArray[np.int16], lung: Flags) -> float:
     NaN where the body is cut as in a common scan: by the first or last slice, or by none.
     """
     body = hu > _BODY
-    ends = body[[0, -1]].mean((1, 2)).max()
+    size = body.mean((1, 2))
     cut = [np.median(body.take((0, -1), axis).mean(3 - axis), 0).min() for axis in (1, 2)]
-    if ends > 0.03 or max(cut) < 0.04:
+    filled = size[size > 0.03]
+    tapers = len(filled) > 0 and max(filled[0], filled[-1]) < 0.5 * filled.max()
+    if size[[0, -1]].max() > 0.03 or not tapers or max(cut) < 0.04:
         return np.nan
-    box = box_of(lung)
-    assert box is not None
-    bone = hu[box] > 200
+    bone = hu[box_of(lung) or ...] > 200
     extent = np.array(bone.shape)
     line = []
     for axis in range(3):

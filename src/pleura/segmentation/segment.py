@@ -25,6 +25,7 @@ from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Flag, Mask, Scan
 from pleura.scan.slices import shape_of
 from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
 from pleura.segmentation.flags import find_flags
+from pleura.segmentation.orientation import find_landmarks, sampling_step
 
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""
@@ -204,14 +205,24 @@ class Segmenter:
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
-        lung = keep_lungs(seen.lung, seen.sampled, calibrated="grey" not in scan.line.name)
+        calibrated = "grey" not in scan.line.name
+        lung = keep_lungs(seen.lung, seen.sampled, calibrated=calibrated)
         labels = (
             tell_sides(lung, seen.sampled, geometry, self.threads)
             if self.sides
             else lung.astype(np.uint8)
         )
         share = seen.unsure / max(int(np.count_nonzero(labels)), 1)
-        flags = find_flags(labels, scan, geometry, share, sides=self.sides)
+        step = sampling_step(geometry.shape)
+        found = find_landmarks(seen.coarse, labels[:, ::step, ::step] > 0) if calibrated else None
+        flags = find_flags(
+            labels,
+            scan,
+            geometry,
+            share,
+            sides=self.sides,
+            contradictions=found.contradictions() if found else (),
+        )
         record = self.engine.record
         drawn_by = f"pleura, model {record.name}", record.version
         back = np.ascontiguousarray(order.undo(labels))
@@ -250,15 +261,18 @@ class _Seen:
 
     lung: NDArray[np.bool_]
     sampled: NDArray[np.int16]
+    coarse: NDArray[np.int16]
     probability: NDArray[np.uint8] | None
     unsure: int = 0
 
     @classmethod
     def of(cls, geometry: Geometry, keep_probability: bool) -> _Seen:
         slices, rows, columns = geometry.shape
+        step = sampling_step(geometry.shape)
         return cls(
             np.empty(geometry.shape, np.bool_),
             np.empty((slices, -(-rows // STEP), -(-columns // STEP)), np.int16),
+            np.empty((slices, -(-rows // step), -(-columns // step)), np.int16),
             np.empty(geometry.shape, np.uint8) if keep_probability else None,
         )
 
@@ -272,6 +286,8 @@ class _Seen:
     ) -> None:
         self.lung[start:stop] = probability >= threshold
         self.sampled[start:stop] = hu[:, ::STEP, ::STEP]
+        step = sampling_step(self.lung.shape)
+        self.coarse[start:stop] = hu[:, ::step, ::step]
         self.unsure += int(np.count_nonzero((probability > UNSURE[0]) & (probability < UNSURE[1])))
         if self.probability is not None:
             self.probability[start:stop] = probability
