@@ -29,9 +29,9 @@ def find_flags(
     scan: Scan,
     geometry: Geometry,
     unsure: float,
+    contradictions: tuple[str, ...] = (),
     *,
     sides: bool,
-    contradictions: tuple[str, ...] = (),
 ) -> tuple[Flag, ...]:
     """Return the flags of a mask, one per name.
 
@@ -45,10 +45,10 @@ def find_flags(
         The labels' own grid.
     unsure:
         Voxels with a probability of 0.2 to 0.8, per voxel of lung.
-    sides:
-        Whether right and left are told apart.
     contradictions:
         Clauses on anatomy that contradicts the orientation: see `Landmarks.contradictions`.
+    sides:
+        Whether right and left are told apart.
     """
     texts: dict[str, list[str]] = {}
     for flag in _flags(labels, scan, geometry, unsure, sides=sides):

@@ -25,7 +25,7 @@ from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Flag, Mask, Scan
 from pleura.scan.slices import shape_of
 from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
 from pleura.segmentation.flags import find_flags
-from pleura.segmentation.orientation import find_landmarks, sampling_step
+from pleura.segmentation.orientation import Landmarks, find_landmarks, sampling_step
 
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""
@@ -214,15 +214,9 @@ class Segmenter:
         )
         share = seen.unsure / max(int(np.count_nonzero(labels)), 1)
         step = sampling_step(geometry.shape)
-        found = find_landmarks(seen.coarse, labels[:, ::step, ::step] > 0) if calibrated else None
-        flags = find_flags(
-            labels,
-            scan,
-            geometry,
-            share,
-            sides=self.sides,
-            contradictions=found.contradictions() if found else (),
-        )
+        coarse = labels[:, ::step, ::step] > 0
+        found = find_landmarks(seen.coarse, coarse) if calibrated else Landmarks()
+        flags = find_flags(labels, scan, geometry, share, found.contradictions(), sides=self.sides)
         record = self.engine.record
         drawn_by = f"pleura, model {record.name}", record.version
         back = np.ascontiguousarray(order.undo(labels))
