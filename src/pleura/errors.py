@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from os import PathLike
 
+from pleura.names import printable
+
 
 class PleuraError(Exception):
     """An error whose cause lies in the input, with the way out of it.
@@ -23,10 +25,10 @@ class PleuraError(Exception):
         self.what = what
         self.where = None if where is None else str(where)
         self.fix = fix
-        lines = [what]
+        lines = [printable(what)]
         if self.where is not None:
-            lines.append(f"  where: {self.where}")
-        lines.append(f"  hint: {fix}")
+            lines.append(f"  where: {printable(self.where)}")
+        lines.append(f"  hint: {printable(fix)}")
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -7,33 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from dicom_files import write_series
 
 from pleura.cli import cli
 from pleura.cohort.batch import segment_all
 from pleura.cohort.summary import read_summaries
 from pleura.errors import ScanError
-from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.scan.pictures import read_picture
 from pleura.segmentation.segment import Segmenter
 
 TABLES = ("summary.csv", "lungs.csv", "lungs.parquet", "progress.json")
-AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 0)))
-
-
-@pytest.fixture
-def cohort(sample, tmp_path):
-    """A DICOM series, two pictures and a file that is broken, in folders."""
-    folder = tmp_path / "cohort"
-    names = [f"LCTSC-201_{n:03d}.tif" for n in (49, 54, 58)]
-    hu = np.stack([read_picture(sample.images / name) for name in names]).astype(np.int16)
-    write_series(folder / "a" / "ct", hu, AXIAL)
-    (folder / "b").mkdir()
-    for name in names[:2]:
-        shutil.copy(sample.images / name, folder / "b")
-    (folder / "b" / "bad.nrrd").write_bytes(b"NRRD0005\nno header")
-    return folder
 
 
 def summary(folder):

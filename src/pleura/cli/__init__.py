@@ -11,6 +11,7 @@ import click
 
 from pleura import __version__
 from pleura.errors import DataWarning, PleuraError
+from pleura.names import printable
 
 _COMMANDS = {
     "segment": "Find the lungs in a scan.",
@@ -104,7 +105,7 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         click.secho(
-            f"error: {error.strerror or error}\n  where: {error.filename}\n"
+            f"error: {error.strerror or error}\n  where: {printable(str(error.filename))}\n"
             "  hint: check the path, its permissions, and the space left",
             fg="red",
             err=True,

@@ -18,6 +18,7 @@ from pleura.cli.common import (
     masks_argument,
     progress_bar,
     quiet_option,
+    say,
     write_json_option,
 )
 from pleura.errors import DataWarning
@@ -145,37 +146,37 @@ def _draw(report: CheckReport, path: Path) -> None:
     if drawn:
         save_figure(contact_sheet(drawn, titles), path)
     else:
-        click.echo("no mask looks wrong: nothing is drawn", err=True)
+        say("no mask looks wrong: nothing is drawn", err=True)
 
 
 _DRAWN = 40
 
 
 def _print(report: CheckReport) -> None:
-    click.echo(f"pairs    {report.pairs} ({report.readable} readable)")
-    click.echo(f"sizes    {_counts(report.sizes)}")
-    click.echo(f"dtypes   {_counts(report.dtypes)}")
+    say(f"pairs    {report.pairs} ({report.readable} readable)")
+    say(f"sizes    {_counts(report.sizes)}")
+    say(f"dtypes   {_counts(report.dtypes)}")
     if report.values is not None:
-        click.echo(f"values   {report.values[0]:g} to {report.values[1]:g}")
+        say(f"values   {report.values[0]:g} to {report.values[1]:g}")
     if report.lung is not None:
         lung = report.lung
-        click.echo(
+        say(
             f"lung     {lung.median:.1%} of an image (median; {lung.smallest:.1%} to "
             f"{lung.largest:.1%}); {lung.empty} empty masks"
         )
-    click.echo(f"units    {report.units.reason}")
+    say(f"units    {report.units.reason}")
     for finding in report.findings:
         _print_finding(finding)
     verdict = "fit to train on" if report.fit_to_train else "not fit to train on: see the errors"
-    click.secho(verdict, fg="green" if report.fit_to_train else "red", bold=True)
+    say(verdict, fg="green" if report.fit_to_train else "red", bold=True)
 
 
 def _print_finding(finding: Finding) -> None:
     names = [path.name for path in finding.files]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     label = click.style(f"{finding.severity:<8} ", fg=_COLOURS[finding.severity])
-    click.echo(f"{label} {finding.what}" + (f"\n          files: {listed}" if names else ""))
-    click.echo(f"          hint: {finding.fix}")
+    say(f"{label} {finding.what}" + (f"\n          files: {listed}" if names else ""))
+    say(f"          hint: {finding.fix}")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

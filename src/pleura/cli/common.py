@@ -24,6 +24,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pleura.names import printable
+
 if TYPE_CHECKING:
     from pleura.training.recipe import Recipe
 
@@ -63,6 +65,12 @@ units_option = click.option(
     help="What the values are: HU, HU plus 1024, or grey with air dark or bright.",
 )
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
+
+
+def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """Print text; what a terminal could take for a command, such as in a file name, is escaped."""
+    lines = (printable(line) for line in text.split("\n"))
+    click.secho("\n".join(lines), err=err, nl=nl, **style)
 
 
 def write_json_option(target: Path | None, content: dict[str, Any]) -> None:

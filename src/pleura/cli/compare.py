@@ -13,6 +13,7 @@ from pleura.cli.common import (
     output,
     progress_bar,
     quiet_option,
+    say,
     write_json_option,
 )
 from pleura.cli.scores import by_option, cases_option, print_scores, read_case_table
@@ -83,7 +84,7 @@ def command(
         told["against"] = {name: vars(change) for name, change in changes.items()}
     write_json_option(json_file, told)
     for text, masks in found.labels.items():
-        click.secho(f"labels   {masks} masks; {text}", fg="yellow", err=True)
+        say(f"labels   {masks} masks; {text}", fg="yellow", err=True)
     if str(json_file) != "-":
         print_scores(found, table.groups)
         if against is not None:

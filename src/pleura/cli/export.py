@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pleura.cli.common import PATH, json_option, write_json_option
+from pleura.cli.common import PATH, json_option, say, write_json_option
 
 _EPILOG = """\
 \b
@@ -54,4 +54,4 @@ def command(
     record = export(run, output, eight_bit, data=data, licence=licence, **named)
     write_json_option(json_file, record.to_dict())
     if str(json_file) != "-":
-        click.echo(f"{output}: model '{record.name}', threshold {record.threshold:g}")
+        say(f"{output}: model '{record.name}', threshold {record.threshold:g}")

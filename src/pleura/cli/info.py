@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, write_json_option
+from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, say, write_json_option
 
 if TYPE_CHECKING:
     from pleura.scan.find import Found
@@ -42,7 +42,7 @@ def command(path: Path, json_file: Path | None, quiet: bool) -> int:
         for row in rows:
             _print(row)
         readable = sum(row["error"] is None for row in rows)
-        click.echo(f"{readable} of {len(rows)} scans can be read")
+        say(f"{readable} of {len(rows)} scans can be read")
     return 0 if all(row["error"] is None for row in rows) else 1
 
 
@@ -75,16 +75,16 @@ def _describe(found: Found) -> dict[str, Any]:
 
 
 def _print(row: dict[str, Any]) -> None:
-    click.secho(row["name"], bold=True, nl=False)
+    say(row["name"], bold=True, nl=False)
     if row["error"] is not None:
-        click.secho(f"  {row['what']}", nl=True)
-        click.secho("  " + row["error"].replace("\n", "\n  "), fg="red")
+        say(f"  {row['what']}", nl=True)
+        say("  " + row["error"].replace("\n", "\n  "), fg="red")
         return
     aside = "" if row["chosen"] else "  (not chosen: a better series of the same study is there)"
-    click.echo(f"  {row['format']}; {row['grid']}; {row['units']}{aside}")
+    say(f"  {row['format']}; {row['grid']}; {row['units']}{aside}")
     for decision in row["decisions"]:
         text = f"{decision['about']}: {decision['choice']} ({decision['reason']})"
-        click.secho(
+        say(
             f"  {'warning  ' if decision['warning'] else ''}{text}",
             fg="yellow" if decision["warning"] else None,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from pleura.cli.common import PATH, json_option, units_option, write_json_option
+from pleura.cli.common import PATH, json_option, say, units_option, write_json_option
 
 if TYPE_CHECKING:
     from pleura.measurement.measure import Measurement
@@ -76,9 +76,9 @@ def _print(found: Measurement) -> None:
         table.add_row(name, *(_text(value(one)) for one in found.regions))
     output.print(table)
     if found.labels:
-        click.echo(found.labels)
+        say(found.labels)
     for name, what in found.flags.items():
-        click.secho(f"flag     {name}: {what}", fg="yellow", err=True)
+        say(f"flag     {name}: {what}", fg="yellow", err=True)
 
 
 def _of_densities(get: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, write_json_option
+from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, say, write_json_option
 
 _EPILOG = """\
 \b
@@ -60,7 +60,7 @@ def command(
     write_json_option(json_file, {"run": run.name, "images": [asdict(r) for r in results]})
     failed = [result for result in results if result.error]
     for result in failed:
-        click.secho(f"{result.image}: {result.error}", fg="red", err=True)
+        say(f"{result.image}: {result.error}", fg="red", err=True)
     if str(json_file) != "-":
-        click.echo(f"{len(results) - len(failed)} masks in {output}")
+        say(f"{len(results) - len(failed)} masks in {output}")
     return 1 if failed else 0

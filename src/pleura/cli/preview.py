@@ -12,6 +12,7 @@ from pleura.cli.common import (
     json_option,
     need_masks,
     optional_masks_argument,
+    say,
     write_json_option,
 )
 
@@ -58,4 +59,4 @@ def command(
     names = preview(images, masks, output, loaded, number)
     write_json_option(json_file, {"picture": str(output), "images": names})
     if str(json_file) != "-":
-        click.echo(f"{', '.join(names)} in {output}")
+        say(f"{', '.join(names)} in {output}")

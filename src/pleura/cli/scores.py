@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.table import Column, Table
+from rich.text import Text
 
-from pleura.cli.common import PATH, output
+from pleura.cli.common import PATH, output, say
 from pleura.errors import DataError
+from pleura.names import printable
 
 if TYPE_CHECKING:
     from pleura.evaluation.compare import Comparison
@@ -41,7 +43,7 @@ class CaseTable:
         unknown = [case for case in cases if known is not None and case not in known]
         if unknown:
             named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-            click.secho(
+            say(
                 f"warning  {len(unknown)} of {len(cases)} cases are not in {self.path}: {named}; "
                 "each counts as a patient of its own",
                 fg="yellow",
@@ -112,5 +114,5 @@ def _spread_table(first: str, rows: Mapping[str, Spread]) -> Table:
     for name, one in rows.items():
         mean, sd, median, worst = (f"{v:.4g}" for v in (one.mean, one.sd, one.median, one.worst))
         interval = interval_text(one.interval)
-        table.add_row(name, mean, interval, sd, median, worst, str(one.cases))
+        table.add_row(Text(printable(name)), mean, interval, sd, median, worst, str(one.cases))
     return table

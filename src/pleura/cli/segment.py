@@ -13,6 +13,7 @@ from pleura.cli.common import (
     json_option,
     progress_bar,
     quiet_option,
+    say,
     units_option,
     write_json_option,
 )
@@ -102,6 +103,11 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option("--crop", is_flag=True, help="Cut the masked CT to the lungs' box (with --masked).")
 @click.option("--probability", type=PATH, help="Also write the probability of lung, times 255.")
 @click.option("--report", type=PATH, help="For many scans: also write a page to look at (.html).")
+@click.option(
+    "--anonymous",
+    is_flag=True,
+    help="Name results by hashes and leave paths of scans out of them (many scans).",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 @json_option
 @quiet_option
@@ -211,6 +217,8 @@ def _must_be_of_one(how: dict[str, Any]) -> None:
     for name, unset in (("dask", None), ("shard", (1, 1)), ("jobs", 1), ("retries", 0)):
         if how[name] != unset:
             raise click.UsageError(f"--{name} is for many scans: let -o name a folder")
+    if how["anonymous"]:
+        raise click.UsageError("--anonymous is for many scans: let -o name a folder")
     if how["format"] != "same":
         raise click.UsageError("--format is for a folder: the end of -o says how a mask is written")
     if how["crop"] and how["masked"] is None:
@@ -274,29 +282,33 @@ def _all(
 def _print_rows(rows: list[Row], output: Path | str) -> None:
     for row in rows:
         if row.status == "failed":
-            click.secho(f"failed   {row.name}: {row.error}", fg="red", err=True)
+            say(f"failed   {_named(row)}: {row.error}", fg="red", err=True)
     flagged = [row for row in rows if row.flags]
     for row in flagged[:_SHOWN]:
-        click.secho(f"flag     {row.name}: {row.flags}", fg="yellow", err=True)
+        say(f"flag     {_named(row)}: {row.flags}", fg="yellow", err=True)
     if len(flagged) > _SHOWN:
-        click.secho(f"flag     and {len(flagged) - _SHOWN} more", fg="yellow", err=True)
+        say(f"flag     and {len(flagged) - _SHOWN} more", fg="yellow", err=True)
     counts = {s: sum(row.status == s for row in rows) for s in ("done", "skipped", "failed")}
     counted = ", ".join(f"{n} {status}" for status, n in counts.items())
-    click.echo(f"{counted}; see {str(output).rstrip('/')}/summary.csv")
+    say(f"{counted}; see {str(output).rstrip('/')}/summary.csv")
+
+
+def _named(row: Row) -> str:
+    return f"{row.name} ({row.source})" if row.source else row.name
 
 
 def _print(report: dict[str, Any]) -> None:
-    click.echo(f"{report['scan']}: {report['grid']}; {report['units']}")
+    say(f"{report['scan']}: {report['grid']}; {report['units']}")
     for decision in report["decisions"]:
         text = f"{decision['about']}: {decision['choice']} ({decision['reason']})"
         if decision["warning"]:
-            click.secho(f"warning  {text}", fg="yellow", err=True)
+            say(f"warning  {text}", fg="yellow", err=True)
         else:
-            click.echo(text)
+            say(text)
     for what in report["flags"].values():
-        click.secho(f"flag     {what}", fg="red", err=True)
+        say(f"flag     {what}", fg="red", err=True)
     sizes = report["ml"] or report["voxels"]
     unit = "ml" if report["ml"] else "pixels"
-    click.echo(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
+    say(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report["seconds"].items())
-    click.echo(f"{report['mask']} ({seconds})")
+    say(f"{report['mask']} ({seconds})")

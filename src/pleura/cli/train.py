@@ -20,6 +20,7 @@ from pleura.cli.common import (
     optional_masks_argument,
     progress_bar,
     quiet_option,
+    say,
     write_json_option,
 )
 
@@ -120,14 +121,14 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
             must_be_free(output)
         start = how["start"] = how["start"] or "default"
         found = write_slices(cases, data, rest, how["seed"] or 0)
-        click.echo(f"{found.corrected} corrected slices, {found.rest} others", err=True)
+        say(f"{found.corrected} corrected slices, {found.rest} others", err=True)
         split = ["split.method=file", f"split.file={json.dumps(str(found.split))}"]
         how["overrides"] = (*how["overrides"], *split)
     code = _train(found.images, found.masks, **how)
     write_atomically(note, lambda file: file.write(json.dumps({"start": start}).encode()))
     if code:
         again = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
-        click.echo(f"or, to have it judged then: {again}", err=True)
+        say(f"or, to have it judged then: {again}", err=True)
         return code
     model, before = output / "model.onnx", Path(start)
     export(output, model, data=f"{before.name}, and corrections")
@@ -145,16 +146,16 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
 def _print_judged(judged: Mapping[str, Mapping[str, float]], model: Path, *, err: bool) -> None:
     from pleura.viewer.learning import WORSE
 
-    click.echo(f"{'Dice of both lungs':<40} before  after", err=err)
+    say(f"{'Dice of both lungs':<40} before  after", err=err)
     for name, scores in judged.items():
-        click.echo(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}", err=err)
+        say(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}", err=err)
     if len(judged) == 1:
-        click.echo("no scan is held out: correct three or more to see what it learned", err=True)
+        say("no scan is held out: correct three or more to see what it learned", err=True)
     worse = [n for n, scores in judged.items() if scores["after"] < scores["before"] - WORSE]
     if worse:
-        click.secho(f"worse on {', '.join(worse)}: keep the model that you had", fg="red", err=True)
+        say(f"worse on {', '.join(worse)}: keep the model that you had", fg="red", err=True)
     next_ = f"next     pleura segment SCAN -o lungs.nii.gz --model {model}"
-    click.echo(f"model    {model}\n{next_}", err=err)
+    say(f"model    {model}\n{next_}", err=err)
 
 
 def _train(
@@ -210,7 +211,7 @@ def _train(
     history = run.history()
     write_json_option(json_file, {"run": str(output), **run.record, "history": history})
     if not run.finished:
-        click.echo(
+        say(
             f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; go on "
             f"with: pleura train {_quoted(*data)} -o {_quoted(output)} --resume",
             err=True,
@@ -219,7 +220,7 @@ def _train(
     if str(json_file) == "-":
         return 0
     last = history[-1]
-    click.echo(
+    say(
         f"trained {len(history)} epochs: loss {last['loss']:.4f}, accuracy {last['accuracy']:.4f}; "
         f"validation loss {last['validation_loss']:.4f}, "
         f"accuracy {last['validation_accuracy']:.4f}\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pleura.cli.common import PATH
+from pleura.cli.common import PATH, say
 
 if TYPE_CHECKING:
     from pleura.viewer.cases import ViewCase
@@ -112,7 +112,7 @@ def command(
     at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     names = {f"{name}:{at}" for name in _names(host)}
     address = f"http://{host}:{at}/?token={token}"
-    click.echo(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {address}")
+    say(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {address}")
     if not no_browser:
         threading.Timer(0.5, webbrowser.open, (address,)).start()
     with TemporaryDirectory(prefix="pleura-") as scratch:

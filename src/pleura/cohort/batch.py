@@ -20,6 +20,7 @@ from pleura.cohort.tasks import Task, find_tasks
 from pleura.cohort.work import Settings, borrowed, forget_segmenters, segment_task, target_of
 from pleura.engine.engine import cores
 from pleura.errors import DataError, PleuraError, first_line
+from pleura.names import printable
 from pleura.scan.find import Found
 
 INPUTS = "inputs.txt"
@@ -118,11 +119,12 @@ def segment_all(
     part, parts = shard
     suffix = "" if parts == 1 else f"-{part}-of-{parts}"
     inputs, place = _absolute(inputs), Place(str(_absolute(output)))
-    tasks = find_tasks(inputs, place.address)[part - 1 :: parts]
+    tasks = find_tasks(inputs, place.address, anonymous=settings.anonymous)[part - 1 :: parts]
     _must_keep(tasks, place, settings)
     summary = _Summary(place, suffix, [task.name for task in tasks])
     with _workers(jobs, cluster, settings) as workers:
-        _remember_inputs(place, inputs)
+        if not settings.anonymous:
+            _remember_inputs(place, inputs)
         try:
             for row in _run(workers, tasks, place, settings, retries):
                 summary.add(row)
@@ -250,16 +252,17 @@ def _run(
             if tries < retries:
                 waiting.append((task, tries + 1))
                 continue
-            row = Row(task.name, "failed", error=_unexpected(error), patient=task.patient)
+            failed = _unexpected(error)
+            row = Row(task.name, "failed", error=failed, patient=task.patient, source=task.path)
         yield row
 
 
 def _unexpected(error: Exception) -> str:
     if isinstance(error, PleuraError):
-        return f"{error.what}; {error.fix}"
+        return printable(f"{error.what}; {error.fix}")
     if isinstance(error, OSError) and error.strerror:  # the rest is a path, perhaps with a name
         return f"unexpected {type(error).__name__}: {error.strerror}"
-    return f"unexpected {type(error).__name__}: {first_line(error)}"
+    return printable(f"unexpected {type(error).__name__}: {first_line(error)}")
 
 
 def _sorted(rows: Sequence[Row]) -> list[Row]:
@@ -274,4 +277,4 @@ def _remember_inputs(place: Place, inputs: str | Path) -> None:
         text = os.path.relpath(Path(inputs).resolve(), place.folder.resolve())
     except ValueError:  # on another drive
         text = str(Path(inputs).resolve())
-    place.write(INPUTS, text.encode())
+    place.write(INPUTS, os.fsencode(text))

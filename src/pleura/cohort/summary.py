@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pleura.cohort.places import Place
 from pleura.errors import DataError
+from pleura.names import csv_text, csv_value
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -29,12 +30,14 @@ class Row:
     seconds: float | None = None
     error: str = ""
     patient: str = ""
+    source: str = ""
+    """The scan's path below the inputs; empty where results are anonymous."""
     lungs: tuple[dict[str, Any], ...] = ()
     """Rows of ``lungs.csv`` and ``lungs.parquet``: of both lungs, of each, and their measures."""
 
 
 _COLUMNS = [field.name for field in fields(Row) if field.name != "lungs"]
-_SHARED = ("name", "patient", "status", "flags", "warnings", "seconds", "error")
+_SHARED = ("name", "source", "patient", "status", "flags", "warnings", "seconds", "error")
 
 
 def lungs_of(told: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -93,11 +96,7 @@ def write_summary(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
-    return text.getvalue().encode()
+    return csv_text(columns, ([row.get(c) for c in columns] for row in rows)).encode()
 
 
 def read_summaries(output: str | Path) -> list[Row]:
@@ -132,7 +131,10 @@ def read_summary(path: Path) -> list[Row]:
     row_of = TypeAdapter(Row).validate_python
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [row_of({k: v for k, v in cells.items() if v}) for cells in csv.DictReader(file)]
+            return [
+                row_of({k: csv_value(v) for k, v in cells.items() if v})
+                for cells in csv.DictReader(file)
+            ]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             "the summary is damaged", where=path, fix="segment the folder again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pleura.cohort.places import Remote, is_address, is_file, list_files, read_address
 from pleura.errors import DataError, ScanError, first_line
+from pleura.names import LONGEST, printable, safe_name, short_hash
 from pleura.scan.find import Found, find_scans
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import scan_name
@@ -27,6 +27,7 @@ _NO_DICOM = (".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".
 class Task:
     """A scan to segment. ``name`` is that of its results, a path below the output.
 
+    ``path`` is that of the scan below the inputs, for reports; empty where they are anonymous.
     The options are those of its row in a manifest; where they are None, the command's hold.
     """
 
@@ -37,6 +38,9 @@ class Task:
     stack: bool = False
     units: UnitsOption | None = None
     flip: bool | None = None
+    path: str = ""
+    named: bool = False
+    """Whether a manifest gives the name."""
 
     @property
     def told_apart(self) -> str:
@@ -53,8 +57,11 @@ class Task:
         return (self.source.source if isinstance(self.source, Found) else self.source).name
 
 
-def find_tasks(inputs: str | Path, output: str) -> list[Task]:
+def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> list[Task]:
     """Find the scans of a path, an address or a manifest, sorted by name; no results of ours.
+
+    Where ``anonymous``, names of results are hashes of the paths of scans, but for the names that a
+    manifest gives. What cannot be a name of results is a task whose source is an error.
 
     Raises
     ------
@@ -67,17 +74,16 @@ def find_tasks(inputs: str | Path, output: str) -> list[Task]:
         tasks = list(_at_address(str(inputs), output))
     else:
         tasks = list(_in_folder(Path(inputs), output))
+    tasks = [_anonymous(task) for task in tasks] if anonymous else tasks
     if not tasks:
         raise ScanError("no scan is there", where=inputs, fix="give a folder that holds some")
     times = Counter(task.name.lower() for task in tasks)
     tasks = [
         task
         if times[task.name.lower()] == 1
-        else replace(task, name=f"{task.name}-{_hash(task.told_apart)}")
+        else replace(task, name=f"{task.name}-{short_hash(task.told_apart)}")
         for task in tasks
     ]
-    for task in tasks:
-        _must_stay_inside(task.name, inputs)
     if len({task.name.lower() for task in tasks}) < len(tasks):
         raise DataError(
             "the manifest lists a scan twice", where=inputs, fix="give each row a name of its own"
@@ -93,22 +99,23 @@ def _in_folder(inputs: Path, output: str) -> Iterator[Task]:
         inside = results is not None and source.is_relative_to(results)
         around = results is not None and inputs.resolve().is_relative_to(results)
         if one.chosen and not (inside and not around) and not _is_result(one.source):
-            yield Task(one.name, one)
+            yield Task(one.name, one, path=_below(source, inputs.resolve()))
+
+
+def _below(source: Path, inputs: Path) -> str:
+    """Return the path of a scan below the inputs; of the inputs themselves their name."""
+    inside = source != inputs and source.is_relative_to(inputs)
+    return printable(source.relative_to(inputs).as_posix() if inside else source.name)
+
+
+def _anonymous(task: Task) -> Task:
+    hashed = f"scan-{short_hash(f'{task.path} {task.name}')}"
+    return replace(task, name=task.name if task.named else hashed, path="")
 
 
 def _is_result(source: Path) -> bool:
     stem = scan_name(source).removesuffix(".corrected").removesuffix("_preview")
     return stem.endswith("_lungs") and source.with_name(f"{stem}.json").is_file()
-
-
-def _must_stay_inside(name: str, where: str | Path) -> None:
-    parts = PurePosixPath(name).parts
-    if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or ":" in name:
-        raise DataError(
-            f"the name {name} leads out of the results",
-            where=where,
-            fix="do not trust these files; or name it by a path below the output",
-        )
 
 
 def _at_address(address: str, output: str) -> Iterator[Task]:
@@ -130,9 +137,17 @@ def _at_address(address: str, output: str) -> Iterator[Task]:
         for scan in scans:
             path = PurePosixPath(scan).relative_to(root or ".") if root else PurePosixPath(scan)
             name = path.with_name(scan_name(Path(path.name)))
-            yield Task(str(name), Remote(address, (scan, *sorted(belonging[scan]))))
+            source = Remote(address, (scan, *sorted(belonging[scan])))
+            yield Task(safe_name(str(name)), source, path=printable(str(path)))
         if rest:  # a folder's name may be a patient's, and only the files would tell
-            yield Task(f"dicom-{_hash(folder)}", Remote(address, tuple(sorted(rest))))
+            source = Remote(address, tuple(sorted(rest)))
+            yield Task(f"dicom-{short_hash(folder)}", source, path=printable(_under(folder, root)))
+
+
+def _under(folder: str, root: str) -> str:
+    path = PurePosixPath(folder)
+    inside = root and path != PurePosixPath(root) and path.is_relative_to(root)
+    return str(path.relative_to(root)) if inside else path.name
 
 
 def _flag(value: Any) -> Any:
@@ -183,13 +198,30 @@ def _listed(row: dict[str, Any], number: int, manifest: str | Path, here: str | 
             fix="correct it",
         ) from error
     if is_address(one.path):
-        source: Remote | Path = Remote(one.path)
+        source: Remote | Path | Found = Remote(one.path)
     else:
         source = Remote(f"{here}/{one.path}") if isinstance(here, str) else here / one.path
     file = PurePosixPath(one.path.replace("\\", "/")).name
-    own = scan_name(Path(file)) if is_file(file) else f"dicom-{_hash(one.path)}"
+    own = scan_name(Path(file)) if is_file(file) else f"dicom-{short_hash(one.path)}"
+    name = safe_name(one.name or own)
+    if one.name and name != one.name:
+        refused = DataError(
+            f"'{one.name}' cannot be the name of results",
+            where=manifest,
+            fix="give a path below the output without : * ? < > | \\ and .., at most "
+            f"{LONGEST} bytes a part",
+        )
+        source = Found(name, Path(file), "", error=refused)
     return Task(
-        one.name or own, source, one.patient, one.series, bool(one.stack), one.units, one.flip
+        name,
+        source,
+        one.patient,
+        one.series,
+        bool(one.stack),
+        one.units,
+        one.flip,
+        printable(one.path),
+        named=bool(one.name),
     )
 
 
@@ -220,7 +252,3 @@ def _table(manifest: str | Path) -> list[dict[str, Any]]:
             fix="give a table, as CSV in UTF-8 or as Parquet",
         ) from error
     return rows
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

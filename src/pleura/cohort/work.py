@@ -19,6 +19,7 @@ from pleura.cohort.tasks import Task
 from pleura.engine.engine import Precision, Runtime, model_path
 from pleura.errors import DataError, PleuraError
 from pleura.measurement.measure import measure
+from pleura.names import printable, short_hash
 from pleura.scan.find import Found, with_companions
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import files_below, read
@@ -60,6 +61,8 @@ class Settings:
     measure: bool = False
     flip: bool = False
     """Of scans that carry no orientation: the patient's left is on the picture's left."""
+    anonymous: bool = False
+    """Name results by hashes, and leave paths of scans out of them."""
     pleura: str = pleura.__version__
 
     def of(self, task: Task) -> Settings:
@@ -135,8 +138,8 @@ def segment_task(task: Task, output: Place, settings: Settings) -> Row:
     except StoreError:
         raise
     except PleuraError as error:
-        row = Row(task.name, "failed", error=f"{error.what}; {error.fix}")
-    return replace(row, patient=task.patient)
+        row = Row(task.name, "failed", error=printable(f"{error.what}; {error.fix}"))
+    return replace(row, patient=task.patient, source=task.path)
 
 
 def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings) -> Row:
@@ -152,15 +155,14 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
     output.remove(report)  # an old one beside a new mask would lie
     names = [target, preview, report]
     with opened(task, settings.units, settings.flip) as scan, output.writing(names) as folder:
-        decisions = check_can_write(folder / target, scan)
-        result = segmenter.segment(
-            replace(scan, decisions=(*scan.decisions, *decisions)), warn=False
-        )
+        decisions = (*scan.decisions, *check_can_write(folder / target, scan))
+        name = PurePosixPath(task.name).name if settings.anonymous else scan.name
+        result = segmenter.segment(replace(scan, name=name, decisions=decisions), warn=False)
         write_mask(folder / target, result.mask, binary=settings.binary)
         if settings.preview:
             write_picture(folder / preview, result.preview())
         told = {**reported(result, measures=settings.measure), "asked": asked, "input": told_input}
-        told["mask"] = PurePosixPath(target).name
+        told |= {"mask": PurePosixPath(target).name, "source": task.path}
         text = json.dumps(told, indent=2) + "\n"
         write_atomically(folder / report, lambda file: file.write(text.encode()))
     return _row(task.name, target, told, "done")
@@ -236,6 +238,8 @@ def _unchanged(task: Task, before: Mapping[str, Any]) -> bool:
 def _files(task: Task) -> list[Path]:
     if isinstance(task.source, Remote):
         return []
+    if isinstance(task.source, Found) and task.source.error is not None:
+        raise task.source.error
     if isinstance(task.source, Found) and task.source.files:
         return list(task.source.files)
     source = task.source.source if isinstance(task.source, Found) else task.source
@@ -245,7 +249,8 @@ def _files(task: Task) -> list[Path]:
 
 
 def _stamps(files: list[Path]) -> list[list[str | int]]:
-    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    """Return hashed name, size and time of each file; a name may be a patient's."""
+    return [[short_hash(f.name), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def target_of(task: Task, settings: Settings) -> str:

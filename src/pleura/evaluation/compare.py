@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +18,7 @@ from pleura.errors import DataError
 from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.statistics import Difference, Spread, paired, spread
 from pleura.evaluation.surface import distance_metrics, largest_missed
+from pleura.names import csv_text
 from pleura.scan.geometry import Reorientation
 from pleura.scan.io import VOLUMES, scan_name
 from pleura.scan.masks import PLAIN, read_labels
@@ -122,13 +121,11 @@ class Comparison:
     def to_csv(self) -> str:
         """Return a row a case and region."""
         names = list(dict.fromkeys(name for score in self.scores for name in score.metrics))
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["case", "patient", "region", "unit", "outcome", *names])
+        rows = []
         for one in self.scores:
             cells = [f"{one.metrics[name]:.6g}" if name in one.metrics else "" for name in names]
-            writer.writerow([one.case, one.patient, one.region, one.unit, one.outcome, *cells])
-        return text.getvalue()
+            rows.append([one.case, one.patient, one.region, one.unit, one.outcome, *cells])
+        return csv_text(["case", "patient", "region", "unit", "outcome", *names], rows)
 
 
 def compare(

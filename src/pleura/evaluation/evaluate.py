@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from pleura.evaluation.judgement import Judgement, Look
 from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.probability import LevelCounts
 from pleura.figures.masks import CasePicture, cases_figure, choose_cases, save_figure
+from pleura.names import csv_text
 from pleura.scan.pictures import write_atomically
 from pleura.segmentation.predictor import Predictor, sigmoid
 from pleura.training.run import Run, open_run, versions, write_json
@@ -126,16 +125,14 @@ class Evaluation:
             for threshold in self.thresholds
             for metric in ("iou", "dice")
         ]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "loss", "accuracy", *(column[0] for column in columns)])
+        rows = []
         for case in self.cases:
             scores = [
                 case.scores[grid][threshold][metric] for _, grid, threshold, metric in columns
             ]
             cells = ["" if np.isnan(s) else f"{s:.6f}" for s in scores]
-            writer.writerow([case.name, f"{case.loss:.6f}", f"{case.accuracy:.6f}", *cells])
-        return text.getvalue()
+            rows.append([case.name, f"{case.loss:.6f}", f"{case.accuracy:.6f}", *cells])
+        return csv_text(["name", "loss", "accuracy", *(column[0] for column in columns)], rows)
 
 
 def evaluate(

@@ -56,7 +56,8 @@ def _case(row: Row, report: dict[str, Any], output: Path) -> PageCase:
     if row.error:
         flags.append(row.error)
     preview = output / f"{row.name}_lungs_preview.png"
-    return PageCase(row.name, values, tuple(flags), _preview(preview), _link(preview, output))
+    name = f"{row.name} ({row.source})" if row.source else row.name
+    return PageCase(name, values, tuple(flags), _preview(preview), _link(preview, output))
 
 
 def _preview(path: Path) -> PagePicture | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleura.errors import PleuraError, ScanError
+from pleura.names import safe_name, short_hash
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import VOLUMES, files_below, read, scan_name, with_units
 from pleura.scan.pictures import SUFFIXES as PICTURES
@@ -69,13 +69,14 @@ def find_scans(path: str | Path) -> list[Found]:
 
 def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
     """Give scans of one name names of their own: a result never takes another's place."""
+    found = [replace(one, name=safe_name(one.name)) for one in found]
     times = Counter(one.name.lower() for one in found)
     taken: Counter[str] = Counter()
     for one in found:
         if times[one.name.lower()] == 1:
             yield one
             continue
-        name = f"{one.name}-{_hash(one.source.name + one.what)}"
+        name = f"{one.name}-{short_hash(one.source.name + one.what)}"
         taken[name.lower()] += 1
         number = taken[name.lower()]
         yield replace(one, name=name if number == 1 else f"{name}-{number}")
@@ -165,7 +166,7 @@ def _dicom_name(frame: Frame, folder: Path, *, alone: bool) -> str:
     """Mirror the series' folder, with a hash in place of any part that names the patient."""
     name = _mirrored(frame.path.parent, folder, _words(frame.patient))
     if name == "." or not alone:
-        unique = f"series-{frame.series_number}-{_hash(frame.series + frame.instance)}"
+        unique = f"series-{frame.series_number}-{short_hash(frame.series + frame.instance)}"
         return unique if name == "." else f"{name}/{unique}"
     return name
 
@@ -176,13 +177,9 @@ def _mirrored(path: Path, folder: Path, hidden: set[str]) -> str:
         parts = path.relative_to(folder).parts
     except ValueError:
         parts = (path.name,)
-    return "/".join(_hash(part) if _words(part) & hidden else part for part in parts) or "."
+    return "/".join(short_hash(part) if _words(part) & hidden else part for part in parts) or "."
 
 
 def _words(text: str) -> set[str]:
     """Return the words and numbers of two signs or more in a name."""
     return {word for word in re.split(r"[\W_]+", text.lower()) if len(word) > 1}
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

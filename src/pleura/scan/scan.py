@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import MaskWarning, ScanError
+from pleura.names import printable
 from pleura.scan.geometry import Geometry
 from pleura.scan.hounsfield import HU, Line
 
@@ -121,7 +122,7 @@ class Scan:
         return tuple(decision for decision in self.decisions if decision.warning)
 
     def __str__(self) -> str:
-        return f"Scan({self.name}; {self.geometry}; {self.line})"
+        return f"Scan({printable(self.name)}; {self.geometry}; {self.line})"
 
     __repr__ = __str__
 
@@ -229,7 +230,7 @@ class Mask:
         voxels = np.count_nonzero(self.labels)
         size = f"{self.volume_ml():.0f} ml" if known else f"{voxels} voxels"
         flags = f"; flags: {', '.join(flag.name for flag in self.flags)}" if self.flags else ""
-        return f"Mask({self.scan.name}; {self.geometry}; {size}{flags})"
+        return f"Mask({printable(self.scan.name)}; {self.geometry}; {size}{flags})"
 
     def __str__(self) -> str:
         decisions = (("warning: " if d.warning else "") + str(d) for d in self.decisions)

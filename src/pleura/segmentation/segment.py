@@ -19,6 +19,7 @@ import pleura
 from pleura.engine.engine import Engine, Precision, Runtime, cores, model_path
 from pleura.errors import MaskWarning, ScanError
 from pleura.figures.preview import preview_picture
+from pleura.names import printable
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.io import from_array, read
 from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Flag, Mask, Scan
@@ -82,7 +83,7 @@ class Segmentation:
         labels = {"right": RIGHT, "left": LEFT} if mask.sides else {"lung": BOTH}
         known = mask.geometry.spacing_known
         return {
-            "scan": mask.scan.name,
+            "scan": printable(mask.scan.name),
             "grid": str(mask.geometry),
             "units": str(mask.scan.line),
             "ml": {k: round(mask.volume_ml(v), 1) for k, v in labels.items()} if known else None,

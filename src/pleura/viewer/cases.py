@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ def results(
         )
     if inputs is None:
         note = folder / INPUTS
-        inputs = folder / note.read_text("utf-8", "replace") if note.exists() else None
+        inputs = folder / os.fsdecode(note.read_bytes()) if note.exists() else None
         if inputs is None or not inputs.exists():
             raise DataError(
                 "the scans are not where they were, or nobody knows where that was",
@@ -66,7 +67,11 @@ def results(
                 fix="add --scans PATH, the folder or the manifest that was segmented",
             )
     _must_be_known(reports[0])
-    tasks = {task.name: task for task in find_tasks(inputs, str(folder))}
+    tasks = {
+        task.name: task
+        for anonymous in (True, False)
+        for task in find_tasks(inputs, str(folder), anonymous=anonymous)
+    }
     cases = []
     for path in reports:
         name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
@@ -147,4 +152,4 @@ def _read(path: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-_SHOWN = ("grid", "units", "ml", "voxels", "flags", "decisions", "measures")
+_SHOWN = ("source", "grid", "units", "ml", "voxels", "flags", "decisions", "measures")

@@ -92,8 +92,8 @@ function list() {
   const wanted = $("filter").value.toLowerCase();
   $("cases").replaceChildren(...cases.flatMap((one, index) => {
     const flags = Object.keys(one.report.flags ?? {});
-    if (!`${one.name} ${flags.join(" ")}`.toLowerCase().includes(wanted)) return [];
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: one.name });
+    if (!`${one.name} ${one.report.source ?? ""} ${flags.join(" ")}`.toLowerCase().includes(wanted)) return [];
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: one.name, title: one.report.source ?? "" });
     button.setAttribute("aria-current", String(index === current));
     if (flags.length) button.append(Object.assign(document.createElement("small"), { textContent: flags.join(", ") }));
     button.addEventListener("click", () => open(index));
@@ -104,7 +104,7 @@ function list() {
 }
 
 function facts(one) {
-  const rows = [["scan", one.name], ["grid", one.report.grid], ["units", one.report.units]];
+  const rows = [["scan", one.name], ["source", one.report.source], ["grid", one.report.grid], ["units", one.report.units]];
   for (const [side, ml] of Object.entries(one.report.ml ?? {})) rows.push([side, `${ml} ml`]);
   const densities = one.report.measures?.regions?.[0]?.densities;
   if (densities) rows.push(["mean", `${densities.mean.toFixed(0)} HU`]);
