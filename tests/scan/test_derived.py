@@ -1,5 +1,6 @@
 """What SEG and RT Structure Set take from a series: valid objects, or a refusal beforehand."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pydicom
 import pytest
 from dicom_files import dciodvfy_errors, with_raw_values, write_series
 
-from pleura.errors import MaskWarning, ScanError
+from pleura.errors import MaskWarning, PleuraError, ScanError
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import from_array, read
 from pleura.scan.masks import read_mask
@@ -47,10 +48,12 @@ def scan_with(folder, affine=AXIAL, raw=None, **elements):
         {"SpecificCharacterSet": "GB18030", "PatientName": "Wang^XiaoDong=王^小东"},
         {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": JAPANESE},
         {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg"},
+        {"PatientName": "LIDC-IDRI-0001"},
         {"SeriesNumber": 2147483000},
         {"SeriesNumber": -2147483000},
         {"raw": {"StudyTime": "12:34:56", "PatientSex": "male"}},
         {"raw": {"PatientBirthDate": "19500000", "StudyTime": "250000"}},
+        {"raw": {"StudyTime": "235960", "ReferringPhysicianName": ["A^B", "C^D"]}},
         {"raw": {"StudyDate": "20230231", "AccessionNumber": "A" * 17, "PatientID": "A\\B"}},
         {"raw": {"PatientName": None, "PatientID": None, "StudyDate": None, "StudyID": None}},
         {"PatientIdentityRemoved": "YES", "StudyDescription": "Thorax"},
@@ -195,3 +198,27 @@ def test_a_scan_that_is_not_dicom_is_refused(tmp_path, kind):
     scan = from_array(np.zeros(SHAPE, np.int16), units="hu")
     with pytest.raises(ScanError, match="refers to DICOM slices"):
         check_can_write(tmp_path / kind, scan)
+
+
+def test_objects_of_public_series_are_valid_or_refused_by_name(data, tmp_path):
+    folders = sorted({path.parent for path in (data / "dicom_cases").rglob("*.dcm")})
+    if not folders:
+        pytest.skip("needs the collection of DICOM cases")
+    for folder in folders:
+        with suppress(PleuraError):  # folders that are not one series
+            scan = read(folder, units="hu")
+            for kind in KINDS:
+                written = write_or_refuse(tmp_path / kind, scan)
+                assert not written or dciodvfy_errors(tmp_path / kind) == [], folder
+
+
+def write_or_refuse(path, scan):
+    """Write two boxes as lungs; return False where a UID that is named prevents it."""
+    labels = np.zeros(scan.geometry.shape, np.uint8)
+    labels[:, 2:-2, 2:9], labels[:, 2:-2, -9:-2] = 1, 2
+    try:
+        write_mask(path, Mask(labels, scan))
+    except ScanError as error:
+        assert "UID (00" in error.what  # noqa: PT017
+        return False
+    return True

@@ -196,7 +196,7 @@ def _shear(geometry: Geometry) -> tuple[Decision, ...]:
     if not geometry.is_sheared:
         return ()
     choice = f"sheared by {geometry.skew:.3g} degrees; no slice is moved"
-    return (Decision("grid", choice, "a tilted gantry, or a header with oblique axes"),)
+    return (Decision("grid", choice, "the axes in its header are not at right angles"),)
 
 
 def _read_file(path: Path, series: str | None) -> Scan:

@@ -29,7 +29,7 @@ def rings(inside: NDArray[np.bool_]) -> Iterator[Ring]:
     generator: Any = contour_generator(z=padded, fill_type=FillType.OuterOffset)
     for points, offsets in zip(*generator.filled(0.5, 2.0), strict=True):
         outer, *holes = (points[start : stop - 1, ::-1] - 1.0 for start, stop in pairwise(offsets))
-        yield _joined(outer, holes)
+        yield _corners(_joined(outer, holes))
 
 
 def _joined(outer: Ring, holes: list[Ring]) -> Ring:
@@ -61,3 +61,12 @@ def _left_of(vertex: Ring, ring: Ring) -> tuple[int, Ring]:
     crossing = np.where(spans & (crossing < column), crossing, -np.inf)
     edge = int(np.argmax(crossing))
     return edge, np.array([row, crossing[edge]])
+
+
+def _corners(ring: Ring) -> Ring:
+    """Return a polygon without repeated vertices and those at which it goes straight on."""
+    ring = ring[(ring != np.roll(ring, 1, axis=0)).any(1)]
+    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
+    turn = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    corners: Ring = ring[(turn != 0) | ((before * after).sum(1) < 0)]
+    return corners

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_description, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import UID
-from pydicom.valuerep import DA, TM, validate_value
+from pydicom.valuerep import TEXT_VR_DELIMS, validate_value
 
 from pleura.errors import ScanError
 from pleura.scan.dicom.header import Frame, quiet
@@ -52,6 +54,7 @@ _REFERENCES = {
     "SeriesInstanceUID": "series",
     "FrameOfReferenceUID": "frame_of_reference",
 }
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
 _LARGEST_IS = (1 << 31) - 1  # of value representation IS (PS3.5 6.2)
 _SERIES_OFFSET = 1000
 
@@ -107,15 +110,15 @@ def patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
     try:
         with quiet():
             source = open_dicom(frame.path, stop_before_pixels=True)
-            values = {name: source.get(name) for name in (*_REQUIRED, *_OPTIONAL)}
-            texts = {name: _text(value) for name, value in values.items()}
-            invalid = [name for name, text in texts.items() if not _is_valid(name, text)]
+            encodings = convert_encodings(source.get("SpecificCharacterSet"))
     except (OSError, InvalidDicomError) as error:
         raise ScanError(
             "the slice cannot be read again, and the mask must refer to it",
             where=frame.path,
             fix="keep the DICOM files until the mask is written",
         ) from error
+    texts = {name: _text(source, name, encodings) for name in (*_REQUIRED, *_OPTIONAL)}
+    invalid = [name for name, text in texts.items() if not _is_valid(name, text)]
     dataset = Dataset()
     dataset.SpecificCharacterSet = CHARACTER_SET
     for name, text in texts.items():
@@ -179,27 +182,34 @@ def _named(keyword: str) -> str:
     return f"{dictionary_description(keyword)} ({tag.group:04x},{tag.element:04x})"
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, MultiValue | list):
-        return "\\".join(str(one) for one in value)
-    return "" if value is None else str(value).strip()
+def _text(source: Dataset, keyword: str, encodings: list[str]) -> str:
+    """Return a value as it stands in the file, several values as one text with backslashes.
+
+    pydicom would warn of what is not valid in words that quote it.
+    """
+    element = source.get_item(keyword)
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        value = decode_bytes(value, encodings, TEXT_VR_DELIMS)
+    return str(value or "").strip("\0 ")
 
 
 def _is_valid(keyword: str, text: str) -> bool:
-    """Tell whether a text is one valid value of an attribute (PS3.5 6.2)."""
+    """Tell whether a text is empty or one valid value of an attribute (PS3.5 6.2)."""
+    decoded = text.isprintable() and not {"\\", "\ufffd"} & set(text)
+    return not text or (decoded and _fits(keyword, text))
+
+
+def _fits(keyword: str, text: str) -> bool:
     representation = dictionary_VR(keyword)
-    if not text:
-        return True
-    if "\\" in text or not all(c.isprintable() for c in text):
-        return False
     if keyword == "PatientSex":
         return text in _SEXES
-    if representation == "PN" and any(group.count("^") > 4 for group in text.split("=")):
-        return False
+    if representation == "TM":
+        return _TIME.fullmatch(text) is not None
     try:
         validate_value(representation, text, RAISE)
-        if representation in ("DA", "TM"):
-            {"DA": DA, "TM": TM}[representation](text)
-    except (ValueError, OverflowError):
+        if representation == "DA":
+            datetime.strptime(text, "%Y%m%d")
+    except ValueError:
         return False
-    return True
+    return representation != "PN" or all(group.count("^") <= 4 for group in text.split("="))

@@ -9,6 +9,7 @@ from math import floor, log10
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
@@ -113,12 +114,15 @@ def _contours(mask: Mask, label: int) -> Iterator[Dataset]:
             continue
         for ring in rings(inside):
             points = places(frame, mask.geometry, ring)
-            yield _item(
+            contour = _item(
                 ContourImageSequence=[refer_to(Dataset(), frame)],
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
-                ContourData=[f"{value:.{digits}f}" for value in points.ravel()],
             )
+            # pydicom would take most of the time to make numbers of these texts.
+            texts = [f"{value:.{digits}f}" for value in points.ravel()]
+            contour.add(DataElement("ContourData", "DS", texts, already_converted=True))
+            yield contour
 
 
 def _referenced(mask: Mask) -> Dataset:

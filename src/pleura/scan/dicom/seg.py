@@ -90,6 +90,7 @@ def _segmentation(mask: Mask) -> Any:
         content_description="Lungs found by pleura; not for diagnosis",
         specific_character_set=CHARACTER_SET,
     )
+    segmentation.update(described)
     stand_ins = (source.SOPInstanceUID for source in sources)
     _set_references(segmentation, dict(zip(stand_ins, (f for _, f in slices), strict=True)))
     return segmentation
@@ -130,6 +131,8 @@ def _source(frame: Frame, geometry: Geometry, described: Dataset) -> Dataset:
     """
     source = Dataset()
     source.update(described)
+    # highdicom quotes a name of one component in a warning; the name is set afterwards.
+    source.add_new("PatientName", "PN", "")
     source.SOPClassUID, source.SOPInstanceUID = CTImageStorage, generate_uid()
     source.SeriesInstanceUID, source.Modality = frame.series, "CT"
     source.Rows, source.Columns = frame.rows, frame.columns
