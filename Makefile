@@ -1,16 +1,16 @@
-# Set-up and everything else; `make help` lists the targets.
+# Tasks for development; `make help` lists them. Every task first creates the environment in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := tests/data/sample
 
-.PHONY: help demo test lint bench docs clean
-help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+.PHONY: help demo test test-slow test-all lint bench docs clean
+help:  ## list the tasks
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-# torch is pinned to what the numbers were made with. TORCH may name another, or the options of pip that take its build for
-# processors, which on Linux saves gigabytes of CUDA.
+# The version of PyTorch with which the published results were measured. Set TORCH for another version, or for the options
+# of pip that install the CPU build, which is gigabytes smaller on Linux.
 TORCH ?= torch==2.13.0
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
 	touch $(READY)
 
-demo: $(READY)  ## segment a real scan; train on the shipped sample, judge, export; draw it all
+demo: $(READY)  ## segment a scan, then train, evaluate and export a model on the shipped sample
 	$(BIN)/python tests/dicom_files.py $(SAMPLE)/volume/ct.nii.gz demo/dicom
 	$(BIN)/pleura info demo/dicom
 	$(BIN)/pleura segment $(SAMPLE)/volume/ct.nii.gz -o demo/scan_lungs.nii.gz --preview --overwrite
@@ -39,22 +39,31 @@ demo: $(READY)  ## segment a real scan; train on the shipped sample, judge, expo
 	@echo "         demo/masks/*_overlay.png            its masks"
 	@echo "         demo/segmented/*_preview.png        right and left lung, found without PyTorch"
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+# One process for each core, four at most: each loads PyTorch, about 1 GB of memory.
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-lint: $(READY)  ## style, types, spelling, and which room imports which
+test: $(READY)  ## run the tests, without the slow ones
+	$(PYTEST)
+
+test-slow: $(READY)  ## run the slow tests: several processes, killed processes, large data sets
+	$(PYTEST) -m slow
+
+test-all: test test-slow  ## run all tests
+
+
+lint: $(READY)  ## check style, types, imports between packages, and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(READY)  ## speed and memory beside Keras (training) and lungmask (segmenting)
+bench: $(READY)  ## measure speed and memory, compared with Keras (training) and lungmask (segmentation)
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/segment.py
 
-docs: $(READY)  ## write the reference pages that are made from the code
+docs: $(READY)  ## generate the reference pages from the code
 	$(BIN)/python docs/make_reference.py
 
-clean:  ## remove what the targets made
+clean:  ## remove the environment and all generated files
 	rm -rf $(VENV) demo dist

@@ -124,6 +124,14 @@ def tiny(sample):
     return load_recipe("exercise", overrides)
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Trainings draw no figures, which takes longer than the training of a small network."""
+    pytest.importorskip("torch")
+    for name in ("preview_figure", "curves_figure", "save_figure"):
+        monkeypatch.setattr(f"pleura.training.loop.{name}", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def tiny_run(sample, tiny, made_once):
     """A run of that recipe. Copy it to change it."""

@@ -123,6 +123,7 @@ def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, settings, tmp_p
     assert whole(rows, tmp_path / "out", 13) == 12
 
 
+@pytest.mark.slow
 def test_a_thousand_tiny_scans(cluster, sample, settings, tmp_path):
     hu = read_picture(sample.images / "LCTSC-201_058.tif")[::8, ::8]
     folder = tmp_path / "cohort"

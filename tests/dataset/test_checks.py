@@ -236,6 +236,7 @@ def test_match_names_keeps_what_find_pairs_refuses(pairs):
         find_pairs(images, masks)
 
 
+@pytest.mark.slow
 def test_finding_lungs_set_is_fit_but_not_in_hounsfield_units(data):
     folder = data / "kmader"
     if not folder.is_dir():

@@ -113,6 +113,7 @@ def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
     assert find_suspects([pair], Line(1, 1024)) == ([], [])
 
 
+@pytest.mark.slow
 def test_the_wrong_references_of_the_public_set_are_found_and_no_other(data):
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
     found = [suspect.name[:7] for suspect in find_suspects(pairs, Line(0.8165, 0))[0]]

@@ -126,6 +126,7 @@ def test_python_compiles_and_prints_what_stands_below_it(page, workplace):
             assert output(code, names) == (expected or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_check_prints_what_the_documentation_says(page, data, monkeypatch):
     for code, expected in examples(page, "sh"):
@@ -135,6 +136,7 @@ def test_check_prints_what_the_documentation_says(page, data, monkeypatch):
             assert run([*arguments, "--quiet"]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_numbers_of_the_exercises_data_are_so(page, data, monkeypatch):
     monkeypatch.chdir(data / "kmader")

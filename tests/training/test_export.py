@@ -16,7 +16,7 @@ from pleura.scan.pictures import read_picture
 from pleura.training.export import Deployed, area_matrix, export, lanczos_matrix
 from pleura.training.loop import train
 from pleura.training.recipe import build_recipe
-from pleura.training.run import Run
+from pleura.training.run import Run, open_run
 from pleura.training.start import load_start
 from pleura.training.state import build_network
 
@@ -96,22 +96,17 @@ def test_graph_of_a_network_for_other_values_takes_hu():
         ({"kind": "unknown", "scale": None, "offset": None, "formula": "unknown"}, 1),
     ],
 )
-def test_exported_model_knows_what_its_run_was_trained_on(small_run, tmp_path, units, line):
+def test_exported_model_knows_what_its_run_was_trained_on(small_run, model, tmp_path, units, line):
     changed = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": units})
     export(changed, tmp_path / "a.onnx")
     hu = read_picture(sorted((SAMPLE / "images").iterdir())[10])[None].astype(np.int16)
     stored = np.rint(hu * line).astype(np.int16)
-    expected = Engine(exported(small_run, tmp_path), precision="fp32").probability(stored)
+    expected = Engine(model, precision="fp32").probability(stored)
     found = Engine(tmp_path / "a.onnx", precision="fp32").probability(hu)
     off = np.abs(found.astype(int) - expected)  # of the rounded values, up to half a unit
     assert off.max() <= 8
     assert off.mean() < 0.3
     assert found.max() > 200
-
-
-def exported(run, folder):
-    export(run, folder / "plain.onnx")
-    return folder / "plain.onnx"
 
 
 def test_run_on_grey_pictures_is_not_exported(small_run, tmp_path):
@@ -123,10 +118,8 @@ def test_run_on_grey_pictures_is_not_exported(small_run, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def eight_bit(small_run, sample, tmp_path_factory):
-    path = tmp_path_factory.mktemp("int8") / "lungs.onnx"
-    export(small_run, path, sample.images)
-    return path
+def eight_bit(small_run, sample, made_once):
+    return made_once("int8.onnx", lambda path: export(small_run, path, sample.images))
 
 
 def test_an_8_bit_model_finds_the_same_lungs_from_a_smaller_file(model, eight_bit, sample):
@@ -181,24 +174,32 @@ def test_separable_convolutions_come_back_from_their_file(sample, tiny, tmp_path
 
 
 @pytest.fixture(scope="module")
-def other_run(sample, small_run, tmp_path_factory):
+def other_run(sample, small_run, made_once):
     values = small_run.recipe.model_dump(mode="json")
     values["training"] |= {"epochs": 2, "seed": 5}
     values["split"] = {"method": "file", "file": str(sample.split)}
     values["network"]["filters"] = [4, 8, 12]
-    folder = tmp_path_factory.mktemp("other") / "run"
-    return train(sample.images, sample.masks, folder, build_recipe(values, "test"))
-
-
-def test_several_runs_give_the_mean_of_their_probabilities(small_run, other_run, tmp_path, sample):
-    runs = [small_run, other_run.folder]
-    for i, run in enumerate(runs):
-        export(run, tmp_path / f"{i}.onnx")
-    record = export(runs, tmp_path / "both.onnx", name="both")
-    one, two, both = (
-        Engine(tmp_path / f"{name}.onnx", precision="fp32") for name in ("0", "1", "both")
+    recipe = build_recipe(values, "test")
+    return open_run(
+        made_once("other", lambda folder: train(sample.images, sample.masks, folder, recipe))
     )
-    assert record == both.record
+
+
+@pytest.fixture(scope="module")
+def both(small_run, other_run, made_once):
+    """A model file of two runs."""
+    return made_once("both.onnx", lambda path: export([small_run, other_run], path, name="both"))
+
+
+def test_several_runs_give_the_mean_of_their_probabilities(
+    model, other_run, both, tmp_path, sample
+):
+    record = export(other_run.folder, tmp_path / "other.onnx")
+    one, two, both = (
+        Engine(path, precision="fp32") for path in (model, tmp_path / "other.onnx", both)
+    )
+    assert record == two.record
+    assert both.record.name == "both"
     assert record.weights_sha256 not in {one.record.weights_sha256, two.record.weights_sha256}
     assert record.data_fingerprint == one.record.data_fingerprint
     hu = read_picture(sorted(sample.images.iterdir())[10])[None].astype(np.int16)
@@ -207,12 +208,13 @@ def test_several_runs_give_the_mean_of_their_probabilities(small_run, other_run,
     assert np.abs((said[0] + said[1]) / 2 - said[2]).max() <= 1
 
 
-def test_of_several_runs_the_first_is_gone_on_from(small_run, other_run, tmp_path, sample):
-    for eight_bit in (None, sample.images):
-        export([small_run, other_run], tmp_path / "both.onnx", eight_bit)
+def test_of_several_runs_the_first_is_gone_on_from(small_run, other_run, both, tmp_path, sample):
+    small = tmp_path / "small.onnx"
+    export([small_run, other_run], small, sample.images)
+    for path in (both, small):
         networks = [build_network(small_run.recipe.network).eval() for _ in range(2)]
         load_start(networks[0], small_run.folder)
-        load_start(networks[1], tmp_path / "both.onnx")
+        load_start(networks[1], path)
         x = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
         with torch.inference_mode():
             first, found = (torch.sigmoid(network(x)) for network in networks)

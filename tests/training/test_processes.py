@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from pleura.training.loop import train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import load_tensors, open_run
 
@@ -39,9 +40,9 @@ def losses(run):
 def test_two_processes_train_what_one_trains(sample, tiny, tmp_path):
     recipe = recipe_file(tiny, tmp_path / "recipe.yaml")
     data = (sample.images, sample.masks, "--recipe", recipe, "-q")
-    for n in (1, 2):
-        torchrun(n, *data, "-o", tmp_path / f"{n}")
-    one, two = (open_run(tmp_path / f"{n}") for n in (1, 2))
+    one = train(sample.images, sample.masks, tmp_path / "one", recipe)
+    torchrun(2, *data, "-o", tmp_path / "two")
+    two = open_run(tmp_path / "two")
     assert two.finished
     for first, second in zip(losses(one), losses(two), strict=True):
         assert first == pytest.approx(second, rel=1e-4)
@@ -49,6 +50,7 @@ def test_two_processes_train_what_one_trains(sample, tiny, tmp_path):
     assert all(torch.allclose(first[k], second[k], rtol=0, atol=1e-4) for k in first)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on(sample, tiny, tmp_path):
     recipe = recipe_file(tiny, tmp_path / "recipe.yaml", epochs=2, precision="bf16", average=0.9)
     data = (sample.images, sample.masks, "-q")
@@ -73,6 +75,7 @@ def test_two_processes_stop_together_and_go_on(sample, tiny, tmp_path):
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_shared_is_refused_by_all(sample, tiny, tmp_path):
     recipe = recipe_file(tiny, tmp_path / "recipe.yaml", batch_size=7)
     data = (sample.images, sample.masks, "--recipe", recipe, "-q")

@@ -1,18 +1,20 @@
 import csv
 import json
+import os
 import shutil
-import subprocess
-import sys
+import signal
 
 import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from commands import pleura
 
 from pleura.cli import cli
 from pleura.cohort.batch import segment_all
 from pleura.errors import DataError
 from pleura.scan.pictures import read_picture
+from pleura.training import loop
 from pleura.viewer.corrections import record_of
 from pleura.viewer.learning import SAMPLE, corrected_cases, judge, write_slices
 
@@ -82,6 +84,7 @@ def test_one_scan_with_two_corrected_slices_is_enough_only_with_the_rest(results
     assert set(parts(tmp_path / "some").values()) == {"train", "validation", "test"}
 
 
+@pytest.mark.slow
 def test_training_on_corrections_says_what_it_was_before_and_after(results, tmp_path):
     shutil.copytree(results.parent, tmp_path / "cohort")
     out = tmp_path / "cohort" / "out"
@@ -100,23 +103,24 @@ def test_training_on_corrections_says_what_it_was_before_and_after(results, tmp_
     assert again["sample"]["after"] == told["sample"]["after"]
 
 
-def test_a_stopped_training_on_corrections_goes_on_and_is_judged(results, tmp_path):
+def test_a_stopped_training_on_corrections_goes_on_and_is_judged(
+    results, model, tmp_path, monkeypatch, no_figures
+):
     """And neither an existing run nor its slices are touched without being told."""
     shutil.copytree(results.parent, tmp_path / "cohort")
     out, run = tmp_path / "cohort" / "out", tmp_path / "mine"
     small = ["--set", "training.epochs=2", "--set", "training.threads=1", "--seed", "3"]
-    code = (
-        "import os, signal, sys; from pleura.training import loop; from pleura.cli import main\n"
-        "train = loop.train\n"
-        "def stopping(*a, watch, **k):\n"
-        "    stop = lambda report: os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return train(*a, watch=loop.Watch(on_step=stop), **k)\n"
-        "loop.train = stopping\n"
-        "main()"
-    )
+    small += ["--from", str(model)]
     arguments = ["train", "--corrected", str(out), "-o", str(run), "-q"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments, *small], check=False)
-    assert done.returncode == 130
+    train = loop.train
+
+    def stopping(*data, watch, **options):
+        stop = loop.Watch(on_step=lambda report: os.kill(os.getpid(), signal.SIGINT))
+        return train(*data, watch=stop, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train", stopping)
+        pleura(*arguments, *small, code=130)
     slices = sorted((tmp_path / "mine.corrected" / "images").iterdir())
     again = CliRunner().invoke(cli, arguments)
     assert "the run folder exists" in str(again.exception)

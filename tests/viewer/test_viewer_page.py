@@ -22,6 +22,8 @@ pytestmark = [
         not (STATIC / "viewer.js").exists(), reason="the page is not built: needs Node.js"
     ),
 ]
+ONE_GRID = pytest.mark.parametrize("pair", ["oblique, flipped"], indirect=True)
+"""Of tests in which nothing depends on the grid of the scan."""
 SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -120,6 +122,7 @@ def test_a_stroke_comes_back_at_its_voxel_in_the_world_and_undo_takes_it_back(pa
     np.testing.assert_array_equal(again.get_fdata(), before.get_fdata())
 
 
+@ONE_GRID
 def test_strokes_that_were_not_saved_survive_a_crash_of_the_page(page, pair):
     page.select_option("#tool", "brush")
     draw_at(page, (0.5, 0.5, 0.75))
@@ -204,6 +207,7 @@ def test_a_training_is_shown_as_it_goes(browser, tmp_path):
         until(page, f"{text} === '2 of 4 epochs, finished'")
 
 
+@ONE_GRID
 def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
     def drawn(page):
         until(page, "document.body.dataset.ready === '0'")
@@ -232,6 +236,7 @@ def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
         assert second.evaluate("Object.keys(localStorage).length") == 0
 
 
+@ONE_GRID
 def test_what_is_drawn_can_be_left_found_again_and_discarded(browser, pair):
     ready = "document.body.dataset.ready === '{}'"
     cases = [*single(*pair), *single(*pair)]
@@ -253,6 +258,7 @@ def test_what_is_drawn_can_be_left_found_again_and_discarded(browser, pair):
         until(page, f"({total}) === {before}")
 
 
+@ONE_GRID
 def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
     without = "HTMLCanvasElement.prototype.getContext = () => null"
     with (
@@ -263,6 +269,7 @@ def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core, which `npm ci` installs")
+@ONE_GRID
 @pytest.mark.parametrize("width", [1200, 390])
 def test_the_page_can_be_read_aloud(browser, pair, width):
     """No fault by the rules of WCAG 2.2 AA that a program can check."""
