@@ -48,7 +48,7 @@ def test_folder_goes_on_past_a_bad_file_and_says_so(run, lung_slice, tmp_path):
     shutil.copy(lung_slice, folder / "b.tif")
     (folder / "a.tif").write_bytes(lung_slice.read_bytes()[:5000])
     bad, good = predict(run, folder, tmp_path / "out")
-    assert "truncated or corrupt" in bad.error
+    assert "truncated" in bad.error
     assert bad.mask is None
     assert good.mask == "b.tif"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.tif"]
