@@ -195,14 +195,6 @@ def test_folder_without_ct_says_what_is_there(tmp_path):
         read(tmp_path / "empty")
 
 
-def test_links_are_not_followed(tmp_path):
-    write_series(tmp_path / "elsewhere", chest(), AXIAL)
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    with pytest.raises(PleuraError, match="no file"):
-        read(tmp_path / "here")
-
-
 def test_stripped_uids_do_not_merge_patients_or_drop_slices(tmp_path):
     nothing = {"SeriesInstanceUID": "", "StudyInstanceUID": "", "SOPInstanceUID": ""}
     nothing["FrameOfReferenceUID"] = ""

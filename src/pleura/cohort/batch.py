@@ -151,9 +151,9 @@ def _must_keep(tasks: Sequence[Task], place: Place, settings: Settings) -> None:
         return
     there = [p for task in tasks if (p := place.folder / target_of(task, settings)).exists()]
     sources = (t.source.source if isinstance(t.source, Found) else t.source for t in tasks)
-    scans = {path.resolve() for path in sources if isinstance(path, Path)} if there else set()
+    scans = {os.path.realpath(p) for p in sources if isinstance(p, Path)} if there else set()
     for path in there:
-        if path.resolve() in scans:
+        if os.path.realpath(path) in scans:
             raise DataError(
                 "a result would take the place of a scan of that name",
                 where=path,

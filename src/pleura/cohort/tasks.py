@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,9 +19,9 @@ from pleura.names import LONGEST, printable, safe_name, short_hash
 from pleura.scan.find import Found, find_scans
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import scan_name
+from pleura.scan.listing import OTHER
 
 MANIFESTS = (".csv", ".parquet")
-_NO_DICOM = (".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".log", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _in_folder(inputs: Path, output: str) -> Iterator[Task]:
     """Yield what is found below a folder; results in it are told by their names and reports."""
     results = None if is_address(output) else Path(output).resolve()
     for one in find_scans(inputs):
-        source = one.source.resolve()
+        source = Path(os.path.realpath(one.source))  # resolve() raises on a loop of links
         inside = results is not None and source.is_relative_to(results)
         around = results is not None and inputs.resolve().is_relative_to(results)
         if one.chosen and not (inside and not around) and not _is_result(one.source):
@@ -130,7 +131,7 @@ def _at_address(address: str, output: str) -> Iterator[Task]:
         belonging: dict[str, list[str]] = defaultdict(list)
         rest: list[str] = []
         for file in sorted(set(inside) - set(scans)):
-            if file.lower().endswith(_NO_DICOM):
+            if file.lower().endswith(OTHER):
                 continue
             scan = stems.get(PurePosixPath(file).name.partition(".")[0])
             (rest if scan is None else belonging[scan]).append(file)

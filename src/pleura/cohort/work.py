@@ -22,7 +22,8 @@ from pleura.measurement.measure import measure
 from pleura.names import printable, short_hash
 from pleura.scan.find import Found, with_companions
 from pleura.scan.hounsfield import UnitsOption
-from pleura.scan.io import files_below, read
+from pleura.scan.io import read
+from pleura.scan.listing import files_below
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.scan import Scan
 from pleura.scan.slices import flipped

@@ -21,6 +21,7 @@ from pleura.evaluation.surface import distance_metrics, largest_missed
 from pleura.names import csv_text
 from pleura.scan.geometry import Reorientation
 from pleura.scan.io import VOLUMES, scan_name
+from pleura.scan.listing import list_below
 from pleura.scan.masks import PLAIN, read_labels
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.scan import LEFT, RIGHT, Scan
@@ -270,12 +271,13 @@ def _files_below(folder: Path) -> list[Path]:
     endings = (*VOLUMES, *PICTURES)
     if not folder.is_dir():
         raise DataError("no such folder", where=folder, fix="give two folders, or two files")
+    listing = list_below(folder, outside=True)
+    for error in listing.left_out:
+        raise DataError(error.what, where=error.where, fix=error.fix)
     found = [
         path
-        for path in sorted(folder.rglob("*"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.name.lower().endswith(endings)
-        and "_preview" not in path.name
+        for path in listing.files
+        if path.name.lower().endswith(endings) and "_preview" not in path.name
     ]
     if not found:
         raise DataError("no mask here", where=folder, fix=f"give files in {', '.join(endings)}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import shutil
+import stat
 import tempfile
 import weakref
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.limits import readable_size
+from pleura.scan.listing import is_hidden
 from pleura.scan.scan import ReadSlices, Values
 
 MAX_FILES = 20_000
@@ -27,7 +30,8 @@ SMALL = 1 << 30
 class Unpacked:
     """The files of a zip in a temporary folder, which goes when this object does.
 
-    Names in the zip are not used, but for these endings.
+    Names in the zip are not used, but for these endings. ``links`` is the number of symbolic links
+    that lead out of the zip.
 
     Raises
     ------
@@ -39,7 +43,7 @@ class Unpacked:
         folder = Path(tempfile.mkdtemp(prefix="pleura-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
-            self.files = _unzip(path, folder, endings)
+            self.files, self.links = _unzip(path, folder, endings)
         except PleuraError:
             raise
         # A damaged zip makes zipfile raise anything from zlib.error to LZMAError.
@@ -60,26 +64,33 @@ class Unpacked:
         return reader
 
 
-def is_hidden(path: PurePath) -> bool:
-    """Whether a relative path is hidden, or part of what macOS adds to a zip."""
-    parts = (part for part in path.parts if part not in (".", ".."))
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
-
-
-def _unzip(path: Path, folder: Path, endings: tuple[str, ...]) -> list[Path]:
+def _unzip(path: Path, folder: Path, endings: tuple[str, ...]) -> tuple[list[Path], int]:
+    """Return the unpacked files, and the number of links that lead to no member of the zip."""
     _check_directory(path)
     with zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
         members = [info for info in members if not is_hidden(PurePosixPath(info.filename))]
         _check_members(path, members)
+        links = {info for info in members if stat.S_ISLNK(info.external_attr >> 16)}
+        names = [PurePosixPath(name) for name in archive.namelist()] if links else []
+        known = {str(one) for name in names for one in (name, *name.parents)}
+        lost = sum(_target(info, archive) not in known for info in links)
         files = []
         for i, info in enumerate(members):
+            if info in links:
+                continue
             name = info.filename.lower()
             ending = next((e for e in endings if name.endswith(e)), "")
             files.append(folder / f"{i:06d}{ending}")
             with archive.open(info) as packed, files[-1].open("wb") as plain:
                 shutil.copyfileobj(packed, plain, 1 << 20)  # no more than the size it states
-    return files
+    return files, lost
+
+
+def _target(link: zipfile.ZipInfo, archive: zipfile.ZipFile) -> str:
+    """Return the path in the zip to which a symbolic link leads."""
+    target = archive.read(link).decode("utf-8", "replace") if link.file_size < 4096 else "/"
+    return posixpath.normpath(posixpath.join(posixpath.dirname(link.filename), target))
 
 
 def _check_directory(path: Path) -> None:

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pleura.errors import PleuraError, ScanError
+from pleura.errors import DataError, PleuraError, ScanError
 from pleura.names import safe_name, short_hash
 from pleura.scan.hounsfield import UnitsOption
-from pleura.scan.io import VOLUMES, files_below, read, scan_name, with_units
+from pleura.scan.io import VOLUMES, read, scan_name, with_units
+from pleura.scan.listing import Listing, list_below
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.pictures import list_pictures
 from pleura.scan.scan import Decision, Scan
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pleura.scan.dicom.series import Stack
 
 Load = Callable[[UnitsOption], Scan]
+
+_BY_SUFFIX = (*VOLUMES, *PICTURES, ".zip")
+"""Endings of files that are a scan each."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,34 @@ def find_scans(path: str | Path) -> list[Found]:
     if not path.exists():
         raise ScanError("no such file or folder", where=path, fix="check the spelling of the path")
     folder = path if path.is_dir() else path.parent
-    files = files_below(path) if path.is_dir() else [path]
-    by_suffix = [f for f in files if f.name.lower().endswith((*VOLUMES, *PICTURES, ".zip"))]
+    listing = list_below(path) if path.is_dir() else Listing((path,))
+    files = listing.files
+    if not files and not listing.left_out:
+        raise DataError("the folder holds no file", where=path, fix="check the path")
+    by_suffix = [f for f in files if f.name.lower().endswith(_BY_SUFFIX)]
     found = [_by_suffix(file, folder) for file in by_suffix]
+    found.extend(_left_out(listing.left_out, folder))
     others = sorted(set(files) - set(by_suffix))
     if others:
         from pleura.scan.dicom.read import find_stacks
 
-        found.extend(_in_dicom(find_stacks(others), folder))
+        found.extend(_in_dicom(find_stacks(others), folder, listing.left_out))
     return sorted(_told_apart(found), key=lambda one: one.name)
+
+
+def _left_out(errors: Sequence[ScanError], folder: Path) -> Iterator[Found]:
+    """Yield what cannot be reached: a scan each by its ending, other files of a folder as one."""
+    others: dict[tuple[Path, str], list[ScanError]] = {}
+    for error in errors:
+        file = Path(error.where or folder)
+        alone = file.name.lower().endswith(_BY_SUFFIX)
+        others.setdefault((file if alone else file.parent, error.what), []).append(error)
+    for (_, what), some in others.items():
+        file = Path(some[0].where or folder)
+        name = file.with_name(scan_name(file))
+        told = what if len(some) == 1 else f"{what}, and {len(some) - 1} more beside it"
+        error = ScanError(told, where=file, fix=some[0].fix)
+        yield Found(_mirrored(name, folder, set()), file, "link", error=error)
 
 
 def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
@@ -113,8 +136,9 @@ def _read(file: Path, units: UnitsOption) -> Scan:
     return read(file, units=units)
 
 
-def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
+def _in_dicom(contents: Contents, folder: Path, left_out: Sequence[ScanError]) -> Iterator[Found]:
     from pleura.scan.dicom.choice import Relatives, explain_choice, study_of
+    from pleura.scan.dicom.header import SetAside
 
     chosen: dict[tuple[str, str], Stack] = {}
     for stack in contents.stacks:  # best first
@@ -123,12 +147,17 @@ def _in_dicom(contents: Contents, folder: Path) -> Iterator[Found]:
     folders = Counter(f.path.parent for f in (*(s.first for s in contents.stacks), *firsts))
     relatives = Relatives(contents)
     damaged = [aside for aside in contents.aside if aside.damaged]
+    unreached = [SetAside(Path(one.where or folder), one.what, damaged=True) for one in left_out]
     for stack in contents.stacks:
         name = _dicom_name(stack.first, folder, alone=folders[stack.first.path.parent] == 1)
         best = chosen[study_of(stack.first)] is stack
         decisions = explain_choice(stack, *relatives.of(stack), warn=False) if best else ()
         around = {frame.path.parent for frame in stack.present}
-        beside = tuple(aside for aside in damaged if aside.path.parent in around)
+        beside = tuple(
+            aside
+            for aside in (*damaged, *unreached)
+            if aside.path.parent in around and not aside.path.name.lower().endswith(_BY_SUFFIX)
+        )
         yield Found(
             name,
             stack.first.path.parent,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pleura.errors import DataError, PleuraError, ScanError
+from pleura.errors import PleuraError, ScanError
 from pleura.scan import metaimage, nifti, nrrd
 from pleura.scan.archive import Unpacked
 from pleura.scan.geometry import Geometry
 from pleura.scan.hounsfield import UnitsOption, decide_units
 from pleura.scan.images import is_image, read_image
+from pleura.scan.listing import files_below, list_below
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.raw import check_shape
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
@@ -236,11 +236,17 @@ def _unread_format(path: Path) -> ScanError | None:
 
 def _read_folder(path: Path, series: str | None) -> Scan:
     scan = _read_files(files_below(path), path, series)
-    if scan.format == "DICOM" and (links := sum(one.is_symlink() for one in _below(path))):
-        what = "links are not followed: perhaps slices"
-        said = Decision("slices", f"{links} left out", what, warning=True)
-        return replace(scan, decisions=(said, *scan.decisions))
-    return scan
+    left_out = list_below(path).left_out
+    return scan if scan.format != "DICOM" else _without(scan, [one.what for one in left_out])
+
+
+def _without(scan: Scan, reasons: Sequence[str]) -> Scan:
+    """Return a scan with a warning about files that may be slices of it."""
+    said = tuple(
+        Decision("slices", f"{reasons.count(reason)} left out", f"{reason}: perhaps slices", True)
+        for reason in dict.fromkeys(reasons)
+    )
+    return replace(scan, decisions=(*said, *scan.decisions))
 
 
 def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
@@ -316,6 +322,7 @@ def _read_zip(path: Path, series: str | None) -> Scan:
         scan = _read_files(unpacked.files, path, series)
     except PleuraError as error:
         raise type(error)(error.what, where=path, fix=error.fix) from error
+    scan = _without(scan, unpacked.links * ["a link that leads out of the zip"])
     return replace(scan, name=scan_name(path), source=path, read=unpacked.keeping(scan.read))
 
 
@@ -340,31 +347,3 @@ def scan_name(path: Path) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
-
-
-def files_below(folder: Path) -> list[Path]:
-    """List the regular files below a folder, sorted, without hidden ones; links lead nowhere.
-
-    Raises
-    ------
-    DataError
-        There is none.
-    """
-    paths = list(_below(folder))
-    found = [path for path in paths if path.is_file() and not path.is_symlink()]
-    if found:
-        return found
-    links = any(path.is_symlink() for path in paths)
-    raise DataError(
-        "the folder holds only links, which are not followed"
-        if links
-        else "the folder holds no file",
-        where=folder,
-        fix="give the folder that they lead to, or a copy" if links else "check the path",
-    )
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        yield from (Path(base, name) for name in sorted(names) if not name.startswith("."))

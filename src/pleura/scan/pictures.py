@@ -34,17 +34,24 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Pa
     Raises
     ------
     DataError
-        The folder is missing, not a folder, cannot be read, or holds no picture.
+        The folder is missing, not a folder, cannot be read, holds no picture, or broken links.
     """
     try:
-        files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
         raise DataError(
             f"no such file or folder, or it cannot be read ({error.strerror})",
             where=folder,
             fix="check the spelling and the permissions of the path",
         ) from error
-    pictures = [p for p in files if p.name.lower().endswith(suffixes)]
+    named = [p for p in visible if p.name.lower().endswith(suffixes)]
+    pictures = [p for p in named if p.is_file()]
+    if broken := [p for p in named if p.is_symlink() and not p.exists()]:
+        raise DataError(
+            f"{len(broken)} broken links: what they lead to is missing",
+            where=broken[0],
+            fix="restore the files (of git-annex or DVC: get them), or remove the links",
+        )
     for path in pictures:
         if not path.name.isprintable():
             raise DataError(

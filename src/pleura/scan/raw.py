@@ -70,7 +70,13 @@ def beside(header: Path, name: str) -> Path:
         )
     name = name.removeprefix("./")
     path = header.parent / name
-    if Path(name).name != name or path.is_symlink() or not path.is_file():
+    if Path(name).name == name and path.is_symlink():
+        raise ScanError(
+            f"the header names '{name}' for its voxels, which is a link",
+            where=header,
+            fix="copy the file beside the header",
+        )
+    if Path(name).name != name or not path.is_file():
         raise ScanError(
             f"the header names '{name}' for its voxels, which is no file beside it",
             where=header,

@@ -1,0 +1,116 @@
+"""Files below a folder: hidden ones are skipped, links inside the folder are followed."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from pleura.errors import DataError, ScanError
+
+OTHER = (".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".log", ".parquet")
+"""Endings of files that are no scans."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files below a folder, each once, sorted; and what cannot be reached, with the reason."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[ScanError, ...] = ()
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether a relative path is hidden, or part of what macOS adds to a zip."""
+    parts = (part for part in path.parts if part not in (".", ".."))
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files below a folder.
+
+    Raises
+    ------
+    DataError
+        There is none that can be reached.
+    """
+    listing = list_below(folder)
+    if listing.files:
+        return list(listing.files)
+    if listing.left_out:
+        first = listing.left_out[0]
+        raise DataError(first.what, where=first.where, fix=first.fix)
+    raise DataError("the folder holds no file", where=folder, fix="check the path")
+
+
+def list_below(folder: Path, *, outside: bool = False) -> Listing:
+    """List the regular files below a folder.
+
+    Links to files and folders are followed where they lead to something inside ``folder``, or with
+    ``outside`` to anything. A file that has several names is listed once, by the name that is no
+    link if that is not hidden.
+    """
+    root = None if outside else os.path.realpath(folder)
+    files: dict[str, Path] = {}
+    left_out: list[ScanError] = []
+    seen: set[str] = set()
+    folders, links = deque([folder]), deque[Path]()
+    while folders or links:
+        path = folders.popleft() if folders else links.popleft()
+        real = os.path.realpath(path)
+        error = _unreachable(path, real, root)
+        if error is not None:
+            left_out.append(error)
+        elif Path(real).is_file():
+            files.setdefault(real, path)
+        elif Path(real).is_dir() and real not in seen:
+            seen.add(real)
+            try:
+                entries = _visible(path)
+            except OSError as error_:
+                left_out.append(_closed(path, error_))
+                continue
+            links.extend(Path(entry) for entry in entries if entry.is_symlink())
+            plain = [entry for entry in entries if not entry.is_symlink()]
+            folders.extend(Path(entry) for entry in plain if entry.is_dir())
+            for entry in plain:
+                if entry.is_file():
+                    files.setdefault(str(Path(real, entry.name)), Path(entry))
+    return Listing(
+        tuple(sorted(files.values())),
+        tuple(one for one in left_out if not str(one.where).lower().endswith(OTHER)),
+    )
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not is_hidden(PurePath(entry.name))]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _unreachable(path: Path, real: str, root: str | None) -> ScanError | None:
+    """Return why a link is not followed."""
+    try:
+        Path(real).stat()
+    except OSError as error:
+        return ScanError(
+            f"a broken link: what it leads to cannot be reached ({error.strerror})",
+            where=path,
+            fix="restore the file (of git-annex or DVC: get it), or remove the link",
+        )
+    if root is not None and not Path(real).is_relative_to(root):
+        return ScanError(
+            "a link that leads out of the folder",
+            where=path,
+            fix="give the folder that holds both, or copy what it leads to into this folder",
+        )
+    return None
+
+
+def _closed(folder: Path, error: OSError) -> ScanError:
+    return ScanError(
+        f"the folder cannot be listed ({error.strerror})",
+        where=folder,
+        fix="check the permissions of the folder",
+    )
