@@ -264,18 +264,6 @@ def test_a_slice_that_cannot_be_read_is_said_in_a_zip_too(tmp_path):
         assert (said.about, said.reason) == ("slices", "no DICOM file, perhaps a slice")
 
 
-def test_links_are_not_followed_and_that_is_said(tmp_path):
-    paths = write_series(tmp_path / "series", hu(8), AXIAL)
-    paths[-1].rename(tmp_path / "elsewhere.dcm")
-    paths[-1].symlink_to(tmp_path / "elsewhere.dcm")
-    (said,) = read(tmp_path / "series", units="hu").warnings
-    assert (said.about, said.choice) == ("slices", "1 left out")
-    (tmp_path / "links").mkdir()
-    (tmp_path / "links" / "a.dcm").symlink_to(tmp_path / "elsewhere.dcm")
-    with pytest.raises(PleuraError, match="only links"):
-        read(tmp_path / "links")
-
-
 def test_what_is_no_scan_is_named(tmp_path):
     with pytest.raises(ScanError, match="no such file"):
         read(tmp_path / "gone.nii")
