@@ -171,7 +171,7 @@ def _problem(uids: list[str]) -> str:
 
 def _refusal(scan: Scan, kind: str, what: str) -> ScanError:
     return ScanError(
-        f"these DICOM slices {what}, which {kind} must refer to",
+        f"{kind} must refer to the DICOM slices, which {what}",
         where=scan.source or scan.name,
         fix="write .nii.gz, .nrrd or .mha, which refer to no slices",
     )

@@ -26,8 +26,6 @@ from pleura.scan.dicom.header import Frame, quiet
 from pleura.scan.pictures import write_atomically
 from pleura.scan.scan import BOTH, LEFT, RIGHT, Mask
 
-SUFFIX = ".rtstruct.dcm"
-
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
 _SIDES = {RIGHT: ("Lung_R", (230, 159, 0)), LEFT: ("Lung_L", (86, 180, 233))}
 _ONE = {BOTH: ("Lungs", (86, 180, 233))}
