@@ -17,7 +17,6 @@ from pydicom.valuerep import DSfloat
 import pleura
 from pleura.errors import ScanError, first_line
 from pleura.scan.dicom.derived import (
-    CHARACTER_SET,
     long_string,
     patient_and_study,
     refer_to,
@@ -48,7 +47,8 @@ def write_seg(path: Path, mask: Mask) -> None:
     DataError
         The file cannot be written.
     """
-    if not mask.labels.any():
+    present = [i for i, frame in enumerate(mask.scan.header.frames) if frame is not None]
+    if not mask.labels[present].any():
         raise ScanError(
             "no lung was found, and a DICOM SEG cannot be empty",
             where=mask.scan.source,
@@ -88,7 +88,6 @@ def _segmentation(mask: Mask) -> Any:
         device_serial_number="0",
         series_description="Lungs",
         content_description="Lungs found by pleura; not for diagnosis",
-        specific_character_set=CHARACTER_SET,
     )
     segmentation.update(described)
     stand_ins = (source.SOPInstanceUID for source in sources)
