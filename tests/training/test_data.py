@@ -60,6 +60,19 @@ def test_no_training_is_resumed_with_one_either(folders, recipe, tmp_path):
         resume(*folders, run.folder)
 
 
+def test_no_test_image_is_one_that_the_start_was_trained_on(folders, recipe, tmp_path):
+    data = load_data(*folders, recipe)
+    made = data.split, data.prepared.fingerprint, data.prepared.pixels()
+    run = create_run(tmp_path / "run", recipe, *made)
+    assert load_data(*folders, recipe, start=run.folder).start_images == run.trained_on()
+    assert len(run.trained_on()) == len(data.split.train)
+    shuffled = override_recipe(recipe, ["split.method=shuffled", "split.seed=1"])
+    with pytest.raises(DataError, match=r"test subset are training images of the run .*LCTSC"):
+        load_data(*folders, shuffled, start=run.folder)
+    further = create_run(tmp_path / "further", shuffled, *made).update(start_images=["ab"])
+    assert further.trained_on() == run.trained_on() | {"ab"}
+
+
 def test_nearly_equal_images_are_warned_of_and_recorded(folders, recipe, tmp_path):
     name, other = copy_over(folders, 0, 9)
     noisy = np.load(folders[0] / other)

@@ -15,8 +15,9 @@ from pleura.cohort.batch import segment_all
 from pleura.errors import DataError
 from pleura.scan.pictures import read_picture
 from pleura.training import loop
+from pleura.viewer.cases import ViewCase
 from pleura.viewer.corrections import record_of
-from pleura.viewer.learning import SAMPLE, corrected_cases, judge, write_slices
+from pleura.viewer.learning import SAMPLE, _held_out, corrected_cases, judge, write_slices
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,17 @@ def test_corrected_slices_are_truth_and_the_rest_weigh_as_told(results, tmp_path
     corrected = nib.load(results / "part1_lungs.corrected.nii.gz").get_fdata()[:, :, 4]
     assert (mask > 0).sum() == (corrected > 0).sum()
     assert image[mask > 0].mean() < -600
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scans_of_one_patient_are_held_out_together(seed):
+    cases = [ViewCase(f"scan{i}", lambda: None) for i in range(9)]
+    patients = [f"P{i // 3}" for i in range(9)]
+    held = {case.name for case in _held_out(cases, patients, seed)}
+    assert len(held) == 3
+    assert len({patients[int(name[-1])] for name in held}) == 1
+    assert _held_out(cases, ["P"] * 9, seed) == []
+    assert len(_held_out(cases, [case.name for case in cases], seed)) == 1
 
 
 def test_nothing_corrected_is_said(results, tmp_path):

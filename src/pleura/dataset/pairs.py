@@ -124,12 +124,12 @@ def slices_of(pair: Pair) -> Iterator[Pair]:
         yield pair
         return
     scan = read_scan(pair.image, "hu")
-    grid, group = scan.geometry, _patient(scan) or str(pair.image)
+    grid, group = scan.geometry, patient_of(scan) or str(pair.image)
     for i in range(grid.to_canonical().apply_to(grid).shape[0]):
         yield replace(pair, name=f"{pair.name}#{i:03d}", index=i, group=group)
 
 
-def _patient(scan: Scan) -> str:
+def patient_of(scan: Scan) -> str:
     """Return who was scanned, by the header of a DICOM file; empty where it does not tell."""
     patient = str(scan.header.first.patient) if scan.format == "DICOM" else ""
     return patient.strip("|^ ")

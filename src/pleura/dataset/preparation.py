@@ -78,6 +78,10 @@ class PreparedPairs:
     prints: tuple[bytes, ...]
     thumbnails: FloatImage
 
+    def pixels(self) -> dict[str, str]:
+        """Return a hash of each image by name, which its copies share; empty where constant."""
+        return {name: one.hex()[:32] for name, one in zip(self.names, self.prints, strict=True)}
+
     def part(self, names: Sequence[str]) -> tuple[FloatImage, FloatImage]:
         """Return images and masks of these names, in this order."""
         index = [self.names.index(name) for name in names]

@@ -80,13 +80,13 @@ class Split:
         """Return the subset of each name."""
         return {name: field.name for field in fields(self) for name in getattr(self, field.name)}
 
-    def write(self, path: Path) -> None:
-        """Write the split as CSV with the columns `name` and `part`."""
+    def write(self, path: Path, pixels: Mapping[str, str] | None = None) -> None:
+        """Write the split as CSV: `name`, `part`, and a hash of each image where it is given."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "part"])
-        for part in fields(self):
-            writer.writerows([name, part.name] for name in getattr(self, part.name))
+        writer.writerow(["name", "part", *(["pixels"] if pixels else [])])
+        for name, part in self.subsets().items():
+            writer.writerow([name, part, *([pixels[name]] if pixels else [])])
         write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 

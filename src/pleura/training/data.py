@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pleura.dataset.splits import Split
 from pleura.errors import DataError, RunError
 from pleura.scan.units import UnitsEstimate, estimate_units
 from pleura.training.recipe import Recipe
-from pleura.training.run import Run
+from pleura.training.run import Run, open_run
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class TrainingData:
     split: Split
     units: dict[str, Any]
     warnings: tuple[str, ...]
+    start_images: frozenset[str] = frozenset()
+    """Hashes of the images that the run which this starts from was trained on."""
 
 
 def load_data(
@@ -38,8 +40,12 @@ def load_data(
     recipe: Recipe,
     progress: Progress | None = None,
     run: Run | None = None,
+    start: str | Path | None = None,
 ) -> TrainingData:
     """Read the data of a training, or of a ``run`` that is resumed, and check it.
+
+    ``start`` is the run folder or model file whose weights the training starts from. Of a model
+    file nobody knows what it was trained on.
 
     Raises
     ------
@@ -62,6 +68,8 @@ def load_data(
         assert run is not None  # noqa: S101  (for mypy)
         split = run.split(prepared.names)
     apart = keep_apart(pairs, prepared, split, recipe.split)
+    seen = frozenset(open_run(start).trained_on() if start and Path(start).is_dir() else ())
+    _require_unseen(seen, prepared, apart, str(start))
     if not prepared.masks.any():
         raise DataError(
             "every mask is empty: there is no lung to learn",
@@ -76,9 +84,22 @@ def load_data(
             fix="convert them (docs/explanation/units.md), or train with simulation=null",
         )
     record = {key: getattr(units, key) for key in ("kind", "formula", "scale", "offset")}
-    return TrainingData(
-        pairs, prepared, apart, record, tuple(_warnings(pairs, prepared, split, apart, recipe))
-    )
+    noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
+    return TrainingData(pairs, prepared, apart, record, noted, seen)
+
+
+def _require_unseen(seen: Set[str], prepared: PreparedPairs, split: Split, start: str) -> None:
+    """Refuse to test on images that the run which a training starts from was trained on."""
+    pixels = prepared.pixels()
+    known = [name for name in split.test if pixels[name] in seen]
+    if known:
+        raise DataError(
+            f"{len(known)} image(s) of the test subset are training images of the run that this "
+            f"starts from: {_some(known)}",
+            where=start,
+            fix="use that run's split (--set split.method=file --set split.file=RUN/split.csv), or "
+            "start from another model",
+        )
 
 
 def named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:

@@ -127,7 +127,7 @@ def _train(
 ) -> Run:
     if not overwrite:
         processes.by_first(lambda: must_be_free(output))
-    data = load_data(images, masks, recipe, watch.on_read)
+    data = load_data(images, masks, recipe, watch.on_read, start=start)
     processes.check_batch(min(recipe.training.batch_size, len(data.split.train)))
     state = new_state(recipe, start)
 
@@ -135,8 +135,11 @@ def _train(
         figure = preview_figure(data.pairs, data.prepared, data.split, recipe)
         if overwrite:
             clear_run(output)
-        run = create_run(output, recipe, data.split, data.prepared.fingerprint)
-        run.update(units=data.units, warnings=list(data.warnings))
+        run = create_run(
+            output, recipe, data.split, data.prepared.fingerprint, data.prepared.pixels()
+        )
+        seen = {"start_images": sorted(data.start_images)} if data.start_images else {}
+        run.update(units=data.units, warnings=list(data.warnings), **seen)
         save_figure(figure, output / "pairs.png")
 
     processes.by_first(begin)

@@ -98,6 +98,23 @@ class Run:
         """Return the split of this run, held to the names of the images at hand."""
         return read_split(self.folder / "split.csv", names)
 
+    def trained_on(self) -> set[str]:
+        """Return hashes of the images whose masks this run, and what it started from, learned.
+
+        Empty for a run of an earlier version.
+        """
+        try:
+            with (self.folder / "split.csv").open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise RunError(
+                f"the run's split cannot be read ({error})",
+                where=self.folder / "split.csv",
+                fix="restore the folder from a copy, or train again",
+            ) from error
+        own = {row.get("pixels") or "" for row in rows if row.get("part") == "train"}
+        return (own | {str(one) for one in self.record.get("start_images", ())}) - {""}
+
     def history(self) -> list[dict[str, float]]:
         """Return one row an epoch, with the columns of ``HISTORY``."""
         path = self.folder / "history.csv"
@@ -113,8 +130,14 @@ class Run:
         return Run(self.folder, self.recipe, record)
 
 
-def create_run(folder: Path, recipe: Recipe, split: Split, fingerprint: str) -> Run:
-    """Make a new run folder with its record, recipe and split.
+def create_run(
+    folder: Path,
+    recipe: Recipe,
+    split: Split,
+    fingerprint: str,
+    pixels: Mapping[str, str] | None = None,
+) -> Run:
+    """Make a new run folder with its record, recipe and split; ``pixels`` has a hash by name.
 
     Raises
     ------
@@ -140,7 +163,7 @@ def create_run(folder: Path, recipe: Recipe, split: Split, fingerprint: str) -> 
     run = Run(folder, _without_paths(recipe), record).update()
     text = run.recipe.to_yaml()
     write_atomically(folder / "recipe.yaml", lambda file: file.write(text.encode()))
-    split.write(folder / "split.csv")
+    split.write(folder / "split.csv", pixels)
     return run
 
 

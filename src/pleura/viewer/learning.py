@@ -8,11 +8,12 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.pairs import patient_of
 from pleura.errors import DataError
 from pleura.evaluation.metrics import dice
 from pleura.scan.io import read
@@ -73,7 +74,8 @@ def write_slices(
 
     A slice in which a person changed anything is truth. Of the others, whose masks nobody may have
     looked at, a share of ``rest`` is used, so that each weighs that much of a corrected one. One
-    scan in five is held out, if there are three or more.
+    scan in five is held out, if there are three or more; with it all scans of the patient (DICOM),
+    and copies of it.
 
     Parameters
     ----------
@@ -93,14 +95,15 @@ def write_slices(
     """
     for stale in target.glob("*/case-*_z*.tif"):
         stale.unlink()
-    # By name, so that a case held out once is held out again when more are corrected.
-    order = sorted(cases, key=lambda case: hashlib.sha256(f"{seed} {case.name}".encode()).digest())
-    held_out = order[: max(1, len(order) // _EVERY)] if len(order) >= 3 else []
+    written = [_write_case(case, f"case-{i:04d}", target, rest) for i, case in enumerate(cases)]
+    patients = [one.patient or one.voxels for one in written]
+    known = len(set(patients)) > 1  # else all are called alike, such as ANONYMOUS
+    held_out = _held_out(cases, patients if known else [one.voxels for one in written], seed)
     parts: dict[str, str] = {}
     names, counts = [], {True: 0, False: 0}
-    for number, case in enumerate(cases):
+    for number, (case, one) in enumerate(zip(cases, written, strict=True)):
         part = "test" if case in held_out else "train"
-        for name, changed in _write_case(case, f"case-{number:04d}", target, rest):
+        for name, changed in one.slices:
             counts[changed] += 1
             parts[name] = part
         names.append([f"case-{number:04d}", case.name, part])
@@ -144,7 +147,35 @@ def _slices(target: Path, corrected: int, rest: int, held_out: Sequence[ViewCase
     return Slices(*names, corrected, rest, tuple(held_out))
 
 
-def _write_case(case: ViewCase, name: str, target: Path, rest: float) -> list[tuple[str, bool]]:
+def _held_out(cases: Sequence[ViewCase], scanned: Sequence[str], seed: int) -> list[ViewCase]:
+    """Choose the cases that nothing is learned from: whole groups of what was scanned.
+
+    By name, so that a case held out once is held out again when more are corrected.
+    """
+    if len(cases) < 3:
+        return []
+    groups: dict[str, list[ViewCase]] = {}
+    for case, one in zip(cases, scanned, strict=True):
+        groups.setdefault(one, []).append(case)
+    of = {case.name: group for group in groups.values() for case in group}
+    held: list[ViewCase] = []
+    for case in sorted(cases, key=lambda c: hashlib.sha256(f"{seed} {c.name}".encode()).digest()):
+        enough = len(held) >= max(1, len(cases) // _EVERY)
+        if not enough and case not in held and len(held) + len(of[case.name]) < len(cases):
+            held += of[case.name]
+    return held
+
+
+class _Written(NamedTuple):
+    patient: str
+    """By the header of a DICOM scan."""
+    voxels: str
+    """A hash of the scan."""
+    slices: list[tuple[str, bool]]
+    """File names, and whether a person changed the slice."""
+
+
+def _write_case(case: ViewCase, name: str, target: Path, rest: float) -> _Written:
     scan, before, after = _labels(case)
     order = scan.geometry.to_canonical()
     hu = order.apply(scan.hu())
@@ -166,7 +197,7 @@ def _write_case(case: ViewCase, name: str, target: Path, rest: float) -> list[tu
         lung = np.where(new[index] > 0, 255, 0).astype(np.uint8)
         write_picture(target / "masks" / file, lung)
         written.append((file, bool(changed[index])))
-    return written
+    return _Written(patient_of(scan), hashlib.sha256(hu.tobytes()).hexdigest(), written)
 
 
 def _labels(case: ViewCase) -> tuple[Scan, NDArray[np.uint8], NDArray[np.uint8]]:
