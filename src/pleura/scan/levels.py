@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,17 +25,40 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Levels:
-    """What one slice tells about its units, in stored values; None where it tells nothing.
+class Wrap:
+    """Integers stored modulo ``modulus`` and read with the wrong sign; they begin at ``low``."""
 
-    ``corner`` is the level of flat corners, ``air`` the plateau around the patient, ``fat`` and
-    ``muscle`` are the two peaks of soft tissue, ``floor`` is the part of dark pixels that stand on
-    the minimum.
+    low: int
+    modulus: int
+
+    def undo(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the values with their sign restored."""
+        exact = values.astype(np.float64)  # float32 cannot hold 32-bit integers
+        return np.asarray((exact - self.low) % self.modulus + self.low)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Intensity levels of one slice, in stored values; None where a level was not found.
+
+    ``percentiles`` are the 1st, 5th and 95th. ``flat`` is True for label maps, where neighbours are
+    equal. ``inverse`` are the levels of the negated slice, where air is bright; ``wrapped`` those
+    with the signs restored, where integers look read with the wrong sign. ``corner`` is the level
+    of flat corners, ``air`` the plateau around the patient, ``fat`` and ``muscle`` are the two
+    peaks of soft tissue, ``floor`` is the fraction of dark pixels that have the minimum. ``bone``
+    is the fraction of the body that is clearly brighter than muscle, ``sharp`` the fraction of
+    homogeneous tissue at the levels of fat and muscle, ``fat_outside`` whether fat lies nearer to
+    the skin than muscle.
     """
 
     low: float
     high: float
     eight_bit: bool
+    percentiles: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    flat: bool = False
+    inverse: Levels | None = None
+    wrap: Wrap | None = None
+    wrapped: Levels | None = None
     corner: float | None = None
     corner_noise: Noise | None = None
     air: float | None = None
@@ -42,13 +66,76 @@ class Levels:
     fat: float = 0.0
     muscle: float = 0.0
     floor: float = 0.0
+    bone: float = 0.0
+    sharp: float = 0.0
+    fat_outside: bool = False
 
 
 def measure_levels(image: NDArray[Any]) -> Levels:
     """Find the levels of air, fat, muscle and corners in a slice (rows, columns), and noise."""
+    levels = _anatomy(image, _values(image))
+    if _bright_rim(image):
+        negative = -image.astype(np.float64)
+        levels = replace(levels, inverse=_anatomy(negative, _values(negative)))
+    wrap = _find_wrap(image)
+    if wrap is not None:
+        restored = wrap.undo(image)
+        levels = replace(levels, wrap=wrap, wrapped=_anatomy(restored, _values(restored)))
+    return levels
+
+
+def _values(image: NDArray[Any]) -> Levels:
     low, high = float(image.min()), float(image.max())
     whole = image.dtype.kind in "iub" or bool((image == np.rint(image)).all())
-    levels = Levels(low, high, eight_bit=whole and low >= 0 and high <= 255)
+    first, fifth, top = np.percentile(image, (1, 5, 95)).tolist()
+    eight_bit = whole and low >= 0 and high <= 255
+    return Levels(low, high, eight_bit, (first, fifth, top), _is_flat(image, low, high))
+
+
+def _is_flat(image: NDArray[Any], low: float, high: float) -> bool:
+    """Tell whether neighbours are equal wherever the slice is neither at its minimum nor maximum.
+
+    In CT noise makes them differ; only windowed pictures have large areas at both ends.
+    """
+    between = (image > low) & (image < high)
+    inner = between[:, 1:] & between[:, :-1]
+    if inner.sum() < 0.002 * image.size:
+        return not inner.any()
+    return bool((image[:, 1:] == image[:, :-1])[inner].mean() > 0.9)
+
+
+def _bright_rim(image: NDArray[Any]) -> bool:
+    """Tell whether the maximum fills most of the rim and much of the picture, as inverted air."""
+    bright = image >= image.max() - 0.03 * float(np.ptp(image))
+    rim = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+    return bool(rim.mean() > 0.5 and bright.mean() > 0.15)
+
+
+def _find_wrap(image: NDArray[Any]) -> Wrap | None:
+    """Find integers read with the wrong sign: values at both ends of a word and none between.
+
+    Of 12 to 16 and 32 bits; a rescale intercept may have shifted them by some thousand.
+    """
+    low, high = float(image.min()), float(image.max())
+    for bits in (12, 13, 14, 15, 16, 32):
+        modulus = 1 << bits
+        for start in (0, -modulus // 2):
+            shift = min(_SHIFT, modulus // 4)
+            ends = start - shift <= low, high <= start + modulus + shift
+            if not all(ends) or low > start + modulus / 4 or high < start + 3 * modulus / 4:
+                continue
+            place = (image.astype(np.float64) - start) / modulus
+            bottom, top = float((place < 0.25).mean()), float((place >= 0.75).mean())
+            if min(bottom, top) > 0.01 and bottom + top > 0.97:
+                return Wrap(start - modulus // 2 if start == 0 else 0, modulus)
+    return None
+
+
+_SHIFT = 2048
+
+
+def _anatomy(image: NDArray[Any], levels: Levels) -> Levels:
+    low = levels.low
     if min(image.shape) < 64:
         return levels
     blocks = _blocks(image.astype(np.float32), 8 if min(image.shape) >= 256 else 4)
@@ -73,12 +160,32 @@ def measure_levels(image: NDArray[Any]) -> Levels:
         deepest = np.percentile(dark, 10, method="lower")
         air = _mode(dark[np.abs(dark - deepest) < ALIKE * (top - bottom)])
         plateau = rim & (np.abs(means - air) < 0.03 * (top - bottom))
-        if plateau.sum() >= 0.08 * rim.sum():
+        darkest = bottom >= air - 0.08 * (top - air)  # else it is lung, at the rim of a crop
+        if darkest and plateau.sum() >= 0.08 * rim.sum():
             floor = float((blocks[low_half] == low).mean())
             levels = replace(levels, air=air, air_noise=_noise(blocks[plateau]), floor=floor)
     flat = tissue & (deviations <= np.percentile(deviations[tissue], 30))
     fat, muscle = _two_peaks(means[flat])
-    return replace(levels, fat=fat, muscle=muscle)
+    levels = replace(levels, fat=fat, muscle=muscle)
+    if levels.air is None:
+        return levels
+    span = (fat + muscle) / 2 - levels.air
+    body = image > levels.air + span / 2
+    near = np.minimum(np.abs(means - fat), np.abs(means - muscle)) < 0.04 * span
+    return replace(
+        levels,
+        bone=float((image[body] > muscle + span / 5).mean()) if body.any() else 0.0,
+        sharp=float(near[flat].mean()),
+        fat_outside=_fat_outside(means, fat, muscle, levels.air + span / 2),
+    )
+
+
+def _fat_outside(means: Floats, fat: float, muscle: float, limit: float) -> bool:
+    body = means > limit
+    depth = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    near = (muscle - fat) / 4
+    outer, inner = (depth[body & (np.abs(means - one) < near)] for one in (fat, muscle))
+    return bool(outer.size and inner.size and outer.mean() < inner.mean())
 
 
 def _blocks(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
