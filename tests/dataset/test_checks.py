@@ -97,7 +97,7 @@ def test_every_bad_file_is_found_in_one_go(pairs):
     def files(words):
         return next(names for what, names in told.items() if words in what)
 
-    assert files("truncated or corrupt") == {pairs[0].name}
+    assert files("truncated or") == {pairs[0].name}
     assert files("grey levels") == {pairs[1].name}
     assert files("differ in size: 256x256 and 128x256") == {pairs[2].name}
     assert files("the image is constant") == {pairs[3].name}

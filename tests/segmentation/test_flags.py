@@ -76,5 +76,7 @@ def test_doubtful_units_are_flagged(labels):
     values = np.full(SHAPE, 5, np.uint8) * np.arange(160, dtype=np.uint8)
     scan = from_array(values, orientation="SPL", units="grey")
     assert scan.warnings
+    empty = find_flags(0 * labels, scan, scan.geometry, 0.0, sides=True)
+    assert [f.name for f in empty] == ["units", "no lung"]
     names = [f.name for f in find_flags(labels, scan, scan.geometry, 0.05, sides=True)]
     assert names == ["units"]

@@ -26,8 +26,9 @@ from pleura.dataset.pairs import (
 )
 from pleura.dataset.suspects import Probability, Suspect, find_suspects
 from pleura.dataset.twins import nearly_the_same, pixel_print, thumbnail
-from pleura.errors import PleuraError
-from pleura.scan.hounsfield import Line
+from pleura.dataset.volumes import stated_values
+from pleura.errors import PleuraError, ScanError
+from pleura.scan.hounsfield import Line, decide_levels
 from pleura.scan.levels import Levels, measure_levels
 from pleura.scan.pictures import Picture
 from pleura.scan.units import UnitsEstimate, pool_levels
@@ -139,7 +140,8 @@ def check(
                 progress(i + 1, len(pairing.pairs))
     seen = [look for look in looks if look.levels is not None]
     levels = [look.levels for look in seen if look.levels is not None]
-    units = pool_levels(levels)
+    stated = _stated([look.pair.image for look in seen])
+    units = pool_levels(levels, stated)
     line = _line(units)
     other = {seen[i].pair.name for i in units.differing}
     readable = [x.pair for x in looks if not x.errors and x.pair.name not in other]
@@ -160,7 +162,7 @@ def check(
             *_pairing_findings(pairing),
             *_reading_findings(looks),
             *_volume_findings(noted),
-            *_units_findings(units, [look.pair.image for look in seen]),
+            *_units_findings(units, levels, [look.pair.image for look in seen]),
             *_twin_findings(looks),
             *_empty_findings(looks, masks),
             *_near_twin_findings(looks),
@@ -193,7 +195,7 @@ def _look_at(pair: Pair) -> _Look:
     if image is not None:
         look = replace(
             look,
-            levels=measure_levels(image),
+            levels=measure_levels(_stated_image(pair, image)),
             size="x".join(str(side) for side in image.shape),
             dtype=str(image.dtype),
             image_print=pixel_print(image),
@@ -202,6 +204,14 @@ def _look_at(pair: Pair) -> _Look:
     if mask is not None:
         look = replace(look, mask_print=pixel_print(mask), lung=float(mask.mean()))
     return look
+
+
+def _stated_image(pair: Pair, image: Picture) -> Picture:
+    """Return an image in the values that its file states: those of volumes are read in HU."""
+    if pair.index is None:
+        return image
+    values: Picture = stated_values(pair.image)[pair.index]
+    return values
 
 
 def _try(read: Callable[[], T], errors: list[PleuraError]) -> T | None:
@@ -251,9 +261,23 @@ def _volume_findings(noted: Sequence[warnings.WarningMessage]) -> Iterator[Findi
         yield Finding("warning", text, (), "look at the file: `pleura info`, `pleura view`")
 
 
-def _units_findings(units: UnitsEstimate, images: Sequence[Path]) -> Iterator[Finding]:
-    if images and (units.kind != "HU" or units.noise is not None):
-        yield Finding("warning", units.reason, (), _units_fix(units))
+def _stated(images: Sequence[Path]) -> bool:
+    """Tell whether the files state that their values are HU, as DICOM does."""
+    return bool(images) and all(path.suffix.lower() == ".dcm" for path in images)
+
+
+def _units_findings(
+    units: UnitsEstimate, levels: Sequence[Levels], images: Sequence[Path]
+) -> Iterator[Finding]:
+    if not images:
+        return
+    try:
+        decided = decide_levels(levels, _stated(images), units)
+    except ScanError as error:
+        yield Finding("warning", error.what, (), f"`segment` refuses such images: {error.fix}")
+    else:
+        if decided.warning or units.noise is not None:
+            yield Finding("warning", units.reason, (), _units_fix(units))
     if units.differing:
         files = tuple(images[i] for i in units.differing)
         yield Finding(
@@ -271,6 +295,8 @@ def _units_fix(units: UnitsEstimate) -> str:
         return "bring all images to HU before you train"
     if units.scale is None or units.offset is None:
         return "train for this set alone, or export the CT values themselves (16-bit TIFF)"
+    if units.wrap is not None:
+        return "export it again as signed integers"
     sign = "-" if units.offset > 0 else "+"
     inverse = f"stored {sign} {abs(units.offset):.6g}" if units.offset else "stored"
     if units.scale != 1:
@@ -357,7 +383,7 @@ def _empty_findings(looks: Sequence[_Look], masks: Path) -> Iterator[Finding]:
 def _line(units: UnitsEstimate) -> Line | None:
     if units.scale is None or units.offset is None:
         return None
-    return Line(units.scale, units.offset)
+    return Line(units.scale, units.offset, wrap=units.wrap)
 
 
 def _suspect_findings(suspects: Sequence[Suspect]) -> Iterator[Finding]:

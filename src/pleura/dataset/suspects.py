@@ -57,7 +57,7 @@ def find_suspects(
 ) -> tuple[list[Suspect], list[Pair]]:
     """Return the pairs whose mask looks wrong, worst first, and those that lie upside down.
 
-    Unreadable ones are passed over. ``line`` leads from HU to the stored values. With
+    Unreadable ones are passed over. ``line`` leads from HU to the values of pictures. With
     ``probability`` a model has its say too.
     """
     found, turned = [], []
@@ -66,7 +66,7 @@ def find_suspects(
             image, mask = read_pair(pair)
         except PleuraError:
             continue
-        hu = line.to_hu(image)
+        hu = line.to_hu(image) if pair.index is None else image.astype(np.int16)
         doubts = list(doubts_of(hu, mask))
         if not doubts and upside_down(hu, mask):
             turned.append(pair)

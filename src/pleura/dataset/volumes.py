@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pleura.errors import DataError, DataWarning, ScanError
 from pleura.scan import masks, metaimage, nrrd
 from pleura.scan.geometry import Geometry
-from pleura.scan.hounsfield import UnitsOption
+from pleura.scan.hounsfield import HU, UnitsOption
 from pleura.scan.io import read
-from pleura.scan.scan import Scan
+from pleura.scan.scan import Scan, Values
 
 Stamp = tuple[tuple[int, ...], ...]
 
@@ -52,7 +52,19 @@ def read_volume(path: Path) -> tuple[NDArray[np.int16], Geometry]:
     DataError
         The file cannot be read as a CT.
     """
-    return _volume(path, _stamp(path))
+    hu, grid, _ = _volume(path, _stamp(path))
+    return hu, grid
+
+
+def stated_values(path: Path) -> Values:
+    """Return a volume as canonical axial slices in the values that its file states, before HU.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read as a CT.
+    """
+    return _volume(path, _stamp(path))[2]
 
 
 def read_labels(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
@@ -69,15 +81,17 @@ def read_labels(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
 # Image and mask stay until the next ones; the stamp keeps a file that was written again from being
 # taken for the one that was read before.
 @lru_cache(maxsize=1)
-def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry]:
+def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry, Values]:
     scan = read_scan(path, "auto")
     _warn(path, scan)
     try:
-        hu = scan.hu()
+        values = scan.values()
     except ScanError as error:
         raise DataError(error.what, where=error.where or path, fix=error.fix) from error
     order = scan.geometry.to_canonical()
-    return np.ascontiguousarray(order.apply(hu)), order.apply_to(scan.geometry)
+    values = np.ascontiguousarray(order.apply(values))
+    hu = scan.line.to_hu(values)
+    return hu, order.apply_to(scan.geometry), hu if scan.line == HU else values
 
 
 @lru_cache(maxsize=1)

@@ -118,7 +118,7 @@ def decide_levels(
     ScanError
         As `decide_units`.
     """
-    units = units or pool_levels(levels)
+    units = units or pool_levels(levels, stated)
     if units.kind == "HU":
         return UnitsDecision(HU, units.reason, warning=False)
     if not stated and all(one.low == one.high for one in levels):
@@ -144,7 +144,7 @@ def decide_levels(
     if grey and not stated and not flat:
         inverted = sum(one.inverse is not None for one in levels) > len(levels) / 2
         return _grey(levels, inverted, units.reason)
-    return _as_stated(levels, units, stated, flat)
+    return _as_stated(levels, units, stated)
 
 
 def _refuse_absurd(levels: Sequence[Levels]) -> None:
@@ -199,12 +199,10 @@ def _medians(levels: Sequence[Levels]) -> Knee:
     return air, fat, muscle
 
 
-def _as_stated(
-    levels: Sequence[Levels], units: UnitsEstimate, stated: bool, flat: bool
-) -> UnitsDecision:
+def _as_stated(levels: Sequence[Levels], units: UnitsEstimate, stated: bool) -> UnitsDecision:
     """Take values for HU because the file states so, or because their range suggests it."""
     low = float(np.median([one.percentiles[0] for one in levels]))
-    if stated or (low <= -300 and not flat):
+    if stated or low <= -300:
         doubt = not stated or not (units.kind == "unknown" or _near_hu(units))
         reason = f"{units.reason} The file's own values are taken for HU."
         return UnitsDecision(HU, reason, warning=doubt)

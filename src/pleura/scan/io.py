@@ -1,4 +1,4 @@
-"""Any CT in: what a path is, which scan in it is meant, and its values taken to HU."""
+"""Any CT in: what a path is, which scan in it is meant, and its values converted to HU."""
 
 from __future__ import annotations
 
@@ -172,14 +172,14 @@ def _checked_spacing(spacing: Sequence[float], axes: int, name: str) -> tuple[fl
 
 
 def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
-    """Return a scan that knows how its values become HU, and says why.
+    """Return a scan with the conversion of its values to HU, and the decision about it.
 
     Raises
     ------
     ScanError
-        Nothing tells what the values mean, or they are absurd.
+        The units cannot be determined, the slices differ in units, or the values are no CT.
     """
-    stated = scan.format == "DICOM" and scan.header.first.rescale is not None
+    stated = scan.format == "DICOM" and any(f.rescale for f in scan.header.present)
     try:
         slices = [] if option in ("hu", "offset") else _some_axial(scan)
         decided = decide_units(slices, option, stated)

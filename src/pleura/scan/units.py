@@ -19,16 +19,11 @@ AIR, FAT, MUSCLE = -1000.0, -105.0, 45.0
 PADDING = (-3024, -2048, -2000, -32768)  # outside the field of view; -1024 is too close to air
 OFFSETS = (1024.0, 1000.0, 8192.0, 32768.0, -1024.0)  # intercepts left out, or taken twice
 
-FAT_TO_MUSCLE = (0.08, 0.26)
-"""Of the span from air to soft tissue: 0.155 in HU; 0.13 to 0.17 in single slices of whole scans,
-and outside of these limits in 6 % of single slices of all kinds."""
-
-BONE = 0.006
-"""Of the body: what is clearly brighter than muscle, at least. 0.007 to 0.14 in single slices."""
-
-SHARP = 0.5
-"""Of homogeneous soft tissue: what lies at the levels of fat and muscle, at least. 0.61 to 1 in
-single slices, 0.43 with strong noise; less where intensity varies over the field, as in MR."""
+FAT_TO_MUSCLE, BONE, SHARP = (0.1, 0.22), (0.006, 0.15), 0.6
+"""How CT looks, whatever its units: the distance from fat to muscle, of that from air to soft
+tissue (0.155 in HU); the fraction of the body that is bone; the fraction of homogeneous soft tissue
+that is at one of the two levels. All slices of three whole scans and 6 of 7 single slices of
+hospital scans are within."""
 
 DOUBTFUL = 0.15
 """A factor of air alone that differs from 1 by less: blankets and the couch are brighter too."""
@@ -92,18 +87,19 @@ def estimate_units(images: Iterable[NDArray[Any]]) -> UnitsEstimate:
     return pool_levels([measure_levels(image) for image in images])
 
 
-def pool_levels(levels: Sequence[Levels]) -> UnitsEstimate:
+def pool_levels(levels: Sequence[Levels], stated: bool = False) -> UnitsEstimate:
     """Estimate the units of a set from the levels of its images.
 
-    This is the one rule for every reader, for `check`, and for training sets.
+    This is the one rule for every reader, for `check`, and for training sets. Where the file has
+    ``stated`` that it is a CT in HU, an offset needs no evidence that it is no other modality.
     """
     wrapped = _wrapped(levels)
     if wrapped is not None:
         return wrapped
     if levels and all(one.flat for one in levels):
-        units = _pool(levels)
+        units = _pool(levels, stated)
         return units if units.kind == "HU" else UnitsEstimate("unknown", _LABELS)
-    return _pool(levels)
+    return _pool(levels, stated)
 
 
 _LABELS = "Unknown: equal values over whole areas, as in a mask or label map, not a CT."
@@ -129,14 +125,15 @@ def _wrapped(levels: Sequence[Levels]) -> UnitsEstimate | None:
     return replace(units, reason=reason)
 
 
-def _pool(levels: Sequence[Levels]) -> UnitsEstimate:
+def _pool(levels: Sequence[Levels], stated: bool = False) -> UnitsEstimate:
     grey = [i for i, one in enumerate(levels) if one.eight_bit or _from_0_to_1(one)]
     told = sorted({i for i, one in enumerate(levels) if one.air is not None} - set(grey))
     if not grey and not told:
         if _tissue_in_hu(levels):
             return UnitsEstimate("HU", _NO_AIR, scale=1.0, offset=0.0)
         return UnitsEstimate("unknown", "Unknown: no air was found around any patient.")
-    parts = [(part, _units_of([levels[i] for i in part])) for part in _alike_groups(levels, told)]
+    groups = _alike_groups(levels, told)
+    parts = [(part, _units_of([levels[i] for i in part], stated)) for part in groups]
     if _each_on_its_own(parts):
         return UnitsEstimate("grey", _SCATTERED)
     parts += [(grey, _grey([levels[i] for i in grey]))] if grey else []
@@ -166,7 +163,7 @@ def _tissue_in_hu(levels: Sequence[Levels]) -> bool:
         return False
     fat, muscle = (float(np.median([getattr(one, n) for one in levels])) for n in ("fat", "muscle"))
     low = float(np.median([one.percentiles[1] for one in levels]))
-    return abs(fat - FAT) < 45 and abs(muscle - MUSCLE) < 45 and -1100 < low < -500
+    return abs(fat - FAT) < 45 and abs(muscle - MUSCLE) < 45 and -3100 < low < -500  # or padding
 
 
 def _other_units(one: UnitsEstimate, main: UnitsEstimate) -> bool:
@@ -220,7 +217,7 @@ def _alike_groups(levels: Sequence[Levels], told: Sequence[int]) -> list[list[in
     return sorted(groups, key=len, reverse=True)
 
 
-def _units_of(levels: Sequence[Levels]) -> UnitsEstimate:
+def _units_of(levels: Sequence[Levels], stated: bool) -> UnitsEstimate:
     """Estimate the units of images that share them."""
     air = float(np.median([one.air for one in levels if one.air is not None]))
     fat = float(np.median([one.fat for one in levels]))
@@ -241,8 +238,8 @@ def _units_of(levels: Sequence[Levels]) -> UnitsEstimate:
         if refined is not None:
             scale, scale_from = refined, "padding"
     if scale_from != "padding" and (scale != 1 or offset):
-        sure = scale_from == "air"
-        if not _looks_like_ct(levels, 2 if sure else 1):
+        known = scale_from == "air"
+        if not (known and stated) and not _looks_like_ct(levels, 2 if known else 1):
             return UnitsEstimate("unknown", _NOT_CT)
     if abs(scale - 1) < (0.005 if scale_from == "padding" else ALIKE):
         scale = 1.0
@@ -265,9 +262,7 @@ def _units_of(levels: Sequence[Levels]) -> UnitsEstimate:
     return replace(estimate, reason=_sentence(estimate))
 
 
-_NOT_CT = (
-    "Unknown: fat, muscle and bone are not as in CT; perhaps it is MR or PET."
-)
+_NOT_CT = "Unknown: fat, muscle and bone are not as in CT; perhaps it is MR or PET."
 
 
 def _looks_like_ct(levels: Sequence[Levels], tolerance: float) -> bool:
@@ -281,12 +276,16 @@ def _looks_like_ct(levels: Sequence[Levels], tolerance: float) -> bool:
         for one in levels
         if one.air is not None
     ]
-    low, high = FAT_TO_MUSCLE[0] / tolerance**2, FAT_TO_MUSCLE[1] * tolerance**0.5
     bone = float(np.median([one.bone for one in levels]))
-    outside = float(np.mean([one.fat_outside for one in levels]))
     sharp = float(np.median([one.sharp for one in levels]))
-    alike = low < np.median(gaps) < high and sharp > SHARP / tolerance
-    return bool(alike and bone > BONE / tolerance and outside >= 0.5)
+    outside = float(np.mean([one.fat_outside for one in levels]))
+    low, high = FAT_TO_MUSCLE[0] / tolerance**2, FAT_TO_MUSCLE[1] * tolerance**0.5
+    return bool(
+        low < np.median(gaps) < high
+        and BONE[0] / tolerance < bone < BONE[1] * tolerance
+        and sharp > SHARP / tolerance
+        and outside >= 0.5
+    )
 
 
 def _scatter(levels: Sequence[Levels]) -> float:

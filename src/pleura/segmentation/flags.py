@@ -23,6 +23,10 @@ SLICE_UNSURE, SMALL_LUNG = 0.097, 0.35
 """The same for a single slice, times the lung's share of the slice to the power of the second: a
 small lung has more border for its size. Chosen by benchmarks/confidence.py."""
 
+DOUBTS = ("units", "padding", "pixels", "slices", "orientation", "coverage")
+"""What decisions are about that are flags where they are warnings. The first three are how stored
+values became HU."""
+
 
 def find_flags(
     labels: NDArray[np.uint8],
@@ -73,6 +77,9 @@ def _flags(
 ) -> Iterator[Flag]:
     counts = {side: int(np.count_nonzero(labels == side)) for side in (RIGHT, LEFT)}
     total = sum(counts.values())
+    for decision in scan.warnings:
+        if decision.about in DOUBTS and (total or decision.about != "orientation"):
+            yield Flag(decision.about, f"{decision.choice}: {decision.reason}")
     if total == 0:
         yield Flag("no lung", "no lung was found")
         return
@@ -90,9 +97,6 @@ def _flags(
         yield Flag("border", "the lung reaches the picture's border")
     if _is_unsure(unsure, total / labels.size, scan.is_volume):
         yield Flag("unsure", f"the border is uncertain: {unsure:.0%} of the lung's size")
-    for decision in scan.warnings:
-        if decision.about in ("units", "slices", "orientation", "coverage"):
-            yield Flag(decision.about, f"{decision.choice}: {decision.reason}")
 
 
 def _is_unsure(unsure: float, lung_share: float, is_volume: bool) -> bool:

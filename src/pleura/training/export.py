@@ -171,7 +171,7 @@ def _fingerprint(runs: Sequence[Run]) -> str:
 def _line(run: Run) -> Line:
     """Return how the values that a run was trained on come from HU."""
     units = run.record.get("units") or {"kind": "unknown"}
-    if units["kind"] in ("grey", "mixed"):
+    if units["kind"] in ("grey", "mixed", "wrapped HU"):
         raise RunError(
             f"the run was trained on {units['kind']} values: nothing leads to them from HU",
             where=run.folder,

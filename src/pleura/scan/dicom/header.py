@@ -37,7 +37,8 @@ class Frame:
 
     ``position`` and ``orientation`` are Image Position and Orientation (Patient), LPS
     (PS3.3 C.7.6.2.1.1); ``spacing`` is Pixel Spacing, between rows and between columns, in mm.
-    ``rescale`` is slope and intercept, None where the header has none.
+    ``rescale`` is slope and intercept, None where the header has none. ``padding`` is Pixel Padding
+    Value and Range Limit, as written.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Frame:
     orientation: tuple[float, ...]
     spacing: tuple[float, float]
     rescale: tuple[float, float] | None
+    padding: tuple[int, int] | None
     acquisition: str
     number: int
     series_number: int
@@ -228,6 +230,7 @@ def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
         orientation=orientation,
         spacing=spacing,
         rescale=None if intercept is None else ((slope or (1.0,))[0], intercept[0]),
+        padding=_padding(dataset),
         acquisition=text("AcquisitionNumber"),
         number=_whole(dataset.get("InstanceNumber")) + index,
         series_number=_whole(dataset.get("SeriesNumber")),
@@ -253,6 +256,12 @@ def _find(dataset: Dataset, index: int, sequence: str, name: str) -> Any:
         if items and name in items[0]:
             return items[0].get(name)
     return dataset.get(name)
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    value = _numbers(dataset.get("PixelPaddingValue"), 1)
+    limit = _numbers(dataset.get("PixelPaddingRangeLimit"), 1) or value
+    return None if value is None or limit is None else (int(value[0]), int(limit[0]))
 
 
 def _numbers(value: Any, n: int) -> tuple[float, ...] | None:

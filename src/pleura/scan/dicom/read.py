@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.dicom.grouping import group_frames
 from pleura.scan.dicom.header import Frame, SetAside, quiet, read_headers
 from pleura.scan.dicom.opening import open_dicom
 from pleura.scan.dicom.pixels import stored_pixels
+from pleura.scan.dicom.rescale import padding_decisions, to_hu, with_rescale
 from pleura.scan.dicom.series import Stack, make_stack
 from pleura.scan.scan import AIR, Decision, Scan, Values
+
+OpenFile = Callable[[Path], Any]
 
 FEW = 5
 """Slices below which a stack is rather a planning or a biopsy scan than a chest."""
@@ -67,15 +69,17 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] 
     if any(frame.lossy for frame in frames):
         reason = f"{frames[0].syntax}; borders may be off"
         decisions.append(Decision("pixels", "lossy compression", reason, warning=True))
-    if any(frame.rescale is None for frame in frames):
+    if all(frame.rescale is None for frame in frames):
         reason = "the header has no Rescale Intercept"
         decisions.append(Decision("units", "stored values", reason, warning=True))
-
     open_file = lru_cache(1)(open_dicom)  # a multi-frame file is parsed once, not per frame
+    inferred, rescaled = with_rescale(frames, partial(decode, open_file=open_file))
+    decisions += rescaled
+    decisions += padding_decisions(frames, partial(decode_stored, open_file=open_file))
 
     def read(start: int, stop: int) -> Values:
-        slices = [_read_slice(frame, stack, open_file) for frame in stack.frames[start:stop]]
-        return np.stack(slices)
+        chosen = (frame and inferred.get(frame, frame) for frame in stack.frames[start:stop])
+        return np.stack([_read_slice(frame, stack, open_file) for frame in chosen])
 
     return Scan(
         name=name,
@@ -89,8 +93,19 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] 
     )
 
 
-def decode(frame: Frame, open_file: Callable[[Path], Any] = open_dicom) -> Values:
-    """Return a frame (rows, columns) with its rescale applied: int16 or int32 where exact.
+def decode(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
+    """Return a frame (rows, columns) in HU: rescaled, and with air for padding.
+
+    Raises
+    ------
+    ScanError
+        As `decode_stored`.
+    """
+    return to_hu(decode_stored(frame, open_file), frame)
+
+
+def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
+    """Return the stored values of a frame (rows, columns).
 
     Raises
     ------
@@ -118,18 +133,10 @@ def decode(frame: Frame, open_file: Callable[[Path], Any] = open_dicom) -> Value
             where=frame.path,
             fix="copy or export it again",
         )
-    slope, intercept = frame.rescale or (1.0, 0.0)
-    if slope == 1 and intercept == int(intercept):
-        return _smallest(stored.astype(np.int64) + int(intercept))
-    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    return stored
 
 
-def _smallest(values: NDArray[np.int64]) -> Values:
-    fits = values.min() >= -(1 << 15) and values.max() < 1 << 15
-    return values.astype(np.int16 if fits else np.int32)
-
-
-def _read_slice(frame: Frame | None, stack: Stack, open_file: Callable[[Path], Any]) -> Values:
+def _read_slice(frame: Frame | None, stack: Stack, open_file: OpenFile) -> Values:
     if frame is None:
         return np.full(stack.geometry.shape[1:], AIR, np.int16)
     return decode(frame, open_file)
