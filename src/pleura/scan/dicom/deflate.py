@@ -41,8 +41,8 @@ def inflates_too_far(path: Path) -> bool:
         if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             return False
         inflater, inflated, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, most_inflated(path)
-        while packed := file.read(_CHUNK):
-            while packed and inflated <= most:
+        while inflated <= most and (packed := file.read(_CHUNK)):
+            while packed and inflated <= most and not inflater.eof:
                 inflated += len(inflater.decompress(packed, _CHUNK))
                 packed = inflater.unconsumed_tail
         return inflated > most

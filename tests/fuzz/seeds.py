@@ -1,0 +1,157 @@
+"""One small whole file of every format that pleura reads, to be damaged."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import SimpleITK as sitk  # noqa: N813
+import tifffile
+from dicom_files import write_series
+from lossless_jpeg import encode_lossless
+from PIL import Image
+from pydicom.encaps import encapsulate
+
+from pleura.scan.geometry import affine_from_axes
+
+AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
+RAS = np.diag([-0.7, -0.7, 2.5, 1])
+SPLIT = "name,part\na.tif,train\nb.tif,train\nc.tif,validation\nd.tif,test\n"
+RECORD = {
+    "format": 1,
+    "name": "seed",
+    "version": "1",
+    "labels": ["lung"],
+    "threshold": 0.5,
+    "recipe": {},
+    "data": "",
+    "data_fingerprint": "",
+    "licence": "",
+    "weights_sha256": "",
+}
+
+
+def hu(slices: int = 3) -> np.ndarray:
+    values = np.random.default_rng(0).integers(-1000, 300, (slices, 40, 36), np.int16)
+    values[:, 8:24, 5:25] //= 8
+    return values
+
+
+def write_seeds(folder: Path) -> list[Path]:
+    """Write all seeds, each in a folder that is named for what reads it."""
+    scans = folder / "scan"
+    scans.mkdir(parents=True)
+    _volumes(scans)
+    _pictures(scans)
+    _dicom(scans)
+    with zipfile.ZipFile(scans / "a.zip", "w") as archive:
+        archive.write(scans / "plain.dcm", "one/1.dcm")
+    with zipfile.ZipFile(scans / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(scans / "a.nii.gz", "a.nii.gz")
+    _tables(folder)
+    _model(folder / "model")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _volumes(folder: Path) -> None:
+    image = nib.Nifti1Image(hu().T, RAS)
+    for name in ("a.nii", "a.nii.gz"):
+        nib.save(image, folder / name)
+    nib.save(nib.Nifti2Image(hu().T.astype(np.float32), RAS), folder / "b.nii")
+    nib.save(nib.Nifti1Pair(hu().T, RAS), folder / "c.hdr")
+    itk = sitk.GetImageFromArray(hu())
+    itk.SetSpacing((0.7, 0.7, 2.5))
+    for name in ("a.nrrd", "b.nhdr", "a.mha", "b.mhd"):
+        sitk.WriteImage(itk, str(folder / name), useCompression=False)
+    for name in ("c.nrrd", "c.mha"):
+        sitk.WriteImage(itk, str(folder / name), useCompression=True)
+
+
+def _pictures(folder: Path) -> None:
+    image = hu()[0]
+    tifffile.imwrite(folder / "a.tif", image, photometric="minisblack")
+    tifffile.imwrite(folder / "b.tif", hu(), photometric="minisblack", compression="zlib")
+    tifffile.imwrite(folder / "c.tif", hu(), photometric="minisblack")
+    tifffile.imwrite(folder / "d.tif", hu().astype(np.float32), photometric="minisblack")
+    pages = [Image.fromarray((one + 1024).astype(np.uint16)) for one in hu()]
+    pages[0].save(folder / "e.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    tifffile.imwrite(folder / "f.tif", hu().astype(np.float32), imagej=True)
+    grey = (image.clip(-1000, 300) / 5.2 + 195).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "a.png")
+    Image.fromarray((image + 1024).astype(np.uint16)).save(folder / "b.png")
+    Image.fromarray(grey).save(folder / "a.jpg", quality=90)
+    Image.fromarray(grey).convert("RGB").save(folder / "b.jpg", progressive=True)
+    np.save(folder / "a.npy", image)
+    np.save(folder / "b.npy", hu().astype(np.float64))
+
+
+def _dicom(folder: Path) -> None:
+    write_series(folder, hu(1), AXIAL, names=["plain.dcm"])
+    whole = pydicom.dcmread(folder / "plain.dcm")
+    stored = whole.pixel_array
+    for name, syntax in (
+        ("rle", pydicom.uid.RLELossless),
+        ("jpeg_ls", pydicom.uid.JPEGLSLossless),
+        ("jpeg_2000", pydicom.uid.JPEG2000Lossless),
+    ):
+        dataset = pydicom.dcmread(folder / "plain.dcm")
+        dataset.compress(syntax)
+        dataset.save_as(folder / f"{name}.dcm")
+    whole.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    whole.save_as(folder / "deflated.dcm")
+    frame = encode_lossless(stored.astype(np.uint16))
+    _save_encapsulated(folder / "lossless.dcm", folder / "plain.dcm", frame, "70")
+    content = io.BytesIO()
+    Image.fromarray((stored >> 3).clip(0, 255).astype(np.uint8)).save(content, "jpeg", quality=95)
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+    _save_encapsulated(
+        folder / "baseline.dcm", folder / "plain.dcm", content.getvalue(), "50", **eight
+    )
+
+
+def _save_encapsulated(path, like, frame, syntax, **elements) -> None:
+    dataset = pydicom.dcmread(like)
+    dataset.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{syntax}"
+    dataset.PixelData = encapsulate([frame + b"\0" * (len(frame) % 2)])
+    dataset["PixelData"].VR = "OB"
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path)
+
+
+def _tables(folder: Path) -> None:
+    texts = {
+        "split/a.csv": SPLIT,
+        "cases/a.csv": "name,patient,group\na,1,x\nb,2,y\n",
+        "manifest/a.csv": "path,name,patient,units\na.nii.gz,one,p1,hu\nb.nii.gz,two,p2,\n",
+        "summary/a.csv": "name,status,mask,right_ml,left_ml,seconds\na,done,a_l.nii.gz,2,1,0.5\n",
+        "recipe/a.yaml": "recipe: quick\npreparation:\n  size: [64, 64]\ntraining: {epochs: 3}\n",
+        "record/run.json": json.dumps(
+            {"format": 1, "finished": True, "seed": 0, "data_fingerprint": "", "threshold": 0.5}
+        ),
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def _model(folder: Path) -> None:
+    """Write a model file by hand: metadata_props alone, as protobuf."""
+    folder.mkdir()
+    key, value = b"pleura", json.dumps(RECORD).encode()
+    entry = b"\x0a" + _varint(len(key)) + key + b"\x12" + _varint(len(value)) + value
+    (folder / "a.onnx").write_bytes(b"\x08\x08" + b"\x72" + _varint(len(entry)) + entry)
+
+
+def _varint(n: int) -> bytes:
+    parts = bytearray()
+    while n > 127:
+        parts.append(n & 127 | 128)
+        n >>= 7
+    return bytes(parts) + struct.pack("B", n)

@@ -1,0 +1,169 @@
+"""Reads damaged files in a process of its own: one number a line in, one result a line out.
+
+    python tests/fuzz/worker.py SEEDS_FOLDER WORK_FOLDER [GIGABYTES]
+
+The number is the seed of the damage, so a failure can be made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from random import Random
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.modules["imagecodecs"] = None  # not among pleura's requirements
+
+from mutate import mutate  # noqa: E402
+
+MORE = "more-"
+"""How the names of seeds begin that are not made here; they are larger."""
+
+OWN = 0.9
+COMPANIONS = (".img", ".raw", ".zraw")
+
+
+def seeds_below(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if path.suffix not in COMPANIONS]
+
+
+def damaged(number: int, seeds: list[Path], folder: Path) -> Path:
+    """Write damaged file ``number``, beside what belongs to it."""
+    random = Random(number)
+    own = [seed for seed in seeds if not seed.name.startswith(MORE)]
+    seed = random.choice(own if random.random() < OWN else seeds)
+    other = random.choice(seeds)
+    content = mutate(seed.read_bytes(), seed.suffix.lower(), random, other.read_bytes())
+    kind = seed.parent.name if seed.parent.name in READERS else "scan"
+    target = folder / kind
+    target.mkdir(parents=True, exist_ok=True)
+    for suffix in COMPANIONS:
+        if seed.with_suffix(suffix).is_file():
+            shutil.copy(seed.with_suffix(suffix), target)
+    (target / seed.name).write_bytes(content)
+    return target / seed.name
+
+
+def read_scan(path: Path) -> None:
+    """Read a file in every way in which a user can."""
+    from pleura.cli.info import _describe
+    from pleura.errors import PleuraError
+    from pleura.scan.find import find_scans
+    from pleura.scan.io import read
+    from pleura.scan.masks import read_mask
+
+    for found in find_scans(path):
+        _describe(found)
+    scan = read(path, units="hu")
+    scan.hu()
+    with contextlib.suppress(PleuraError):  # a CT has too many values for a mask
+        read_mask(path, scan)
+
+
+def read_model(path: Path) -> None:
+    from pleura.engine.model_file import read_record
+
+    read_record(path)
+
+
+def read_recipe(path: Path) -> None:
+    from pleura.training.recipe import load_recipe
+
+    load_recipe(path)
+
+
+def read_split(path: Path) -> None:
+    from pleura.dataset import splits
+
+    splits.read_split(path, ["a.tif", "b.tif", "c.tif", "d.tif"])
+
+
+def read_cases(path: Path) -> None:
+    from pleura.cli.scores import read_case_table as read
+
+    read(path, "group")
+
+
+def read_manifest(path: Path) -> None:
+    from pleura.cohort.tasks import find_tasks
+
+    find_tasks(path, str(path.parent / "out"))
+
+
+def read_summary(path: Path) -> None:
+    from pleura.cohort.summary import read_summary as read
+
+    read(path)
+
+
+def read_run(path: Path) -> None:
+    from pleura.training.run import open_run
+
+    (path.parent / "recipe.yaml").write_text("network: {}\n")
+    open_run(path.parent)
+
+
+READERS = {
+    "scan": read_scan,
+    "model": read_model,
+    "recipe": read_recipe,
+    "split": read_split,
+    "cases": read_cases,
+    "manifest": read_manifest,
+    "summary": read_summary,
+    "record": read_run,
+}
+
+
+def outcome(path: Path) -> dict[str, str]:
+    from pleura.errors import PleuraError
+
+    start = time.monotonic()
+    try:
+        READERS[path.parent.name](path)
+    except PleuraError as error:
+        result = {"kind": "PleuraError", "text": error.what}
+    except BaseException as error:  # noqa: BLE001
+        where = traceback.extract_tb(error.__traceback__)
+        ours = [f for f in where if "/pleura/" in f.filename]
+        last = (ours or where)[-1]
+        result = {
+            "kind": "foreign",
+            "text": f"{type(error).__name__}: {str(error)[:200]} at {last.filename}:{last.lineno}",
+            "trace": traceback.format_exc()[-3000:],
+        }
+    else:
+        result = {"kind": "ok", "text": ""}
+    return {**result, "seconds": f"{time.monotonic() - start:.2f}"}
+
+
+def main() -> None:
+    seeds = seeds_below(Path(sys.argv[1]))
+    folder = Path(sys.argv[2])
+    if os.name == "posix" and sys.platform == "linux":
+        import resource
+
+        limit = int(float(sys.argv[3]) * (1 << 30))
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    results = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # decoders print
+    for line in sys.stdin:
+        shutil.rmtree(folder, ignore_errors=True)
+        path = damaged(int(line), seeds, folder)
+        results.write(json.dumps({**outcome(path), "file": path.name}) + "\n")
+        results.flush()
+
+
+if __name__ == "__main__":
+    main()
