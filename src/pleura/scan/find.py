@@ -72,6 +72,8 @@ def find_scans(path: str | Path) -> list[Found]:
         from pleura.scan.dicom.read import find_stacks
 
         found.extend(_in_dicom(find_stacks(others), folder, listing.left_out))
+    if not found and not path.is_dir():
+        found = [_by_suffix(path, folder)]  # reading it says why it is no scan
     return sorted(_told_apart(found), key=lambda one: one.name)
 
 

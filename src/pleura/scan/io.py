@@ -33,6 +33,9 @@ VOLUMES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
 LOOKED_AT = 9
 """Slices from which the units of a scan are told."""
 
+LARGEST_SIDE = 2048
+"""Pixels of a slice's longer side that its units are told from."""
+
 
 def read(
     path: Any,
@@ -336,8 +339,14 @@ def _some_axial(scan: Scan) -> list[Values]:
     if order.axes[0] == 0:
         flipped = [n - 1 - i if order.flipped[0] else i for i in index]
         chosen = [i for i in flipped if i not in scan.absent] or flipped
-        return [order.apply(scan.values(i, i + 1))[0] for i in chosen]
-    return list(order.apply(scan.values())[index])
+        return [_thinned(order.apply(scan.values(i, i + 1))[0]) for i in chosen]
+    return [_thinned(one) for one in order.apply(scan.values())[index]]
+
+
+def _thinned(one: Values) -> Values:
+    """Return every so many pixels of a slice that is larger than any CT, to spare memory."""
+    step = -(-max(one.shape) // LARGEST_SIDE)
+    return one[::step, ::step]
 
 
 def scan_name(path: Path) -> str:
