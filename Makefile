@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := tests/data/sample
 
-.PHONY: help demo test test-slow test-all lint bench docs clean
+.PHONY: help demo test test-slow test-all fuzz lint bench docs clean
 help:  ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -50,6 +50,10 @@ test-slow: $(READY)  ## run the slow tests: several processes, killed processes,
 
 test-all: test test-slow  ## run all tests
 
+
+MINUTES ?= 5
+fuzz: $(READY)  ## read damaged files of every format for MINUTES (5); set FOLDER to damage its files too
+	$(BIN)/python tests/fuzz/fuzz_readers.py --minutes $(MINUTES) $(if $(FOLDER),--folder $(FOLDER))
 
 lint: $(READY)  ## check style, types, imports between packages, and spelling
 	$(BIN)/ruff check .

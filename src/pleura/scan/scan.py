@@ -20,6 +20,7 @@ from pleura.scan.hounsfield import HU, Line
 Values = NDArray[Any]
 ReadSlices = Callable[[int, int], Values]
 
+_AT_ONCE = 1 << 22
 AIR = -1024
 """What stands where nothing was scanned, in HU."""
 
@@ -109,7 +110,13 @@ class Scan:
 
     def hu(self, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
         """Return slices (slices, rows, columns) in HU, rounded, at least -1024."""
-        return self.line.to_hu(self.values(start, stop))
+        values = self.values(start, stop)
+        rows = values.reshape(-1, values.shape[-1])
+        found = np.empty(rows.shape, np.int16)
+        step = max(_AT_ONCE // rows.shape[1], 1)
+        for first in range(0, len(rows), step):  # floats of the whole scan would fill the memory
+            found[first : first + step] = self.line.to_hu(rows[first : first + step])
+        return found.reshape(values.shape)
 
     @property
     def is_volume(self) -> bool:

@@ -214,7 +214,7 @@ def open_run(folder: str | Path) -> Run:
             where=folder,
             fix="give the folder that `pleura train ... -o FOLDER` wrote",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, LookupError, TypeError, OverflowError, RecursionError, ValueError) as error:
         raise RunError(
             f"the run's record cannot be read ({error})",
             where=folder / "run.json",
@@ -284,7 +284,7 @@ def _is_record(path: Path) -> bool:
     try:
         text = path.read_text(encoding="utf-8")
         return not text or "format" in json.loads(text)  # empty: cut off at its very start
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 

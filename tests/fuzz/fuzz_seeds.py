@@ -19,6 +19,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 
 from pleura.scan.geometry import affine_from_axes
+from pleura.training.recipe import load_recipe
 
 AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
 RAS = np.diag([-0.7, -0.7, 2.5, 1])
@@ -131,7 +132,7 @@ def _tables(folder: Path) -> None:
         "cases/a.csv": "name,patient,group\na,1,x\nb,2,y\n",
         "manifest/a.csv": "path,name,patient,units\na.nii.gz,one,p1,hu\nb.nii.gz,two,p2,\n",
         "summary/a.csv": "name,status,mask,right_ml,left_ml,seconds\na,done,a_l.nii.gz,2,1,0.5\n",
-        "recipe/a.yaml": "recipe: quick\npreparation:\n  size: [64, 64]\ntraining: {epochs: 3}\n",
+        "recipe/a.yaml": load_recipe("quick").to_yaml(),
         "record/run.json": json.dumps(
             {"format": 1, "finished": True, "seed": 0, "data_fingerprint": "", "threshold": 0.5}
         ),

@@ -1,6 +1,6 @@
 """Reads damaged files in a process of its own: one number a line in, one result a line out.
 
-    python tests/fuzz/worker.py SEEDS_FOLDER WORK_FOLDER [GIGABYTES]
+    python tests/fuzz/fuzz_worker.py SEEDS_FOLDER WORK_FOLDER [GIGABYTES]
 
 The number is the seed of the damage, so a failure can be made again.
 """
@@ -106,9 +106,10 @@ def read_summary(path: Path) -> None:
 
 
 def read_run(path: Path) -> None:
+    from pleura.training.recipe import load_recipe
     from pleura.training.run import open_run
 
-    (path.parent / "recipe.yaml").write_text("network: {}\n")
+    (path.parent / "recipe.yaml").write_text(load_recipe("quick").to_yaml())
     open_run(path.parent)
 
 

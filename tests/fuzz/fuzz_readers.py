@@ -1,6 +1,6 @@
 """Fuzz every reader: damaged files in worker processes with 4 GB of addresses and 20 s a file.
 
-    python tests/fuzz/run.py --minutes 5 [--folder MORE_SEEDS] [--keep FOLDER]
+    python tests/fuzz/fuzz_readers.py --minutes 5 [--folder MORE_SEEDS] [--keep FOLDER]
 
 Exit code 1 where a file crashed the process, took too long, or raised anything but PleuraError.
 """
@@ -21,7 +21,10 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+WORKER = HERE / "fuzz_worker.py"
 SECONDS = 20.0
+START_SECONDS = 30.0
+"""What importing takes on a busy machine; added to a new process's first file."""
 GIGABYTES = 4
 LARGEST_SEED = 1 << 20
 BAD = ("foreign", "crash", "timeout")
@@ -34,9 +37,8 @@ class Worker:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._errors = (folder.parent / f"{folder.name}.err").open("w+b")
-        script = str(HERE / "worker.py")
         self._process = subprocess.Popen(
-            [sys.executable, script, str(seeds), str(folder / "now"), str(GIGABYTES)],
+            [sys.executable, str(WORKER), str(seeds), str(folder / "now"), str(GIGABYTES)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -83,7 +85,7 @@ def fuzz(
     for number in numbers:
         if time.monotonic() > until:
             break
-        result = worker.run(number, SECONDS + 30 * fresh)  # a new process has yet to import
+        result = worker.run(number, SECONDS + START_SECONDS * fresh)
         fresh = False
         counts[result["kind"]] += 1
         counts["seconds"] = max(counts["seconds"], float(result.get("seconds", 0)))
@@ -118,7 +120,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
     options = parser.parse_args()
     sys.path.insert(0, str(HERE.parent))
-    from seeds import write_seeds
+    from fuzz_seeds import write_seeds
 
     with tempfile.TemporaryDirectory(prefix="pleura-fuzz-") as work:
         seeds = Path(work) / "seeds"
