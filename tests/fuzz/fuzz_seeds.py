@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import zipfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 import tifffile
 from dicom_files import write_series
 from lossless_jpeg import encode_lossless
+from onnx import TensorProto, helper
 from PIL import Image
 from pydicom.encaps import encapsulate
 
@@ -143,16 +143,19 @@ def _tables(folder: Path) -> None:
 
 
 def _model(folder: Path) -> None:
-    """Write a model file by hand: metadata_props alone, as protobuf."""
+    """Write a model file that returns a part of its input as uint8."""
     folder.mkdir()
-    key, value = b"pleura", json.dumps(RECORD).encode()
-    entry = b"\x0a" + _varint(len(key)) + key + b"\x12" + _varint(len(value)) + value
-    (folder / "a.onnx").write_bytes(b"\x08\x08" + b"\x72" + _varint(len(entry)) + entry)
-
-
-def _varint(n: int) -> bytes:
-    parts = bytearray()
-    while n > 127:
-        parts.append(n & 127 | 128)
-        n >>= 7
-    return bytes(parts) + struct.pack("B", n)
+    grid = ["slices", "rows", "columns"]
+    half = helper.make_tensor("half", TensorProto.FLOAT, [1], [0.5])
+    nodes = [
+        helper.make_node("Cast", ["hu"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["values", "half"], ["part"]),
+        helper.make_node("Cast", ["part"], ["p"], to=TensorProto.UINT8),
+    ]
+    ends = ("hu", TensorProto.INT16), ("p", TensorProto.UINT8)
+    inputs, outputs = ([helper.make_tensor_value_info(*end, grid)] for end in ends)
+    graph = helper.make_graph(nodes, "seed", inputs, outputs, initializer=[half])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "pleura", json.dumps(RECORD)
+    (folder / "a.onnx").write_bytes(model.SerializeToString())

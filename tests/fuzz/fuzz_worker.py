@@ -70,9 +70,11 @@ def read_scan(path: Path) -> None:
 
 
 def read_model(path: Path) -> None:
-    from pleura.engine.model_file import read_record
+    import numpy as np
 
-    read_record(path)
+    from pleura.engine.engine import Engine
+
+    Engine(path, 1).probability(np.zeros((2, 9, 8), np.int16))
 
 
 def read_recipe(path: Path) -> None:
