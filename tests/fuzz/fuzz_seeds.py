@@ -132,6 +132,7 @@ def _tables(folder: Path) -> None:
         "cases/a.csv": "name,patient,group\na,1,x\nb,2,y\n",
         "manifest/a.csv": "path,name,patient,units\na.nii.gz,one,p1,hu\nb.nii.gz,two,p2,\n",
         "summary/a.csv": "name,status,mask,right_ml,left_ml,seconds\na,done,a_l.nii.gz,2,1,0.5\n",
+        "history/history.csv": "epoch,loss\n1,0.5\n2,0.25\n",
         "recipe/a.yaml": load_recipe("quick").to_yaml(),
         "record/run.json": json.dumps(
             {"format": 1, "finished": True, "seed": 0, "data_fingerprint": "", "threshold": 0.5}

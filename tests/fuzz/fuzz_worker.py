@@ -20,7 +20,6 @@ from pathlib import Path
 from random import Random
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-sys.modules["imagecodecs"] = None  # not among pleura's requirements
 
 from mutate import mutate  # noqa: E402
 
@@ -107,6 +106,13 @@ def read_summary(path: Path) -> None:
     read(path)
 
 
+def read_history(path: Path) -> None:
+    from pleura.training.recipe import load_recipe
+    from pleura.training.run import Run
+
+    Run(path.parent, load_recipe("quick"), {}).history()
+
+
 def read_run(path: Path) -> None:
     from pleura.training.recipe import load_recipe
     from pleura.training.run import open_run
@@ -124,6 +130,7 @@ READERS = {
     "manifest": read_manifest,
     "summary": read_summary,
     "record": read_run,
+    "history": read_history,
 }
 
 
@@ -150,6 +157,7 @@ def outcome(path: Path) -> dict[str, str]:
 
 
 def main() -> None:
+    sys.modules["imagecodecs"] = None  # not among pleura's requirements
     seeds = seeds_below(Path(sys.argv[1]))
     folder = Path(sys.argv[2])
     if os.name == "posix" and sys.platform == "linux":

@@ -135,7 +135,8 @@ def read_summary(path: Path) -> list[Row]:
                 row_of({k: csv_value(v) for k, v in cells.items() if v})
                 for cells in csv.DictReader(file)
             ]
-    except (OSError, ValueError, csv.Error) as error:
+    # A row with more cells than there are columns has a list in place of text.
+    except (OSError, ValueError, AttributeError, csv.Error) as error:
         raise DataError(
             "the summary is damaged", where=path, fix="segment the folder again"
         ) from error

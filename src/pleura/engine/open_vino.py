@@ -57,7 +57,8 @@ class OpenVino:
             self._options["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
         try:
             self._model = _core().read_model(path)
-        except (RuntimeError, MemoryError) as error:
+        # A ValueError comes from names that are not UTF-8.
+        except (RuntimeError, MemoryError, ValueError) as error:
             raise ModelError(
                 "the model file is truncated or corrupt",
                 where=path,

@@ -20,7 +20,7 @@ import torch
 
 import pleura
 from pleura.dataset.splits import Split, read_split
-from pleura.errors import DataError, RecipeError, RunError
+from pleura.errors import DataError, RecipeError, RunError, first_line
 from pleura.scan.pictures import write_atomically
 from pleura.training.recipe import Recipe, build_recipe
 from pleura.training.recipe_text import read_recipe_text
@@ -116,12 +116,25 @@ class Run:
         return (own | {str(one) for one in self.record.get("start_images", ())}) - {""}
 
     def history(self) -> list[dict[str, float]]:
-        """Return one row an epoch, with the columns of ``HISTORY``."""
+        """Return one row per epoch, with the columns of ``HISTORY``.
+
+        Raises
+        ------
+        RunError
+            The file is damaged.
+        """
         path = self.folder / "history.csv"
         if not path.exists():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise RunError(
+                f"the history of the run cannot be read ({first_line(error)})",
+                where=path,
+                fix="restore the folder from a copy, or train again",
+            ) from error
 
     def update(self, **changes: Any) -> Run:
         """Return the run with these entries of its record changed, and write the record."""
