@@ -174,8 +174,8 @@ def _print(report: CheckReport) -> None:
 def _print_finding(finding: Finding) -> None:
     names = [path.name for path in finding.files]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    label = click.style(f"{finding.severity:<8} ", fg=_COLOURS[finding.severity])
-    say(f"{label} {finding.what}" + (f"\n          files: {listed}" if names else ""))
+    say(f"{finding.severity:<8} ", fg=_COLOURS[finding.severity], nl=False)
+    say(f" {finding.what}" + (f"\n          files: {listed}" if names else ""))
     say(f"          hint: {finding.fix}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,9 @@ Where -o ends as a mask does, one scan is segmented: .nii.gz, .nii, .nrrd, .mha,
 one failed. Addresses and --dask need `pip install "pleura[cluster]"`.
 """
 
+
+_FILE_ENDING = re.compile(r"\.(?!v\d+$)(?=.*[a-z])\w{1,5}", re.IGNORECASE)
+"""Of an output that was meant to be a file: .bz2, .h5, .docx; not .v2 or .2024."""
 
 _SHOWN = 5
 """Flagged scans of a cohort that are listed; the summary has them all."""
@@ -139,9 +143,9 @@ def command(
             _print(report)
         return 0
     ending = PurePath(str(output)).suffix
-    if ending[1:].isalpha() and isinstance(output, Path) and not output.is_dir():
+    if _FILE_ENDING.fullmatch(ending) and isinstance(output, Path) and not output.is_dir():
         raise click.UsageError(
-            f"{ending} is no ending of a mask: choose one of {', '.join(SUFFIXES)}; "
+            f"{ending} is not the ending of a mask: choose one of {', '.join(SUFFIXES)}; "
             "or a folder, without an ending"
         )
     return _all(settings, scan, output, how, json_file, quiet)
@@ -301,10 +305,10 @@ def _print(report: dict[str, Any]) -> None:
     say(f"{report['scan']}: {report['grid']}; {report['units']}")
     for decision in report["decisions"]:
         text = f"{decision['about']}: {decision['choice']} ({decision['reason']})"
-        if decision["warning"]:
-            say(f"warning  {text}", fg="yellow", err=True)
-        else:
+        if not decision["warning"]:
             say(text)
+        elif decision["about"] not in report["flags"]:  # which says the same
+            say(f"warning  {text}", fg="yellow", err=True)
     for what in report["flags"].values():
         say(f"flag     {what}", fg="red", err=True)
     sizes = report["ml"] or report["voxels"]
