@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pleura.dataset.splits import Split, read_split
 from pleura.errors import PleuraError
 from pleura.names import LONGEST, csv_text, csv_value, printable, safe_name
 
@@ -63,3 +64,10 @@ def test_numbers_are_no_formulas_and_nothing_is_an_empty_cell():
 def test_an_error_is_three_lines_whatever_the_name():
     error = PleuraError("bad\n  hint: run this", where="a\x1b[2J\nb", fix="rename")
     assert str(error) == "bad\\n  hint: run this\n  where: a\\x1b[2J\\nb\n  hint: rename"
+
+
+def test_a_split_with_names_like_formulas_is_read_back(tmp_path):
+    names = ("-1.png", "+a.png", "=b.png", "@c.png", "plain.png")
+    split = Split(names[:2], names[2:3], names[3:])
+    split.write(tmp_path / "split.csv")
+    assert read_split(tmp_path / "split.csv", names) == split

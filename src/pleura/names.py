@@ -26,7 +26,7 @@ def printable(text: str) -> str:
 
 def short_hash(text: str) -> str:
     """Return eight hexadecimal digits of the SHA-256 of a text or file name."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def safe_name(name: str) -> str:
@@ -49,7 +49,7 @@ def _safe_part(part: str) -> str:
 
 
 def _is_unusable(part: str) -> bool:
-    long = len(part.encode("utf-8", "surrogateescape")) > LONGEST
+    long = len(part.encode("utf-8", "surrogatepass")) > LONGEST
     return long or part.endswith((".", " ")) or _RESERVED.fullmatch(part) is not None
 
 

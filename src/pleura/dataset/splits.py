@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import random
 import re
 from collections.abc import Mapping, Sequence, Set
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pleura.dataset.matching import composed
 from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
+from pleura.names import csv_text, csv_value
 from pleura.scan.pictures import write_atomically
 
 
@@ -82,12 +82,13 @@ class Split:
 
     def write(self, path: Path, pixels: Mapping[str, str] | None = None) -> None:
         """Write the split as CSV: `name`, `part`, and a hash of each image where it is given."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "part", *(["pixels"] if pixels else [])])
-        for name, part in self.subsets().items():
-            writer.writerow([name, part, *([pixels[name]] if pixels else [])])
-        write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+        header = ["name", "part", *(["pixels"] if pixels else [])]
+        rows = (
+            [name, part, *([pixels[name]] if pixels else [])]
+            for name, part in self.subsets().items()
+        )
+        text = csv_text(header, rows)
+        write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
@@ -287,4 +288,4 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         )
     # Names stay to the letter: a file's name may begin with a space.
     name, value = columns
-    return [{name: row[name] or "", value: (row[value] or "").strip()} for row in rows]
+    return [{name: csv_value(row[name] or ""), value: (row[value] or "").strip()} for row in rows]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from pleura.dataset.pairs import Pair, find_pairs
 from pleura.dataset.suspects import Probability
 from pleura.engine.engine import Engine
 from pleura.errors import DataError
+from pleura.names import csv_text
 from pleura.scan.pictures import write_atomically
 from pleura.training.export import export
 from pleura.training.loop import Watch, train
@@ -76,8 +75,6 @@ def _write_split(
 ) -> None:
     """Write a split: one fold to judge, the next to validate on, the others to learn from."""
     parts = {fold: "test", (fold + 1) % folds: "validation"}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "part"])
-    writer.writerows([pair.name, parts.get(fold_of[_source(pair)], "train")] for pair in pairs)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    rows = ([pair.name, parts.get(fold_of[_source(pair)], "train")] for pair in pairs)
+    text = csv_text(["name", "part"], rows)
+    write_atomically(path, lambda file: file.write(text.encode()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from pleura.dataset.pairs import patient_of
 from pleura.errors import DataError
 from pleura.evaluation.metrics import dice
+from pleura.names import csv_text, csv_value
 from pleura.scan.io import read
 from pleura.scan.masks import read_mask
 from pleura.scan.pictures import write_atomically, write_picture
@@ -134,7 +134,7 @@ def read_slices(cases: Sequence[ViewCase], target: Path) -> Slices:
     """
     try:
         with (target / "cases.csv").open(newline="", encoding="utf-8") as file:
-            test = {row["name"] for row in csv.DictReader(file) if row["part"] == "test"}
+            test = {csv_value(row["name"]) for row in csv.DictReader(file) if row["part"] == "test"}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(
             "the slices of this training are not there", where=target, fix="train anew"
@@ -209,11 +209,8 @@ def _labels(case: ViewCase) -> tuple[Scan, NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Any) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    text = csv_text(columns, rows)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def judge(
