@@ -42,8 +42,12 @@ training:
 dots, values as in YAML: `--set training.epochs=80`, `--set preparation.size=[256,256]`,
 `--set augmentation=null`. An unknown key is refused, and the nearest known one named.
 
-Paths in a recipe (`split.file`, `split.patient_file`) are relative to the folder in which the
-command is run.
+Paths in a recipe (`split.file`, `split.patient_file`) name files beside the recipe or, if there are
+none, below the folder in which the command is run. The `recipe.yaml` of a run is a recipe, too.
+
+A recipe has at most 1 MiB of text, 20,000 values (aliases counted in full), 20 levels of nesting,
+and no key twice. Sides of a grid are at most 4096; a network has at most 8 levels of at most 2048
+channels.
 """
 
 CLI_HEAD = """\

@@ -84,6 +84,14 @@ def test_slice_of_padding_has_no_nan_whatever_the_scaling(folders):
         assert np.ptp(prepared.images[0]) == 0
 
 
+def test_volume_with_nan_is_a_data_error(folders):
+    hu = np.full((16, 16, 4), -1000, np.float32)
+    hu[3, 3, 2] = np.nan
+    save(folders[0] / "chest.nii.gz", hu)
+    with pytest.raises(DataError, match="NaN"):
+        read_pair(find_pairs(*folders)[0])
+
+
 def test_missing_or_broken_volume_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_volume(tmp_path / "gone.nii")

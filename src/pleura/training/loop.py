@@ -111,6 +111,8 @@ def train(
     if recipe is None:
         recipe = load_recipe("exercise") if start is None else starting_recipe(start)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if masks is not None:  # the run's recipe lists no sets that it was not trained on
+        recipe = recipe.model_copy(update={"data": ()})
     with joined(recipe.training.device) as processes:
         return _train(images, masks, Path(output), recipe, start, overwrite, watch, processes)
 
