@@ -63,6 +63,14 @@ def test_a_part_of_a_chest_is_no_contradiction(chest, part):
     assert contradictions(hu[part], lung[part]) == ()
 
 
+def test_one_landmark_is_not_enough_but_for_bone_of_many_slices():
+    assert Landmarks(bone=-0.5).contradictions() == (FRONT_BACK,)
+    assert Landmarks(bone=-0.3).contradictions() == ()
+    assert Landmarks(bone=-0.5, heart=0).contradictions() == ()
+    assert Landmarks(bone=-0.5, recess=0).contradictions() == ()
+    assert Landmarks(apex=-1).contradictions() == ()
+
+
 @pytest.mark.parametrize("half", [slice(None, 64), slice(64, None)])
 def test_one_lung_missing_is_no_contradiction(chest, half):
     hu, lung = chest
@@ -92,7 +100,6 @@ def test_any_mask_is_measured(count):
 def test_one_landmark_that_agrees_outweighs_those_that_do_not():
     assert Landmarks(apex=-1, airway=-1, mediastinum=-1).contradictions()
     assert Landmarks(apex=-1, airway=-1, mediastinum=1).contradictions() == ()
-    assert Landmarks(bone=-1).contradictions() == ()
 
 
 def test_flag_says_what_the_orientation_rests_on():

@@ -23,6 +23,7 @@ _WIDTH = 128  # rows or columns, whichever are more, of a sampled slice, about
 _SLICES = 64  # of more, every second or so is measured
 _BONE, _AIR, _BODY, _SOLID = 300, -850, -500, (-10, 200)  # HU
 _FEW = 10  # slices with lung: fewer show neither base nor apex
+_MANY = 20  # slices with lung: in more, bone lies behind the lungs whatever part they show
 _WALL = 0.15  # of the lungs' width: thickness of the chest wall with ribs, spine and sternum
 _CORE = 0.12  # of the lungs' width: solid tissue as thick as this is liver more often than not
 _BASE = 0.15  # of the largest slice's lung: with less in the lowest slice, the scan shows the base
@@ -37,7 +38,8 @@ class Landmarks:
     bone:
         Bone of the chest wall behind the lungs (ribs, spine) against that in front of them.
     heart:
-        Tissue between the front halves of the lungs against that between their back halves.
+        Tissue between the front halves of the lungs against that between their back halves; of few
+        slices without the base.
     recess:
         Distance of the lowest fifth of the lungs behind their centre, per depth of the lungs.
     apex:
@@ -55,7 +57,7 @@ class Landmarks:
         Bone of the chest wall on the left against that on the right; about 0 in a common scan.
     spine:
         Densest line of bone along the slice axis against that along the other axes, where the body
-        is cut by edges of the slices and neither by the first nor by the last slice.
+        is cut by opposite edges of the slices and neither by the first nor by the last slice.
     """
 
     bone: float = np.nan
@@ -78,10 +80,11 @@ class Landmarks:
         """Return what contradicts the orientation: a clause per axis, none if nothing does."""
         if self.spine < 0.15:
             return ("the slices are not axial",)
-        if self.pair < -0.4 and abs(self.side) > max(0.2, 1.5 * abs(self.bone)):
+        if self.pair < -0.4 and abs(self.side) > max(0.2, 2 * abs(self.bone)):
             return ("the lungs lie one behind the other",)
         found = []
-        if _opposite(self.bone / 0.3, self.heart / 0.2, self.recess / 0.2):
+        bone_alone = self.bone < -0.4 and np.isnan(self.heart) and np.isnan(self.recess)
+        if bone_alone or _opposite(self.bone / 0.3, self.heart / 0.2, self.recess / 0.2):
             found.append("the spine lies in front of the lungs")
         if self.upside_down:
             found.append("the trachea and the apex of the lungs point to the feet")
@@ -91,12 +94,12 @@ class Landmarks:
 
 
 def _opposite(*ratios: float) -> bool:
-    """Tell whether at least two landmarks contradict the orientation and none agrees with it.
+    """Tell whether at least two landmarks contradict the orientation and none clearly agrees.
 
     ``ratios`` are landmarks divided by what the least distinct of common scans have.
     """
     shown = np.clip([ratio for ratio in ratios if np.isfinite(ratio)], -1, 1)
-    return len(shown) > 1 and bool(shown.sum() < -1.6 and shown.max() < 0.3)
+    return bool(shown.sum() < -1.6)
 
 
 def sampling_step(shape: tuple[int, ...]) -> int:
@@ -137,7 +140,7 @@ def find_landmarks(hu: NDArray[np.int16], lung: Flags) -> Landmarks:
         if area[0] < _BASE * area.max():
             found["recess"] = _recess(table)
             found["liver"] = _liver(hu, lung, slices)
-    if "recess" not in found:
+    if "recess" not in found and len(slices) < _MANY:
         found["heart"] = _balance(table["gap_front"], table["gap_back"], 8)
     return Landmarks(**found)
 
@@ -235,14 +238,14 @@ def _liver(hu: NDArray[np.int16], lung: Flags, slices: NDArray[np.intp]) -> floa
 def _spine(hu: NDArray[np.int16], lung: Flags) -> float:
     """Return how much the densest line of bone along the slice axis exceeds the others' densest.
 
-    NaN where the body is cut as in a common scan: by the first or last slice, or by none.
+    NaN unless the body tapers towards the first and the last slice and the slices cut it at two
+    opposite edges, as coronal and sagittal slices do.
     """
     body = hu > _BODY
     size = body.mean((1, 2))
     cut = [np.median(body.take((0, -1), axis).mean(3 - axis), 0).min() for axis in (1, 2)]
-    filled = size[size > 0.03]
-    tapers = len(filled) > 0 and max(filled[0], filled[-1]) < 0.5 * filled.max()
-    if size[[0, -1]].max() > 0.03 or not tapers or max(cut) < 0.04:
+    filled = size[size > 0.1 * size.max()]  # without slices that were added as padding
+    if not len(filled) or max(filled[[0, -1]]) > 0.5 * filled.max() or max(cut) < 0.04:
         return np.nan
     bone = hu[box_of(lung) or ...] > 200
     extent = np.array(bone.shape)
