@@ -303,3 +303,29 @@ def test_output_that_cannot_be_written(sample, run):
     done = pleura("predict", run, sample.images, "-o", "/dev/full/out", "-q", code=1)
     assert "cannot be written" in done.stderr
     assert "hint:" in done.stderr
+
+
+def test_info_survives_a_file_that_raises_anything(sample, tmp_path, monkeypatch):
+    import json
+    import shutil
+
+    from click.testing import CliRunner
+
+    from pleura.cli import cli
+    from pleura.scan import find
+
+    for name in ("a.nii.gz", "b.nii.gz"):
+        shutil.copy(sample.folder / "volume" / "ct.nii.gz", tmp_path / name)
+    whole = find.read
+
+    def damaged(path, **how):
+        if path.name == "a.nii.gz":
+            raise ValueError("attempt to get argmax of an empty sequence\nand more")
+        return whole(path, **how)
+
+    monkeypatch.setattr(find, "read", damaged)
+    done = CliRunner().invoke(cli, ["info", str(tmp_path), "--json", "-"], standalone_mode=False)
+    assert done.return_value == 1
+    first, second = json.loads(done.stdout)["scans"]
+    assert first["error"] == "unexpected ValueError: attempt to get argmax of an empty sequence"
+    assert second["error"] is None

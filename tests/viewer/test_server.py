@@ -279,3 +279,50 @@ def test_a_port_in_use_is_said(pair):
         result = CliRunner().invoke(cli, arguments)
     assert isinstance(result.exception, PleuraError)
     assert "nothing can be served at 127.0.0.1" in str(result.exception)
+
+
+MALFORMED = ("9" * 300, "9" * 5000, "-1", "1e3", "\u0661", "0x1", "1.0", "%00", "+1")
+
+
+@pytest.mark.parametrize("number", MALFORMED)
+def test_malformed_numbers_are_not_found(client, empty, number):
+    for method, path in (
+        ("GET", f"/api/cases/{number}/scan.nii"),
+        ("PUT", f"/api/cases/{number}/corrected"),
+        ("PUT", f"/api/dropped/{number}/a.nii"),
+        ("POST", f"/api/dropped/{number}"),
+    ):
+        browser = empty if "dropped" in path else client
+        assert browser.request(method, path, content=b"").status_code == 404, path
+    for header in (f"bytes={number}-", f"bytes=-{number}", f"bytes={number}-{number}"):
+        answer = client.get("/api/cases/0/mask.nii", headers={"range": header.encode()})
+        assert answer.status_code in (200, 206, 400, 416), header
+
+
+def test_a_request_that_gets_nothing_leaves_nothing(client, tmp_path, monkeypatch):
+    from pleura.scan import scratch
+
+    monkeypatch.setattr(scratch._Own, "process", 0)
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    for header in ("bytes=99999999-", "bytes=5-1", "bytes=a-b", "bytes=0-1,3-4", "bytes=0-3"):
+        client.get("/api/cases/0/scan.nii", headers={"range": header})
+        client.head("/api/cases/0/scan.nii", headers={"range": header})
+    assert {path.name for path in tmp_path.glob("pleura-*/*")} == {"lock"}
+
+
+def test_names_of_any_length_and_script_are_taken_once(empty, tmp_path):
+    for name in ("a" * 300, "\u80ba" * 120, "." * 200 + "b"):
+        assert empty.put(f"/api/dropped/3/{name}", content=b"x").status_code == 200
+    assert empty.put("/api/dropped/4/a b.dcm", content=b"x").status_code == 200
+    second = empty.put("/api/dropped/4/a_b.dcm", content=b"y")
+    assert second.status_code == 409
+    assert (tmp_path / "dropped" / "4" / "a_b.dcm").read_bytes() == b"x"
+
+
+def test_what_does_not_fit_is_removed_and_gives_its_room_back(tmp_path):
+    dropped = Dropped(tmp_path)
+    dropped.room = 5
+    with TestClient(make_app([], "secret", [HOST], dropped), base_url=f"http://{HOST}") as client:
+        client.get("/?token=secret")
+        assert client.put("/api/dropped/1/a", content=b"123456").status_code == 413
+        assert client.put("/api/dropped/1/a", content=b"12345").status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import warnings
 from typing import TextIO
@@ -84,6 +85,12 @@ def _show_warning(
         _python_warning(message, category, filename, lineno, file, line)
 
 
+def _stop(number: int, _: object) -> None:
+    """End as an error would, so that temporary files are removed and results are kept."""
+    click.echo("stopped", err=True)
+    sys.exit(128 + number)
+
+
 _python_warning = warnings.showwarning
 
 
@@ -92,6 +99,10 @@ def main() -> None:
     for module in ("pydicom", "highdicom"):  # of every odd value in somebody's header
         warnings.filterwarnings("ignore", module=module)
     warnings.showwarning = _show_warning
+    for name in ("SIGTERM", "SIGHUP"):  # the second is not on Windows, and ignored by nohup
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except PleuraError as error:

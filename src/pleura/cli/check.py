@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -77,11 +76,12 @@ def command(
     """
     from pleura.dataset.checks import check
     from pleura.scan.pictures import write_atomically
+    from pleura.scan.scratch import temporary_folder
 
     if model is not None and folds is not None:
         raise click.UsageError("--model and --cross-validate both ask about each mask: take one")
-    with TemporaryDirectory() as folder:
-        probability = _asked(model, folds, recipe, images, masks, Path(folder), quiet)
+    with temporary_folder() as folder:
+        probability = _asked(model, folds, recipe, images, masks, folder, quiet)
         with progress_bar("checking", quiet, "pairs") as progress:
             found = check(images, masks, probability=probability, progress=progress)
     if suspects is not None:

@@ -11,6 +11,7 @@ from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, say
 
 if TYPE_CHECKING:
     from pleura.scan.find import Found
+    from pleura.scan.scan import Scan
 
 _EPILOG = """\
 \b
@@ -47,19 +48,24 @@ def command(path: Path, json_file: Path | None, quiet: bool) -> int:
 
 
 def _describe(found: Found) -> dict[str, Any]:
-    """Read a scan's header and some of its slices, and say what it is."""
-    from pleura.errors import PleuraError
+    """Return what a scan is, or why it cannot be read; one bad file does not stop the rest."""
+    from pleura.errors import PleuraError, first_line
 
     row: dict[str, Any] = {"name": found.name, "what": found.what, "chosen": found.chosen}
     try:
         if found.error is not None or found.load is None:
             return {**row, "error": str(found.error)}
-        scan = found.load("auto")
+        return {**row, **_facts(found.load("auto"))}
     except PleuraError as error:
         return {**row, "error": str(error)}
+    # The boundary of a file: whatever a damaged one raises is its row.
+    except Exception as error:  # noqa: BLE001
+        return {**row, "error": f"unexpected {type(error).__name__}: {first_line(error)}"}
+
+
+def _facts(scan: Scan) -> dict[str, Any]:
     geometry = scan.geometry
     return {
-        **row,
         "error": None,
         "format": scan.format,
         "shape": geometry.shape,

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import secrets
-import socket
 import threading
 import webbrowser
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
 from pleura.cli.common import PATH, say
+from pleura.errors import PleuraError
 
 if TYPE_CHECKING:
     from pleura.viewer.cases import ViewCase
@@ -45,7 +41,12 @@ Needs `pip install "pleura[view]"`. Ctrl-C ends it. Corrections are new files, n
 )
 @click.option("--reference", type=PATH, help="Another mask of the scan to hold this one against.")
 @click.option("--scans", type=PATH, help="What was segmented, if it has moved.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where others may reach it.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to serve at; 0.0.0.0 or :: serves all.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="A free one if unset.")
 @click.option("--no-browser", is_flag=True, help="Print the address alone.")
 def command(
@@ -69,14 +70,22 @@ def command(
     """
     if (path is None) != empty:
         raise click.UsageError("give a scan, a folder of results, or --open")
-    from pleura.errors import PleuraError
+    from pleura.scan.scratch import new_folder, temporary_folder
     from pleura.viewer.cases import results, single
     from pleura.viewer.progress import is_run, progress_of
 
     try:
         import uvicorn
 
+        from pleura.viewer.addresses import (
+            addresses_of,
+            hosts_of,
+            listening_at,
+            located,
+            write_opener,
+        )
         from pleura.viewer.dropped import Dropped
+        from pleura.viewer.protocol import TimedProtocol
         from pleura.viewer.server import STATIC, make_app
     except ImportError as error:
         raise PleuraError(
@@ -97,29 +106,29 @@ def command(
         cases = results(folder, scans)
     else:
         cases = [] if path is None else single(path, mask, reference)
-    listening = socket.socket()
-    if os.name != "nt":  # where it would let two programs have one port
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        _bind(listening, host, port, folder or path)
-    except OSError as error:
-        listening.close()
-        raise PleuraError(
-            f"nothing can be served at {host}:{port} ({error.strerror})",
-            where=None,
-            fix="leave out --port, which finds a free one, or name another",
-        ) from error
-    at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    names = {f"{name}:{at}" for name in _names(host)}
-    address = f"http://{host}:{at}/?token={token}"
-    say(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {address}")
-    if not no_browser:
-        threading.Timer(0.5, webbrowser.open, (address,)).start()
-    with TemporaryDirectory(prefix="pleura-") as scratch:
-        app = make_app(
-            cases, token, sorted(names), Dropped(Path(scratch), model), folder=folder, more=more
+    with temporary_folder() as scratch, listening_at(host, port, folder or path) as listening:
+        at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
+        places = [f"http://{located(name, at)}/?token={token}" for name in addresses_of(host)]
+        say(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {places[0]}")
+        for place in places[1:]:
+            say(f"from other machines: {place}")
+        if not no_browser:
+            opener = write_opener(scratch, places[0])
+            threading.Thread(target=webbrowser.open, args=(opener,), daemon=True).start()
+        dropped = Dropped(new_folder(), model)
+        hosts = sorted(hosts_of(host, at))
+        app = make_app(cases, token, hosts, dropped, folder=folder, more=more)
+        settings = uvicorn.Config(
+            app,
+            http=TimedProtocol,
+            ws="none",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=100,
+            timeout_graceful_shutdown=3,
         )
-        uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run([listening])
+        uvicorn.Server(settings).run([listening])
 
 
 def _results(folder: Path, scans: Path | None) -> list[ViewCase]:
@@ -127,27 +136,3 @@ def _results(folder: Path, scans: Path | None) -> list[ViewCase]:
     from pleura.viewer.cases import results
 
     return results(folder, scans) if next(folder.rglob("*_lungs.json"), None) else []
-
-
-def _bind(listening: socket.socket, host: str, port: int, what: Path | None) -> None:
-    """Bind to a port that is the same for the same folder, if it is free and none was asked for.
-
-    What a browser keeps of strokes that were not saved, it keeps by host and port.
-    """
-    if port == 0 and what is not None:
-        digest = hashlib.sha256(str(what.absolute()).encode()).digest()
-        with contextlib.suppress(OSError):
-            listening.bind((host, 49152 + int.from_bytes(digest[:2], "big") % 16384))
-            return
-    listening.bind((host, port))
-
-
-def _names(host: str) -> set[str]:
-    """Return the names that a browser may call this machine by."""
-    names = {host.lower(), "127.0.0.1", "localhost"}
-    if host == "0.0.0.0":  # noqa: S104
-        here = socket.gethostname()
-        names |= {here.lower(), socket.getfqdn().lower()}
-        with contextlib.suppress(OSError):
-            names |= set(socket.gethostbyname_ex(here)[2])
-    return names

@@ -11,7 +11,6 @@ import json
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pleura.errors import DataError, PleuraError, first_line
 from pleura.scan.io import VOLUMES
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.pictures import write_atomically
+from pleura.scan.scratch import temporary_folder
 
 
 class StoreError(DataError):
@@ -64,7 +64,7 @@ class Remote:
         DataError
             It cannot be reached, or is larger than what is free in scratch.
         """
-        with tempfile.TemporaryDirectory(prefix="pleura-") as scratch:
+        with temporary_folder() as scratch:
             folder = Path(scratch, name)
             folder.mkdir()
             with _reached(self.address) as (system, root):
@@ -88,7 +88,7 @@ class Remote:
             )
         return files
 
-    def _must_fit(self, size: int, scratch: str) -> None:
+    def _must_fit(self, size: int, scratch: Path) -> None:
         free = shutil.disk_usage(scratch).free
         if size > free:
             raise DataError(
@@ -151,7 +151,7 @@ class Place:
         if self.folder is not None:
             yield self.folder
             return
-        with tempfile.TemporaryDirectory(prefix="pleura-") as scratch:
+        with temporary_folder() as scratch:
             yield Path(scratch)
             with _reached(self.address) as (system, root):
                 for name in names:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import shutil
 import stat
-import tempfile
 import weakref
 import zipfile
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.limits import readable_size
 from pleura.scan.listing import is_hidden
 from pleura.scan.scan import ReadSlices, Values
+from pleura.scan.scratch import new_folder
 
 MAX_FILES = 20_000
 """Files in a zip: slices of one patient."""
@@ -40,7 +40,7 @@ class Unpacked:
     """
 
     def __init__(self, path: Path, endings: tuple[str, ...]) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="pleura-"))
+        folder = new_folder()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
             self.files, self.links = _unzip(path, folder, endings)

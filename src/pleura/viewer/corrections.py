@@ -7,7 +7,6 @@ import gzip
 import json
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from pleura.scan.io import read
 from pleura.scan.masks import read_mask, whole_labels
 from pleura.scan.pictures import write_atomically
 from pleura.scan.scan import LEFT, RIGHT, Mask, Scan
+from pleura.scan.scratch import temporary_folder
 from pleura.scan.write import write_mask
 from pleura.viewer.cases import ViewCase
 
@@ -85,9 +85,9 @@ def _who() -> str | None:
 
 def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Read labels from the bytes of a NIfTI file and hold them to the scan's grid."""
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         packed = content[:2] == b"\x1f\x8b"
-        path = Path(folder) / ("drawn.nii.gz" if packed else "drawn.nii")
+        path = folder / ("drawn.nii.gz" if packed else "drawn.nii")
         path.write_bytes(content)
         try:
             found = read(path, units="hu")

@@ -33,9 +33,14 @@ class Dropped:
         self.room -= size
         return True
 
+    def forget(self, place: Path) -> None:
+        """Remove a file of which not all has arrived."""
+        self.room += place.stat().st_size
+        place.unlink()
+
     def place(self, drop: int, name: str) -> Path:
         """Return where a file of a drop is to be written: below the folder, whatever its name."""
-        safe = re.sub(r"[^\w.-]", "_", name).lstrip(".")[-100:] or "file"
+        safe = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".")[-100:] or "file"
         place = self.folder / str(drop) / safe
         place.parent.mkdir(parents=True, exist_ok=True)
         return place

@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import re
 import shutil
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from pleura.errors import PleuraError
 from pleura.scan.geometry import Geometry
 from pleura.scan.masks import read_mask
+from pleura.scan.scratch import new_folder
 from pleura.scan.write import write_volume
 from pleura.viewer.cases import ViewCase
 from pleura.viewer.corrections import save_correction
 from pleura.viewer.dropped import Dropped
+from pleura.viewer.guard import Guard
 from pleura.viewer.progress import progress_of
 
 STATIC = Path(__file__).with_name("static")
 LARGEST = 1 << 30
 """Bytes of what may be sent: a mask of 2000 slices of 512x512, unpacked."""
-
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; worker-src 'self' blob:; style-src 'self' "
-        "'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' blob: data:; "
-        "font-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 def make_app(
@@ -60,6 +48,7 @@ def make_app(
 ) -> Starlette:
     """Make the application; ``hosts`` are what a browser may call it, as ``127.0.0.1:8000``.
 
+    With the host ``*``, every IP address is accepted too.
     With ``dropped`` scans can be dropped on the page: their lungs are found, and ``cases`` grows.
     ``folder`` is of a batch or a training that may be running; ``more`` finds the cases that it has
     added.
@@ -69,15 +58,15 @@ def make_app(
         Route("/", answers.index),
         Route("/api/cases", answers.listed),
         Route("/api/progress", answers.progress),
-        Route("/api/cases/{index:int}/{kind:str}.nii", answers.volume),
-        Route("/api/cases/{index:int}/corrected", answers.corrected, methods=["PUT"]),
+        Route("/api/cases/{index}/{kind}.nii", answers.volume),
+        Route("/api/cases/{index}/corrected", answers.corrected, methods=["PUT"]),
         Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
     ]
     if dropped is not None:
         drops = _Drops(cases, dropped)
         routes += [
-            Route("/api/dropped/{drop:int}/{name:str}", drops.taken, methods=["PUT"]),
-            Route("/api/dropped/{drop:int}", drops.segmented, methods=["POST"]),
+            Route("/api/dropped/{drop}/{name}", drops.taken, methods=["PUT"]),
+            Route("/api/dropped/{drop}", drops.segmented, methods=["POST"]),
         ]
     guard = Middleware(Guard, token=token, hosts=frozenset(hosts))
     return Starlette(routes=routes, middleware=[guard])
@@ -133,8 +122,7 @@ class _Answers:
             path = await run_in_threadpool(_nifti, case, kind)
         except PleuraError as error:
             return _failed(error)
-        done = BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True)
-        return FileResponse(path, headers={"ETag": stamp}, background=done)
+        return _TemporaryFile(path, headers={"ETag": stamp})
 
     async def corrected(self, request: Request) -> Response:
         case, content = self._case(request), bytearray()
@@ -157,8 +145,8 @@ class _Answers:
             return JSONResponse({**record, "stamp": _stamp(case)})
 
     def _case(self, request: Request) -> ViewCase:
-        index = int(request.path_params["index"])
-        if not 0 <= index < len(self.cases):
+        index = _number(request, "index")
+        if index >= len(self.cases):
             raise HTTPException(404)
         return self.cases[index]
 
@@ -170,21 +158,47 @@ class _Drops:
         self.cases, self.dropped = cases, dropped
 
     async def taken(self, request: Request) -> Response:
-        place = self.dropped.place(request.path_params["drop"], request.path_params["name"])
-        with place.open("wb") as file:
-            async for block in request.stream():
-                if not self.dropped.has_room(len(block)):
-                    return _TOO_LARGE
-                file.write(block)
+        drop, whole = _number(request, "drop"), False
+        place = self.dropped.place(drop, request.path_params["name"])
+        if place.exists():
+            return _SENT_TWICE
+        try:
+            with place.open("wb") as file:
+                async for block in request.stream():
+                    if not self.dropped.has_room(len(block)):
+                        return _TOO_LARGE
+                    file.write(block)
+            whole = True
+        finally:
+            if not whole:
+                self.dropped.forget(place)
         return JSONResponse({})
 
     async def segmented(self, request: Request) -> Response:
         try:
-            case = await run_in_threadpool(self.dropped.segment, request.path_params["drop"])
+            case = await run_in_threadpool(self.dropped.segment, _number(request, "drop"))
         except PleuraError as error:
             return _failed(error)
         self.cases.append(case)
         return JSONResponse({"index": len(self.cases) - 1})
+
+
+class _TemporaryFile(FileResponse):
+    """A file that is removed with its folder, whether or not all of it was sent."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+
+
+def _number(request: Request, name: str) -> int:
+    """Return a number of the path; of up to 15 digits, as JavaScript's numbers are exact."""
+    text = str(request.path_params[name])
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise HTTPException(404)
+    return int(text)
 
 
 def _failed(error: PleuraError) -> Response:
@@ -198,44 +212,8 @@ _SAVED_ELSEWHERE = JSONResponse(
     },
     409,
 )
+_SENT_TWICE = JSONResponse({"error": "two of these files have one name; give a zip of them"}, 409)
 _TOO_LARGE = JSONResponse({"error": "too large for the page: use `pleura segment`"}, 413)
-
-
-class Guard(BaseHTTPMiddleware):
-    """Lets in who holds the token, at the address that the page was opened under.
-
-    A page of another site can neither read nor write: its Origin is another one, its Host is too
-    where a name was bound to 127.0.0.1, and the cookie does not leave the site.
-    """
-
-    def __init__(self, app: Any, token: str, hosts: frozenset[str]) -> None:
-        super().__init__(app)
-        self.token, self.hosts = token, hosts
-        # A cookie is of all ports of a host: each viewer has its own.
-        self.cookie = f"pleura-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
-
-    async def dispatch(
-        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        if host not in self.hosts or (origin is not None and origin != f"http://{host}"):
-            return self._refuse("this address is not pleura's")
-        given = request.query_params.get("token")
-        if request.url.path == "/" and given is not None and self._right(given):
-            response: Response = RedirectResponse("/", 303)
-            response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
-        elif not self._right(request.cookies.get(self.cookie, "")):
-            return self._refuse("open the address that `pleura view` printed")
-        else:
-            response = await call_next(request)
-        response.headers.update(_HEADERS)
-        return response
-
-    def _right(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(), self.token.encode())
-
-    def _refuse(self, why: str) -> Response:
-        return Response(why, 403, dict(_HEADERS), "text/plain")
 
 
 def _told(case: ViewCase) -> dict[str, Any]:
@@ -279,6 +257,6 @@ def _nifti(case: ViewCase, kind: str) -> Path:
 
 def _written(array: np.ndarray[Any, Any], geometry: Geometry) -> Path:
     """Write into a folder of its own, which nobody else may read."""
-    path = Path(mkdtemp(prefix="pleura-")) / "volume.nii"
+    path = new_folder() / "volume.nii"
     write_volume(path, array, geometry)
     return path
