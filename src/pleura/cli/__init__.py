@@ -87,7 +87,6 @@ def _show_warning(
 
 def _stop(number: int, _: object) -> None:
     """End as an error would, so that temporary files are removed and results are kept."""
-    click.echo("stopped", err=True)
     sys.exit(128 + number)
 
 

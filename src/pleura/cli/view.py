@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -128,7 +129,15 @@ def command(
             limit_concurrency=100,
             timeout_graceful_shutdown=3,
         )
+        _end_by_terminal()
         uvicorn.Server(settings).run([listening])
+
+
+def _end_by_terminal() -> None:
+    """Let a closed terminal end the server as SIGTERM does, which uvicorn handles between tasks."""
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        signal.signal(hang_up, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _results(folder: Path, scans: Path | None) -> list[ViewCase]:
