@@ -80,7 +80,7 @@ def test_hounsfield_units_are_recognised_with_any_padding(padding):
     units = estimate_units(phantom(seed, padding).astype(np.int32) for seed in range(4))
     assert (units.kind, units.scale, units.offset) == ("HU", 1, 0)
     assert units.noise is None
-    assert units.reason.startswith("HU: air stands at -")
+    assert units.reason.startswith("HU: air is at -")
 
 
 def test_one_factor_explains_two_padding_levels_that_could_each_mean_two_things():

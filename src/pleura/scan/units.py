@@ -29,7 +29,7 @@ DOUBTFUL = 0.15
 """A factor of air alone that differs from 1 by less: blankets and the couch are brighter too."""
 
 _SCATTERED = (
-    "Grey values, not HU: fat and muscle stand elsewhere in every image, "
+    "Grey values, not HU: fat and muscle have other values in every image, "
     "as if each was scaled by itself."
 )
 
@@ -223,7 +223,7 @@ def _units_of(levels: Sequence[Levels], stated: bool) -> UnitsEstimate:
     fat = float(np.median([one.fat for one in levels]))
     muscle = float(np.median([one.muscle for one in levels]))
     if muscle - fat > 0.5 * (fat - air):
-        return UnitsEstimate("unknown", "Unknown: air, fat and muscle do not stand as in HU.")
+        return UnitsEstimate("unknown", "Unknown: air, fat and muscle are not spaced as in CT.")
 
     scale, offset, scale_from = _line(air, (fat + muscle) / 2)
     if scale_from == "tissue" and _scatter(levels) > 0.035 * (muscle - air):
@@ -371,7 +371,7 @@ def _contradicts(levels: Levels, units: UnitsEstimate) -> bool:
 
 def _sentence(units: UnitsEstimate) -> str:
     known = [level for level in units.padding if level.hu is not None]
-    levels = [f"air stands at {units.air:.0f}"]
+    levels = [f"air is at {units.air:.0f}"]
     if units.kind == "HU":
         levels += [f"fat at {units.fat:.0f}", f"muscle at {units.muscle:.0f}"]
     if known:
