@@ -195,6 +195,17 @@ def test_a_report_of_other_settings_never_stands_beside_a_mask(
     assert {row.status for row in again if row.name != "bad"} == {"done"}
 
 
+def test_temporary_files_of_a_killed_batch_are_removed(cohort, settings, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    names = ("summary.csv", "lungs.parquet", "inputs.txt")
+    for name in (*names, "summary-1-of-2.csv"):
+        (out / f".{name}.0123abcd").touch()
+    segment_all(cohort / "b", out, settings)
+    left = {path.name for path in out.rglob(".*")}
+    assert left == {".summary-1-of-2.csv.0123abcd"}  # perhaps another process writes that one
+
+
 def test_voxels_beside_a_header_belong_to_the_scan(sample, settings, tmp_path):
     import SimpleITK as sitk  # noqa: N813
 

@@ -49,7 +49,7 @@ def test_no_training_starts_with_a_test_image_among_its_training_images(folders,
 def test_no_training_is_resumed_with_one_either(folders, recipe, tmp_path):
     data = load_data(*folders, recipe)
     names = copy_over(folders, 0, 9)
-    run = create_run(tmp_path / "run", recipe, data.split, data.prepared.fingerprint)
+    run = create_run(tmp_path / "run", recipe, data.split, data.prepared.fingerprint).update()
     with pytest.raises(RunError, match="not those that this run was started on"):
         resume(*folders, run.folder)
     split = run.folder / "split.csv"

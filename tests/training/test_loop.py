@@ -213,6 +213,36 @@ def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, tiny_run
     assert same(weights(resume(sample.images, sample.masks, tmp_path / "run")), weights(tiny_run))
 
 
+def test_training_killed_before_its_last_row_of_the_history_still_writes_it(
+    sample, tiny_run, tmp_path
+):
+    """The last checkpoint is there, and what is written after it is not."""
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    open_run(folder).update(finished=False)
+    (folder / "weights.pt").unlink()
+    history = folder / "history.csv"
+    rows = history.read_text().splitlines(keepends=True)
+    history.write_text("".join(rows[:-1]))
+    (folder / ".history.csv.0123abcd").write_text("half a fi")
+    resumed = resume(sample.images, sample.masks, folder)
+    assert resumed.history() == tiny_run.history()
+    assert same(weights(resumed), weights(tiny_run))
+    assert not list(folder.glob(".*"))
+
+
+def test_training_killed_before_its_first_step_is_not_resumed_from_other_weights(
+    sample, tiny, small_run, tmp_path, monkeypatch
+):
+    """Neither from random ones, nor with unknown units."""
+    recipe = small_run.recipe.model_copy(update={"split": tiny.split})
+    where = (sample.images, sample.masks, tmp_path / "run", recipe)
+    monkeypatch.setattr("pleura.training.loop.save_tensors", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(*where, start=small_run.folder)
+    with pytest.raises(RunError, match="before its first step"):
+        resume(*where[:3])
+
+
 def test_averaged_weights_are_kept(sample, tiny, tmp_path):
     recipe = with_values(tiny, training={"average": 0.9, "epochs": 1})
     run = train(sample.images, sample.masks, tmp_path / "run", recipe)

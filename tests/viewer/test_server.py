@@ -14,6 +14,7 @@ from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.scan.masks import read_mask
 from pleura.viewer.cases import results, single
+from pleura.viewer.corrections import corrected_slices, save_correction
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import make_app
 
@@ -61,6 +62,27 @@ def test_a_correction_is_a_new_file_with_a_record_of_what_changed(client, pair):
     assert client.get("/api/cases").json()[0]["corrected"]
     again = nib.Nifti1Image.from_bytes(client.get("/api/cases/0/mask.nii").content)
     np.testing.assert_array_equal(again.get_fdata(), drawn)
+
+
+def test_record_of_an_earlier_correction_does_not_count_for_a_later_one(pair, monkeypatch):
+    """Saving is killed between the mask and its record, and then done again."""
+    (case,) = single(*pair)
+    mask = nib.load(pair[1])
+    axis = read(pair[0]).geometry.to_canonical().axes[0]
+    drawn = []
+    for index in (1, 3):
+        labels = np.asarray(mask.dataobj).copy()
+        labels[(slice(None),) * (2 - axis) + (index,)] = 0
+        drawn.append(nib.Nifti1Image(labels, mask.affine).to_bytes())
+    first = save_correction(case, drawn[0])["slices"]
+    with monkeypatch.context() as patched:
+        patched.setattr("pleura.viewer.corrections.write_atomically", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save_correction(case, drawn[1])
+    assert corrected_slices(case.corrected) is None
+    second = save_correction(case, drawn[1])["slices"]
+    assert corrected_slices(case.corrected) == second
+    assert set(first) < set(second)
 
 
 def test_what_is_no_mask_of_the_scan_is_refused_and_nothing_is_written(client, pair):

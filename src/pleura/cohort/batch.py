@@ -22,12 +22,16 @@ from pleura.engine.engine import cores
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.names import printable
 from pleura.scan.find import Found
+from pleura.scan.pictures import remove_unfinished
 
 INPUTS = "inputs.txt"
 """In a folder of results: the file, folder or manifest they are of, as a path from there."""
 
 PROGRESS = "progress*.json"
 """In a folder of results: how far a batch is, or each of its shards, for who looks on."""
+
+_TABLES = (("summary", "csv"), ("lungs", "csv"), ("lungs", "parquet"), ("progress", "json"))
+"""The files of a batch, or of each of its shards."""
 
 _PAUSE = 2.0
 """Seconds between one writing of the summary and the next."""
@@ -135,7 +139,7 @@ def segment_all(
                 summary.close()
             raise
         summary.close()
-        _tidy(place, tasks)
+        _tidy(place, tasks, suffix)
     return _sorted(summary.rows)
 
 
@@ -161,11 +165,14 @@ def _must_keep(tasks: Sequence[Task], place: Place, settings: Settings) -> None:
             )
 
 
-def _tidy(place: Place, tasks: Sequence[Task]) -> None:
+def _tidy(place: Place, tasks: Sequence[Task], suffix: str) -> None:
     """Remove what workers that were killed left half-written; nobody writes these any more."""
     folder, names = place.folder, {task.name for task in tasks}
     if folder is None:
         return
+    for stem, ending in _TABLES:
+        remove_unfinished(folder / f"{stem}{suffix}.{ending}")
+    remove_unfinished(folder / INPUTS)
     for path in folder.rglob(".*_lungs*"):
         name = path.with_name(path.name[1:].rpartition("_lungs")[0])
         if name.relative_to(folder).as_posix() in names:

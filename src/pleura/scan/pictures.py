@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Callable
@@ -185,6 +187,22 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+
+
+def unfinished(path: Path) -> str | None:
+    """Return the name of the file of which a killed `write_atomically` left this part, or None."""
+    found = _UNFINISHED.fullmatch(path.name)
+    return found.group(1) if found else None
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove the parts of a file that killed processes left; no other process may write it now."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if unfinished(part) == path.name:
+            part.unlink(missing_ok=True)
 
 
 def _reader(path: Path, labels: bool) -> Callable[[Path], Picture]:

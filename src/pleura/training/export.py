@@ -21,7 +21,7 @@ from pleura.errors import RunError
 from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.scan.hounsfield import HU, Line
-from pleura.scan.pictures import write_atomically
+from pleura.scan.pictures import remove_unfinished, write_atomically
 from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
@@ -157,6 +157,7 @@ def export(
     )
     model = _with_record(content, written)
     write_atomically(Path(output), lambda file: file.write(model))
+    remove_unfinished(Path(output))
     return written
 
 

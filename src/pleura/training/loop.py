@@ -46,6 +46,7 @@ from pleura.training.run import (
     hide_host,
     load_tensors,
     open_run,
+    remove_unfinished_files,
     save_tensors,
     write_history,
 )
@@ -141,8 +142,10 @@ def _train(
             output, recipe, data.split, data.prepared.fingerprint, data.prepared.pixels()
         )
         seen = {"start_images": sorted(data.start_images)} if data.start_images else {}
-        run.update(units=data.units, warnings=list(data.warnings), **seen)
         save_figure(figure, output / "pairs.png")
+        save_tensors(run.checkpoint, state.to_dict())
+        # Last: a run with a record can be resumed, from the weights that it starts from.
+        run.update(units=data.units, warnings=list(data.warnings), **seen)
 
     processes.by_first(begin)
     if processes.first:
@@ -193,15 +196,21 @@ def _resume(
         return run
     data = load_data(images, masks, run.recipe, watch.on_read, run)
     state = new_state(run.recipe)
-    if run.checkpoint.exists():
-        try:
-            state.load_dict(load_tensors(run.checkpoint))
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise RunError(
-                "the checkpoint does not fit the run's recipe",
-                where=run.checkpoint,
-                fix="restore the folder from a copy, or train again",
-            ) from error
+    if not run.checkpoint.exists():  # a run of version 0.1.0, killed before its first step
+        raise RunError(
+            "the run has no checkpoint to resume from",
+            where=run.folder,
+            fix="start it again with --overwrite",
+        )
+    try:
+        state.load_dict(load_tensors(run.checkpoint))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise RunError(
+            "the checkpoint does not fit the run's recipe",
+            where=run.checkpoint,
+            fix="restore the folder from a copy, or train again",
+        ) from error
+    processes.by_first(lambda: remove_unfinished_files(run))
     return _Training(run, data, state, watch, processes).go_on()
 
 
@@ -249,8 +258,6 @@ class _Training:
             _stop_between_steps() as stop,
             self._board() as board,
         ):
-            if (self.state.epoch, self.state.step) == (0, 0):  # else what it starts from is lost
-                self.processes.by_first(self._save)
             while self.state.epoch < self.epochs and not self.stopped:
                 if self._train_epoch(stop):
                     row = self._close_epoch()
@@ -388,6 +395,7 @@ class _Training:
         """Keep the weights, draw the curves, choose the threshold."""
         state, run = self.state, self.run
         hide_host(run)
+        write_history(run, state.history)  # a killed process may have saved the checkpoint alone
         save_tensors(run.weights, {"network": state.kept.state_dict()})
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import platform
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ import torch
 import pleura
 from pleura.dataset.splits import Split, read_split
 from pleura.errors import DataError, RecipeError, RunError, first_line
-from pleura.scan.pictures import write_atomically
+from pleura.scan.pictures import remove_unfinished, unfinished, write_atomically
 from pleura.training.recipe import Recipe, build_recipe
 from pleura.training.recipe_text import read_recipe_text
 
@@ -47,9 +46,6 @@ FILES = (
     "Thumbs.db",
     "desktop.ini",
 )
-
-_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}")
-"""What a killed `write_atomically` leaves of a file."""
 
 HISTORY = (
     "epoch",
@@ -150,7 +146,10 @@ def create_run(
     fingerprint: str,
     pixels: Mapping[str, str] | None = None,
 ) -> Run:
-    """Make a new run folder with its record, recipe and split; ``pixels`` has a hash by name.
+    """Take a new run folder, write recipe and split, and return the run.
+
+    Its record is not written yet: `Run.update` is called once all is there that `resume` needs.
+    ``pixels`` has a hash of each image by its name.
 
     Raises
     ------
@@ -173,7 +172,7 @@ def create_run(
         "git": _git_describe(),
         "parts": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
     }
-    run = Run(folder, _without_paths(recipe), record).update()
+    run = Run(folder, _without_paths(recipe), record)
     text = run.recipe.to_yaml()
     write_atomically(folder / "recipe.yaml", lambda file: file.write(text.encode()))
     split.write(folder / "split.csv", pixels)
@@ -215,7 +214,14 @@ def open_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        text = (folder / "run.json").read_text(encoding="utf-8")
+        if not text:
+            raise RunError(
+                "the training was stopped before its first step",
+                where=folder,
+                fix="start it again with --overwrite",
+            )
+        record = json.loads(text)
         written = int(record["format"])
         if written <= FORMAT:
             _ = record["finished"], record["seed"], record["data_fingerprint"]
@@ -288,8 +294,7 @@ def clear_run(folder: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    unfinished = _UNFINISHED.fullmatch(name)
-    whole = PurePath(unfinished.group(1) if unfinished else name)
+    whole = PurePath(unfinished(Path(name)) or name)
     return any(whole.match(pattern) for pattern in FILES)
 
 
@@ -299,6 +304,12 @@ def _is_record(path: Path) -> bool:
         return not text or "format" in json.loads(text)  # empty: cut off at its very start
     except (OSError, ValueError, TypeError, RecursionError):
         return False
+
+
+def remove_unfinished_files(run: Run) -> None:
+    """Remove temporary files of a training that was killed."""
+    for name in {unfinished(path) for path in run.folder.iterdir()} - {None}:
+        remove_unfinished(run.folder / str(name))
 
 
 def write_history(run: Run, history: Sequence[Epoch]) -> None:

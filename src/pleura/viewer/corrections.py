@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import gzip
+import hashlib
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,7 @@ from pleura.errors import DataError, PleuraError
 from pleura.evaluation.metrics import dice
 from pleura.scan.io import read
 from pleura.scan.masks import read_mask, whole_labels
-from pleura.scan.pictures import write_atomically
+from pleura.scan.pictures import remove_unfinished, write_atomically
 from pleura.scan.scan import LEFT, RIGHT, Mask, Scan
 from pleura.scan.scratch import temporary_folder
 from pleura.scan.write import write_mask
@@ -55,11 +56,14 @@ def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
         },
     }
     changed = scan.geometry.to_canonical().apply(before.labels != drawn).any(axis=(1, 2))
-    earlier = corrected_slices(target) or []
+    earlier = _recorded_slices(_read_record(target)) or []
     record["slices"] = sorted({*earlier, *np.flatnonzero(changed).tolist()})
     write_mask(target, mask)
+    record["sha256"] = _sha256(target)
     text = json.dumps(record, indent=2) + "\n"
     write_atomically(record_of(target), lambda file: file.write(text.encode()))
+    for path in (target, record_of(target)):
+        remove_unfinished(path)
     return record
 
 
@@ -69,11 +73,33 @@ def record_of(corrected: Path) -> Path:
 
 
 def corrected_slices(corrected: Path) -> list[int] | None:
-    """Return the axial slices, from foot to head, that a person changed; None if not recorded."""
+    """Return the axial slices, from foot to head, that a person changed; None if not recorded.
+
+    A record of another file does not count: of a correction whose saving was killed, or that was
+    edited by another tool since.
+    """
+    record = _read_record(corrected)
+    known = record.get("sha256")  # not in records of version 0.1.0
+    return None if known and known != _sha256(corrected) else _recorded_slices(record)
+
+
+def _read_record(corrected: Path) -> dict[str, Any]:
     try:
-        return [int(one) for one in json.loads(record_of(corrected).read_text("utf-8"))["slices"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads(record_of(corrected).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _recorded_slices(record: dict[str, Any]) -> list[int] | None:
+    try:
+        return [int(one) for one in record["slices"]]
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _who() -> str | None:
