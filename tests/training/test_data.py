@@ -63,7 +63,7 @@ def test_no_training_is_resumed_with_one_either(folders, recipe, tmp_path):
 def test_no_test_image_is_one_that_the_start_was_trained_on(folders, recipe, tmp_path):
     data = load_data(*folders, recipe)
     made = data.split, data.prepared.fingerprint, data.prepared.pixels()
-    run = create_run(tmp_path / "run", recipe, *made)
+    run = create_run(tmp_path / "run", recipe, *made).update()
     assert load_data(*folders, recipe, start=run.folder).start_images == run.trained_on()
     assert len(run.trained_on()) == len(data.split.train)
     shuffled = override_recipe(recipe, ["split.method=shuffled", "split.seed=1"])
