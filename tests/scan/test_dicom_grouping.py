@@ -67,6 +67,7 @@ SILENT = {
     "acquisition missing in a few": lambda i: {"AcquisitionNumber": 1} if i % 7 else {},
     "acquisition missing at an end": lambda i: {"AcquisitionNumber": 1} if i < 17 else {},
     "carets after the name": lambda i: {"PatientName": "Doe^John" + "^" * (i % 4) + " " * (i % 2)},
+    "carets without Patient ID": lambda i: {"PatientID": "", "PatientName": "Doe^John" + "^" * i},
     "case of the name": lambda i: {"PatientName": ["Doe^John", "DOE^JOHN"][i % 2]},
     "name in two scripts": lambda i: {
         "SpecificCharacterSet": "ISO_IR 192",
@@ -302,3 +303,46 @@ def test_pixels_are_not_read_where_the_header_decides(tmp_path, chest, monkeypat
     written(tmp_path, chest, lambda i: {"SeriesInstanceUID": uid("series", i)})
     monkeypatch.setattr(grouping, "_thumbnail", lambda _: pytest.fail("a slice was decoded"))
     assert read(tmp_path, units="hu").geometry.shape[0] == N
+
+
+def multi_frame(path, hu, phases, **content):
+    """Write an Enhanced CT of slices (slices, 64, 64), each once in every phase."""
+    (first,) = write_series(path.parent, hu[:1], AXIAL, names=[path.name])
+    dataset = pydicom.dcmread(first)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    frames = []
+    for phase in range(phases):
+        for i in range(len(hu)):
+            frame, plane, number = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+            plane.ImagePositionPatient = [-90, -120, 31 + i * STEP]
+            for name, value in content.items():
+                setattr(number, name, value(phase, i))
+            frame.PlanePositionSequence, frame.FrameContentSequence = [plane], [number]
+            frames.append(frame)
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    dataset.NumberOfFrames = len(frames)
+    stored = np.concatenate([hu + 1024 + phase for phase in range(phases)])
+    dataset.PixelData = stored.astype("<i2").tobytes()
+    dataset.save_as(path)
+
+
+PHASES = {
+    "temporal position": {"TemporalPositionIndex": lambda phase, i: phase + 1},
+    "acquisition": {"FrameAcquisitionNumber": lambda phase, i: phase + 1},
+    "stack": {"StackID": lambda phase, i: str(phase)},
+}
+
+
+@pytest.mark.parametrize("content", PHASES.values(), ids=PHASES.keys())
+def test_phases_of_a_multi_frame_file_are_volumes_of_their_own(tmp_path, chest, content):
+    multi_frame(tmp_path / "ct.dcm", chest, 2, **content)
+    found = [one.load("hu").hu() for one in find_scans(tmp_path)]
+    assert sorted(int(hu[0, 0, 0] - chest[0, 0, 0]) for hu in found) == [0, 1]
+    assert [decision.about for decision in read(tmp_path).warnings] == ["series"]
+
+
+def test_frames_with_acquisitions_of_their_own_are_one_volume(tmp_path, chest):
+    multi_frame(tmp_path / "ct.dcm", chest, 1, FrameAcquisitionNumber=lambda phase, i: i)
+    scan = only_scan(tmp_path)
+    assert np.array_equal(scan.hu(), chest)
+    assert not scan.warnings

@@ -231,7 +231,7 @@ def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
         spacing=spacing,
         rescale=None if intercept is None else ((slope or (1.0,))[0], intercept[0]),
         padding=_padding(dataset),
-        acquisition=text("AcquisitionNumber"),
+        acquisition=_acquisition(dataset, index),
         number=_whole(dataset.get("InstanceNumber")) + index,
         series_number=_whole(dataset.get("SeriesNumber")),
         image_type=_words(dataset.get("ImageType")),
@@ -245,6 +245,14 @@ def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
 
 
 _LOSSY = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 81)}
+
+
+def _acquisition(dataset: Dataset, index: int) -> str:
+    """Return what tells a frame's acquisition and phase (PS3.3 C.7.6.16.2.2), or a slice's."""
+    names = ("FrameAcquisitionNumber", "TemporalPositionIndex", "StackID")
+    own = [_find(dataset, index, "FrameContentSequence", name) for name in names]
+    parts = own if own[0] else [dataset.get("AcquisitionNumber"), *own[1:]]
+    return "/".join(str(part) for part in parts if part not in (None, ""))
 
 
 def _find(dataset: Dataset, index: int, sequence: str, name: str) -> Any:
