@@ -131,3 +131,23 @@ def test_threads_share_a_segmenter_for_whole_scans(sample):
     assert found[0].any()
     for labels in found[1:]:
         np.testing.assert_array_equal(labels, found[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "not enough memory to run the model on 1 slice of 48x48"),
+        (RuntimeError("Exception from core.cpp:117:\nstd::bad_alloc\n"), "not enough memory"),
+        (RuntimeError("Exception from core.cpp:117:\nno kernel\n"), r"cannot run .* \(no kernel\)"),
+    ],
+)
+def test_lack_of_memory_and_other_failures_are_told_apart(model, monkeypatch, error, says):
+    from pleura.errors import ModelError
+
+    def fail(_):
+        raise error
+
+    engine = Engine(model, 1)
+    monkeypatch.setattr(engine._model, "run", fail)
+    with pytest.raises(ModelError, match=says):
+        engine.probability(np.zeros((1, 48, 48), np.int16))

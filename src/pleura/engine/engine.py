@@ -192,7 +192,8 @@ def load(path: Path, threads: int, precision: Precision, runtime: Runtime) -> Lo
 
 
 def _size(hu: NDArray[np.int16]) -> str:
-    return f"{len(hu)} slices of {hu.shape[1]}x{hu.shape[2]}"
+    plural = "" if len(hu) == 1 else "s"
+    return f"{len(hu)} slice{plural} of {hu.shape[1]}x{hu.shape[2]}"
 
 
 def _last_line(error: Exception) -> str:
