@@ -23,8 +23,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 WORKER = HERE / "fuzz_worker.py"
 SECONDS = 20.0
-START_SECONDS = 30.0
-"""What importing takes on a busy machine; added to a new process's first file."""
+START_SECONDS = 180.0
+"""For a new process, until it has imported everything."""
 GIGABYTES = 4
 LARGEST_SEED = 1 << 20
 BAD = ("foreign", "crash", "timeout")
@@ -46,19 +46,20 @@ class Worker:
         )
         self._results: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
+        self._results.get(timeout=START_SECONDS)
 
     def _listen(self) -> None:
         for line in self._process.stdout:
             self._results.put(line)
         self._results.put("")
 
-    def run(self, number: int, seconds: float) -> dict[str, str]:
+    def run(self, number: int) -> dict[str, str]:
         try:
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
-            line = self._results.get(timeout=seconds)
+            line = self._results.get(timeout=SECONDS)
         except queue.Empty:
-            return {"kind": "timeout", "text": f"over {seconds:.0f} s"}
+            return {"kind": "timeout", "text": f"over {SECONDS:.0f} s"}
         except OSError:
             line = ""
         if line:
@@ -81,12 +82,11 @@ def fuzz(
     """Read the damaged files of these numbers; return how many went how, and what went wrong."""
     counts: collections.Counter[str] = collections.Counter()
     failures: list[dict[str, str]] = []
-    worker, fresh = Worker(seeds, work / "worker"), True
+    worker = Worker(seeds, work / "worker")
     for number in numbers:
         if time.monotonic() > until:
             break
-        result = worker.run(number, SECONDS + START_SECONDS * fresh)
-        fresh = False
+        result = worker.run(number)
         counts[result["kind"]] += 1
         counts["seconds"] = max(counts["seconds"], float(result.get("seconds", 0)))
         if result["kind"] in BAD:
@@ -99,7 +99,7 @@ def fuzz(
                 (target / "result.json").write_text(json.dumps(result, indent=1))
             if result["kind"] != "foreign":
                 worker.close()
-                worker, fresh = Worker(seeds, work / "worker"), True
+                worker = Worker(seeds, work / "worker")
         if sum(counts[kind] for kind in ("ok", "PleuraError", *BAD)) % 1000 == 0:
             print(summary(counts), flush=True)
     worker.close()

@@ -272,7 +272,7 @@ def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
         return _read_file(volumes[0], series)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
     raise ScanError(
-        f"the folder holds {what}, not one scan",
+        f"the folder or zip holds {what}, not one scan",
         where=path,
         fix="name one of them" + ("" if volumes else ", or add --stack if they are one volume"),
     )
