@@ -165,7 +165,8 @@ def test_zip_of_dicom_is_read_and_nothing_is_left_behind(tmp_path, monkeypatch):
     assert np.array_equal(scan.hu(), hu())
     assert scan.name == "a"
     del scan
-    assert not list((tmp_path / "tmp").iterdir())
+    # The folder of the process itself stays until it ends.
+    assert not [path for path in (tmp_path / "tmp").glob("*/*") if path.is_dir()]
 
 
 @pytest.mark.parametrize("name", ["../evil.dcm", "a/../../evil.dcm", "/evil.dcm"])
