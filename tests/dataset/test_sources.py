@@ -207,7 +207,8 @@ def test_folder_without_masks_is_seen_to_show_no_lung(root):
 
 
 @pytest.mark.parametrize(
-    ("images", "masks"), [("a/*/b*.tif", "m"), ("a", "m/*.tif"), ("/abs/*.tif", "m/*.tif")]
+    ("images", "masks"),
+    [("a/*/b*.tif", "m"), ("a", "m/*.tif"), ("/abs/*.tif", "m/*.tif"), ("a\0b", "m")],
 )
 def test_impossible_source_is_refused(images, masks):
     with pytest.raises(ValidationError):

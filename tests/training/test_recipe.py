@@ -134,6 +134,7 @@ def test_aliases_within_the_limits_are_read(tmp_path):
         ("network.filters=[1000000,1000000,1000000]", "2048 channels per level"),
         ("network={architecture: default, filters: [8,8,8,8,8,8,8,8,8,8,8,8]}", "at most 8"),
         ("evaluation.grid=[100000,100000]", "4096"),
+        ("preparation.window=[1e300,1e301]", "1e9"),
         ("training.threads=1000000", "4096"),
         ("training.seed=1" + "0" * 400, "training.seed"),
         ("training.seed=1" + "0" * 5000, "cannot be read|training.seed"),

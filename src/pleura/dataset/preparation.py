@@ -56,6 +56,8 @@ class Preparation(BaseModel):
     def _possible(self) -> Preparation:
         if self.window[0] >= self.window[1]:
             raise ValueError("window: the lower end must be below the upper end")
+        if max(map(abs, self.window)) > 1e9:
+            raise ValueError("window: from -1e9 to 1e9")
         if min(self.size) < 8 or max(self.size) > MOST_SIDE:
             raise ValueError(f"size: from 8 to {MOST_SIDE} rows and columns")
         return self

@@ -56,6 +56,8 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Source:
+        if not f"{self.images}{self.masks or ''}".isprintable():
+            raise ValueError("images and masks: paths that can be written down")
         stars = self.images.count("*")
         if stars > 1 or (self.masks or "").count("*") > stars:
             raise ValueError("images and masks: two folders, or two patterns with one `*` each")

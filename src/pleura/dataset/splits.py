@@ -275,7 +275,7 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             known, rows = reader.fieldnames or [], list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"the table cannot be read ({error})", where=path, fix="give a CSV file in UTF-8"
         ) from error
