@@ -171,7 +171,8 @@ def test_a_model_that_comes_with_pleura_is_taken_by_its_name(chest, tmp_path, mo
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["versions"]["model"].endswith("accurate")
     pleura("segment", "scans", "-o", "out", *arguments)
-    one, many = (read(tmp_path / name).hu() for name in ("x.nii.gz", "out/a_lungs.nii.gz"))
+    names = "x.nii.gz", "out/a_lungs.nii.gz"
+    one, many = (read(tmp_path / name, units="hu").hu() for name in names)
     assert np.array_equal(one, many)
     refused("segment", chest, "-o", tmp_path / "y.nii.gz", "--model", "best", says="no such model")
 
