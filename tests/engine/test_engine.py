@@ -144,3 +144,17 @@ def test_ctrl_c_is_survived_after_an_engine_went_away_in_another_thread():
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "caught\n")
+
+
+def test_first_inferences_of_several_threads_do_not_wait_for_each_other():
+    """OpenVINO's bindings convert a type for the first time; without a guard most tries hang."""
+    code = (
+        "import sys, threading; sys.setswitchinterval(1e-6)\n"
+        "from pleura.engine.open_vino import ov\n"
+        "barrier = threading.Barrier(8)\n"
+        "def convert(): barrier.wait(); ov.Type.u8.to_dtype()\n"
+        "threads = [threading.Thread(target=convert) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

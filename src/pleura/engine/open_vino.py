@@ -19,6 +19,10 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
 
+# The bindings set up NumPy when a type is first converted; two threads that do so at the same
+# time wait for each other for ever.
+ov.Tensor(np.zeros(1, np.uint8)).element_type.to_dtype()
+
 _KEPT = 3
 """Sizes of slices that stay compiled; each takes some 50 MB."""
 
