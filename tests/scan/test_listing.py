@@ -2,18 +2,21 @@
 
 import os
 import zipfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import write_series
 
+from pleura.cohort.tasks import find_tasks
 from pleura.errors import DataError, PleuraError, ScanError
 from pleura.evaluation.compare import match_below
 from pleura.scan.find import find_scans
 from pleura.scan.geometry import affine_from_axes
 from pleura.scan.io import read
 from pleura.scan.listing import files_below, list_below
+from pleura.scan.masks import read_labels
 from pleura.scan.pictures import list_pictures
 
 AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
@@ -182,3 +185,36 @@ def test_voxels_that_are_a_link_are_refused_by_name(tmp_path):
     (tmp_path / "here" / "ct.mhd").write_text(header)
     with pytest.raises(ScanError, match=r"'ct\.raw' for its voxels, which is a link"):
         read(tmp_path / "here" / "ct.mhd")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.dcm", "x.nrrd", "x.mha", "x.tif", "x.png", "x"])
+def test_pipes_are_refused_instead_of_waited_for(tmp_path, name):
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    for use in (read, find_scans, read_labels, list_scans_of_manifest):
+        with pytest.raises(PleuraError, match="not a regular file"):
+            use(pipe)
+
+
+def list_scans_of_manifest(pipe):
+    link = pipe.with_name("manifest.csv")
+    link.unlink(missing_ok=True)
+    link.symlink_to(pipe)
+    return find_tasks(link, str(pipe.parent / "out"))
+
+
+@pytest.mark.parametrize(
+    "name", ["x.nii.gz", "x.nrrd", "x.mha", "x.tif", "x.npy", "x.zip", "x.dcm"]
+)
+def test_empty_files_are_named_as_such(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(PleuraError, match="the file is empty"):
+        read(tmp_path / name)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_devices_are_refused():
+    for use in (read, find_scans):
+        with pytest.raises(PleuraError, match="not a regular file"):
+            use("/dev/zero")

@@ -19,7 +19,7 @@ from pleura.names import LONGEST, printable, safe_name, short_hash
 from pleura.scan.find import Found, find_scans
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import scan_name
-from pleura.scan.listing import OTHER
+from pleura.scan.listing import OTHER, check_path
 
 MANIFESTS = (".csv", ".parquet")
 
@@ -227,6 +227,8 @@ def _listed(row: dict[str, Any], number: int, manifest: str | Path, here: str | 
 
 
 def _table(manifest: str | Path) -> list[dict[str, Any]]:
+    if not is_address(manifest):
+        check_path(Path(manifest))
     try:
         content = (
             read_address(str(manifest)) if is_address(manifest) else Path(manifest).read_bytes()

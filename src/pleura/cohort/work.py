@@ -23,7 +23,7 @@ from pleura.names import printable, short_hash
 from pleura.scan.find import Found, with_companions
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read
-from pleura.scan.listing import files_below
+from pleura.scan.listing import check_path, files_below
 from pleura.scan.pictures import TIFF, write_atomically, write_picture
 from pleura.scan.scan import Scan
 from pleura.scan.slices import flipped
@@ -244,8 +244,7 @@ def _files(task: Task) -> list[Path]:
     if isinstance(task.source, Found) and task.source.files:
         return list(task.source.files)
     source = task.source.source if isinstance(task.source, Found) else task.source
-    if not source.exists():
-        raise DataError("no such file or folder", where=source, fix="check the manifest")
+    check_path(source)
     return list(with_companions(source)) if source.is_file() else files_below(source)
 
 

@@ -177,7 +177,7 @@ def fingerprint(files: Iterable[Path]) -> str:
     """Return the SHA-256 of the names and contents of files, in their order."""
     digest = hashlib.sha256()
     for path in files:
-        digest.update(path.name.encode())
+        digest.update(path.name.encode("utf-8", "surrogatepass"))
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -75,7 +75,7 @@ class Page:
         # No "</script>" can end the block early, whatever a file is called.
         text = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
         page = _PAGE.read_text("utf-8").replace("__DATA__", text)
-        write_atomically(path, lambda file: file.write(page.encode()))
+        write_atomically(path, lambda file: file.write(page.encode(errors="backslashreplace")))
 
 
 def slice_picture(

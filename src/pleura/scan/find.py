@@ -14,7 +14,7 @@ from pleura.errors import DataError, PleuraError, ScanError
 from pleura.names import safe_name, short_hash
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import VOLUMES, read, scan_name, with_units
-from pleura.scan.listing import Listing, list_below
+from pleura.scan.listing import Listing, check_path, list_below
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.pictures import list_pictures
 from pleura.scan.scan import Decision, Scan
@@ -57,8 +57,7 @@ def find_scans(path: str | Path) -> list[Found]:
         There is no such file or folder, or it holds no file.
     """
     path = Path(path)
-    if not path.exists():
-        raise ScanError("no such file or folder", where=path, fix="check the spelling of the path")
+    check_path(path)
     folder = path if path.is_dir() else path.parent
     listing = list_below(path) if path.is_dir() else Listing((path,))
     files = listing.files

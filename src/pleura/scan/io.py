@@ -16,7 +16,7 @@ from pleura.scan.archive import Unpacked
 from pleura.scan.geometry import Geometry
 from pleura.scan.hounsfield import UnitsOption, decide_units
 from pleura.scan.images import is_image, read_image
-from pleura.scan.listing import files_below, list_below
+from pleura.scan.listing import check_path, files_below, list_below
 from pleura.scan.pictures import SUFFIXES as PICTURES
 from pleura.scan.raw import check_shape
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
@@ -78,8 +78,7 @@ def read(
             where=None,
             fix="give a path, an image of SimpleITK or nibabel, or pleura.from_array(array, ...)",
         ) from None
-    if not path.exists():
-        raise ScanError("no such file or folder", where=path, fix="check the spelling of the path")
+    check_path(path)
     if path.is_dir():
         scan = read_stack_of_slices(path) if stack else _read_folder(path, series)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -19,6 +20,32 @@ class Listing:
 
     files: tuple[Path, ...]
     left_out: tuple[ScanError, ...] = ()
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that has nothing to read.
+
+    A named pipe would be waited for, and a device such as ``/dev/zero`` has no end.
+
+    Raises
+    ------
+    ScanError
+        There is no such file or folder, it is empty, or it is neither a file nor a folder.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise ScanError(
+            "no such file or folder", where=path, fix="check the spelling of the path"
+        ) from error
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise ScanError("the file is empty", where=path, fix="copy or export it again")
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ScanError(
+            "not a regular file, but a pipe, a socket or a device",
+            where=path,
+            fix="save what it delivers to a file, and give that file",
+        )
 
 
 def is_hidden(path: PurePath) -> bool:

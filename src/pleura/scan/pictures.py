@@ -20,6 +20,7 @@ from PIL import Image
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.scan.channels import palette_labels
 from pleura.scan.limits import check_claim
+from pleura.scan.listing import check_path
 from pleura.scan.tiff import read_tiff
 
 Picture = NDArray[Any]
@@ -83,13 +84,12 @@ def read_picture(path: Path, *, labels: bool = False) -> Picture:
         hold or than the memory limit.
     """
     try:
+        check_path(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = _reader(path, labels)(path)
     except PleuraError as error:
         raise DataError(error.what, where=path, fix=error.fix) from error
-    except FileNotFoundError as error:
-        raise DataError("no such file", where=path, fix="check the spelling of the path") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             "the header claims a picture far larger than a CT slice",

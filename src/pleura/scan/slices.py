@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.scan.channels import equal_channels
 from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
+from pleura.scan.listing import check_path
 from pleura.scan.pictures import TIFF, list_pictures, read_picture
 from pleura.scan.raw import check_shape
 from pleura.scan.scan import Decision, ReadOnce, Scan, Values
@@ -31,6 +32,7 @@ def read_slices(path: Path, name: str, *, labels: bool = False) -> Scan:
     ScanError, DataError
         The file is truncated or corrupt, in colour, or stored turned.
     """
+    check_path(path)
     kind = "TIFF" if path.suffix.lower() in TIFF else path.suffix[1:].upper()
     kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
     if kind == "TIFF" and _tiff_slices(path) > 1:

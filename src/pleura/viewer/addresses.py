@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ def listening_at(host: str, port: int, what: Path | None) -> Iterator[socket.soc
     PleuraError
         The host is no address of this machine, or the port is in use.
     """
-    digest = hashlib.sha256(str(what.absolute() if what else "").encode()).digest()
+    digest = hashlib.sha256(os.fsencode(what.absolute() if what else "")).digest()
     usual = 49152 + int.from_bytes(digest[:2], "big") % 16384
     ports = [usual, 0] if port == 0 and what is not None else [port]
     for one in ports:

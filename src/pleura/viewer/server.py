@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import threading
@@ -230,7 +231,7 @@ def _told(case: ViewCase) -> dict[str, Any]:
 
 def _draft(case: ViewCase) -> str:
     """Return under what the browser keeps strokes that are not saved: no name, and no other's."""
-    return hashlib.sha256(str((case.mask or Path(case.name)).absolute()).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode((case.mask or Path(case.name)).absolute())).hexdigest()[:16]
 
 
 def _latest(case: ViewCase) -> Path | None:
