@@ -267,6 +267,18 @@ def test_header_that_makes_no_sense_is_refused(tmp_path, elements, reason):
         read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("value", [b"nan", b"inf", b"abc", b"1\\2", b"1e400"])
+def test_rescale_that_is_no_number_is_refused(tmp_path, name, value):
+    for path in write_series(tmp_path, chest(), AXIAL):
+        dataset = pydicom.dcmread(path)
+        tag = pydicom.tag.Tag(name)
+        dataset[tag] = pydicom.dataelem.RawDataElement(tag, "DS", len(value), value, 0, False, True)
+        dataset.save_as(path)
+    with pytest.raises(ScanError, match="is not a valid number"):
+        read(tmp_path)
+
+
 def test_deflated_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     path = write_series(tmp_path, chest(1), AXIAL)[0]
     dataset = pydicom.dcmread(path)

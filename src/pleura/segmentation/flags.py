@@ -34,6 +34,7 @@ def find_flags(
     geometry: Geometry,
     unsure: float,
     contradictions: tuple[str, ...] = (),
+    jumps: str = "",
     *,
     sides: bool,
 ) -> tuple[Flag, ...]:
@@ -51,6 +52,8 @@ def find_flags(
         Voxels with a probability of 0.2 to 0.8, per voxel of lung.
     contradictions:
         Clauses on anatomy that contradicts the orientation: see `Landmarks.contradictions`.
+    jumps:
+        A clause on slices that contradict their neighbours: see `find_jumps`.
     sides:
         Whether right and left are told apart.
     """
@@ -59,6 +62,8 @@ def find_flags(
         texts.setdefault(flag.name, []).append(flag.what)
     if contradictions and "no lung" not in texts:
         texts.setdefault("orientation", []).append(_orientation(contradictions, geometry))
+    if jumps:
+        texts.setdefault("slices", []).append(jumps)
     return tuple(Flag(name, "; ".join(what)) for name, what in texts.items())
 
 

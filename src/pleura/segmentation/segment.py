@@ -25,6 +25,7 @@ from pleura.scan.io import from_array, read
 from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Flag, Mask, Scan
 from pleura.scan.slices import shape_of
 from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
+from pleura.segmentation.continuity import find_jumps
 from pleura.segmentation.flags import find_flags
 from pleura.segmentation.orientation import Landmarks, find_landmarks, sampling_step
 
@@ -217,7 +218,15 @@ class Segmenter:
         step = sampling_step(geometry.shape)
         coarse = labels[:, ::step, ::step] > 0
         found = find_landmarks(seen.coarse, coarse) if calibrated else Landmarks()
-        flags = find_flags(labels, scan, geometry, share, found.contradictions(), sides=self.sides)
+        flags = find_flags(
+            labels,
+            scan,
+            geometry,
+            share,
+            found.contradictions(),
+            find_jumps(_present(seen.sampled, scan), geometry.steps[0]) if calibrated else "",
+            sides=self.sides,
+        )
         record = self.engine.record
         drawn_by = f"pleura, model {record.name}", record.version
         back = np.ascontiguousarray(order.undo(labels))
@@ -334,6 +343,11 @@ def _scan_of(what: Any) -> Scan:
     if isinstance(what, Scan):
         return what
     return from_array(what) if isinstance(what, np.ndarray) else read(what)
+
+
+def _present(sampled: NDArray[np.int16], scan: Scan) -> NDArray[np.int16]:
+    """Leave out slices that are missing in the scan, which are constant."""
+    return sampled[[np.ptp(one) > 0 for one in sampled]] if scan.absent else sampled
 
 
 def lung_alone(mask: Mask, *, crop: bool = False) -> tuple[NDArray[np.int16], Geometry]:

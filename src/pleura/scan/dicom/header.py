@@ -137,6 +137,12 @@ def _classify(path: Path, dataset: Dataset) -> list[Frame] | SetAside:
         lacks = "it lacks Image Position, Image Orientation or Pixel Spacing"
         return SetAside(path, f"no geometry: {lacks}", damaged=True)
     found = [_frame(path, dataset, i, *place) for i, place in enumerate(places) if place]
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        for index in range(frames):
+            value = _find(dataset, index, "PixelValueTransformationSequence", name)
+            if value not in (None, "") and _numbers(value, 1) is None:
+                words = name.replace("Rescale", "Rescale ")
+                return SetAside(path, f"its {words} is not a valid number", damaged=True)
     if any(frame.rescale is not None and frame.rescale[0] == 0 for frame in found):
         return SetAside(path, "its Rescale Slope is 0", damaged=True)
     return found
