@@ -34,7 +34,7 @@ LOOKED_AT = 9
 """Slices from which the units of a scan are told."""
 
 LARGEST_SIDE = 2048
-"""Pixels of a slice's longer side that its units are told from."""
+"""Pixels of a slice's longer side from which its units are estimated."""
 
 
 def read(
