@@ -245,7 +245,7 @@ def test_mask_with_grey_levels(pair, tmp_path):
 def test_truncated_image(pair, tmp_path):
     path = sorted(pair[0].iterdir())[4]
     path.write_bytes(path.read_bytes()[:3000])
-    train_refused(pair, tmp_path, path.name, "truncated or corrupt")
+    train_refused(pair, tmp_path, path.name, "truncated")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -279,7 +279,7 @@ def test_split_that_leaves_a_part_empty(pair, tmp_path):
     for folder in pair:
         for path in sorted(folder.iterdir())[3:]:
             path.unlink()
-    train_refused(pair, tmp_path, "part empty")
+    train_refused(pair, tmp_path, "subset empty")
 
 
 def test_existing_run(sample, run):

@@ -99,7 +99,7 @@ def test_cohort_page_shows_failed_and_flagged_scans_first(sample, model, tmp_pat
     )
     cohort_page(rows, tmp_path / "out").write(tmp_path / "out" / "report.html")
     data = content(tmp_path / "out" / "report.html")
-    assert data["cases"][0]["name"] == "bad"
+    assert data["cases"][0]["name"] == "bad (bad.nrrd)"
     assert data["warnings"][0].startswith("bad: ")
     assert {case["name"]: bool(case["picture"]) for case in data["cases"]}["LCTSC-201_058"]
     assert (
