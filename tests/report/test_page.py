@@ -101,7 +101,9 @@ def test_cohort_page_shows_failed_and_flagged_scans_first(sample, model, tmp_pat
     data = content(tmp_path / "out" / "report.html")
     assert data["cases"][0]["name"] == "bad (bad.nrrd)"
     assert data["warnings"][0].startswith("bad: ")
-    assert {case["name"]: bool(case["picture"]) for case in data["cases"]}["LCTSC-201_058"]
+    assert {case["name"]: bool(case["picture"]) for case in data["cases"]}[
+        "LCTSC-201_058 (LCTSC-201_058.tif)"
+    ]
     assert (
         data["cases"][-1]["values"]["mean_hu"] is None or data["cases"][-1]["values"]["mean_hu"] < 0
     )
