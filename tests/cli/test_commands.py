@@ -99,9 +99,9 @@ def test_ctrl_c_saves_and_resume_goes_on(sample, tmp_path):
     command = [*PLEURA, "train", sample.images, sample.masks, "-o", tmp_path / "run", *SHORT]
     command += ["--set", "training.epochs=200"]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
-    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    history = tmp_path / "run" / "history.csv"  # of its first epoch: the training is under way
     deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
+    while not history.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

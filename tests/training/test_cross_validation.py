@@ -28,6 +28,7 @@ def pairs(sample, tmp_path_factory):
     return folder / "images", folder / "masks"
 
 
+@pytest.mark.slow
 def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_settings, tmp_path):
     seen = []
 
