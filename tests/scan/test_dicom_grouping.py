@@ -228,6 +228,15 @@ def test_series_that_follows_another_of_other_number_is_not_joined_but_flagged(t
     assert [decision.about for decision in scan.warnings] == ["series"]
 
 
+def test_series_that_fills_the_gaps_of_another_is_not_joined_but_flagged(tmp_path, chest):
+    other = {"SeriesInstanceUID": uid("other"), "SeriesNumber": 5}
+    written(tmp_path, chest, lambda i: other if i % 2 else {})
+    (found,) = [one for one in find_scans(tmp_path) if one.chosen]
+    for scan in (found.load("hu"), read(tmp_path, units="hu")):
+        assert scan.geometry.shape[0] == N // 2
+        assert "coverage" in [decision.about for decision in scan.warnings]
+
+
 def test_follow_up_is_not_joined(tmp_path, chest):
     written(tmp_path / "a", chest[:10], lambda i: {})
     after = {"StudyInstanceUID": uid("later"), "SeriesInstanceUID": uid("later")}

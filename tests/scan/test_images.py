@@ -146,3 +146,8 @@ def test_python_warns_as_the_command_line_does(model):
         assert "flag: no lung" in str(mask)
         assert "no lung" in repr(mask)
         assert "units: " in str(mask)
+
+
+def test_a_2d_simpleitk_image_does_not_tell_right_from_left(path):
+    scan = read(sitk.ReadImage(str(path))[:, :, 2], units="hu")
+    assert [decision.about for decision in scan.warnings] == ["orientation"]

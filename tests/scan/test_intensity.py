@@ -285,3 +285,10 @@ def test_a_range_of_padding_is_air_and_a_value_that_no_pixel_has_is_no_news(hu, 
     limit = absent | {"PixelPaddingRangeLimit": 60100}
     found = read(stored_series(tmp_path / "b", stored, [limit] * 4)).hu()
     assert (found[:, CORNERS] == -1024).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint64, np.float64, np.float32])
+def test_values_far_beyond_any_unit_are_refused(hu, dtype):
+    values = hu.astype(np.uint64).astype(dtype)  # negative ones become 1.8e19
+    with pytest.raises(ScanError, match="the values are not HU"):
+        from_array(values, affine=np.eye(4))

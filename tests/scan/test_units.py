@@ -43,9 +43,15 @@ def slices(sample):
     return [read_picture(path).astype(np.float64) for path in list_pictures(sample.images)]
 
 
+def is_ambiguous(factor):
+    """Whether a factor brings one padding level to another, as 0.9766 does -2048 to -2000."""
+    levels = [abs(factor * a / b - 1) for a in (-3024, -2048) for b in (-3024, -2048, -2000)]
+    return min(levels) < 0.02
+
+
 @settings(max_examples=30, deadline=None)
 @given(
-    factor=st.floats(0.3, 3).filter(lambda f: abs(f - 1) > 0.01),
+    factor=st.floats(0.3, 3).filter(lambda f: not is_ambiguous(f)),
     sd=st.sampled_from([0.0, 20.0, 63.0]),
     levels=st.lists(st.sampled_from([None, -3024, -2048]), min_size=2, max_size=4),
     seed=st.integers(0, 1000),

@@ -63,6 +63,10 @@ def _geometry(image: Any, shape: tuple[int, int, int]) -> Geometry:
 
 def _doubts(image: Any) -> tuple[Decision, ...]:
     n = image.GetDimension()
+    if n < 3:
+        choice = "as an axial slice; right and left may be swapped"
+        reason = "a 2-D image does not tell how its axes lie in the patient"
+        return (Decision("orientation", choice, reason, warning=True),)
     unset = (*np.eye(n).ravel(), *(1.0,) * n, *(0.0,) * n)
     if (*image.GetDirection(), *image.GetSpacing(), *image.GetOrigin()) != unset:
         return ()

@@ -134,9 +134,12 @@ def _find_wrap(image: NDArray[Any]) -> Wrap | None:
 _SHIFT = 2048
 
 
+_LARGEST = 1e12  # beyond it, squares overflow
+
+
 def _anatomy(image: NDArray[Any], levels: Levels) -> Levels:
     low = levels.low
-    if min(image.shape) < 64:
+    if min(image.shape) < 64 or max(-low, levels.high) > _LARGEST:
         return levels
     blocks = _blocks(image.astype(np.float32), 8 if min(image.shape) >= 256 else 4)
     means, deviations = blocks.mean((2, 3)), blocks.std((2, 3))

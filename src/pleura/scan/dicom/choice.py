@@ -18,6 +18,9 @@ _REACH = 10.0
 """Millimetres by which slices that are left out must lie beyond the chosen ones to be reported."""
 _BETWEEN = 0.25
 """Of a step: how far from every chosen slice another one must be to lie between them."""
+_COVERED, _CENTRED = 0.75, 0.02
+"""Of a step: the thickness below which slices leave gaps, and how far from the middle of a gap
+slices of another series may lie that fill it."""
 _PARALLEL = np.cos(np.radians(20.0))
 
 
@@ -142,6 +145,7 @@ def _lost(chosen: Stack, left_out: Sequence[Frame]) -> str:
         return ""
     ours, theirs = project(chosen.present, first), project(frames, first)
     belongs = any(_same_series(first, frame) or _alike(first, frame) for frame in frames)
+    belongs |= _fills_gaps(chosen, frames)
     beyond = max(ours.min() - theirs.min(), theirs.max() - ours.max())
     if beyond > _REACH and (belongs or np.ptp(theirs) > np.ptp(ours) + _REACH):
         return f"the slices left out reach {beyond:.0f} mm further"
@@ -150,6 +154,18 @@ def _lost(chosen: Stack, left_out: Sequence[Frame]) -> str:
     if belongs and (off > _BETWEEN * chosen.geometry.steps[0]).any():
         return "the slices left out lie between those taken"
     return ""
+
+
+def _fills_gaps(chosen: Stack, frames: Sequence[Frame]) -> bool:
+    """Whether frames lie in the middle of gaps that the slices of a stack leave by thickness."""
+    first, step = chosen.first, chosen.geometry.steps[0]
+    kinds = {(f.study, f.frame_of_reference, f.kernel, f.image_type) for f in (first, *frames)}
+    gaps = first.thickness is None or first.thickness <= _COVERED * step
+    if len(kinds) > 1 or not gaps or abs(len(frames) - len(chosen.present)) > 1:
+        return False
+    ours, theirs = project(chosen.present, first), project(frames, first)
+    off = np.abs(theirs[:, None] - ours).min(1) / step
+    return bool((np.abs(off - 0.5) < _CENTRED).all())
 
 
 def _same_series(one: Frame, other: Frame) -> bool:
