@@ -11,6 +11,7 @@ import pytest
 from pleura.cohort.batch import INPUTS, segment_all
 from pleura.cohort.work import Settings
 from pleura.errors import PleuraError
+from pleura.evaluation.compare import fingerprint
 from pleura.viewer.cases import results
 
 NAMES = [b"na\xefve", b"a:b", b"a\\b", b"x" * 240, b"two\nlines", b"\x1b[31mred", b"=1+2", b"-x"]
@@ -40,6 +41,10 @@ def test_odd_names_are_rows_and_results(odd, settings, tmp_path):
     again = segment_all(odd, tmp_path / "out", settings)
     assert [row.status for row in again] == ["skipped"] * len(NAMES)
     assert [row.name for row in again] == [row.name for row in rows]
+
+
+def test_masks_of_odd_names_have_a_fingerprint(odd):
+    assert len(fingerprint(sorted(odd.iterdir()))) == 64
 
 
 def test_the_source_of_each_scan_is_named(odd, settings, tmp_path):

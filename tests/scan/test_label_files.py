@@ -4,8 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from PIL import Image
 
-from pleura.errors import DataError
+from pleura.errors import DataError, ScanError
 from pleura.evaluation.compare import compare
 from pleura.measurement.measure import measure
 from pleura.scan.io import from_array, read
@@ -119,3 +120,12 @@ def test_an_array_of_a_mask_without_orientation_is_read(tmp_path):
     np.save(tmp_path / "mask.npy", labels)
     scan = from_array(np.full(labels.shape, -800, np.int16), units="hu")
     assert np.array_equal(read_mask(tmp_path / "mask.npy", scan).labels, labels)
+
+
+def test_colour_picture_is_refused_as_a_mask(tmp_path):
+    rgb = np.zeros((64, 64, 3), np.uint8)
+    rgb[:32, :, 0], rgb[32:, :, 1] = 255, 255
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    with pytest.raises(ScanError, match="not labels") as error:
+        read_labels(tmp_path / "rgb.png")
+    assert "save the mask in grey" in error.value.fix

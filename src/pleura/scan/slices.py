@@ -41,7 +41,7 @@ def read_slices(path: Path, name: str, *, labels: bool = False) -> Scan:
     if kind == "array" and picture.ndim == 3:
         check_shape(picture.shape, path, picture.dtype)
         return assumed(name, picture, kind, path, None)
-    return assumed(name, _grey(picture, path)[None], kind, path, None)
+    return assumed(name, _grey(picture, path, labels=labels)[None], kind, path, None)
 
 
 def _tiff_slices(path: Path) -> int:
@@ -69,15 +69,19 @@ def _read_stack(path: Path) -> Values:
     return volume
 
 
-def _grey(picture: NDArray[Any], path: Path) -> NDArray[Any]:
+def _grey(picture: NDArray[Any], path: Path, *, labels: bool = False) -> NDArray[Any]:
     if picture.dtype.kind == "b":
         picture = picture.astype(np.uint8)
     grey = equal_channels(picture)
     if grey is None:
+        wanted, fix = "CT values", "export the CT values themselves (16-bit TIFF or DICOM)"
+        if labels:
+            wanted, fix = (
+                "labels",
+                "save the mask in grey: 1 right and 2 left lung, or 255 for both",
+            )
         raise ScanError(
-            f"a colour picture with {picture.shape[2]} channels, not CT values",
-            where=path,
-            fix="export the CT values themselves (16-bit TIFF or DICOM)",
+            f"a colour picture with {picture.shape[2]} channels, not {wanted}", where=path, fix=fix
         )
     return grey
 
