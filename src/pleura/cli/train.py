@@ -102,6 +102,7 @@ def command(
 
 def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]) -> int:
     """Fine-tune on what was corrected, export, and say whether that is better."""
+    from pleura.records import read_record
     from pleura.scan.pictures import write_atomically
     from pleura.training.export import export
     from pleura.training.loop import must_be_free
@@ -115,7 +116,7 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
     cases = corrected_cases(corrected, scans)
     if how["resume"]:
         found = read_slices(cases, data)
-        start = json.loads(note.read_text("utf-8"))["start"] if note.is_file() else "default"
+        start = str(read_record(note).get("start", "default"))
     else:
         if not how["overwrite"]:
             must_be_free(output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import json
 import time
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, suppress
@@ -19,6 +18,7 @@ from pleura.cohort.summary import Row
 from pleura.cohort.tasks import Task
 from pleura.cohort.work import Settings
 from pleura.errors import PleuraError, first_line
+from pleura.records import read_record
 
 PATIENCE = 300.0
 """Seconds that a scheduler may be away, for example while it is started again."""
@@ -106,7 +106,7 @@ class Cluster(AbstractContextManager["Cluster"]):
     def _scheduler(self) -> str:
         if not self.address.endswith(".json"):
             return self.address
-        return str(json.loads(Path(self.address).read_text("utf-8"))["address"])
+        return str(read_record(Path(self.address)).get("address", self.address))
 
     def _check_versions(self) -> None:
         try:

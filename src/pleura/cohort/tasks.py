@@ -75,7 +75,6 @@ def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> l
         tasks = list(_at_address(str(inputs), output))
     else:
         tasks = list(_in_folder(Path(inputs), output))
-    tasks = [_anonymous(task) for task in tasks] if anonymous else tasks
     if not tasks:
         raise ScanError("no scan is there", where=inputs, fix="give a folder that holds some")
     times = Counter(task.name.lower() for task in tasks)
@@ -85,6 +84,7 @@ def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> l
         else replace(task, name=f"{task.name}-{short_hash(task.told_apart)}")
         for task in tasks
     ]
+    tasks = [anonymous_task(task) for task in tasks] if anonymous else tasks
     if len({task.name.lower() for task in tasks}) < len(tasks):
         raise DataError(
             "the manifest lists a scan twice", where=inputs, fix="give each row a name of its own"
@@ -109,7 +109,8 @@ def _below(source: Path, inputs: Path) -> str:
     return printable(source.relative_to(inputs).as_posix() if inside else source.name)
 
 
-def _anonymous(task: Task) -> Task:
+def anonymous_task(task: Task) -> Task:
+    """Return a task whose name of results is a hash, and which holds no path for reports."""
     hashed = f"scan-{short_hash(f'{task.path} {task.name}')}"
     return replace(task, name=task.name if task.named else hashed, path="")
 

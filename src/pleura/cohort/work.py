@@ -20,6 +20,7 @@ from pleura.engine.engine import Precision, Runtime, model_path
 from pleura.errors import DataError, PleuraError
 from pleura.measurement.measure import measure
 from pleura.names import printable, short_hash
+from pleura.records import parse_record
 from pleura.scan.find import Found, with_companions
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read
@@ -276,10 +277,10 @@ def _suffix(filename: str, wanted: Format) -> str:
 def _finished(task: Task, target: str, report: bytes | None, asked: Any) -> Row | None:
     """Return the row of an earlier result of the same; None where there is none that is whole."""
     try:
-        told: dict[str, Any] = json.loads(report or b"")
+        told = parse_record(report or b"")
         same = told["asked"] == asked and _unchanged(task, told["input"])
         return _row(task.name, target, told, "skipped") if same else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 

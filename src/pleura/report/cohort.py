@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pleura
 from pleura.cohort.summary import Row
+from pleura.records import read_record
 from pleura.report.page import Page, PageCase, PagePicture, histogram, shrunken
 from pleura.scan.pictures import read_picture
 
@@ -64,16 +64,15 @@ def _preview(path: Path) -> PagePicture | None:
     return shrunken(read_picture(path)) if path.exists() else None
 
 
+def _report(path: Path) -> dict[str, Any]:
+    """Return the report of a scan; empty if it is damaged."""
+    report = read_record(path)
+    parts = (report.get(key, {}) for key in ("asked", "flags", "measures"))
+    return report if all(isinstance(part, dict) for part in parts) else {}
+
+
 def _link(path: Path, output: Path) -> str | None:
     return path.relative_to(output).as_posix() if path.exists() else None
-
-
-def _report(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content
 
 
 def _count(flags: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -14,9 +13,10 @@ from typing import Any, get_args
 import pleura
 from pleura.cohort.batch import INPUTS
 from pleura.cohort.places import Remote
-from pleura.cohort.tasks import Task, find_tasks
+from pleura.cohort.tasks import Task, anonymous_task, find_tasks
 from pleura.cohort.work import opened
 from pleura.errors import DataError
+from pleura.records import read_record
 from pleura.scan.hounsfield import UnitsOption
 from pleura.scan.io import read, scan_name
 from pleura.scan.scan import Scan
@@ -67,19 +67,17 @@ def results(
                 fix="add --scans PATH, the folder or the manifest that was segmented",
             )
     _must_be_known(reports[0])
-    tasks = {
-        task.name: task
-        for anonymous in (True, False)
-        for task in find_tasks(inputs, str(folder), anonymous=anonymous)
-    }
+    found = find_tasks(inputs, str(folder))
+    tasks = {anonymous_task(task).name: task for task in found} | {t.name: t for t in found}
     cases = []
     for path in reports:
         name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
         task = tasks.get(name)
         if task is None or isinstance(task.source, Remote) or _leads_outside(path, folder):
             continue
-        told = _read(path)
-        asked = told.get("asked", {})
+        told = read_record(path)
+        asked = told.get("asked")
+        asked = asked if isinstance(asked, dict) else {}
         known = asked.get("units") in get_args(UnitsOption)
         load = partial(_load, task, asked["units"] if known else units, bool(asked.get("flip")))
         cases.append(ViewCase(name, load, _mask(path, told, folder), None, _shown(told)))
@@ -112,7 +110,7 @@ def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list
 
 
 def _must_be_known(report: Path) -> None:
-    version = _read(report).get("versions", {}).get("pleura", "0")
+    version = read_record(report).get("versions", {}).get("pleura", "0")
     if _numbers(version) > _numbers(pleura.__version__):
         raise DataError(
             f"these results are of pleura {version}, and this is {pleura.__version__}",
@@ -141,15 +139,8 @@ def _leads_outside(path: Path, folder: Path) -> bool:
 
 
 def _shown(told: dict[str, Any]) -> dict[str, Any]:
-    return {key: told[key] for key in _SHOWN if key in told}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    shown = {key: told[key] for key in _SHOWN if key in told}
+    return shown if isinstance(shown.get("flags", {}), dict) else {}
 
 
 _SHOWN = ("source", "grid", "units", "ml", "voxels", "flags", "decisions", "measures")

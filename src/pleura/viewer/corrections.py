@@ -15,6 +15,7 @@ import numpy as np
 import pleura
 from pleura.errors import DataError, PleuraError
 from pleura.evaluation.metrics import dice
+from pleura.records import read_record
 from pleura.scan.io import read
 from pleura.scan.masks import read_mask, whole_labels
 from pleura.scan.pictures import remove_unfinished, write_atomically
@@ -56,7 +57,7 @@ def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
         },
     }
     changed = scan.geometry.to_canonical().apply(before.labels != drawn).any(axis=(1, 2))
-    earlier = _recorded_slices(_read_record(target)) or []
+    earlier = _recorded_slices(read_record(record_of(target))) or []
     record["slices"] = sorted({*earlier, *np.flatnonzero(changed).tolist()})
     write_mask(target, mask)
     record["sha256"] = _sha256(target)
@@ -78,23 +79,15 @@ def corrected_slices(corrected: Path) -> list[int] | None:
     A record of another file does not count: of a correction whose saving was killed, or that was
     edited by another tool since.
     """
-    record = _read_record(corrected)
+    record = read_record(record_of(corrected))
     known = record.get("sha256")  # not in records of version 0.1.0
     return None if known and known != _sha256(corrected) else _recorded_slices(record)
-
-
-def _read_record(corrected: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(record_of(corrected).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _recorded_slices(record: dict[str, Any]) -> list[int] | None:
     try:
         return [int(one) for one in record["slices"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

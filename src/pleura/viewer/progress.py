@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,19 @@ from typing import Any
 import yaml
 
 from pleura.cohort.batch import PROGRESS
+from pleura.records import read_record
 
 _CURVES = ("loss", "validation_loss")
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    csv.Error,
+    yaml.YAMLError,
+)
 
 
 def is_run(folder: Path) -> bool:
@@ -34,7 +43,7 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _of_batch(folder: Path) -> dict[str, Any]:
-    parts = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob(PROGRESS))]
+    parts = [read_record(path) for path in sorted(folder.glob(PROGRESS))]
     told = {key: sum(int(part[key]) for part in parts) for key in ("through", "failed", "of")}
     if not parts:
         raise FileNotFoundError(PROGRESS)
@@ -42,7 +51,7 @@ def _of_batch(folder: Path) -> dict[str, Any]:
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
-    finished = bool(json.loads((folder / "run.json").read_text("utf-8"))["finished"])
+    finished = bool(read_record(folder / "run.json")["finished"])
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
     rows: list[dict[str, str]] = []
     if (folder / "history.csv").is_file():
