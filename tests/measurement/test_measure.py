@@ -135,3 +135,10 @@ def test_a_mask_of_another_grid_of_the_same_shape_is_refused():
     other = from_array(scan.hu(), affine=finer, units="hu")
     with pytest.raises(DataError, match="lie on different grids"):
         measure(other, mask)
+
+
+def test_a_mask_larger_than_any_lungs_is_flagged():
+    affine = affine_from_axes((0, 0, 0), ((0, 0, 5.0), (0, 4.0, 0), (4.0, 0, 0)))
+    scan = from_array(np.full((80, 100, 100), -800, np.int16), affine=affine, units="hu")
+    whole = Mask(np.ones(scan.geometry.shape, np.uint8), scan, sides=False)
+    assert measure(scan, whole).flags["volume"].startswith("64000 ml")

@@ -75,6 +75,7 @@ def test_images_that_are_no_ct_are_refused():
         nib.Spm99AnalyzeImage(np.zeros((4, 4, 4), np.int16), np.eye(4)),
         nib.Nifti1Image(np.zeros((4, 4, 4, 3), np.int16), np.eye(4)),
         {"an": "object"},
+        "",
         None,
     ):
         with pytest.raises(ScanError):

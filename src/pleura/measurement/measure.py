@@ -19,6 +19,7 @@ from pleura.scan.geometry import Geometry
 from pleura.scan.io import read
 from pleura.scan.masks import read_mask
 from pleura.scan.scan import LEFT, RIGHT, Mask, Scan
+from pleura.segmentation.flags import LARGE
 
 PERCENTILES = (5, 15, 50, 95)
 LOW_ATTENUATION = (-950, -910, -856)
@@ -232,10 +233,13 @@ def _slices(
 def _flags(scan: Scan, labels: Labels, geometry: Geometry) -> Iterator[tuple[str, str]]:
     if not labels.any():
         yield "no lung", "the mask is empty: nothing is measured"
+    ml = int(np.count_nonzero(labels)) * geometry.voxel_volume
+    if scan.is_volume and geometry.spacing_known and ml > LARGE:
+        yield "volume", f"{ml:.0f} ml of lung in all, more than the largest adult has"
     if not geometry.spacing_known:
         yield "spacing", "not known: pixels and voxels only, no mm"
     if str(scan.line) != "HU":
-        yield "units", f"the scan's values were {scan.line}: densities hang on that line"
+        yield "units", f"the scan's values were {scan.line}: densities depend on that mapping"
     if scan.is_volume and geometry.spacing_known and geometry.spacing[0] > _THICK:
         yield "thick", f"slices {geometry.spacing[0]:g} mm apart: densities are averages over them"
     ends = labels[[0, -1]].any() if scan.is_volume else False

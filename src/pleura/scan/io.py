@@ -70,14 +70,14 @@ def read(
     if is_image(path):
         scan = read_image(path)
         return with_units(flipped(scan) if flip else scan, units)
-    try:
-        path = Path(path)
-    except TypeError:
+    if path == "" or not isinstance(path, str | Path):  # pathlib takes "" for the current folder
+        what = "an empty path" if path == "" else f"a {type(path).__name__}"
         raise ScanError(
-            f"a {type(path).__name__} is not a scan",
+            f"{what} is not a scan",
             where=None,
             fix="give a path, an image of SimpleITK or nibabel, or pleura.from_array(array, ...)",
-        ) from None
+        )
+    path = Path(path)
     check_path(path)
     if path.is_dir():
         scan = read_stack_of_slices(path) if stack else _read_folder(path, series)
@@ -273,7 +273,9 @@ def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
     raise ScanError(
         f"the folder or zip holds {what}, not one scan",
         where=path,
-        fix="name one of them" + ("" if volumes else ", or add --stack if they are one volume"),
+        fix=("unpack it and name" if path.is_file() else "name")
+        + " one of them"
+        + ("" if volumes else ", or add --stack if they are one volume"),
     )
 
 
