@@ -14,6 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 
 from pleura.errors import first_line
 from pleura.scan.dicom.deflate import inflates_too_far, most_inflated
@@ -261,8 +262,13 @@ def _acquisition(dataset: Dataset, index: int) -> str:
     return "/".join(str(part) for part in parts if part not in (None, ""))
 
 
+_PER_FRAME, _SHARED = Tag(0x5200, 0x9230), Tag(0x5200, 0x9229)
+
+
 def _find(dataset: Dataset, index: int, sequence: str, name: str) -> Any:
     """Return an attribute of a frame: from its own functional groups, the shared ones, the top."""
+    if _PER_FRAME not in dataset and _SHARED not in dataset:  # most files: keywords are slow
+        return dataset.get(name)
     frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     for groups in (*frames[index : index + 1], *shared[:1]):
