@@ -93,14 +93,16 @@ def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> l
 
 
 def _in_folder(inputs: Path, output: str) -> Iterator[Task]:
-    """Yield what is found below a folder; results in it are told by their names and reports."""
+    """Yield what is found below a folder, without results: by folder, or by name and report."""
+    root = inputs.resolve()
     results = None if is_address(output) else Path(output).resolve()
+    if results is not None and root.is_relative_to(results):
+        results = None  # the scans lie among the results
     for one in find_scans(inputs):
         source = Path(os.path.realpath(one.source))  # resolve() raises on a loop of links
         inside = results is not None and source.is_relative_to(results)
-        around = results is not None and inputs.resolve().is_relative_to(results)
-        if one.chosen and not (inside and not around) and not _is_result(one.source):
-            yield Task(one.name, one, path=_below(source, inputs.resolve()))
+        if one.chosen and not inside and not _is_result(one.source):
+            yield Task(one.name, one, path=_below(source, root))
 
 
 def _below(source: Path, inputs: Path) -> str:
