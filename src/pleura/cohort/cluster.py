@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import time
 from concurrent.futures import CancelledError, Future
@@ -90,18 +91,21 @@ class Cluster(AbstractContextManager["Cluster"]):
         timeout = max(1, min(patience, 10))
         while True:
             try:
-                address = self._scheduler()
-                client = Client(address, timeout=timeout, set_as_default=False, name="pleura")
+                return Client(
+                    self._scheduler(), timeout=timeout, set_as_default=False, name="pleura"
+                )
             except (OSError, ValueError, KeyError, asyncio.TimeoutError) as error:
-                if time.monotonic() < end:
-                    time.sleep(1)
-                    continue
+                reason = first_line(error)
+            # Destroyed later, in the thread that the next client starts, the one that failed would
+            # wait for a lock that this thread holds.
+            gc.collect()
+            if time.monotonic() >= end:
                 raise PleuraError(
-                    f"no Dask scheduler answers ({first_line(error)})",
+                    f"no Dask scheduler answers ({reason})",
                     where=self.address,
                     fix="check the address and that it runs; what is done will be skipped",
-                ) from error
-            return client
+                )
+            time.sleep(1)
 
     def _scheduler(self) -> str:
         if not self.address.endswith(".json"):
