@@ -28,8 +28,8 @@ from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.simulation import simulate_fault
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.errors import PleuraError
-from pleura.scan.io import read
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import read
 from pleura.segmentation.segment import Segmenter
 
 HERE = Path(__file__).resolve().parent

@@ -24,7 +24,7 @@ from distributed import LocalCluster
 from pleura.cohort import batch
 from pleura.cohort.batch import segment_all
 from pleura.cohort.cluster import Cluster
-from pleura.cohort.places import Place
+from pleura.cohort.stores import Place
 from pleura.cohort.summary import Row
 from pleura.cohort.tasks import Task
 from pleura.cohort.work import Settings

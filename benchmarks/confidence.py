@@ -20,8 +20,8 @@ from accuracy import FACTOR, WRONG_REFERENCES, overlap, patient_of
 import pleura
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.splits import SplitRecipe, split_names
-from pleura.scan.io import read
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import read
 from pleura.scan.scan import Scan
 from pleura.segmentation.flags import SLICE_UNSURE, SMALL_LUNG, UNSURE
 from pleura.segmentation.segment import UNSURE as BETWEEN

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
+from pleura.corrections.learning import SAMPLE
 from pleura.evaluation.metrics import dice
-from pleura.scan.io import from_array, read
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.read import from_array, read
 from pleura.segmentation.segment import Segmenter
-from pleura.viewer.learning import SAMPLE
 
 HERE = Path(__file__).resolve().parent
 SIZES = (1, 2, 5, 10, 20)

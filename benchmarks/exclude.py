@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from accuracy import WRONG_REFERENCES
 
-from pleura.evaluation.evaluate import evaluate
+from pleura.training.evaluation import evaluate
 from pleura.training.loop import train
 from pleura.training.recipe import load_recipe
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from pleura.scan.io import read
-from pleura.scan.pictures import read_picture, write_picture
-from pleura.segmentation.predictor import Predictor
+from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.read import read
+from pleura.training.initial_weights import starting_recipe
 from pleura.training.loop import train
+from pleura.training.predictor import Predictor
 from pleura.training.recipe import Recipe, build_recipe
-from pleura.training.start import starting_recipe
 
 HERE = Path(__file__).resolve().parent
 TEST = 3  # patients, the last ones

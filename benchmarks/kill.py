@@ -36,14 +36,14 @@ import torch
 
 from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
+from pleura.corrections.cases import single
+from pleura.corrections.saving import corrected_slices, record_of, save_correction
 from pleura.engine.model_file import read_record
 from pleura.errors import RunError
 from pleura.training.export import export
 from pleura.training.loop import resume, train
 from pleura.training.recipe import load_recipe
 from pleura.training.run import load_tensors, open_run
-from pleura.viewer.cases import single
-from pleura.viewer.corrections import corrected_slices, record_of, save_correction
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "data" / "sample"
 Work = Callable[[], Any]

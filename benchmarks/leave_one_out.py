@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from accuracy import LINES, interval, lctsc
 
-from pleura.scan.io import read
-from pleura.scan.pictures import write_picture
+from pleura.formats.pictures import write_picture
+from pleura.formats.read import read
 from pleura.segmentation.segment import Segmenter
 from pleura.training.export import export
 from pleura.training.loop import train

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.splits import Split
-from pleura.scan.pictures import write_atomically, write_picture
+from pleura.files.atomic import write_atomically
+from pleura.formats.pictures import write_picture
 
 TRAINING, TEST = ("101", "202"), ("201",)
 VOLUME = "101"

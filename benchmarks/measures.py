@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.evaluation.statistics import Agreement, agreement
+from pleura.formats.read import from_array
+from pleura.masks.mask import Mask
 from pleura.measurement.measure import measure
-from pleura.scan.io import from_array
-from pleura.scan.scan import Mask
 from pleura.segmentation.segment import Segmenter
 
 HERE = Path(__file__).resolve().parent

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from accuracy import FACTOR
 
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import from_array, read
 from pleura.scan.geometry import affine_from_axes
-from pleura.scan.io import from_array, read
-from pleura.scan.pictures import read_picture
-from pleura.segmentation.orientation import Landmarks, find_landmarks, sampling_step
+from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
 from pleura.segmentation.segment import Segmenter
 
 Arrays = tuple[Any, Any]  # sampled HU, labels

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.engine.engine import Engine
-from pleura.scan.io import read
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import read
 from pleura.training.export import export
 
 HERE = Path(__file__).resolve().parent

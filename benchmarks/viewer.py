@@ -20,7 +20,7 @@ import uvicorn
 from bench import machine
 from playwright.sync_api import sync_playwright
 
-from pleura.viewer.cases import single
+from pleura.corrections.cases import single
 from pleura.viewer.server import make_app
 
 HERE = Path(__file__).resolve().parent

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from pleura.figures.preview import COLOURS, LUNG_WINDOW
-from pleura.scan.io import read
-from pleura.scan.pictures import write_picture
+from pleura.formats.pictures import write_picture
+from pleura.formats.read import read
 from pleura.segmentation.segment import Segmenter
 
 HERE = Path(__file__).parent

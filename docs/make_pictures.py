@@ -18,8 +18,8 @@ from PIL import Image
 import pleura
 from pleura.figures.curves import TRAINING, VALIDATION
 from pleura.figures.masks import PREDICTION, REFERENCE, contact_sheet, save_figure
-from pleura.scan.pictures import read_picture
-from pleura.segmentation.predictor import Outputs
+from pleura.formats.pictures import read_picture
+from pleura.training.predictor import Outputs
 from pleura.training.run import Run
 
 DOCS = Path(__file__).parent

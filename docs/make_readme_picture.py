@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pleura.figures.masks import overlay
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "tests" / "data" / "sample"

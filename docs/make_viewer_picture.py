@@ -15,8 +15,8 @@ from playwright.sync_api import sync_playwright
 
 from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
-from pleura.viewer.cases import results
-from pleura.viewer.learning import SAMPLE
+from pleura.corrections.cases import results
+from pleura.corrections.learning import SAMPLE
 from pleura.viewer.server import make_app
 
 PICTURES = Path(__file__).parent / "pictures"

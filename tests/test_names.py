@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pleura.dataset.splits import Split, read_split
 from pleura.errors import PleuraError
-from pleura.names import LONGEST, csv_text, csv_value, printable, safe_name
+from pleura.files.tables import csv_text, csv_value
+from pleura.names import LONGEST, printable, safe_name
 
 ODD = ["na\udcefve", "a:b", "a\\b", "x" * 240, "a\nb", "\x1b[31mred", "a\u202egpj", "con", "end."]
 

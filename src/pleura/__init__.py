@@ -22,16 +22,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "PleuraError": "pleura.errors",
     "MaskWarning": "pleura.errors",
-    "read": "pleura.scan.io",
-    "from_array": "pleura.scan.io",
-    "find_scans": "pleura.scan.find",
+    "read": "pleura.formats.read",
+    "from_array": "pleura.formats.read",
+    "find_scans": "pleura.formats.find",
     "check": "pleura.dataset.checks",
     "preview": "pleura.training.preview",
     "train": "pleura.training.loop",
     "resume": "pleura.training.loop",
-    "evaluate": "pleura.evaluation.evaluate",
+    "evaluate": "pleura.training.evaluation",
     "compare": "pleura.evaluation.compare",
-    "predict": "pleura.segmentation.predictor",
+    "predict": "pleura.training.predictor",
     "export": "pleura.training.export",
     "segment": "pleura.segmentation.segment",
     "measure": "pleura.measurement.measure",
@@ -49,19 +49,19 @@ if TYPE_CHECKING:
     from pleura.errors import MaskWarning as MaskWarning
     from pleura.errors import PleuraError as PleuraError
     from pleura.evaluation.compare import compare as compare
-    from pleura.evaluation.evaluate import evaluate as evaluate
     from pleura.evaluation.metrics import dice as dice
     from pleura.evaluation.metrics import iou as iou
+    from pleura.formats.find import find_scans as find_scans
+    from pleura.formats.read import from_array as from_array
+    from pleura.formats.read import read as read
     from pleura.measurement.measure import measure as measure
-    from pleura.scan.find import find_scans as find_scans
-    from pleura.scan.io import from_array as from_array
-    from pleura.scan.io import read as read
-    from pleura.segmentation.predictor import predict as predict
     from pleura.segmentation.segment import Segmenter as Segmenter
     from pleura.segmentation.segment import segment as segment
+    from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
     from pleura.training.loop import resume as resume
     from pleura.training.loop import train as train
+    from pleura.training.predictor import predict as predict
     from pleura.training.preview import preview as preview
     from pleura.training.recipe import load_recipe as load_recipe
     from pleura.training.run import open_run as open_run

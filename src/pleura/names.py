@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
 
 LONGEST = 160
 """Bytes of one part of the name of a result; endings are added, and file systems allow 255."""
 
 _FORBIDDEN = re.compile(r'[\\:*?"<>|]')  # on Windows; a colon and a backslash elsewhere too
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def printable(text: str) -> str:
@@ -51,37 +46,3 @@ def _safe_part(part: str) -> str:
 def _is_unusable(part: str) -> bool:
     long = len(part.encode("utf-8", "surrogatepass")) > LONGEST
     return long or part.endswith((".", " ")) or _RESERVED.fullmatch(part) is not None
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table as CSV; None is an empty cell.
-
-    Text is written as `printable` has it. A spreadsheet takes text that begins with ``=``, ``+``,
-    ``-`` or ``@`` for a formula: such text, unless it is a number, gets an apostrophe in front
-    (OWASP, CSV injection), which `csv_value` removes.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
-def csv_value(cell: str) -> str:
-    """Return the text of a cell that `csv_text` wrote."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return "" if value is None else value
-    text = printable(value)
-    return f"'{text}" if _FORMULA.match(text) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

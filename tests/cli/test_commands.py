@@ -11,7 +11,7 @@ import yaml
 from commands import pleura, refused
 from PIL import Image
 
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
 
 PLEURA = [sys.executable, "-m", "pleura"]
 SHORT = [
@@ -312,7 +312,7 @@ def test_info_survives_a_file_that_raises_anything(sample, tmp_path, monkeypatch
     from click.testing import CliRunner
 
     from pleura.cli import cli
-    from pleura.scan import find
+    from pleura.formats import find
 
     for name in ("a.nii.gz", "b.nii.gz"):
         shutil.copy(sample.folder / "volume" / "ct.nii.gz", tmp_path / name)

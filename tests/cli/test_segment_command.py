@@ -14,8 +14,8 @@ import pytest
 from commands import pleura, refused
 from dicom_files import write_series
 
-from pleura.scan.io import read
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import read
 
 PLEURA = [sys.executable, "-m", "pleura"]
 

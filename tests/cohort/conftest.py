@@ -5,8 +5,8 @@ import pytest
 from dicom_files import write_series
 
 from pleura.cohort.work import Settings
+from pleura.formats.pictures import read_picture
 from pleura.scan.geometry import affine_from_axes
-from pleura.scan.pictures import read_picture
 
 AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 0)))
 

@@ -12,8 +12,8 @@ from pleura.cli import cli
 from pleura.cohort.batch import segment_all
 from pleura.cohort.summary import read_summaries
 from pleura.errors import ScanError
-from pleura.scan.io import read
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import read
 from pleura.segmentation.segment import Segmenter
 
 TABLES = ("summary.csv", "lungs.csv", "lungs.parquet", "progress.json")

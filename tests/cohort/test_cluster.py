@@ -13,7 +13,7 @@ import pytest
 from pleura.cohort.batch import segment_all
 from pleura.cohort.cluster import Cluster
 from pleura.errors import PleuraError
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own
 

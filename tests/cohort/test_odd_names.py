@@ -10,9 +10,9 @@ import pytest
 
 from pleura.cohort.batch import INPUTS, segment_all
 from pleura.cohort.work import Settings
+from pleura.corrections.cases import results
 from pleura.errors import PleuraError
 from pleura.evaluation.compare import fingerprint
-from pleura.viewer.cases import results
 
 NAMES = [b"na\xefve", b"a:b", b"a\\b", b"x" * 240, b"two\nlines", b"\x1b[31mred", b"=1+2", b"-x"]
 

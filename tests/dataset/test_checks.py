@@ -8,7 +8,7 @@ import pytest
 from pleura.dataset.checks import check
 from pleura.dataset.pairs import find_pairs, match_names
 from pleura.errors import DataError
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preparation import Preparation, prepare_pairs
 from pleura.dataset.splits import Split, SplitRecipe
 from pleura.errors import DataError
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
 
 NAMES = ("a.tif", "b.tif", "c.tif", "d.tif")
 SPLIT = Split(("a.tif", "b.tif"), ("c.tif",), ("d.tif",))

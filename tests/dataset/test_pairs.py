@@ -4,8 +4,8 @@ from PIL import Image
 
 from pleura.dataset.pairs import read_image, read_mask
 from pleura.errors import DataError
-from pleura.scan.masks import read_labels
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.masks.labels import read_labels
 
 LUNG = np.zeros((12, 12), np.uint8)
 LUNG[2:9, 3:7] = 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pleura.dataset.simulation import Simulation, simulate, simulate_fault
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
 
 NAMES = tuple(Simulation.model_fields)
 IN_LUNG = ("disease", "missing_lung")

@@ -11,8 +11,8 @@ from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.sources import SHIPPED, Source, collect_pairs, split_pairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError
-from pleura.scan.io import read
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import read
 from pleura.training.recipe import load_recipe
 
 SORTED = SplitRecipe(train=0.6, validation=0.2)

@@ -5,8 +5,8 @@ import pytest
 from pleura.dataset.checks import check
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.suspects import disagreement, doubts_of, find_suspects, upside_down
-from pleura.scan.hounsfield import HU, Line
-from pleura.scan.pictures import read_picture
+from pleura.formats.pictures import read_picture
+from pleura.intensity.mapping import HU, Line
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_model_that_is_sure_says_how_much(slice_):
 def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
     import shutil
 
-    from pleura.scan.pictures import write_picture
+    from pleura.formats.pictures import write_picture
 
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
@@ -105,7 +105,7 @@ def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
 
 def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
     from pleura.dataset.pairs import Pair
-    from pleura.scan.pictures import write_picture
+    from pleura.formats.pictures import write_picture
 
     hu, _ = slice_
     write_picture(tmp_path / "a.tif", (hu + 1024).astype(np.uint16))

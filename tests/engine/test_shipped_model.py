@@ -9,7 +9,7 @@ import pleura
 from pleura.engine.engine import NAMES, SHIPPED, model_path
 from pleura.engine.model_file import read_record
 from pleura.errors import PleuraError
-from pleura.scan.io import read
+from pleura.formats.read import read
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from PIL import Image
 from pleura.cli import cli
 from pleura.errors import DataError
 from pleura.evaluation.compare import compare, differences
-from pleura.scan.io import read
-from pleura.scan.masks import read_mask
-from pleura.scan.pictures import write_picture
+from pleura.formats.pictures import write_picture
+from pleura.formats.read import read
+from pleura.masks.labels import read_mask
 
 AFFINE = np.diag([-0.7, -0.7, 2.5, 1])
 

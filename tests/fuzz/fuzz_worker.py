@@ -56,9 +56,9 @@ def read_scan(path: Path) -> None:
     """Read a file in every way in which a user can."""
     from pleura.cli.info import _describe
     from pleura.errors import PleuraError
-    from pleura.scan.find import find_scans
-    from pleura.scan.io import read
-    from pleura.scan.masks import read_mask
+    from pleura.formats.find import find_scans
+    from pleura.formats.read import read
+    from pleura.masks.labels import read_mask
 
     for found in find_scans(path):
         _describe(found)

@@ -7,12 +7,12 @@ import pytest
 
 import pleura
 from pleura.errors import DataError
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import from_array, read
+from pleura.masks.labels import read_mask
+from pleura.masks.mask import Mask
 from pleura.measurement.measure import densities_of, measure
 from pleura.scan.geometry import affine_from_axes
-from pleura.scan.io import from_array, read
-from pleura.scan.masks import read_mask
-from pleura.scan.pictures import read_picture
-from pleura.scan.scan import Mask
 
 AXIAL = affine_from_axes((10, 20, 30), ((0, 0, 2.0), (0, 0.5, 0), (0.8, 0, 0)))
 

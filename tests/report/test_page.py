@@ -10,10 +10,10 @@ import pytest
 from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
 from pleura.evaluation.compare import compare
+from pleura.formats.pictures import read_picture, write_picture
 from pleura.report.cohort import cohort_page
 from pleura.report.comparison import comparison_page
 from pleura.report.page import Page, PageCase, histogram, iou_bands, lines, slice_picture
-from pleura.scan.pictures import read_picture, write_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

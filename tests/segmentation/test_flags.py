@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from pleura.formats.read import from_array
 from pleura.scan.geometry import affine_from_axes
-from pleura.scan.io import from_array
 from pleura.segmentation.flags import find_flags
 
 SHAPE = (40, 128, 160)

@@ -6,9 +6,9 @@ import SimpleITK as sitk  # noqa: N813
 from dicom_files import write_series
 
 from pleura.errors import ScanError
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import from_array, read
 from pleura.scan.geometry import Geometry, affine_from_axes
-from pleura.scan.io import from_array, read
-from pleura.scan.pictures import read_picture
 from pleura.segmentation.clean import STEP, keep_lungs, tell_sides
 from pleura.segmentation.segment import Segmenter, lung_alone
 

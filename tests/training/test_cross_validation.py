@@ -5,8 +5,8 @@ import pytest
 
 from pleura.dataset.checks import check
 from pleura.errors import DataError
+from pleura.formats.pictures import read_picture, write_picture
 from pleura.report.suspects import suspects_page
-from pleura.scan.pictures import read_picture, write_picture
 from pleura.training.cross_validation import cross_validate
 from pleura.training.recipe import load_recipe
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pleura.errors import DataError, DataWarning, RunError
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.data import load_data
 from pleura.training.loop import resume, train
 from pleura.training.recipe import override_recipe

@@ -10,14 +10,14 @@ import pleura
 from pleura.dataset.preparation import Preparation, prepare_image, restore
 from pleura.engine.engine import SHIPPED, Engine
 from pleura.errors import DataError, RunError
+from pleura.formats.pictures import read_picture
+from pleura.intensity.mapping import Line
 from pleura.network.tiling import SegmentationNetwork
-from pleura.scan.hounsfield import Line
-from pleura.scan.pictures import read_picture
 from pleura.training.export import Deployed, area_matrix, export, lanczos_matrix
+from pleura.training.initial_weights import load_start
 from pleura.training.loop import train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import Run, open_run
-from pleura.training.start import load_start
 from pleura.training.state import build_network
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"

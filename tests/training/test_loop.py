@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pleura.errors import DataError, RecipeError, RunError
-from pleura.evaluation.evaluate import evaluate
-from pleura.scan.pictures import read_picture, write_picture
+from pleura.formats.pictures import read_picture, write_picture
+from pleura.training.evaluation import evaluate
 from pleura.training.loop import Watch, resume, train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import load_tensors, open_run

@@ -9,12 +9,12 @@ from dicom_files import write_series
 from starlette.testclient import TestClient
 
 from pleura.cohort.batch import segment_all
+from pleura.corrections.cases import results, single
+from pleura.corrections.saving import corrected_slices, save_correction
 from pleura.errors import DataError
+from pleura.formats.read import read
+from pleura.masks.labels import read_mask
 from pleura.scan.geometry import affine_from_axes
-from pleura.scan.io import read
-from pleura.scan.masks import read_mask
-from pleura.viewer.cases import results, single
-from pleura.viewer.corrections import corrected_slices, save_correction
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import make_app
 
@@ -76,7 +76,7 @@ def test_record_of_an_earlier_correction_does_not_count_for_a_later_one(pair, mo
         drawn.append(nib.Nifti1Image(labels, mask.affine).to_bytes())
     first = save_correction(case, drawn[0])["slices"]
     with monkeypatch.context() as patched:
-        patched.setattr("pleura.viewer.corrections.write_atomically", lambda *_: 1 / 0)
+        patched.setattr("pleura.corrections.saving.write_atomically", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             save_correction(case, drawn[1])
     assert corrected_slices(case.corrected) is None
@@ -322,7 +322,7 @@ def test_malformed_numbers_are_not_found(client, empty, number):
 
 
 def test_a_request_that_gets_nothing_leaves_nothing(client, tmp_path, monkeypatch):
-    from pleura.scan import scratch
+    from pleura.files import temporary as scratch
 
     monkeypatch.setattr(scratch._Own, "process", 0)
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))

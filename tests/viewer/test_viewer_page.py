@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from pleura.viewer.cases import single
+from pleura.corrections.cases import single
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import STATIC, make_app
 

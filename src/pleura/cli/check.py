@@ -75,8 +75,8 @@ def command(
     Masks that look wrong are listed, worst first, each with its reasons.
     """
     from pleura.dataset.checks import check
-    from pleura.scan.pictures import write_atomically
-    from pleura.scan.scratch import temporary_folder
+    from pleura.files.atomic import write_atomically
+    from pleura.files.temporary import temporary_folder
 
     if model is not None and folds is not None:
         raise click.UsageError("--model and --cross-validate both ask about each mask: take one")

@@ -38,7 +38,7 @@ class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     name = "place"
 
     def convert(self, value: Any, *_: object) -> Path | str:
-        from pleura.cohort.places import is_address
+        from pleura.cohort.stores import is_address
 
         return value if is_address(value) else Path(value)
 
@@ -77,7 +77,7 @@ def write_json_option(target: Path | None, content: dict[str, Any]) -> None:
     """Write a command's result where `--json` says."""
     if target is None:
         return
-    from pleura.scan.pictures import write_atomically
+    from pleura.files.atomic import write_atomically
 
     text = json.dumps(content, indent=2) + "\n"  # ASCII: any terminal and pipe takes it
     if str(target) == "-":

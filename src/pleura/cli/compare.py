@@ -59,7 +59,7 @@ def command(
     """
     from pleura.evaluation.compare import compare, differences
     from pleura.evaluation.statistics import interval_text
-    from pleura.scan.pictures import write_atomically
+    from pleura.files.atomic import write_atomically
 
     table = read_case_table(cases, by)
     with progress_bar("comparing", quiet, "cases") as progress:

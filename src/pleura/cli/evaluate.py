@@ -25,9 +25,9 @@ from pleura.cli.common import (
 from pleura.cli.scores import CaseTable, by_option, cases_option, print_scores, read_case_table
 
 if TYPE_CHECKING:
-    from pleura.evaluation.evaluate import Evaluation
-    from pleura.evaluation.judgement import Judgement, Look
+    from pleura.evaluation.model import Judgement, Look
     from pleura.report.page import PagePicture
+    from pleura.training.evaluation import Evaluation
 
 _EPILOG = """\
 \b
@@ -144,7 +144,7 @@ def _look(pictures: dict[str, PagePicture], *, hu: bool) -> Look:
 
 
 def _judge_run(folder: Path, data: tuple[Path, Path], how: dict[str, Any], quiet: bool) -> _Judged:
-    from pleura.evaluation.evaluate import evaluate
+    from pleura.training.evaluation import evaluate
     from pleura.training.run import open_run
 
     run = open_run(folder)
@@ -175,7 +175,7 @@ def _judge_model(
 ) -> _Judged:
     from pleura.engine.engine import model_path
     from pleura.engine.model_file import read_record
-    from pleura.evaluation.judgement import evaluate_model
+    from pleura.evaluation.model import evaluate_model
 
     record = read_record(model_path(model))
     with progress_bar("evaluating", quiet, "cases") as progress:

@@ -10,7 +10,7 @@ import click
 from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, say, write_json_option
 
 if TYPE_CHECKING:
-    from pleura.scan.find import Found
+    from pleura.formats.find import Found
     from pleura.scan.scan import Scan
 
 _EPILOG = """\
@@ -30,7 +30,7 @@ Exit code 1 where something that looks like a scan cannot be read.
 @quiet_option
 def command(path: Path, json_file: Path | None, quiet: bool) -> int:
     """Tell what scans there are in a file or folder: series, grid, units, and what is odd."""
-    from pleura.scan.find import find_scans
+    from pleura.formats.find import find_scans
 
     found = find_scans(path)
     rows = []

@@ -37,8 +37,8 @@ def command(
 
     Without MASK the lungs are found first.
     """
+    from pleura.formats.read import read
     from pleura.measurement.measure import measure
-    from pleura.scan.io import read
     from pleura.segmentation.segment import Segmenter
 
     opened = read(scan, units=units)
@@ -55,7 +55,7 @@ def command(
 
 
 def _write_slices(path: Path, found: Measurement) -> None:
-    from pleura.scan.pictures import write_atomically
+    from pleura.files.atomic import write_atomically
 
     rows = [
         {**{k: v for k, v in vars(one).items() if k != "percentiles"}, **one.percentiles}

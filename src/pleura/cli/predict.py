@@ -48,7 +48,7 @@ def command(
     quiet: bool,
 ) -> int:
     """Write a 0/255 mask for each image, under the image's name and at its own size."""
-    from pleura.segmentation.predictor import Outputs, predict
+    from pleura.training.predictor import Outputs, predict
     from pleura.training.run import open_run
 
     if crop and not masked:

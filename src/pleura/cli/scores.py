@@ -59,7 +59,7 @@ def read_case_table(path: Path | None, by: str | None) -> CaseTable:
     DataError
         The file cannot be read, or lacks a column.
     """
-    from pleura.scan.io import scan_name
+    from pleura.formats.read import scan_name
 
     if path is None:
         if by is not None:

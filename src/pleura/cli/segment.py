@@ -125,7 +125,7 @@ def command(
     """Find the lungs in a SCAN, or in every scan below a folder: 1 right, 2 left, on its grid."""
     from pleura.cohort.work import settings_of
     from pleura.engine.engine import NAMES
-    from pleura.scan.write import SUFFIXES
+    from pleura.formats.write import SUFFIXES
 
     model = how.pop("model")
     how["sides"] = not how.pop("single_label")
@@ -162,13 +162,13 @@ def _one(
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import ExitStack
 
-    from pleura.cohort.places import Remote
+    from pleura.cohort.stores import Remote
     from pleura.cohort.work import reported
     from pleura.errors import DataError
-    from pleura.scan.find import files_of
-    from pleura.scan.io import read
-    from pleura.scan.pictures import write_picture
-    from pleura.scan.write import write_mask, write_volume
+    from pleura.formats.find import files_of
+    from pleura.formats.pictures import write_picture
+    from pleura.formats.read import read
+    from pleura.formats.write import write_labels, write_volume
     from pleura.segmentation.segment import lung_alone
 
     _must_be_of_one(how)
@@ -189,7 +189,7 @@ def _one(
         with progress_bar("segmenting", quiet, "slices") as progress:
             wanted = how["probability"] is not None
             result = segmenter.segment(opened, progress, keep_probability=wanted, warn=False)
-        write_mask(output, result.mask, binary=how["binary"])
+        write_labels(output, result.mask, binary=how["binary"])
         if how["masked"] is not None:
             write_volume(how["masked"], *lung_alone(result.mask, crop=how["crop"]))
         if result.probability is not None:
@@ -205,7 +205,7 @@ def _checked(scan: Scan, written: dict[str, Path]) -> Scan:
 
     import numpy as np
 
-    from pleura.scan.write import check_can_hold, check_can_write
+    from pleura.formats.write import check_can_hold, check_can_write
 
     decisions = list(check_can_write(written["mask"], scan))
     for name, dtype in (("masked", np.int16), ("probability", np.uint8)):
@@ -232,7 +232,7 @@ def _must_be_of_one(how: dict[str, Any]) -> None:
 def _written(output: Path, how: dict[str, Any], json_file: Path | None) -> dict[str, Path]:
     """Return what is written where, each to a file of its own that is free."""
     from pleura.errors import DataError
-    from pleura.scan.write import SUFFIXES
+    from pleura.formats.write import SUFFIXES
 
     ends = next(suffix for suffix in SUFFIXES if output.name.lower().endswith(suffix))
     preview = output.with_name(f"{output.name[: -len(ends)]}_preview.png")

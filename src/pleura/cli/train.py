@@ -102,12 +102,12 @@ def command(
 
 def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]) -> int:
     """Fine-tune on what was corrected, export, and say whether that is better."""
-    from pleura.records import read_record
-    from pleura.scan.pictures import write_atomically
+    from pleura.corrections.learning import corrected_cases, judge, read_slices, write_slices
+    from pleura.files.atomic import write_atomically
+    from pleura.files.records import read_record
     from pleura.training.export import export
     from pleura.training.loop import must_be_free
     from pleura.training.processes import are_several
-    from pleura.viewer.learning import corrected_cases, judge, read_slices, write_slices
 
     if are_several():
         raise click.UsageError("corrections are few: train on them in one process")
@@ -145,7 +145,7 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
 
 
 def _print_judged(judged: Mapping[str, Mapping[str, float]], model: Path, *, err: bool) -> None:
-    from pleura.viewer.learning import WORSE
+    from pleura.corrections.learning import WORSE
 
     say(f"{'Dice of both lungs':<40} before  after", err=err)
     for name, scores in judged.items():
@@ -176,10 +176,10 @@ def _train(
 ) -> int:
     from pleura.dataset.splits import read_names
     from pleura.training import loop
+    from pleura.training.initial_weights import starting_recipe
     from pleura.training.processes import is_first
     from pleura.training.recipe import load_recipe, override_recipe
     from pleura.training.run import open_run
-    from pleura.training.start import starting_recipe
 
     if resume and (overwrite or recipe or start or exclude or overrides or seed is not None):
         raise click.UsageError(

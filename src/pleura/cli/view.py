@@ -17,7 +17,7 @@ from pleura.cli.common import PATH, say
 from pleura.errors import PleuraError
 
 if TYPE_CHECKING:
-    from pleura.viewer.cases import ViewCase
+    from pleura.corrections.cases import ViewCase
 
 _EPILOG = """\
 \b
@@ -71,8 +71,8 @@ def command(
     """
     if (path is None) != empty:
         raise click.UsageError("give a scan, a folder of results, or --open")
-    from pleura.scan.scratch import new_folder, temporary_folder
-    from pleura.viewer.cases import results, single
+    from pleura.corrections.cases import results, single
+    from pleura.files.temporary import new_folder, temporary_folder
     from pleura.viewer.progress import is_run, progress_of
 
     try:
@@ -142,6 +142,6 @@ def _end_by_terminal() -> None:
 
 def _results(folder: Path, scans: Path | None) -> list[ViewCase]:
     """Return what a batch has left so far, which may be nothing."""
-    from pleura.viewer.cases import results
+    from pleura.corrections.cases import results
 
     return results(folder, scans) if next(folder.rglob("*_lungs.json"), None) else []

@@ -8,21 +8,19 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-from pleura.cohort.places import Place, is_address
+from pleura.cohort.stores import Place, is_address
 from pleura.cohort.summary import Row, read_summary, write_summary, write_tables
 from pleura.cohort.tasks import Task, find_tasks
-from pleura.cohort.work import Settings, borrowed, forget_segmenters, segment_task, target_of
-from pleura.engine.engine import cores
+from pleura.cohort.work import Settings, segment_task, target_of
+from pleura.cohort.workers import Threads, Workers
 from pleura.errors import DataError, PleuraError, first_line
+from pleura.files.atomic import remove_unfinished
+from pleura.formats.find import Found
 from pleura.names import printable
-from pleura.scan.find import Found
-from pleura.scan.pictures import remove_unfinished
 
 INPUTS = "inputs.txt"
 """In a folder of results: the file, folder or manifest they are of, as a path from there."""
@@ -37,42 +35,6 @@ _PAUSE = 2.0
 """Seconds between one writing of the summary and the next."""
 
 _DEFAULTS = Settings()
-
-Work = Callable[[Task, Place, Settings], Row]
-
-
-class Workers(Protocol):
-    """Who works: threads here, or a cluster."""
-
-    window: int
-    """Scans that are handed out at a time."""
-
-    def submit(self, work: Work, task: Task, output: Place, settings: Settings) -> Future[Row]:
-        """Hand out one scan."""
-
-    def lost(self, error: BaseException) -> bool:
-        """Tell whether a scan failed because the workers went away; if so, get new ones."""
-
-
-class Threads(AbstractContextManager["Threads"]):
-    """Scans at a time on this machine; they share its cores."""
-
-    def __init__(self, jobs: int, settings: Settings) -> None:
-        self.window = jobs
-        self._share = replace(settings, threads=settings.threads or max(1, cores() // jobs))
-        with borrowed(self._share):  # a model that cannot be loaded is told here, once
-            pass
-        self._pool = ThreadPoolExecutor(jobs)
-
-    def submit(self, work: Work, task: Task, output: Place, settings: Settings) -> Future[Row]:
-        return self._pool.submit(work, task, output, self._share)
-
-    def lost(self, error: BaseException) -> bool:
-        return False
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        forget_segmenters()
 
 
 def segment_all(

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pleura
-from pleura.cohort.batch import Work
-from pleura.cohort.places import Place
+from pleura.cohort.stores import Place
 from pleura.cohort.summary import Row
 from pleura.cohort.tasks import Task
 from pleura.cohort.work import Settings
+from pleura.cohort.workers import Work
 from pleura.errors import PleuraError, first_line
-from pleura.records import read_record
+from pleura.files.records import read_record
 
 PATIENCE = 300.0
 """Seconds that a scheduler may be away, for example while it is started again."""

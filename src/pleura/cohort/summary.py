@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pleura.cohort.places import Place
+from pleura.cohort.stores import Place
 from pleura.errors import DataError
-from pleura.names import csv_text, csv_value
+from pleura.files.tables import csv_text, csv_value
 
 Status = Literal["done", "skipped", "failed"]
 

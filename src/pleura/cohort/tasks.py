@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pleura.cohort.places import Remote, is_address, is_file, list_files, read_address
+from pleura.cohort.stores import Remote, is_address, is_file, list_files, read_address
 from pleura.errors import DataError, ScanError, first_line
+from pleura.files.listing import OTHER, check_path
+from pleura.formats.find import Found, find_scans
+from pleura.formats.read import scan_name
+from pleura.intensity.mapping import UnitsOption
 from pleura.names import LONGEST, printable, safe_name, short_hash
-from pleura.scan.find import Found, find_scans
-from pleura.scan.hounsfield import UnitsOption
-from pleura.scan.io import scan_name
-from pleura.scan.listing import OTHER, check_path
 
 MANIFESTS = (".csv", ".parquet")
 

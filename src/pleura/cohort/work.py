@@ -13,22 +13,24 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pleura
-from pleura.cohort.places import Place, Remote, StoreError
+from pleura.cohort.stores import Place, Remote, StoreError
 from pleura.cohort.summary import Row, Status, lungs_of
 from pleura.cohort.tasks import Task
-from pleura.engine.engine import Precision, Runtime, model_path
+from pleura.engine.engine import model_path
+from pleura.engine.runtimes import Precision, Runtime
 from pleura.errors import DataError, PleuraError
+from pleura.files.atomic import write_atomically
+from pleura.files.listing import check_path, files_below
+from pleura.files.records import parse_record
+from pleura.formats.find import Found, with_companions
+from pleura.formats.pictures import TIFF, write_picture
+from pleura.formats.read import read
+from pleura.formats.write import check_can_write, write_labels
+from pleura.intensity.mapping import UnitsOption
 from pleura.measurement.measure import measure
 from pleura.names import printable, short_hash
-from pleura.records import parse_record
-from pleura.scan.find import Found, with_companions
-from pleura.scan.hounsfield import UnitsOption
-from pleura.scan.io import read
-from pleura.scan.listing import check_path, files_below
-from pleura.scan.pictures import TIFF, write_atomically, write_picture
+from pleura.scan.orientation import flipped
 from pleura.scan.scan import Scan
-from pleura.scan.slices import flipped
-from pleura.scan.write import check_can_write, write_mask
 from pleura.segmentation.segment import Segmentation, Segmenter
 
 Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
@@ -160,7 +162,7 @@ def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings
         decisions = (*scan.decisions, *check_can_write(folder / target, scan))
         name = PurePosixPath(task.name).name if settings.anonymous else scan.name
         result = segmenter.segment(replace(scan, name=name, decisions=decisions), warn=False)
-        write_mask(folder / target, result.mask, binary=settings.binary)
+        write_labels(folder / target, result.mask, binary=settings.binary)
         if settings.preview:
             write_picture(folder / preview, result.preview())
         told = {**reported(result, measures=settings.measure), "asked": asked, "input": told_input}

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.near_duplicates import nearly_the_same, pixel_print, thumbnail
 from pleura.dataset.pairs import (
     Mask,
     Pair,
@@ -25,13 +26,12 @@ from pleura.dataset.pairs import (
     slices_of,
 )
 from pleura.dataset.suspects import Probability, Suspect, find_suspects
-from pleura.dataset.twins import nearly_the_same, pixel_print, thumbnail
 from pleura.dataset.volumes import stated_values
 from pleura.errors import PleuraError, ScanError
-from pleura.scan.hounsfield import Line, decide_levels
-from pleura.scan.levels import Levels, measure_levels
-from pleura.scan.pictures import Picture
-from pleura.scan.units import UnitsEstimate, pool_levels
+from pleura.formats.pictures import Picture
+from pleura.intensity.levels import Levels, measure_levels
+from pleura.intensity.mapping import Line, decide_levels
+from pleura.intensity.units import UnitsEstimate, pool_levels
 
 T = TypeVar("T")
 Severity = Literal["error", "warning", "note"]

@@ -9,12 +9,12 @@ from itertools import combinations
 
 import numpy as np
 
-from pleura.dataset.matching import composed
+from pleura.dataset.near_duplicates import ALIKE, is_copy
 from pleura.dataset.pairs import Pair, read_pair
 from pleura.dataset.preparation import PreparedPairs
 from pleura.dataset.splits import Split, SplitRecipe, require_subsets, without
-from pleura.dataset.twins import ALIKE, is_copy
 from pleura.errors import DataError
+from pleura.formats.matching import composed
 
 
 def keep_apart(

@@ -12,17 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.matching import composed, match_files
 from pleura.dataset.volumes import read_labels, read_scan, read_volume
 from pleura.errors import DataError
-from pleura.scan.channels import equal_channels
-from pleura.scan.io import VOLUMES, scan_name
-from pleura.scan.pictures import (
-    SUFFIXES,
-    Picture,
-    list_pictures,
-    read_picture,
-)
+from pleura.formats.channels import equal_channels
+from pleura.formats.matching import composed, match_files
+from pleura.formats.pictures import SUFFIXES, Picture, list_pictures, read_picture
+from pleura.formats.read import VOLUMES, scan_name
 from pleura.scan.scan import Scan
 
 Mask = NDArray[np.uint8]
@@ -202,7 +197,7 @@ def read_mask(path: Path) -> Mask:
     """Read one mask as (rows, columns) of 0 and 1: values divided by their maximum.
 
     An all-zero mask is a slice without lung and is accepted. Equal colour channels are one, and a
-    palette stands for labels (`pleura.scan.pictures.palette_labels`).
+    palette stands for labels (`pleura.formats.pictures.palette_labels`).
 
     Raises
     ------

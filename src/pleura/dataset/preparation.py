@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from pleura.dataset.near_duplicates import thumbnail, value_print
 from pleura.dataset.pairs import Mask, Pair, read_pair
-from pleura.dataset.twins import thumbnail, value_print
 from pleura.errors import DataError
-from pleura.scan.pictures import Picture
+from pleura.formats.pictures import Picture
 
 FloatImage = NDArray[np.float32]
 Progress = Callable[[int, int], None]

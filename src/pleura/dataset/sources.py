@@ -11,7 +11,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from pleura.dataset.matching import composed, same_name
 from pleura.dataset.pairs import Pair, find_images, find_pairs, slices_of
 from pleura.dataset.splits import (
     Split,
@@ -24,7 +23,8 @@ from pleura.dataset.splits import (
     without,
 )
 from pleura.errors import DataError
-from pleura.scan.io import scan_name
+from pleura.formats.matching import composed, same_name
+from pleura.formats.read import scan_name
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
 """Where masks lie that ship with the recipes."""

@@ -12,11 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pleura.dataset.matching import composed
 from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
-from pleura.names import csv_text, csv_value
-from pleura.scan.pictures import write_atomically
+from pleura.files.atomic import write_atomically
+from pleura.files.tables import csv_text, csv_value
+from pleura.formats.matching import composed
 
 
 class SplitRecipe(BaseModel):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pleura.dataset.pairs import Mask, Pair, read_pair
 from pleura.errors import PleuraError
-from pleura.scan.hounsfield import Line
+from pleura.intensity.mapping import Line
 
 Flags = NDArray[np.bool_]
 Probability = Callable[[str, NDArray[np.int16]], NDArray[np.uint8]]

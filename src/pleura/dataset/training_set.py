@@ -11,13 +11,7 @@ from numpy.typing import NDArray
 
 from pleura.dataset.augmentation import Augmentation, augment_batch, move
 from pleura.dataset.pairs import Pair, read_pair
-from pleura.dataset.preparation import (
-    FloatImage,
-    Preparation,
-    PreparedPairs,
-    Progress,
-    scale,
-)
+from pleura.dataset.preparation import FloatImage, Preparation, PreparedPairs, Progress, scale
 from pleura.dataset.simulation import Simulation, simulate
 
 _FINER = 2

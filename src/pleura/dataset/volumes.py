@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError, DataWarning, ScanError
-from pleura.scan import masks, metaimage, nrrd
+from pleura.formats import metaimage, nrrd
+from pleura.formats.read import read
+from pleura.intensity.mapping import HU, UnitsOption
+from pleura.masks import labels as masks
 from pleura.scan.geometry import Geometry
-from pleura.scan.hounsfield import HU, UnitsOption
-from pleura.scan.io import read
 from pleura.scan.scan import Scan, Values
 
 Stamp = tuple[tuple[int, ...], ...]

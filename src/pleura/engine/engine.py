@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
-import threading
-import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.engine.loading import LOADER
 from pleura.engine.model_file import ModelRecord, read_record
+from pleura.engine.runtimes import LoadedModel, Precision, Runtime, cores
 from pleura.errors import ModelError
-
-Precision = Literal["auto", "fp32", "bf16"]
-Runtime = Literal["openvino", "onnxruntime"]
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ("default", "accurate")
@@ -32,26 +26,6 @@ def model_path(model: str | Path | None) -> Path:
     """Return the file that is meant: by its name if it comes with pleura, None is ``default``."""
     name = "default" if model is None else str(model)
     return MODELS / f"{name}.onnx" if name in NAMES else Path(name)
-
-
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-class LoadedModel(Protocol):
-    """A model file loaded by a runtime; may be called by several threads."""
-
-    def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the graph's output for HU, both (slices, rows, columns)."""
-
-    def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Compile the model for batches of this shape, where the runtime does so."""
-
-    def release(self) -> None:
-        """Release the memory of what was compiled."""
 
 
 class Engine:
@@ -87,7 +61,7 @@ class Engine:
     ) -> None:
         self.record: ModelRecord = read_record(path)
         self._arguments = path.absolute(), threads or cores(), precision, runtime
-        self._model, self._process = load(*self._arguments), os.getpid()
+        self._model, self._process = LOADER.load(*self._arguments), os.getpid()
 
     def probability(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
         """Return the probability of lung times 255 of int16 HU, both (slices, rows, columns).
@@ -132,63 +106,15 @@ class Engine:
     def _loaded(self) -> LoadedModel:
         """Return the model of this process: a fork takes no threads of a runtime along."""
         if self._process != os.getpid():
-            with _loading:
+            with LOADER.lock:
                 if self._process != os.getpid():
-                    self._model, self._process = load(*self._arguments), os.getpid()
+                    self._model, self._process = LOADER.load(*self._arguments), os.getpid()
         return self._model
 
     @property
     def threshold(self) -> int:
         """The model's own threshold, in 255ths."""
         return int(np.ceil(self.record.threshold * 255))
-
-
-_loading = threading.Lock()
-_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
-_forked = False
-"""Whether this process was forked after its parent had loaded a runtime."""
-
-
-def _after_fork() -> None:
-    global _forked, _loading  # noqa: PLW0603
-    _loading = threading.Lock()  # another thread may have held it
-    _forked = _forked or "openvino" in sys.modules or "onnxruntime" in sys.modules
-    for model in _models:  # its destructor would wait for threads that this process does not have
-        never_destroy(model)
-
-
-def never_destroy(what: object) -> None:
-    """Keep an object to the end of the process, and beyond the interpreter's own end."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def load(path: Path, threads: int, precision: Precision, runtime: Runtime) -> LoadedModel:
-    """Load a model file by the runtime that works in this process.
-
-    Raises
-    ------
-    ModelError
-        The runtime is not installed, or cannot load the file.
-    """
-    model: LoadedModel
-    if _forked:
-        from pleura.engine.helper import HelperProcess
-
-        model = HelperProcess(path, threads, precision, runtime)
-    elif runtime == "onnxruntime":
-        from pleura.engine.onnx_runtime import OnnxRuntime
-
-        model = OnnxRuntime(path, threads)
-    else:
-        from pleura.engine.open_vino import OpenVino
-
-        model = OpenVino(path, threads, precision)
-    _models.add(model)
-    return model
 
 
 def _size(hu: NDArray[np.int16]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.engine.runtimes import load_model
 from pleura.errors import ModelError, PleuraError
 
 _CODE = (
@@ -84,8 +85,6 @@ class HelperProcess:
 
 def main(handle: int) -> None:
     """Answer the requests that arrive at a file descriptor, until the other side closes it."""
-    from pleura.engine.engine import load
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     connection = Connection(handle)
     connection.send("started")
@@ -98,7 +97,7 @@ def main(handle: int) -> None:
         answer: Any = None
         try:
             if name == "load":
-                model = load(*values)
+                model = load_model(*values)
             else:
                 answer = getattr(model, name)(*values)
         except (PleuraError, MemoryError) as error:

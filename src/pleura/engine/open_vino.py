@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.engine.engine import never_destroy
+from pleura.engine.lifetime import never_destroy
 from pleura.errors import ModelError
 
 # OpenVINO's converter, which is not used here, would load a package that sends usage statistics.

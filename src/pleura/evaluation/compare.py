@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.matching import Matching, case_name, match_files
 from pleura.errors import DataError
 from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.statistics import Difference, Spread, paired, spread
 from pleura.evaluation.surface import distance_metrics, largest_missed
-from pleura.names import csv_text
+from pleura.files.listing import list_below
+from pleura.files.tables import csv_text
+from pleura.formats.matching import Matching, case_name, match_files
+from pleura.formats.pictures import SUFFIXES as PICTURES
+from pleura.formats.read import VOLUMES, scan_name
+from pleura.masks.labels import PLAIN, read_labels
 from pleura.scan.geometry import Reorientation
-from pleura.scan.io import VOLUMES, scan_name
-from pleura.scan.listing import list_below
-from pleura.scan.masks import PLAIN, read_labels
-from pleura.scan.pictures import SUFFIXES as PICTURES
-from pleura.scan.scan import LEFT, RIGHT, Scan
+from pleura.scan.labels import LEFT, RIGHT
+from pleura.scan.scan import Scan
 
 Flags = NDArray[np.bool_]
 Progress = Callable[[int, int], None]

@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
-from pleura.scan.pictures import write_atomically
+from pleura.files.atomic import write_atomically
 
 Array = NDArray[Any]
 Window = tuple[float, float]

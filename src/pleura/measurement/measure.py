@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
+from pleura.formats.read import read
+from pleura.masks.labels import read_mask
+from pleura.masks.mask import Mask
 from pleura.scan.geometry import Geometry
-from pleura.scan.io import read
-from pleura.scan.masks import read_mask
-from pleura.scan.scan import LEFT, RIGHT, Mask, Scan
+from pleura.scan.labels import LEFT, RIGHT
+from pleura.scan.scan import Scan
 from pleura.segmentation.flags import LARGE
 
 PERCENTILES = (5, 15, 50, 95)

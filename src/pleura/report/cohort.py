@@ -8,9 +8,9 @@ from typing import Any
 
 import pleura
 from pleura.cohort.summary import Row
-from pleura.records import read_record
+from pleura.files.records import read_record
+from pleura.formats.pictures import read_picture
 from pleura.report.page import Page, PageCase, PagePicture, histogram, shrunken
-from pleura.scan.pictures import read_picture
 
 _COLUMNS = ("right_ml", "left_ml", "seconds")
 _MEASURED = ("mean_hu", "laa_950_percent")

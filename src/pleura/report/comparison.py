@@ -20,10 +20,12 @@ from pleura.evaluation.compare import (
     orders_of,
     outcomes_text,
 )
-from pleura.evaluation.judgement import Judgement
+from pleura.evaluation.model import Judgement
 from pleura.evaluation.statistics import Spread, agreement, interval_text
 from pleura.figures.masks import grey_range
 from pleura.figures.preview import LUNG_WINDOW
+from pleura.formats.read import read
+from pleura.masks.labels import read_labels
 from pleura.report.page import (
     Page,
     PageCase,
@@ -34,9 +36,7 @@ from pleura.report.page import (
     points,
     slice_picture,
 )
-from pleura.scan.io import read
-from pleura.scan.masks import read_labels
-from pleura.scan.scan import LEFT
+from pleura.scan.labels import LEFT
 
 Facts = tuple[tuple[str, str], ...]
 Groups = Mapping[str, str] | None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.figures.preview import LUNG_WINDOW
-from pleura.scan.pictures import write_atomically
+from pleura.files.atomic import write_atomically
 
 _PAGE = Path(__file__).with_name("page.html")
 _SIDE = 256  # of a case's picture

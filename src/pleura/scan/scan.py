@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.errors import MaskWarning, ScanError
+from pleura.errors import ScanError
+from pleura.intensity.mapping import HU, Line
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
-from pleura.scan.hounsfield import HU, Line
 
 Values = NDArray[Any]
 ReadSlices = Callable[[int, int], Values]
@@ -36,17 +35,6 @@ class Decision:
 
     def __str__(self) -> str:
         return f"{self.about}: {self.choice} ({self.reason})"
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A reason to check a mask before it is used."""
-
-    name: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,98 +135,5 @@ class ReadOnce:
         return self._values[start:stop]
 
 
-RIGHT, LEFT = 1, 2
 BOTH = 1
 """Labels of a mask: right and left lung; or both as one."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Mask:
-    """Labels on the grid of a scan.
-
-    Parameters
-    ----------
-    labels:
-        uint8 (slices, rows, columns): 0 outside the lungs; 1 right and 2 left where ``sides``,
-        else 1 lung.
-    scan:
-        The scan that the labels belong to.
-    sides:
-        Whether right and left lung have labels of their own.
-    algorithm:
-        Name and version of the software that made the mask.
-    decisions:
-        The automatic decisions behind the mask: how the scan was read, or how labels were
-        interpreted.
-    flags:
-        Reasons to check the mask before it is used.
-
-    Raises
-    ------
-    ScanError
-        The labels are not uint8 or do not have the shape of the scan.
-    """
-
-    labels: NDArray[np.uint8]
-    scan: Scan
-    sides: bool = True
-    algorithm: tuple[str, str] = ("pleura", "")
-    decisions: tuple[Decision, ...] = ()
-    flags: tuple[Flag, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:
-            raise ScanError(
-                f"a mask of {self.labels.dtype} {self.labels.shape} does not fit a scan of "
-                f"{self.scan.geometry.shape}",
-                where=self.scan.source,
-                fix="give uint8 labels on the scan's own grid",
-            )
-
-    @property
-    def geometry(self) -> Geometry:
-        """The scan's grid."""
-        return self.scan.geometry
-
-    def volume_ml(self, label: int | None = None) -> float:
-        """Return the volume of one label, or of all, in millilitres."""
-        inside = self.labels > 0 if label is None else self.labels == label
-        return float(np.count_nonzero(inside)) * self.geometry.voxel_volume
-
-    def write(self, path: str | Path) -> None:
-        """Write the mask; the suffix selects the format: see `pleura.scan.write`.
-
-        Raises
-        ------
-        ScanError, DataError
-            The suffix is unknown, a DICOM object cannot refer to the scan's slices, or the file
-            cannot be written.
-
-        Warns
-        -----
-        MaskWarning
-            The file does not keep something of the scan, or readers may refuse it.
-        """
-        from pleura.scan.write import check_can_write, write_mask
-
-        for decision in check_can_write(Path(path), self.scan):
-            warnings.warn(str(decision), MaskWarning, stacklevel=2)
-        write_mask(Path(path), self)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """The flags, and the decisions that may change the mask, as text."""
-        flagged = {flag.name for flag in self.flags}
-        decided = (d for d in self.decisions if d.warning and d.about not in flagged)
-        return (*map(str, decided), *map(str, self.flags))
-
-    def __repr__(self) -> str:
-        known = self.geometry.spacing_known
-        voxels = np.count_nonzero(self.labels)
-        size = f"{self.volume_ml():.0f} ml" if known else f"{voxels} voxels"
-        flags = f"; flags: {', '.join(flag.name for flag in self.flags)}" if self.flags else ""
-        return f"Mask({printable(self.scan.name)}; {self.geometry}; {size}{flags})"
-
-    def __str__(self) -> str:
-        decisions = (("warning: " if d.warning else "") + str(d) for d in self.decisions)
-        return "\n  ".join([repr(self), *decisions, *(f"flag: {flag}" for flag in self.flags)])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.scan.geometry import Geometry
-from pleura.scan.scan import LEFT, RIGHT
+from pleura.scan.labels import LEFT, RIGHT
 
 Flags = NDArray[np.bool_]
 Labels = NDArray[np.uint8]

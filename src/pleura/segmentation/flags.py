@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.masks.mask import Flag
 from pleura.scan.geometry import Geometry
-from pleura.scan.scan import LEFT, RIGHT, Flag, Scan
+from pleura.scan.labels import LEFT, RIGHT
+from pleura.scan.scan import Scan
 
 SMALL, LARGE = 800.0, 9000.0
 """Millilitres of both lungs in a whole chest: between a small child and the largest adult."""

@@ -16,18 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pleura
-from pleura.engine.engine import Engine, Precision, Runtime, cores, model_path
+from pleura.engine.engine import Engine, model_path
+from pleura.engine.runtimes import Precision, Runtime, cores
 from pleura.errors import MaskWarning, ScanError
 from pleura.figures.preview import preview_picture
+from pleura.formats.read import from_array, read
+from pleura.masks.mask import Flag, Mask
 from pleura.names import printable
 from pleura.scan.geometry import Geometry, Reorientation
-from pleura.scan.io import from_array, read
-from pleura.scan.scan import AIR, BOTH, LEFT, RIGHT, Decision, Flag, Mask, Scan
-from pleura.scan.slices import shape_of
+from pleura.scan.labels import BOTH, LEFT, RIGHT
+from pleura.scan.orientation import shape_of
+from pleura.scan.scan import AIR, Decision, Scan
 from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
 from pleura.segmentation.continuity import find_jumps
 from pleura.segmentation.flags import find_flags
-from pleura.segmentation.orientation import Landmarks, find_landmarks, sampling_step
+from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
 
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""

@@ -12,8 +12,8 @@ from pleura.dataset.pairs import Pair, find_pairs
 from pleura.dataset.suspects import Probability
 from pleura.engine.engine import Engine
 from pleura.errors import DataError
-from pleura.names import csv_text
-from pleura.scan.pictures import write_atomically
+from pleura.files.atomic import write_atomically
+from pleura.files.tables import csv_text
 from pleura.training.export import export
 from pleura.training.loop import Watch, train
 from pleura.training.recipe import Recipe, build_recipe

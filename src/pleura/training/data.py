@@ -13,7 +13,7 @@ from pleura.dataset.preparation import PreparedPairs, Progress, prepare_pairs
 from pleura.dataset.sources import collect_pairs, find_names, split_pairs
 from pleura.dataset.splits import Split
 from pleura.errors import DataError, RunError
-from pleura.scan.units import UnitsEstimate, estimate_units
+from pleura.intensity.units import UnitsEstimate, estimate_units
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
 

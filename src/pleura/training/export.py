@@ -18,10 +18,10 @@ import pleura
 from pleura.dataset.preparation import Preparation
 from pleura.engine.model_file import FORMAT, KEY, ModelRecord
 from pleura.errors import RunError
+from pleura.files.atomic import remove_unfinished, write_atomically
+from pleura.intensity.mapping import HU, Line
 from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
-from pleura.scan.hounsfield import HU, Line
-from pleura.scan.pictures import remove_unfinished, write_atomically
 from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network

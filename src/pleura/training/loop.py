@@ -34,6 +34,7 @@ from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.data import TrainingData, load_data, named
+from pleura.training.initial_weights import starting_recipe
 from pleura.training.loss import loss_of
 from pleura.training.preview import preview_figure
 from pleura.training.processes import Processes, joined
@@ -51,7 +52,6 @@ from pleura.training.run import (
     write_history,
 )
 from pleura.training.schedule import cycle_ends, learning_rate
-from pleura.training.start import starting_recipe
 from pleura.training.state import State, fix_normalisation, new_state
 from pleura.training.threshold import best_threshold
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pleura.dataset.pairs import find_images, read_pair
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
-from pleura.scan.hounsfield import Line
+from pleura.intensity.mapping import Line
 from pleura.training.run import Run
 
 _MOST = 128  # slices; twice as many gave the same masks

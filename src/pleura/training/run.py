@@ -20,7 +20,7 @@ import torch
 import pleura
 from pleura.dataset.splits import Split, read_split
 from pleura.errors import DataError, RecipeError, RunError, first_line
-from pleura.scan.pictures import remove_unfinished, unfinished, write_atomically
+from pleura.files.atomic import remove_unfinished, unfinished, write_atomically
 from pleura.training.recipe import Recipe, build_recipe
 from pleura.training.recipe_text import read_recipe_text
 

@@ -15,9 +15,9 @@ from pleura.network.exercise import ExerciseUNet
 from pleura.network.tiling import SegmentationNetwork
 from pleura.network.unet2015 import UNet2015
 from pleura.training.compute import Compute
+from pleura.training.initial_weights import load_start
 from pleura.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe
 from pleura.training.run import Run, load_tensors
-from pleura.training.start import load_start
 
 
 @dataclass

@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 from pleura.cohort.work import reported
+from pleura.corrections.cases import ViewCase
 from pleura.errors import DataError
-from pleura.scan.io import read, scan_name
+from pleura.formats.read import read, scan_name
 from pleura.segmentation.segment import Segmenter
-from pleura.viewer.cases import ViewCase
 
 LARGEST = 8 << 30
 """Bytes of all that is dropped while the server runs."""

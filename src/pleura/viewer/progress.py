@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from pleura.cohort.batch import PROGRESS
-from pleura.records import read_record
+from pleura.files.records import read_record
 
 _CURVES = ("loss", "validation_loss")
 _UNREADABLE = (

@@ -22,13 +22,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from pleura.corrections.cases import ViewCase
+from pleura.corrections.saving import save_correction
 from pleura.errors import PleuraError
+from pleura.files.temporary import new_folder
+from pleura.formats.write import write_volume
+from pleura.masks.labels import read_mask
 from pleura.scan.geometry import Geometry
-from pleura.scan.masks import read_mask
-from pleura.scan.scratch import new_folder
-from pleura.scan.write import write_volume
-from pleura.viewer.cases import ViewCase
-from pleura.viewer.corrections import save_correction
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.guard import Guard
 from pleura.viewer.progress import progress_of

@@ -1,0 +1,1 @@
+"""Corrected masks: saved from the viewer, and made a training set."""

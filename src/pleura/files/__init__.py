@@ -1,0 +1,1 @@
+"""Files: atomic writing, tables, records, listings, temporary folders, limits."""

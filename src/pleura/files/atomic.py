@@ -1,0 +1,59 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from pleura.errors import DataError
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call ``write`` on a temporary file beside ``path`` and rename it: never half a file.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be written or the disk is full; an older file stays as it was.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = str(path.parent / f".{path.name}.{secrets.token_hex(4)}")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        with Path(temporary).open("wb") as file:  # by name: tifffile asks for it
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be written ({error.strerror or error})",
+            where=path,
+            fix="free some space or choose another place; nothing was overwritten",
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+
+
+def unfinished(path: Path) -> str | None:
+    """Return the name of the file of which a killed `write_atomically` left this part, or None."""
+    found = _UNFINISHED.fullmatch(path.name)
+    return found.group(1) if found else None
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove the parts of a file that killed processes left; no other process may write it now."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if unfinished(part) == path.name:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""File formats: finding, reading and writing scans and label maps."""

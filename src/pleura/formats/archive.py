@@ -1,0 +1,132 @@
+"""A zip unpacked to where nobody else looks, within bounds, and removed when it is done with."""
+
+from __future__ import annotations
+
+import posixpath
+import shutil
+import stat
+import weakref
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from pleura.errors import PleuraError, ScanError, first_line
+from pleura.files.limits import readable_size
+from pleura.files.listing import is_hidden
+from pleura.files.temporary import new_folder
+from pleura.scan.scan import ReadSlices, Values
+
+MAX_FILES = 20_000
+"""Files in a zip: slices of one patient."""
+
+MAX_DIRECTORY = 8 << 20
+"""Bytes of the list of files, which zipfile reads at once."""
+
+MAX_RATIO = 100
+SMALL = 1 << 30
+"""Bytes to which any zip may unpack; a larger total may be ``MAX_RATIO`` times the zip."""
+
+
+class Unpacked:
+    """The files of a zip in a temporary folder, which goes when this object does.
+
+    Names in the zip are not used, but for these endings. ``links`` is the number of symbolic links
+    that lead out of the zip.
+
+    Raises
+    ------
+    ScanError
+        The zip is damaged, names files outside of itself, or unpacks to too much.
+    """
+
+    def __init__(self, path: Path, endings: tuple[str, ...]) -> None:
+        folder = new_folder()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        try:
+            self.files, self.links = _unzip(path, folder, endings)
+        except PleuraError:
+            raise
+        # A damaged zip makes zipfile raise anything from zlib.error to LZMAError.
+        except Exception as error:
+            raise ScanError(
+                f"the zip cannot be unpacked ({first_line(error)})",
+                where=path,
+                fix="unpack it by hand",
+            ) from error
+
+    def keeping(self, read: ReadSlices) -> ReadSlices:
+        """Return a reader of slices that keeps the folder as long as it is kept itself."""
+
+        def reader(start: int, stop: int) -> Values:
+            _ = self
+            return read(start, stop)
+
+        return reader
+
+
+def _unzip(path: Path, folder: Path, endings: tuple[str, ...]) -> tuple[list[Path], int]:
+    """Return the unpacked files, and the number of links that lead to no member of the zip."""
+    _check_directory(path)
+    with zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in members if not is_hidden(PurePosixPath(info.filename))]
+        _check_members(path, members)
+        links = {info for info in members if stat.S_ISLNK(info.external_attr >> 16)}
+        names = [PurePosixPath(name) for name in archive.namelist()] if links else []
+        known = {str(one) for name in names for one in (name, *name.parents)}
+        lost = sum(_target(info, archive) not in known for info in links)
+        files = []
+        for i, info in enumerate(members):
+            if info in links:
+                continue
+            name = info.filename.lower()
+            ending = next((e for e in endings if name.endswith(e)), "")
+            files.append(folder / f"{i:06d}{ending}")
+            with archive.open(info) as packed, files[-1].open("wb") as plain:
+                shutil.copyfileobj(packed, plain, 1 << 20)  # no more than the size it states
+    return files, lost
+
+
+def _target(link: zipfile.ZipInfo, archive: zipfile.ZipFile) -> str:
+    """Return the path in the zip to which a symbolic link leads."""
+    target = archive.read(link).decode("utf-8", "replace") if link.file_size < 4096 else "/"
+    return posixpath.normpath(posixpath.join(posixpath.dirname(link.filename), target))
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a long list of files by its size in the end record (APPNOTE 4.3.16)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - (1 << 16) - 22, 0))
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at >= 0 and int.from_bytes(tail[at + 12 : at + 16], "little") > MAX_DIRECTORY:
+        raise _too_many(path)
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    if len(members) > MAX_FILES:
+        raise _too_many(path)
+    for info in members:
+        if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
+            raise ScanError(
+                f"the zip names a file outside of itself: {info.filename}",
+                where=path,
+                fix="do not trust this zip",
+            )
+    total = sum(info.file_size for info in members)
+    most = max(SMALL, MAX_RATIO * path.stat().st_size)
+    if total > most:
+        raise ScanError(
+            f"the zip unpacks to {readable_size(total)}; at most {readable_size(most)} are allowed",
+            where=path,
+            fix="unpack it by hand if you trust it, and give the folder",
+        )
+
+
+def _too_many(path: Path) -> ScanError:
+    return ScanError(
+        f"the zip holds more than {MAX_FILES} files",
+        where=path,
+        fix="give a zip of one patient's scan, or unpack it by hand and give the folder",
+    )

@@ -1,0 +1,165 @@
+"""A DICOM file, folder or zip read as one scan: series chosen, slices decoded when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pleura.errors import PleuraError, ScanError, first_line
+from pleura.formats.dicom.grouping import group_frames
+from pleura.formats.dicom.header import Frame, SetAside, quiet, read_headers
+from pleura.formats.dicom.opening import open_dicom
+from pleura.formats.dicom.pixels import stored_pixels
+from pleura.formats.dicom.rescale import padding_decisions, to_hu, with_rescale
+from pleura.formats.dicom.series import Stack, make_stack
+from pleura.scan.scan import AIR, Decision, Scan, Values
+
+OpenFile = Callable[[Path], Any]
+
+FEW = 5
+"""Slices below which a stack is rather a planning or a biopsy scan than a chest."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Frames that are no volume, and why."""
+
+    frames: tuple[Frame, ...]
+    error: ScanError
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder of DICOM holds: stacks, best first; groups that are none; files set aside."""
+
+    stacks: tuple[Stack, ...]
+    refused: tuple[Refused, ...]
+    aside: tuple[SetAside, ...]
+
+
+def find_stacks(paths: Iterable[Path]) -> Contents:
+    """Read the headers of files and make stacks of them, the one for lungs first.
+
+    What has ``FEW`` slices or more comes first; then original images before derived ones, axial
+    before others, what covers most of the body, thin slices before thick, lower series numbers.
+    """
+    frames, aside = read_headers(paths)
+    stacks: list[Stack] = []
+    refused: list[Refused] = []
+    for group in group_frames(frames, decode):
+        try:
+            if group.error is not None:
+                raise group.error
+            stacks.append(make_stack(group.frames, group.decisions))
+        except ScanError as error:  # noqa: PERF203
+            refused.append(Refused(group.frames, error))
+    stacks.sort(key=_rank)
+    return Contents(tuple(stacks), tuple(refused), tuple(aside))
+
+
+def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] = ()) -> Scan:
+    """Return a stack as a scan."""
+    decisions = [*stack.decisions, *_set_aside(aside)]
+    frames = stack.present
+    if any(frame.lossy for frame in frames):
+        reason = f"{frames[0].syntax}; borders may be off"
+        decisions.append(Decision("pixels", "lossy compression", reason, warning=True))
+    if all(frame.rescale is None for frame in frames):
+        reason = "the header has no Rescale Intercept"
+        decisions.append(Decision("units", "stored values", reason, warning=True))
+    open_file = lru_cache(1)(open_dicom)  # a multi-frame file is parsed once, not per frame
+    inferred, rescaled = with_rescale(frames, partial(decode, open_file=open_file))
+    decisions += rescaled
+    decisions += padding_decisions(frames, partial(decode_stored, open_file=open_file))
+
+    def read(start: int, stop: int) -> Values:
+        chosen = (frame and inferred.get(frame, frame) for frame in stack.frames[start:stop])
+        return np.stack([_read_slice(frame, stack, open_file) for frame in chosen])
+
+    return Scan(
+        name=name,
+        geometry=stack.geometry,
+        read=read,
+        format="DICOM",
+        source=source,
+        header=stack,
+        decisions=tuple(decisions),
+        absent=frozenset(i for i, frame in enumerate(stack.frames) if frame is None),
+    )
+
+
+def decode(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
+    """Return a frame (rows, columns) in HU: rescaled, and with air for padding.
+
+    Raises
+    ------
+    ScanError
+        As `decode_stored`.
+    """
+    return to_hu(decode_stored(frame, open_file), frame)
+
+
+def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
+    """Return the stored values of a frame (rows, columns).
+
+    Raises
+    ------
+    ScanError
+        The file is truncated or corrupt, or no decoder for its transfer syntax is installed.
+    """
+    try:
+        with quiet():
+            stored = stored_pixels(open_file(frame.path), frame)
+    except PleuraError:
+        raise
+    # Decoders are C extensions with errors of their own, down to SystemError.
+    except Exception as error:
+        raise ScanError(
+            f"the slice cannot be decoded: it is truncated, corrupt, or of a rare kind "
+            f"({frame.syntax}; {first_line(error)})",
+            where=frame.path,
+            fix="copy or export it again, uncompressed if it is whole; or move it away, and the "
+            "gap is reported",
+        ) from error
+    if stored.shape != (frame.rows, frame.columns):
+        raise ScanError(
+            f"the slice holds {stored.shape} pixels where its header says "
+            f"{(frame.rows, frame.columns)}",
+            where=frame.path,
+            fix="copy or export it again",
+        )
+    return stored
+
+
+def _read_slice(frame: Frame | None, stack: Stack, open_file: OpenFile) -> Values:
+    if frame is None:
+        return np.full(stack.geometry.shape[1:], AIR, np.int16)
+    return decode(frame, open_file)
+
+
+def _rank(stack: Stack) -> tuple[Any, ...]:
+    few = len(stack.present) < FEW
+    derived = "DERIVED" in stack.first.image_type
+    axial = stack.geometry.orientation[0] in "SI"
+    covered = round(stack.extent / 20)  # to 2 cm
+    return few, derived, not axial, -covered, stack.geometry.spacing[0], stack.first.series_number
+
+
+def _set_aside(aside: Sequence[SetAside]) -> list[Decision]:
+    counts: dict[tuple[str, bool], int] = {}
+    for one in aside:
+        counts[one.reason, one.damaged] = counts.get((one.reason, one.damaged), 0) + 1
+    return [
+        Decision(
+            "slices" if damaged else "files",
+            f"{n} set aside",
+            reason + (", perhaps a slice" if damaged else ""),
+            warning=damaged,
+        )
+        for (reason, damaged), n in counts.items()
+    ]

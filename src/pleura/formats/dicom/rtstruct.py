@@ -1,0 +1,146 @@
+"""Masks as DICOM RT Structure Sets (PS3.3 A.19): contours on the slices that they are of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from math import floor, log10
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+import pleura
+from pleura.files.atomic import write_atomically
+from pleura.formats.dicom.contours import rings
+from pleura.formats.dicom.derived import (
+    long_string,
+    patient_and_study,
+    places,
+    refer_to,
+    series_number,
+)
+from pleura.formats.dicom.header import Frame, quiet
+from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
+
+_STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
+_SIDES = {RIGHT: ("Lung_R", (230, 159, 0)), LEFT: ("Lung_L", (86, 180, 233))}
+_ONE = {BOTH: ("Lungs", (86, 180, 233))}
+"""Names of AAPM TG-263, and colours."""
+
+
+def write_rtstruct(path: Path, mask: LabelMap) -> None:
+    """Write a mask as an RT Structure Set that refers to the slices of its scan.
+
+    Contours run half-way between the centres of pixels inside and outside, so that filling them
+    by pixel centres gives the mask back. A region with holes is one contour that reaches each hole
+    through a channel of no width (the keyhole of PS3.3 C.8.8.6.3): readers fill it rightly whether
+    they unite the contours of a slice or take them by the even-odd rule. A lung that was not found
+    is a structure without contours.
+
+    Raises
+    ------
+    ScanError
+        The slices, which must have passed `check_references`, cannot be read again.
+    DataError
+        The file cannot be written.
+    """
+    content = io.BytesIO()
+    with quiet():
+        _structure_set(mask).save_as(content, enforce_file_format=True)
+    write_atomically(path, lambda file: file.write(content.getbuffer()))
+
+
+def _structure_set(mask: LabelMap) -> Dataset:
+    first: Frame = mask.scan.header.first
+    dataset, now = patient_and_study(first)[0], datetime.now()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.Modality, dataset.Manufacturer = "RTSTRUCT", "pleura"
+    dataset.ManufacturerModelName = long_string(mask.algorithm[0]) or "pleura"
+    dataset.SoftwareVersions = pleura.__version__
+    dataset.SeriesNumber, dataset.InstanceNumber = series_number(first), 1
+    dataset.SeriesDescription = dataset.StructureSetLabel = "Lungs"
+    dataset.StructureSetDate, dataset.StructureSetTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    dataset.OperatorsName = ""
+    dataset.ApprovalStatus = "UNAPPROVED"
+    dataset.ReferencedFrameOfReferenceSequence = [_referenced(mask)]
+    rois = _SIDES if mask.sides else _ONE
+    dataset.StructureSetROISequence = [
+        _item(
+            ROINumber=label,
+            ReferencedFrameOfReferenceUID=first.frame_of_reference,
+            ROIName=name,
+            ROIGenerationAlgorithm="AUTOMATIC" if mask.algorithm[0] else "",
+        )
+        for label, (name, _) in rois.items()
+    ]
+    dataset.ROIContourSequence = [
+        _contoured(mask, label, colour) for label, (_, colour) in rois.items()
+    ]
+    dataset.RTROIObservationsSequence = [
+        _item(
+            ObservationNumber=label,
+            ReferencedROINumber=label,
+            RTROIInterpretedType="ORGAN",
+            ROIInterpreter="",
+        )
+        for label in rois
+    ]
+    return dataset
+
+
+def _contoured(mask: LabelMap, label: int, colour: tuple[int, int, int]) -> Dataset:
+    item = _item(ReferencedROINumber=label, ROIDisplayColor=list(colour))
+    contours = list(_contours(mask, label))
+    if contours:  # type 3: an empty sequence is not valid
+        item.ContourSequence = contours
+    return item
+
+
+def _contours(mask: LabelMap, label: int) -> Iterator[Dataset]:
+    digits = max(3, 2 - floor(log10(min(mask.geometry.spacing[1:]))))  # a hundredth of a pixel
+    for i, frame in enumerate(mask.scan.header.frames):
+        inside = mask.labels[i] == label
+        if frame is None or not inside.any():
+            continue
+        for ring in rings(inside):
+            points = places(frame, mask.geometry, ring)
+            contour = _item(
+                ContourImageSequence=[refer_to(Dataset(), frame)],
+                ContourGeometricType="CLOSED_PLANAR",
+                NumberOfContourPoints=len(points),
+            )
+            # pydicom would take most of the time to make numbers of these texts.
+            texts = [f"{value:.{digits}f}" for value in points.ravel()]
+            contour.add(DataElement("ContourData", "DS", texts, already_converted=True))
+            yield contour
+
+
+def _referenced(mask: LabelMap) -> Dataset:
+    frames: list[Frame] = mask.scan.header.present
+    series = _item(
+        SeriesInstanceUID=frames[0].series,
+        ContourImageSequence=[refer_to(Dataset(), frame) for frame in frames],
+    )
+    study = _item(
+        ReferencedSOPClassUID=_STUDY_COMPONENT,
+        ReferencedSOPInstanceUID=frames[0].study,
+        RTReferencedSeriesSequence=[series],
+    )
+    return _item(
+        FrameOfReferenceUID=frames[0].frame_of_reference, RTReferencedStudySequence=[study]
+    )
+
+
+def _item(**elements: Any) -> Dataset:
+    item = Dataset()
+    for name, value in elements.items():
+        setattr(item, name, value)
+    return item

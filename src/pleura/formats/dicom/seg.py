@@ -1,0 +1,158 @@
+"""Masks as DICOM Segmentation objects (PS3.3 A.51), on the very slices that they are of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.valuerep import DSfloat
+
+import pleura
+from pleura.errors import ScanError, first_line
+from pleura.files.atomic import write_atomically
+from pleura.formats.dicom.derived import long_string, patient_and_study, refer_to, series_number
+from pleura.formats.dicom.header import Frame, quiet
+from pleura.scan.geometry import Geometry
+from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
+
+_ORGAN = Code("123037004", "SCT", "Anatomical structure")
+_LUNGS = {
+    RIGHT: (Code("3341006", "SCT", "Right lung"), "Right lung", (0.9, 0.6, 0.0)),
+    LEFT: (Code("44029006", "SCT", "Left lung"), "Left lung", (0.34, 0.71, 0.91)),
+}
+_BOTH = (Code("39607008", "SCT", "Lung"), "Lungs", (0.34, 0.71, 0.91))
+"""SNOMED CT (PS3.16 CID 4031), label, and the colour that viewers are advised to use."""
+
+
+def write_seg(path: Path, mask: LabelMap) -> None:
+    """Write a mask as one DICOM SEG that refers to the slices of its scan.
+
+    Raises
+    ------
+    ScanError
+        No lung was found, and a SEG has at least one frame; or the slices, which must have passed
+        `check_references`, cannot be read again.
+    DataError
+        The file cannot be written.
+    """
+    present = [i for i, frame in enumerate(mask.scan.header.frames) if frame is not None]
+    if not mask.labels[present].any():
+        raise ScanError(
+            "no lung was found, and a DICOM SEG cannot be empty",
+            where=mask.scan.source,
+            fix="look at the scan; other formats can hold an empty mask",
+        )
+    content = io.BytesIO()
+    try:
+        with quiet():
+            _segmentation(mask).save_as(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ScanError(
+            f"a DICOM SEG of these slices cannot be made ({first_line(error)})",
+            where=mask.scan.source,
+            fix="write .nii.gz, .nrrd or .mha, which refer to no slices",
+        ) from error
+    write_atomically(path, lambda file: file.write(content.getbuffer()))
+
+
+def _segmentation(mask: LabelMap) -> Any:
+    import highdicom as hd
+
+    slices = [(i, frame) for i, frame in enumerate(mask.scan.header.frames) if frame is not None]
+    described = patient_and_study(slices[0][1])[0]
+    sources = [_source(frame, mask.geometry, described) for _, frame in slices]
+    segmentation = hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=np.ascontiguousarray(mask.labels[[i for i, _ in slices]]),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=_segments(mask),
+        series_instance_uid=hd.UID(),
+        series_number=series_number(slices[0][1]),
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="pleura",
+        manufacturer_model_name=long_string(mask.algorithm[0]) or "pleura",
+        software_versions=pleura.__version__,
+        device_serial_number="0",
+        series_description="Lungs",
+        content_description="Lungs found by pleura; not for diagnosis",
+    )
+    segmentation.update(described)
+    stand_ins = (source.SOPInstanceUID for source in sources)
+    _set_references(segmentation, dict(zip(stand_ins, (f for _, f in slices), strict=True)))
+    return segmentation
+
+
+def _segments(mask: LabelMap) -> list[Any]:
+    """Describe right and left lung, or both as one.
+
+    The algorithm of a mask that was read from a file is not known; the standard asks for one.
+    """
+    import highdicom as hd
+
+    name, version = (long_string(word) for word in mask.algorithm)
+    types, families = hd.seg.SegmentAlgorithmTypeValues, codes.cid7162
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=name or "unknown",
+        version=version or "unknown",
+        family=families.ArtificialIntelligence if name else families.ManualProcessing,
+    )
+    return [
+        hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=label,
+            segmented_property_category=_ORGAN,
+            segmented_property_type=code,
+            algorithm_type=types.AUTOMATIC if name else types.SEMIAUTOMATIC,
+            algorithm_identification=algorithm,
+            display_color=hd.color.CIELabColor.from_rgb(*(round(255 * c) for c in colour)),
+        )
+        for number, (code, label, colour) in (_LUNGS if mask.sides else {BOTH: _BOTH}).items()
+    ]
+
+
+def _source(frame: Frame, geometry: Geometry, described: Dataset) -> Dataset:
+    """Return a stand-in for a slice: a single-frame CT Image of what highdicom needs, all valid.
+
+    Its SOP Instance UID is new, so that each frame of a multi-frame file has one of its own.
+    """
+    source = Dataset()
+    source.update(described)
+    # highdicom quotes a name of one component in a warning; the name is set afterwards.
+    source.add_new("PatientName", "PN", "")
+    source.SOPClassUID, source.SOPInstanceUID = CTImageStorage, generate_uid()
+    source.SeriesInstanceUID, source.Modality = frame.series, "CT"
+    source.Rows, source.Columns = frame.rows, frame.columns
+    source.ImagePositionPatient = _decimal(frame.position)
+    directions = geometry.directions.T  # of slice, row and column index
+    source.ImageOrientationPatient = _decimal((*directions[2], *directions[1]))
+    source.PixelSpacing = _decimal(geometry.spacing[1:])
+    thickness = frame.thickness or 0.0
+    source.SliceThickness = _decimal([thickness if thickness > 0 else geometry.steps[0]])[0]
+    source.LossyImageCompression = "01" if frame.lossy else "00"
+    return source
+
+
+def _decimal(values: Iterable[float]) -> list[DSfloat]:
+    return [DSfloat(float(value), auto_format=True) for value in values]
+
+
+def _set_references(segmentation: Dataset, frames: Mapping[str, Frame]) -> None:
+    """Replace the references to stand-ins by references to the frames that they stand for."""
+    for groups in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in groups.DerivationImageSequence:
+            for source in derivation.SourceImageSequence:
+                if source.ReferencedSOPInstanceUID in frames:  # segments share these items
+                    refer_to(source, frames[source.ReferencedSOPInstanceUID])
+    unique = {frame.instance: frame for frame in frames.values()}
+    for series in segmentation.ReferencedSeriesSequence:
+        series.ReferencedInstanceSequence = [
+            refer_to(Dataset(), frame, whole=True) for frame in unique.values()
+        ]

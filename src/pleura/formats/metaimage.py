@@ -1,0 +1,210 @@
+"""MetaImage files, .mha and .mhd (https://itk.org/Wiki/ITK/MetaIO/Documentation).
+
+The header is parsed here: the readers to be had follow file names anywhere and unpack without a
+bound, or weigh 260 MB.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from pleura.errors import PleuraError, ScanError
+from pleura.files.atomic import write_atomically
+from pleura.formats.raw import beside, check_shape, read_voxels
+from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+
+SUFFIXES = (".mha", ".mhd")
+
+_TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+_LONGEST_HEADER = 1 << 16
+_GRID = (
+    "NDims",
+    "DimSize",
+    "TransformMatrix",
+    "Offset",
+    "CenterOfRotation",
+    "AnatomicalOrientation",
+    "ElementSpacing",
+)
+_PLACING = re.compile(r"[-+.\deE\s]+|[RLAPIS]{2,3}")
+"""Values of these fields: numbers, or letters of directions."""
+
+
+def read_metaimage(path: Path, name: str) -> Scan:
+    """Read the header of a MetaImage file; voxels are read when asked for.
+
+    Raises
+    ------
+    ScanError
+        The header is corrupt, or names colours, several volumes, or an impossible grid.
+    """
+    fields, start = _header(path)
+    try:
+        if int(fields.get("ElementNumberOfChannels", "1")) != 1:
+            raise ScanError("a colour image", where=path, fix="export the CT values")
+        sizes = tuple(int(n) for n in fields["DimSize"].split()[::-1])
+        _check_dimensions(sizes)
+        dtype = np.dtype(_TYPES[fields["ElementType"]])
+        shape = check_shape(sizes, path, dtype)
+        grid, decisions = _geometry(fields, shape)
+        skip = int(fields.get("HeaderSize", "0"))
+    except PleuraError as error:
+        raise ScanError(error.what, where=path, fix=error.fix) from error
+    except (KeyError, ValueError) as error:
+        raise ScanError(
+            f"the MetaImage header lacks or spoils {error}",
+            where=path,
+            fix="copy or export the file again",
+        ) from error
+    if _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))):
+        dtype = dtype.newbyteorder(">")
+    if not _is_true(fields.get("BinaryData", "True")):
+        raise ScanError("voxels written as text", where=path, fix="save them as binary data")
+    local = fields["ElementDataFile"] == "LOCAL"
+    data = path if local else beside(path, fields["ElementDataFile"])
+    begin = None if skip == -1 else skip + (start if local else 0)
+    packed = _is_true(fields.get("CompressedData", ""))
+
+    def load() -> Values:
+        voxels = read_voxels(data, begin, dtype, shape, "zlib" if packed else "none")
+        return voxels.astype(dtype.newbyteorder("="), copy=False)
+
+    return Scan(
+        name=name,
+        geometry=grid,
+        read=ReadOnce(load),
+        format="MetaImage",
+        source=path,
+        header=fields,
+        decisions=decisions,
+    )
+
+
+def write_metaimage(
+    path: Path, array: Values, geometry: Geometry, like: dict[str, str] | None = None
+) -> None:
+    """Write an array (slices, rows, columns) as one compressed .mha, with a header's grid if given.
+
+    Only the grid of that header is kept: comments and other fields may name the patient.
+
+    Raises
+    ------
+    DataError
+        The file cannot be written.
+    """
+    packed = zlib.compress(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes(), 6)
+    fields = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "True",
+        "CompressedDataSize": str(len(packed)),
+        "TransformMatrix": _text(geometry.directions.T[::-1]),
+        "Offset": _text(geometry.affine[:3, 3]),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": _text(np.array(geometry.spacing[::-1])),
+        "DimSize": " ".join(map(str, geometry.shape[::-1])),
+    }
+    if like is not None:
+        grid = {key: like[key] for key in _GRID if _PLACING.fullmatch(like.get(key, ""))}
+        fields = {k: v for k, v in fields.items() if k not in _GRID} | grid
+    fields["ElementType"] = next(k for k, v in _TYPES.items() if np.dtype(v) == array.dtype)
+    fields["ElementDataFile"] = "LOCAL"  # which ends a header
+    text = "".join(f"{key} = {value}\n" for key, value in fields.items())
+    write_atomically(path, lambda file: file.write(text.encode() + packed))
+
+
+def _header(path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of a header, and where it ends."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_HEADER)
+    except OSError as error:
+        raise ScanError(
+            f"the file cannot be read ({error.strerror})", where=path, fix="check the path"
+        ) from error
+    fields, end = {}, 0
+    while "ElementDataFile" not in fields:
+        line_end = text.find(b"\n", end)
+        line = text[end:] if line_end < 0 else text[end:line_end]
+        key, equals, value = line.decode("latin-1").partition("=")
+        end = len(text) if line_end < 0 else line_end + 1
+        if equals:
+            fields[_ALIASES.get(key.strip(), key.strip())] = value.strip()
+        if line_end < 0:
+            break
+    if "ElementDataFile" not in fields:
+        raise ScanError(
+            "no MetaImage header: it names no ElementDataFile",
+            where=path,
+            fix="copy or export the file again",
+        )
+    return fields, end
+
+
+_ALIASES = {
+    "Position": "Offset",
+    "Origin": "Offset",
+    "Orientation": "TransformMatrix",
+    "Rotation": "TransformMatrix",
+}
+"""Other names that MetaIO takes for the same field."""
+
+
+def _geometry(
+    fields: dict[str, str], shape: tuple[int, int, int]
+) -> tuple[Geometry, tuple[Decision, ...]]:
+    n = len(fields["DimSize"].split())
+    spacing = np.array((fields.get("ElementSpacing") or "1 " * n).split(), np.float64)
+    axes, offset = np.eye(3), np.zeros(3)
+    known = "TransformMatrix" in fields and n == 3
+    if known:
+        axes = np.array(fields["TransformMatrix"].split(), np.float64).reshape(3, 3)
+        offset = np.array(fields.get("Offset", "0 0 0").split(), np.float64)
+    steps = axes[: len(spacing)] * spacing[:, None]
+    z, y, x = (*axes[len(steps) :][::-1], *steps[::-1])[-3:]
+    decisions: tuple[Decision, ...] = ()
+    if not known:
+        choice = "columns to the left, rows to the back, slices to the head"
+        reason = "the MetaImage header has no 3x3 TransformMatrix; right and left may be swapped"
+        decisions = (Decision("orientation", choice, reason, warning=True),)
+    grid = Geometry(
+        shape,
+        affine_from_axes(offset, (z, y, x)),
+        spacing_known="ElementSpacing" in fields,
+        orientation_known=known,
+    )
+    return grid, decisions
+
+
+def _check_dimensions(sizes: tuple[int, ...]) -> None:
+    if len(sizes) > 3:
+        what = f"{len(sizes)}-D, not one volume"
+        raise ScanError(what, where=None, fix="save each volume as a file of its own")
+
+
+def _is_true(text: str) -> bool:
+    return text.strip().lower() in ("true", "1")
+
+
+def _text(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+    return " ".join(repr(float(value)) for value in values.ravel())

@@ -1,0 +1,253 @@
+"""NIfTI-1 and NIfTI-2 files (https://nifti.nimh.nih.gov): scans in, masks out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+
+from pleura.errors import PleuraError, ScanError, first_line
+from pleura.files.atomic import write_atomically
+from pleura.formats.raw import Compression, check_shape, check_voxels, open_packed, read_voxels
+from pleura.scan.geometry import LPS_FROM_RAS, Geometry
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+
+_LONGEST_HEADER = 540  # NIfTI-2; NIfTI-1 has 348 bytes
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+_GRID = (
+    "dim",
+    "dim_info",
+    "pixdim",
+    "xyzt_units",
+    "qform_code",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "sform_code",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+)
+"""The fields of a header that place its voxels."""
+
+
+def read_nifti(path: Path, name: str) -> Scan:
+    """Read the header of a NIfTI file; voxels are read when asked for.
+
+    Raises
+    ------
+    ScanError
+        The file is truncated or corrupt, holds colours, several volumes, or an impossible grid.
+    """
+    try:
+        header = _header(path)
+        dtype = _dtype(header)
+        shape = check_shape(_slowest_first(header.get_data_shape()), path, dtype)
+        data, start = _data(path, header)
+        compression = _compression(data)
+        check_voxels(data, math.prod(shape) * dtype.itemsize, compression)
+        grid, decisions = _geometry(header, shape)
+        slope, intercept = header.get_slope_inter()
+    except PleuraError as error:
+        raise ScanError(error.what, where=path, fix=error.fix) from error
+    # nibabel lets errors of numpy, struct, gzip and its own through for a damaged header.
+    except Exception as error:
+        raise _corrupt(path, error) from error
+
+    def load() -> Values:
+        voxels = read_voxels(data, 0, dtype, shape, compression, skip=start)
+        return voxels.astype(dtype.newbyteorder("="), copy=False)
+
+    stored = ReadOnce(load)
+
+    def read(start: int, stop: int) -> Values:
+        values = stored(start, stop)
+        if slope is None or (slope, intercept) == (1, 0):
+            return values
+        scaled = values.astype(np.float32)
+        scaled *= np.float32(slope)
+        scaled += np.float32(intercept)
+        return scaled
+
+    return Scan(
+        name=name,
+        geometry=grid,
+        read=read,
+        format="NIfTI",
+        source=path,
+        header=header,
+        decisions=decisions,
+    )
+
+
+def read_nibabel(image: Any, name: str) -> Scan:
+    """Make a scan of a nibabel image, with its affine.
+
+    Raises
+    ------
+    ScanError
+        The image is not one volume of numbers in a known orientation, or its grid is impossible.
+    """
+    oriented = isinstance(image, nib.Nifti1Pair | nib.MGHImage)
+    if not oriented or image.get_data_dtype().kind not in "iuf":
+        raise ScanError(
+            f"a {type(image).__name__} of {image.get_data_dtype()} is not a CT",
+            where=name,
+            fix="give a Nifti1Image of numbers, or pleura.from_array(array, affine=...)",
+        )
+    shape = check_shape(_slowest_first(image.shape), name)
+
+    def load() -> Values:
+        try:
+            array = np.asarray(image.dataobj)
+        # numpy and nibabel each have errors of their own for a file that is too short.
+        except Exception as error:
+            raise _corrupt(Path(name), error) from error
+        return np.reshape(array, shape[::-1], order="F").T
+
+    if isinstance(image, nib.MGHImage):
+        lps = LPS_FROM_RAS @ np.asarray(image.affine)
+        return Scan(name, Geometry(shape, lps[:, [2, 1, 0, 3]]), ReadOnce(load))
+    header = image.header.copy()
+    if not np.allclose(image.affine, header.get_best_affine(), atol=1e-4):
+        header.set_sform(image.affine, code="aligned")  # the affine was replaced in memory
+    grid, decisions = _geometry(header, shape)
+    return Scan(name, grid, ReadOnce(load), format="NIfTI", header=header, decisions=decisions)
+
+
+def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
+    """Write an array (slices, rows, columns) on a grid, with the grid of a header if given.
+
+    Only the grid of that header is kept: other fields and extensions may name the patient.
+
+    Raises
+    ------
+    DataError
+        The file cannot be written.
+    """
+    if like is not None:
+        version_2 = isinstance(like, nib.Nifti2Header)
+        kind: Any = nib.Nifti2Image if version_2 else nib.Nifti1Image
+        header = kind.header_class()
+        for field in _GRID:
+            header[field] = like[field]
+        if header["sform_code"] and not header["qform_code"] and not geometry.is_sheared:
+            # ITK takes the sform to be sheared from 1e-4 on, and then needs a qform.
+            header.set_qform(header.get_sform(), code=int(header["sform_code"]))
+        header.set_data_dtype(array.dtype)
+        image: Any = kind(array.T.reshape(header.get_data_shape(), order="F"), None, header)
+    else:
+        affine = LPS_FROM_RAS @ geometry.affine[:, [2, 1, 0, 3]]
+        image = nib.Nifti1Image(array.T, affine)  # type: ignore[no-untyped-call]
+        image.header.set_xyzt_units("mm")
+        image.set_sform(affine, code="scanner")
+        # A qform holds no shear: readers that prefer it must not find a straightened grid.
+        image.set_qform(affine, code="unknown" if geometry.is_sheared else "scanner")
+    content = image.to_bytes()
+    if path.name.lower().endswith(".gz"):
+        content = igzip.compress(content, 1, mtime=0)
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _header(path: Path) -> Any:
+    """Read the header alone: extensions may be of any size, and none is used."""
+    with path.open("rb") as file:
+        stream = file if _compression(path) == "none" else open_packed(file, "gzip")
+        content = stream.read(_LONGEST_HEADER)
+    kind: Any
+    sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
+    if 348 in sizes:
+        kind = nib.nifti1.Nifti1PairHeader if _is_pair(path) else nib.Nifti1Header
+    elif _LONGEST_HEADER in sizes:
+        kind = nib.nifti2.Nifti2PairHeader if _is_pair(path) else nib.Nifti2Header
+    else:
+        raise ScanError(
+            "no NIfTI header: the file is truncated, corrupt, or of another format",
+            where=None,
+            fix="copy or export the file again",
+        )
+    header = kind(content[: kind.template_dtype.itemsize])
+    if bytes(header["magic"])[:2] not in (b"n+", b"ni"):
+        raise ScanError("no NIfTI but an older format", where=None, fix="convert it to NIfTI")
+    return header
+
+
+def _dtype(header: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        what = f"voxels of type {dtype} are no CT values"
+        raise ScanError(what, where=None, fix="export the CT values")
+    return dtype
+
+
+def _is_pair(path: Path) -> bool:
+    return path.name.lower().endswith((".hdr", ".hdr.gz"))
+
+
+def _data(path: Path, header: Any) -> tuple[Path, int]:
+    """Return the file that holds the voxels, and the byte at which they begin, unpacked."""
+    offset = header.get_data_offset()
+    if not _is_pair(path):
+        return path, max(offset, header.single_vox_offset)
+    stem = path.name[: path.name.lower().rindex(".hdr")]
+    for suffix in (".img", ".img.gz", ".IMG", ".IMG.GZ"):
+        data = path.with_name(stem + suffix)
+        if data.is_file():
+            return data, max(offset, 0)
+    raise ScanError(
+        f"the header has no file of voxels beside it: {stem}.img or {stem}.img.gz",
+        where=None,
+        fix="put header and data into one folder, under one name",
+    )
+
+
+def _compression(path: Path) -> Compression:
+    """Return the compression by content: endings are often wrong."""
+    with path.open("rb") as file:
+        return "gzip" if file.read(2) == b"\x1f\x8b" else "none"
+
+
+def _slowest_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Turn NIfTI's (columns, rows, slices, ...) round; a single slice may lack its third axis."""
+    return tuple(int(n) for n in (shape if len(shape) > 2 else (*shape, 1))[::-1])
+
+
+def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[Decision, ...]]:
+    scale = _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    sform, sform_code = header.get_sform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except ValueError:  # an unusable quaternion beside a good sform
+        if not sform_code:
+            raise
+        qform, qform_code = None, 0
+    ras, decisions = header.get_best_affine(), []
+    if not sform_code and not qform_code:
+        sides = np.abs(header.get_zooms()[:3])
+        ras = np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.diag([*(*sides, 1.0)[:3], 1.0])
+        choice = "columns to the left, rows to the front, slices to the head"
+        reason = "the NIfTI header has neither qform nor sform; right and left may be swapped"
+        decisions.append(Decision("orientation", choice, reason, warning=True))
+    elif sform_code and qform_code and not np.allclose(sform, qform, atol=0.01):
+        reason = "the NIfTI header's qform and sform differ"
+        decisions.append(Decision("orientation", "the sform", reason, warning=True))
+    lps = LPS_FROM_RAS @ np.diag([scale, scale, scale, 1]) @ ras
+    known = bool(sform_code or qform_code)
+    return Geometry(shape, lps[:, [2, 1, 0, 3]], orientation_known=known), tuple(decisions)
+
+
+def _corrupt(path: Path, error: Exception) -> ScanError:
+    return ScanError(
+        f"the NIfTI file cannot be read: it is truncated or corrupt ({first_line(error)})",
+        where=path,
+        fix="copy or export the file again",
+    )

@@ -1,0 +1,197 @@
+"""NRRD files (http://teem.sourceforge.net/nrrd/format.html): scans in, masks out."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import nrrd
+import numpy as np
+
+from pleura.errors import PleuraError, ScanError
+from pleura.files.atomic import write_atomically
+from pleura.formats.raw import Compression, beside, check_shape, read_voxels
+from pleura.scan.geometry import LPS_FROM_RAS, Affine, Geometry, affine_from_axes
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+
+SUFFIXES = (".nrrd", ".nhdr")
+
+_LONGEST_HEADER = 1 << 20
+_SKIPPED = "line", "byte"  # written with a space, or without
+_COMPRESSION: dict[str, Compression] = {
+    "raw": "none",
+    "gzip": "gzip",
+    "gz": "gzip",
+    "bzip2": "bzip2",
+    "bz2": "bzip2",
+}
+_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(
+        ("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"
+    ),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t"), "i8"),
+    **dict.fromkeys(("signed long long", "signed long long int"), "i8"),
+    **dict.fromkeys(
+        ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), "u8"
+    ),
+    "float": "f4",
+    "double": "f8",
+}
+"""The names of voxel types in the NRRD definition, section 5."""
+
+_GRID = (
+    "space",
+    "space dimension",
+    "space directions",
+    "space origin",
+    "spacings",
+    "space units",
+    "kinds",
+)
+
+_KINDS = {"domain", "space"}
+_TO_LPS = {
+    "left-posterior-superior": np.eye(4),
+    "lps": np.eye(4),
+    "right-anterior-superior": LPS_FROM_RAS,
+    "ras": LPS_FROM_RAS,
+    "left-anterior-superior": np.diag([1.0, -1.0, 1.0, 1.0]),
+    "las": np.diag([1.0, -1.0, 1.0, 1.0]),
+}
+
+
+def read_nrrd(path: Path, name: str) -> Scan:
+    """Read the header of an NRRD file; voxels are read when asked for.
+
+    Raises
+    ------
+    ScanError
+        The header is corrupt, or names colours, several volumes, or an impossible grid.
+    """
+    try:
+        with path.open("rb") as file:
+            head = io.BytesIO(file.read(_LONGEST_HEADER))
+        header = nrrd.read_header(head)
+        start = head.tell()
+        dtype = _dtype(header, path)
+        shape = check_shape(tuple(int(n) for n in header["sizes"][::-1]), path, dtype)
+        grid, decisions = _geometry(header, shape)
+    except PleuraError as error:
+        raise ScanError(error.what, where=path, fix=error.fix) from error
+    # pynrrd lets errors of int(), float(), numpy and dict through for a damaged header.
+    except Exception as error:
+        raise ScanError(
+            f"the NRRD header cannot be read ({str(error) or type(error).__name__})",
+            where=path,
+            fix="copy or export the file again",
+        ) from error
+    encoding = str(header.get("encoding", "raw")).lower()
+    if encoding not in _COMPRESSION:
+        raise ScanError(
+            f"NRRD encoding '{encoding}' is not read",
+            where=path,
+            fix=f"save it with encoding {', '.join(sorted(_COMPRESSION))}",
+        )
+    data, skip = path, start
+    if "data file" in header or "datafile" in header:
+        data, skip = beside(path, str(header.get("data file", header.get("datafile")))), 0
+    lines, skipped = (int(header.get(f"{k} skip", header.get(f"{k}skip", 0))) for k in _SKIPPED)
+    if lines or skipped > 0:
+        raise ScanError(
+            "NRRD files that skip lines or bytes are not read", where=path, fix="save it again"
+        )
+    tail = skipped == -1
+
+    def load() -> Values:
+        voxels = read_voxels(data, None if tail else skip, dtype, shape, _COMPRESSION[encoding])
+        return voxels.astype(dtype.newbyteorder("="), copy=False)
+
+    return Scan(
+        name=name,
+        geometry=grid,
+        read=ReadOnce(load),
+        format="NRRD",
+        source=path,
+        header=header,
+        decisions=decisions,
+    )
+
+
+def write_nrrd(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
+    """Write an array (slices, rows, columns) on a grid; ``like`` is a header to take the grid from.
+
+    Only the grid of that header is kept: comments, keys and values may name the patient.
+
+    Raises
+    ------
+    DataError
+        The file cannot be written.
+    """
+    header: dict[str, Any] = {"encoding": "gzip"}
+    if like is not None:
+        header |= {key: like[key] for key in _GRID if key in like}
+        if str(header.get("space", "")).lower() not in _TO_LPS:
+            header.pop("space", None)
+        if not set(header.get("kinds", [])) <= _KINDS:
+            del header["kinds"]
+        array = array.reshape(tuple(int(n) for n in like["sizes"][::-1]))
+    else:
+        header |= {
+            "space": "left-posterior-superior",
+            "space directions": geometry.affine[:3, 2::-1].T,
+            "space origin": geometry.affine[:3, 3],
+            "kinds": ["domain"] * 3,
+        }
+    content = io.BytesIO()
+    nrrd.write(content, array, header, index_order="C")
+    write_atomically(path, lambda file: file.write(content.getbuffer()))
+
+
+def _dtype(header: Any, path: Path) -> np.dtype[Any]:
+    name = str(header["type"]).lower()
+    if name not in _TYPES:
+        raise ScanError(
+            f"voxels of type '{name}' are no CT values", where=path, fix="export the CT values"
+        )
+    dtype = np.dtype(_TYPES[name])
+    if dtype.itemsize == 1:
+        return dtype
+    return dtype.newbyteorder(">" if str(header["endian"]).lower() == "big" else "<")
+
+
+def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Decision, ...]]:
+    slices, rows, columns = shape
+    units = {str(unit).strip('"') for unit in header.get("space units", [])} - {"", "mm"}
+    if units:
+        raise ScanError(
+            f"a grid in {', '.join(sorted(units))}", where=None, fix="save it in millimetres"
+        )
+    directions = header.get("space directions")
+    to_lps = _TO_LPS.get(str(header.get("space", "")).lower())
+    if directions is not None and to_lps is not None:
+        steps = [np.asarray(step, np.float64) for step in directions][::-1]
+        if len(steps) == 2:
+            steps = [np.cross(steps[1], steps[0]) / np.linalg.norm(steps[0]), *steps]
+        origin = np.asarray(header.get("space origin", np.zeros(3)), np.float64)
+        affine: Affine = to_lps @ affine_from_axes(origin, (steps[-3], steps[-2], steps[-1]))
+        return Geometry((slices, rows, columns), affine), ()
+    spacing = [float(s) for s in header.get("spacings", [])][::-1]
+    if directions is not None:
+        spacing = [float(np.linalg.norm(step)) for step in directions][::-1]
+    known = bool(spacing) and bool(np.isfinite(spacing).all())
+    z, y, x = (1.0, 1.0, 1.0, *(spacing if known else ()))[-3:]
+    affine = affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0)))
+    decision = Decision(
+        "orientation",
+        "columns to the left, rows to the back, slices to the head",
+        "the NRRD header names no patient space; right and left may be swapped",
+        warning=True,
+    )
+    grid = Geometry((slices, rows, columns), affine, spacing_known=known, orientation_known=False)
+    return grid, (decision,)

@@ -1,0 +1,1 @@
+"""Intensity: gray levels, their units, and their conversion to HU."""

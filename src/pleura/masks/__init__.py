@@ -1,0 +1,1 @@
+"""Masks of scans, and how labels of other tools are interpreted."""

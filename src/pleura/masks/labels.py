@@ -1,0 +1,213 @@
+"""Label files of any tool as masks: what each label means is decided in one place, and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import DataError
+from pleura.formats.pictures import SUFFIXES as PICTURES
+from pleura.formats.read import read, scan_name, with_units
+from pleura.formats.slices import read_slices
+from pleura.masks.mask import Mask
+from pleura.scan.labels import BOTH, LEFT, RIGHT
+from pleura.scan.scan import Decision, Scan, Values
+
+MOST_LABELS = 32
+"""More values than this are not labels: lobes, airways and vessels are fewer."""
+
+PLAIN = "the labels that pleura writes"
+"""The reason of the decision where labels are 1 right and 2 left, or 1 both."""
+
+LOSSY = (".jpg", ".jpeg")
+
+
+class _Scheme(NamedTuple):
+    """Labels of lobes that a tool writes: which are of the right lung, which of the left."""
+
+    name: str
+    right: tuple[int, ...]
+    left: tuple[int, ...]
+
+
+# TotalSegmentator 2, class map "total"; lungmask 0.2, model LTRCLobes; the order of lobes in
+# Simpson's nomenclature, from the right upper to the left lower lobe.
+_LOBES = (
+    _Scheme("lobes as TotalSegmentator has them", (12, 13, 14), (10, 11)),
+    _Scheme("lobes as lungmask has them", (3, 4, 5), (1, 2)),
+    _Scheme("lobes from right upper to left lower", (1, 2, 3), (4, 5)),
+)
+
+
+def read_mask(path: Any, scan: Scan) -> Mask:
+    """Read a mask of a scan: right and left lung, both lungs as one label, or the five lobes.
+
+    Parameters
+    ----------
+    path:
+        A file of labels, or an image of SimpleITK or nibabel.
+    scan:
+        The scan that the mask was drawn on.
+
+    Returns
+    -------
+    Mask
+        1 right and 2 left lung, or 1 both; its decision ``labels`` tells how labels were
+        interpreted.
+
+    Raises
+    ------
+    ScanError, DataError
+        The file cannot be read, lies on another grid, or its labels are not known.
+    """
+    found = _read(path)
+    if not found.geometry.fits(scan.geometry):
+        raise DataError(
+            f"mask and scan lie on different grids: {found.geometry.difference(scan.geometry)}",
+            where=found.source,
+            fix="give the mask that was drawn on this scan",
+        )
+    labels, sides, decision = interpret_labels(found)
+    return Mask(labels, scan, sides, ("", ""), (decision,))
+
+
+def read_labels(path: Path) -> Scan:
+    """Read a mask whose scan is not at hand: a scan of the labels 1 right and 2 left, or 1 lung.
+
+    Labels that are not known count as lung, all of them; the decision ``labels`` warns of it.
+
+    Raises
+    ------
+    ScanError, DataError
+        The file cannot be read, or holds other values than labels.
+    """
+    scan = _read(path)
+    labels, _, decision = interpret_labels(scan, any_label=True)
+    return replace(scan, read=lambda start, stop: labels[start:stop], decisions=(decision,))
+
+
+def _read(path: Any) -> Scan:
+    if isinstance(path, str | Path) and str(path).lower().endswith(PICTURES):
+        file = Path(path)
+        return with_units(read_slices(file, scan_name(file), labels=True), "hu")
+    return read(path, units="hu")
+
+
+def interpret_labels(
+    found: Scan, *, any_label: bool = False
+) -> tuple[NDArray[np.uint8], bool, Decision]:
+    """Return labels (slices, rows, columns), whether right and left differ, and the decision.
+
+    Parameters
+    ----------
+    found:
+        The label file, read as a scan.
+    any_label:
+        Take labels that are not known as lung, all of them, and not as an error.
+
+    Raises
+    ------
+    DataError
+        The values are not labels, or not known ones.
+    """
+    values = whole_labels(found)
+    present = _present(values)
+    if present <= {RIGHT, LEFT}:
+        sides = LEFT in present
+        names = {RIGHT: "1 right", LEFT: "2 left"} if sides else {RIGHT: "1 both lungs"}
+        choice = ", ".join(names[one] for one in sorted(present)) or "none: the mask is empty"
+        reason = PLAIN
+        swapped = sides and RIGHT in present and _swapped(values, found)
+        if swapped:
+            reason = "label 1 lies to the patient's left of label 2: sides may be swapped"
+        decision = Decision("labels", choice, reason, warning=swapped)
+        return values.astype(np.uint8), sides, decision
+    if len(present) == 1:
+        decision = Decision("labels", f"{min(present)} both lungs", "the only label of the mask")
+        return _mapped(values, present, BOTH), False, decision
+    for scheme in _LOBES:
+        right, left = present & {*scheme.right}, present & {*scheme.left}
+        if right and left and right | left == present and _on_sides(values, found, right, left):
+            choice = f"{_some(right)} right, {_some(left)} left"
+            labels = _mapped(values, right, RIGHT) | _mapped(values, left, LEFT)
+            warning = not found.geometry.orientation_known
+            return labels, True, Decision("labels", choice, scheme.name, warning)
+    if any_label:
+        reason = "the labels are not known: trachea, vessels or lesions would count as lung"
+        return (
+            _mapped(values, present, BOTH),
+            False,
+            Decision("labels", f"{_some(present)} both lungs", reason, warning=True),
+        )
+    raise DataError(
+        f"the labels {_some(present)} of the mask are not known",
+        where=found.source,
+        fix="give 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
+        "TotalSegmentator: 10-14) without other structures",
+    )
+
+
+def whole_labels(found: Scan) -> Values:
+    """Return the labels of a file: whole numbers from 0, few of them.
+
+    Raises
+    ------
+    DataError
+        They are probabilities, or a picture's grey values.
+    """
+    values = found.values()
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+        raise DataError(
+            f"fractional values from {values.min():g} to {values.max():g} are not labels",
+            where=found.source or found.name,
+            fix="apply a threshold to probabilities (0.5, for example) and save whole numbers",
+        )
+    lossy = found.source is not None and found.source.suffix.lower() in LOSSY
+    if lossy or values.min() < 0 or len(_present(values)) >= MOST_LABELS:
+        raise DataError(
+            f"values from {values.min():g} to {values.max():g} are not labels",
+            where=found.source or found.name,
+            fix="save the mask without loss (PNG, TIFF, NIfTI), with 0 outside of the lungs",
+        )
+    return values
+
+
+def _present(values: Values) -> set[int]:
+    """Return the labels that occur, without 0."""
+    if values.min() >= 0 and values.max() <= 255:  # no need to sort every voxel
+        counts = sum(np.bincount(one.ravel().astype(np.uint8), minlength=256) for one in values)
+        return {int(one) for one in np.flatnonzero(counts)} - {0}
+    return {int(one) for one in np.unique(values)} - {0}
+
+
+def _mapped(values: Values, labels: set[int], to: int) -> NDArray[np.uint8]:
+    return np.where(np.isin(values, list(labels)), np.uint8(to), np.uint8(0))
+
+
+def _swapped(values: Values, found: Scan) -> bool:
+    return found.geometry.orientation_known and not _on_sides(values, found, {RIGHT}, {LEFT})
+
+
+def _on_sides(values: Values, found: Scan, right: set[int], left: set[int]) -> bool:
+    """Return whether each label of the right lung lies to the right of each of the left."""
+    across = found.geometry.to_canonical().apply(values)
+    column = np.arange(across.shape[2])
+
+    def middle(label: int) -> float:
+        counts = (across == label).sum((0, 1))
+        return float((counts * column).sum() / counts.sum())
+
+    return max(map(middle, right)) < min(map(middle, left))
+
+
+def _some(labels: set[int] | Sequence[int]) -> str:
+    """Write labels down: 10-14, or 3, 5, 9."""
+    ordered = sorted(labels)
+    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
+        return f"{ordered[0]}-{ordered[-1]}"
+    return ", ".join(map(str, ordered[:8])) + (", ..." if len(ordered) > 8 else "")

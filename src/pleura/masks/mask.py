@@ -1,0 +1,91 @@
+"""A mask: labels on the grid of a scan."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pleura.errors import MaskWarning
+from pleura.formats.write import check_can_write, write_labels
+from pleura.names import printable
+from pleura.scan.labels import LabelMap
+from pleura.scan.scan import Decision
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A reason to check a mask before it is used."""
+
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Mask(LabelMap):
+    """The lungs of a scan, with the automatic decisions behind the labels and quality flags.
+
+    Parameters
+    ----------
+    labels, scan, sides, algorithm:
+        See `LabelMap`.
+    decisions:
+        The automatic decisions behind the mask: how the scan was read, or how labels were
+        interpreted.
+    flags:
+        Reasons to check the mask before it is used.
+
+    Raises
+    ------
+    ScanError
+        The labels are not uint8 or do not have the shape of the scan.
+    """
+
+    decisions: tuple[Decision, ...] = ()
+    flags: tuple[Flag, ...] = ()
+
+    def volume_ml(self, label: int | None = None) -> float:
+        """Return the volume of one label, or of all, in millilitres."""
+        inside = self.labels > 0 if label is None else self.labels == label
+        return float(np.count_nonzero(inside)) * self.geometry.voxel_volume
+
+    def write(self, path: str | Path) -> None:
+        """Write the mask; the suffix selects the format: see `pleura.formats.write`.
+
+        Raises
+        ------
+        ScanError, DataError
+            The suffix is unknown, a DICOM object cannot refer to the scan's slices, or the file
+            cannot be written.
+
+        Warns
+        -----
+        MaskWarning
+            The file does not keep something of the scan, or readers may refuse it.
+        """
+        for decision in check_can_write(Path(path), self.scan):
+            warnings.warn(str(decision), MaskWarning, stacklevel=2)
+        write_labels(Path(path), self)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The flags, and the decisions that may change the mask, as text."""
+        flagged = {flag.name for flag in self.flags}
+        decided = (d for d in self.decisions if d.warning and d.about not in flagged)
+        return (*map(str, decided), *map(str, self.flags))
+
+    def __repr__(self) -> str:
+        known = self.geometry.spacing_known
+        voxels = np.count_nonzero(self.labels)
+        size = f"{self.volume_ml():.0f} ml" if known else f"{voxels} voxels"
+        flags = f"; flags: {', '.join(flag.name for flag in self.flags)}" if self.flags else ""
+        return f"Mask({printable(self.scan.name)}; {self.geometry}; {size}{flags})"
+
+    def __str__(self) -> str:
+        decisions = (("warning: " if d.warning else "") + str(d) for d in self.decisions)
+        return "\n  ".join([repr(self), *decisions, *(f"flag: {flag}" for flag in self.flags)])

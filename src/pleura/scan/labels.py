@@ -1,0 +1,58 @@
+"""Label maps: labels on the grid of a scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import ScanError
+from pleura.scan.geometry import Geometry
+from pleura.scan.scan import Scan
+
+RIGHT, LEFT = 1, 2
+BOTH = 1
+"""Labels of the right and the left lung; of both lungs as one."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelMap:
+    """Labels of the lungs on the grid of a scan.
+
+    Parameters
+    ----------
+    labels:
+        uint8 (slices, rows, columns): 0 outside the lungs; 1 right and 2 left if ``sides``, else
+        1 lung.
+    scan:
+        The scan that the labels belong to.
+    sides:
+        Whether the right and the left lung have different labels.
+    algorithm:
+        Name and version of the software that made the labels; empty if unknown.
+
+    Raises
+    ------
+    ScanError
+        The labels are not uint8 or do not have the shape of the scan.
+    """
+
+    labels: NDArray[np.uint8]
+    scan: Scan
+    sides: bool = True
+    algorithm: tuple[str, str] = ("pleura", "")
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:
+            raise ScanError(
+                f"a mask of {self.labels.dtype} {self.labels.shape} does not fit a scan of "
+                f"{self.scan.geometry.shape}",
+                where=self.scan.source,
+                fix="give uint8 labels on the scan's own grid",
+            )
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the scan."""
+        return self.scan.geometry

@@ -1,0 +1,96 @@
+"""The orientation of arrays and pictures that carry none: assumed, stated, or flipped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pleura.errors import ScanError
+from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
+from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+
+_ORDER = "columns to the patient's left, rows to the back, slices to the head"
+
+
+def assumed(
+    name: str, volume: Values, kind: str, source: Path | None, spacing: tuple[float, ...] | None
+) -> Scan:
+    """Return a scan of an array that carries no orientation: as a radiologist looks at it."""
+    z, y, x = (1.0, 1.0, 1.0, *(spacing or ()))[-3:]
+    geometry = Geometry(
+        shape_of(volume),
+        affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0))),
+        spacing_known=spacing is not None,
+        orientation_known=False,
+    )
+    # Single pictures follow the radiological convention; arrays and stacks come in any order.
+    doubtful = kind == "array" or len(volume) > 1
+    reason = "the input has no orientation; radiological convention, as seen from the feet"
+    if doubtful:
+        reason += "; right and left may be swapped"
+    return Scan(
+        name=name,
+        geometry=geometry,
+        read=ReadOnce(lambda: volume),
+        format=kind,
+        source=source,
+        decisions=(Decision("orientation", _ORDER, reason, warning=doubtful),),
+    )
+
+
+def oriented(scan: Scan, orientation: str) -> Scan:
+    """Return a scan without an orientation in the one that is stated, such as ``SPL``.
+
+    Raises
+    ------
+    ScanError
+        The letters do not name three different axes.
+    """
+    letters = orientation.upper()
+    axes = [next((i for i, ends in enumerate(ENDS) if one in ends), -1) for one in letters]
+    if sorted(axes) != [0, 1, 2]:
+        raise ScanError(
+            f"'{orientation}' is not an orientation",
+            where=scan.name,
+            fix="give three letters for slices, rows and columns, such as SPL: R or L, A or P, "
+            "I or S",
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for i, (axis, letter) in enumerate(zip(axes, letters, strict=True)):
+        affine[axis, i] = scan.geometry.spacing[i] * (1 if ENDS[axis][1] == letter else -1)
+    geometry = replace(scan.geometry, affine=affine, orientation_known=True)
+    return replace(
+        scan, geometry=geometry, decisions=(Decision("orientation", letters, "as stated"),)
+    )
+
+
+def flipped(scan: Scan) -> Scan:
+    """Return a scan whose columns run to the patient's right.
+
+    Raises
+    ------
+    ScanError
+        The file itself says which side is which.
+    """
+    geometry = scan.geometry
+    if geometry.orientation_known:
+        raise ScanError(
+            "the file says itself which side is which: it cannot be flipped",
+            where=scan.source,
+            fix="leave out --flip",
+        )
+    mirror = np.eye(4)
+    mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1
+    mirrored = replace(geometry, affine=geometry.affine @ mirror)
+    decision = Decision("orientation", "columns to the patient's right", "as told: flipped")
+    kept = tuple(d for d in scan.decisions if d.about != "orientation")
+    return replace(scan, geometry=mirrored, decisions=(*kept, decision))
+
+
+def shape_of(volume: Values) -> tuple[int, int, int]:
+    """Return (slices, rows, columns)."""
+    slices, rows, columns = volume.shape
+    return slices, rows, columns

@@ -1,0 +1,100 @@
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import pleura
+from pleura.engine.engine import NAMES
+from pleura.errors import ModelError, RecipeError, RunError
+from pleura.training.initial_weights import load_start, starting_recipe
+from pleura.training.loop import resume, train
+from pleura.training.recipe import build_recipe
+from pleura.training.run import load_tensors
+from pleura.training.state import build_network
+
+IMAGES = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
+
+
+def logits(network):
+    network.eval()
+    with torch.inference_mode():
+        return network(IMAGES)
+
+
+def test_weights_of_a_run_are_taken_as_they_are(small_run):
+    network = build_network(small_run.recipe.network)
+    load_start(network, small_run.folder)
+    expected = load_tensors(small_run.weights)["network"]
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_a_model_file_gives_the_function_of_its_run(small_run, model):
+    first, second = (build_network(small_run.recipe.network) for _ in range(2))
+    load_start(first, small_run.folder)
+    load_start(second, model)
+    assert logits(first).std() > 1
+    assert (logits(first) - logits(second)).abs().max() < 0.02  # weights in half precision
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_models_that_ship_can_be_gone_on_from(name):
+    recipe = starting_recipe(name)
+    network = build_network(recipe.network)
+    load_start(network, name)
+    assert torch.isfinite(logits(network)).all()
+    assert recipe.data == ()
+    assert recipe.training.fixed_normalisation
+
+
+def test_going_on_begins_where_the_start_ended_and_learns(sample, small_run, model, tmp_path):
+    values = starting_recipe(model).model_dump(mode="json")
+    values["training"]["epochs"] = 2
+    values["split"] = {"method": "file", "file": str(sample.split)}
+    recipe = build_recipe(values, "test")
+    went_on = train(sample.images, sample.masks, tmp_path / "on", recipe, start=model)
+    before, after = small_run.history()[-1], went_on.history()[-1]
+    assert after["validation_loss"] < before["validation_loss"] + 0.01
+    assert went_on.history()[0]["validation_accuracy"] > 0.95
+    fresh = train(sample.images, sample.masks, tmp_path / "fresh", recipe)
+    assert fresh.history()[-1]["validation_loss"] > 2 * after["validation_loss"]
+
+
+def test_killed_in_its_first_epoch_a_training_goes_on_from_what_it_started_from(
+    sample, small_run, tmp_path
+):
+    values = small_run.recipe.model_dump(mode="json")
+    values["training"]["epochs"] = 1
+    values["split"] = {"method": "file", "file": str(sample.split)}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(build_recipe(values, "test").to_yaml())
+    where, folder = (str(sample.images), str(sample.masks)), tmp_path / "killed"
+    code = (
+        "import os, signal; from pleura.training.loop import Watch, train\n"
+        "kill = lambda report: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"train(*{where!r}, {str(folder)!r}, {str(path)!r}, start={str(small_run.folder)!r},"
+        " watch=Watch(on_step=kill))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    uncut = train(*where, tmp_path / "uncut", path, start=small_run.folder)
+    found = [load_tensors(run.weights)["network"] for run in (resume(*where, folder), uncut)]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_weights_of_another_network_are_refused(small_run, model):
+    other = small_run.recipe.network.model_copy(update={"filters": (4, 8, 16)})
+    for source in (small_run.folder, model):
+        with pytest.raises(RecipeError, match="do not fit"):
+            load_start(build_network(other), source)
+
+
+def test_what_is_no_start_is_said(tmp_path):
+    with pytest.raises(ModelError, match="no such model file"):
+        starting_recipe(tmp_path / "gone.onnx")
+    with pytest.raises(RunError, match="no run"):
+        starting_recipe(tmp_path)
+    with pytest.raises(ModelError, match="no such model file"):
+        pleura.train("a", "b", tmp_path / "c", start="nowhere")
