@@ -182,7 +182,7 @@ def patient_of(data: Path, path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class ResultRow:
     name: str
     value: Callable[[list[Case]], float]
 
@@ -204,24 +204,26 @@ def not_empty(case: Case) -> bool:
 
 
 _WHOLE_SCANS = (
-    Line("Dice of each lung", mean("dice", one_lung)),
-    Line("HD95 of each lung, mm", mean("hd95", one_lung)),
-    Line("share of slices without lung that get more than 50 mm2", mean("false_slices")),
+    ResultRow("Dice of each lung", mean("dice", one_lung)),
+    ResultRow("HD95 of each lung, mm", mean("hd95", one_lung)),
+    ResultRow("share of slices without lung that get more than 50 mm2", mean("false_slices")),
 )
-LINES: dict[str, tuple[Line, ...]] = {
+LINES: dict[str, tuple[ResultRow, ...]] = {
     "kmader": (
-        Line("IoU, native, right references", mean("iou", right_reference)),
-        Line("Dice, native, right references", mean("dice", right_reference)),
-        Line("IoU, native, all", mean("iou")),
-        Line("IoU, 128x128, right references", mean("small", right_reference)),
+        ResultRow("IoU, native, right references", mean("iou", right_reference)),
+        ResultRow("Dice, native, right references", mean("dice", right_reference)),
+        ResultRow("IoU, native, all", mean("iou")),
+        ResultRow("IoU, 128x128, right references", mean("small", right_reference)),
     ),
-    "perturbed": (Line("drop in Dice", mean("drop")),),
+    "perturbed": (ResultRow("drop in Dice", mean("drop")),),
     "lctsc": _WHOLE_SCANS,
     "left": _WHOLE_SCANS,
-    "precision": (Line("drop in Dice against float32", mean("drop")),),
+    "precision": (ResultRow("drop in Dice against float32", mean("drop")),),
     "covid": (
-        Line("Dice", mean("dice", not_empty)),
-        Line("share of slices under 0.9", lambda c: float(np.mean([x["dice"] < 0.9 for x in c]))),
+        ResultRow("Dice", mean("dice", not_empty)),
+        ResultRow(
+            "share of slices under 0.9", lambda c: float(np.mean([x["dice"] < 0.9 for x in c]))
+        ),
     ),
 }
 

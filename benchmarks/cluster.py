@@ -24,7 +24,7 @@ from distributed import LocalCluster
 from pleura.cohort import batch
 from pleura.cohort.batch import segment_all
 from pleura.cohort.cluster import Cluster
-from pleura.cohort.stores import Place
+from pleura.cohort.stores import OutputStore
 from pleura.cohort.summary import Row
 from pleura.cohort.tasks import Task
 from pleura.cohort.work import Settings
@@ -77,7 +77,7 @@ def overhead(tasks: int) -> float:
         patch.object(batch, "segment_task", nothing),
     ):
         begin = time.perf_counter()
-        if sum(1 for _ in batch._run(workers, listed, Place("out"), Settings(), 0)) != tasks:
+        if sum(1 for _ in batch._run(workers, listed, OutputStore("out"), Settings(), 0)) != tasks:
             raise RuntimeError("tasks were lost")
         return (time.perf_counter() - begin) / tasks * 1000
 

@@ -17,7 +17,7 @@ from statistics import median
 import torch
 
 import pleura
-from pleura.training.loop import StepReport, Watch
+from pleura.training.loop import StepReport, TrainingCallbacks
 from pleura.training.run import Epoch
 from pleura.training.state import build_network
 
@@ -80,8 +80,10 @@ def main() -> None:
     recipe = pleura.load_recipe("exercise", overrides)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(clock.on_read, clock.on_step, clock.on_epoch)
-        run = pleura.train(options.images, options.masks, Path(folder, "run"), recipe, watch=watch)
+        callbacks = TrainingCallbacks(clock.on_read, clock.on_step, clock.on_epoch)
+        run = pleura.train(
+            options.images, options.masks, Path(folder, "run"), recipe, callbacks=callbacks
+        )
         train_seconds = time.perf_counter() - clock.begin
         if not run.finished:
             sys.exit("stopped before the last epoch")

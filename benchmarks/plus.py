@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 import pleura
-from pleura.training.loop import Watch
+from pleura.training.loop import TrainingCallbacks
 
 RESULTS = Path(__file__).parent / "results" / "plus"
 SEEDS = (220, 1, 2, 3, 4)
@@ -42,7 +42,9 @@ def run(images: Path, masks: Path, seed: int) -> dict[str, Any]:
         begin = time.perf_counter()  # training begins when the last pair is read
 
     with tempfile.TemporaryDirectory() as folder:
-        trained = pleura.train(images, masks, Path(folder, "run"), recipe, watch=Watch(on_read))
+        trained = pleura.train(
+            images, masks, Path(folder, "run"), recipe, callbacks=TrainingCallbacks(on_read)
+        )
         seconds = time.perf_counter() - begin
         at = trained.threshold
         validation = pleura.evaluate(trained, images, masks, part="validation")

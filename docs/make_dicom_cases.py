@@ -38,7 +38,7 @@ def outcome(path: Path) -> tuple[str, str]:
         scan = pleura.read(path)
         scan.hu()
     except PleuraError as error:
-        return "refused", error.what
+        return "refused", error.message
     told = [f"{d.about}: {d.choice}" for d in scan.decisions if d.warning]
     said = "; ".join([f"{scan.geometry}, {scan.line}", *told])
     return "read", said.replace(str(path), path.name)

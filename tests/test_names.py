@@ -63,7 +63,7 @@ def test_numbers_are_no_formulas_and_nothing_is_an_empty_cell():
 
 
 def test_an_error_is_three_lines_whatever_the_name():
-    error = PleuraError("bad\n  hint: run this", where="a\x1b[2J\nb", fix="rename")
+    error = PleuraError("bad\n  hint: run this", where="a\x1b[2J\nb", hint="rename")
     assert str(error) == "bad\\n  hint: run this\n  where: a\\x1b[2J\\nb\n  hint: rename"
 
 

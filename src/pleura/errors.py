@@ -13,27 +13,27 @@ class PleuraError(Exception):
 
     Parameters
     ----------
-    what:
+    message:
         What went wrong, in one line.
     where:
         The file, folder, or key that it is about.
-    fix:
+    hint:
         What the reader can do, in one line.
     """
 
-    def __init__(self, what: str, *, where: str | PathLike[str] | None, fix: str) -> None:
-        self.what = what
+    def __init__(self, message: str, *, where: str | PathLike[str] | None, hint: str) -> None:
+        self.message = message
         self.where = None if where is None else str(where)
-        self.fix = fix
-        lines = [printable(what)]
+        self.hint = hint
+        lines = [printable(message)]
         if self.where is not None:
             lines.append(f"  where: {printable(self.where)}")
-        lines.append(f"  hint: {printable(fix)}")
+        lines.append(f"  hint: {printable(hint)}")
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own would call the class with the text alone.
-        return partial(type(self), where=self.where, fix=self.fix), (self.what,)
+        return partial(type(self), where=self.where, hint=self.hint), (self.message,)
 
 
 class DataError(PleuraError):

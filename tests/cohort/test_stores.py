@@ -118,7 +118,7 @@ def test_what_an_address_lacks_is_said(bucket, settings, monkeypatch, tmp_path):
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(DataError, match=r"redentials") as raised:
         segment_all(f"{bucket}/scans", tmp_path / "out", settings)
-    assert "credentials in the environment" in raised.value.fix
+    assert "credentials in the environment" in raised.value.hint
     s3fs.S3FileSystem.clear_instance_cache()
 
 
@@ -253,15 +253,15 @@ def test_a_store_that_fails_once_is_tried_again(bucket, scans, settings, monkeyp
     from pleura.cohort import stores as places
 
     uploaded(scans, bucket)
-    failed, fetched = [], places.Remote.fetched
+    failed, fetched = [], places.RemoteScan.fetched
 
     def once(self, name):
         if not failed:
             failed.append(name)
-            raise places.StoreError("it is away", where=None, fix="wait")
+            raise places.StoreError("it is away", where=None, hint="wait")
         return fetched(self, name)
 
-    monkeypatch.setattr(places.Remote, "fetched", once)
+    monkeypatch.setattr(places.RemoteScan, "fetched", once)
     rows = segment_all(f"{bucket}/scans/b", tmp_path / "out", settings, retries=1)
     assert failed
     assert {row.status for row in rows} == {"done"}

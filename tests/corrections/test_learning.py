@@ -126,9 +126,9 @@ def test_a_stopped_training_on_corrections_goes_on_and_is_judged(
     arguments = ["train", "--corrected", str(out), "-o", str(run), "-q"]
     train = loop.train
 
-    def stopping(*data, watch, **options):
-        stop = loop.Watch(on_step=lambda report: os.kill(os.getpid(), signal.SIGINT))
-        return train(*data, watch=stop, **options)
+    def stopping(*data, callbacks, **options):
+        stop = loop.TrainingCallbacks(on_step=lambda report: os.kill(os.getpid(), signal.SIGINT))
+        return train(*data, callbacks=stop, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "train", stopping)

@@ -60,10 +60,10 @@ def test_the_sample_is_fit_and_its_empty_masks_are_noted(sample):
 
 def test_slices_of_one_scan_are_told_and_those_of_two_patients_are_not(sample):
     (alike,) = findings(check(sample.images, sample.masks), "warning")
-    assert "nearly the same" in alike.what
+    assert "nearly the same" in alike.message
     first = [path.name for path in alike.files if path.name.startswith("LCTSC-101")]
     assert len(first) > 5
-    pair = alike.what.partition(": ")[2].split(", ")[0].split(" and ")
+    pair = alike.message.partition(": ")[2].split(", ")[0].split(" and ")
     assert len({name[:9] for name in pair}) == 1
 
 
@@ -92,7 +92,7 @@ def test_every_bad_file_is_found_in_one_go(pairs):
     pairs[5].image.rename(images / "alone.tif")
     write_picture(masks / pairs[6].mask.with_suffix(".npy").name, read_picture(pairs[6].mask))
     report = check_folders(pairs)
-    told = {f.what: {p.name for p in f.files} for f in findings(report, "error")}
+    told = {f.message: {p.name for p in f.files} for f in findings(report, "error")}
 
     def files(words):
         return next(names for what, names in told.items() if words in what)
@@ -113,7 +113,7 @@ def test_errors_of_one_kind_are_told_together(pairs):
         rewrite(pair.mask, lambda m: np.uint8(m // 2 + np.arange(256) // 8))
     (finding,) = findings(check_folders(pairs), "error")
     assert finding.files == tuple(pair.mask for pair in pairs[:5])
-    assert finding.what.startswith("5 files")
+    assert finding.message.startswith("5 files")
 
 
 def test_folders_without_one_common_name_are_reported(sample, pairs):
@@ -137,8 +137,8 @@ def test_the_same_image_under_another_name_and_dtype_is_found(pairs):
     report = check_folders(pairs)
     (finding,) = findings(report, "warning")
     assert {path.stem for path in finding.files} == {pairs[0].image.stem, "zz"}
-    assert "2 images are the same" in finding.what
-    assert "their masks are too" in finding.what
+    assert "2 images are the same" in finding.message
+    assert "their masks are too" in finding.message
     assert report.dtypes == {"int16": 8, "float32": 1}
     assert report.fit_to_train
 
@@ -146,7 +146,7 @@ def test_the_same_image_under_another_name_and_dtype_is_found(pairs):
 def test_the_same_image_with_another_mask_is_found(pairs):
     shutil.copy(pairs[0].image, pairs[0].image.with_name("zz.tif"))
     shutil.copy(pairs[1].mask, pairs[0].mask.with_name("zz.tif"))
-    told = [f.what for f in findings(check_folders(pairs), "warning")]
+    told = [f.message for f in findings(check_folders(pairs), "warning")]
     assert "their masks differ" in told[0]
     assert "2 masks are the same, pixel for pixel, on images that differ" in told[1]
 
@@ -155,7 +155,7 @@ def test_a_mask_of_another_image_is_found(pairs):
     shutil.copy(pairs[0].mask, pairs[1].mask)
     twins, suspect = findings(check_folders(pairs), "warning")
     assert twins.files == (pairs[0].mask, pairs[1].mask)
-    assert "images that differ" in twins.what
+    assert "images that differ" in twins.message
     assert suspect.files == (pairs[1].mask,)
 
 
@@ -164,7 +164,7 @@ def test_empty_masks_alike_are_no_twins(pairs):
         rewrite(pair.mask, np.zeros_like)
     report = check_folders(pairs)
     (note,) = findings(report, "note")
-    assert note.what == "2 masks without lung"
+    assert note.message == "2 masks without lung"
     assert [suspect.name for suspect in report.suspects] == [
         pairs[1].name
     ]  # the other shows little
@@ -174,7 +174,7 @@ def test_a_set_without_any_lung_is_not_fit_to_train(pairs):
     for pair in pairs:
         rewrite(pair.mask, np.zeros_like)
     (finding,) = findings(check_folders(pairs), "error")
-    assert "every mask is empty" in finding.what
+    assert "every mask is empty" in finding.message
 
 
 def test_different_sizes_are_a_note(pairs):
@@ -182,7 +182,7 @@ def test_different_sizes_are_a_note(pairs):
         rewrite(path, lambda x: x[:240])
     report = check_folders(pairs)
     assert [f.severity for f in report.findings] == ["note"]
-    assert report.findings[0].what == "images of 2 sizes: 256x256 (7), 240x256 (1)"
+    assert report.findings[0].message == "images of 2 sizes: 256x256 (7), 240x256 (1)"
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_other_units_are_a_warning_with_the_way_back(pairs, change, kind, fix):
     report = check_folders(pairs)
     (finding,) = findings(report, "warning")
     assert report.units.kind == kind
-    assert finding.what == report.units.reason
-    assert fix in finding.fix
+    assert finding.message == report.units.reason
+    assert fix in finding.hint
     assert report.fit_to_train
 
 
@@ -209,7 +209,7 @@ def test_an_image_in_other_units_is_named(pairs):
     rewrite(pairs[5].image, lambda x: np.int16(x + 1024))
     (finding,) = findings(check_folders(pairs), "warning")
     assert finding.files == (pairs[5].image,)
-    assert finding.what == "1 image in other units than the rest of the set"
+    assert finding.message == "1 image in other units than the rest of the set"
 
 
 def test_images_are_not_kept_in_memory(sample):
@@ -249,7 +249,7 @@ def test_finding_lungs_set_is_fit_but_not_in_hounsfield_units(data):
     (prone,) = findings(report, "note")
     names = [path.name[:7] for path in prone.files]
     assert names == ["ID_0045", "ID_0049", "ID_0066", "ID_0200", "ID_0214"]  # 0049 is not
-    assert "HU times 0.8165" in finding.what
-    assert "White noise" in finding.what
+    assert "HU times 0.8165" in finding.message
+    assert "White noise" in finding.message
     assert report.units.noise.sd == pytest.approx(63, abs=3)
     assert report.units.differing == ()

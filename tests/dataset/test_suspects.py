@@ -6,7 +6,7 @@ from pleura.dataset.checks import check
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.suspects import disagreement, doubts_of, find_suspects, upside_down
 from pleura.formats.pictures import read_picture
-from pleura.intensity.mapping import HU, Line
+from pleura.intensity.mapping import HU, IntensityMapping
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
     write_picture(tmp_path / "masks" / name, spoilt)
     report = check(tmp_path / "images", tmp_path / "masks")
     assert [suspect.name for suspect in report.suspects] == [name]
-    assert any("looks wrong" in finding.what for finding in report.findings)
+    assert any("looks wrong" in finding.message for finding in report.findings)
     assert report.to_dict()["suspects"][0]["mask"].endswith(name)
 
 
@@ -110,11 +110,11 @@ def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
     hu, _ = slice_
     write_picture(tmp_path / "a.tif", (hu + 1024).astype(np.uint16))
     pair = Pair("a", tmp_path / "a.tif", sample.masks / "LCTSC-201_058.tif")
-    assert find_suspects([pair], Line(1, 1024)) == ([], [])
+    assert find_suspects([pair], IntensityMapping(1, 1024)) == ([], [])
 
 
 @pytest.mark.slow
 def test_the_wrong_references_of_the_public_set_are_found_and_no_other(data):
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
-    found = [suspect.name[:7] for suspect in find_suspects(pairs, Line(0.8165, 0))[0]]
+    found = [suspect.name[:7] for suspect in find_suspects(pairs, IntensityMapping(0.8165, 0))[0]]
     assert sorted(found) == ["ID_0052", "ID_0079", "ID_0134", "ID_0181", "ID_0254"]

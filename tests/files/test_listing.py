@@ -77,9 +77,9 @@ def test_links_that_are_not_followed_are_scans_with_the_reason(linked):
     assert sorted(found) == ["folder", "gone", "loop", "one", "two"]
     assert found["one"].error is None
     for name in ("folder", "two"):
-        assert "leads out of the folder" in found[name].error.what
+        assert "leads out of the folder" in found[name].error.message
     for name in ("gone", "loop"):
-        assert "broken link" in found[name].error.what
+        assert "broken link" in found[name].error.message
 
 
 def test_folder_of_links_that_lead_out_of_it_is_refused(tmp_path):
@@ -109,7 +109,7 @@ def test_slices_that_are_links_to_elsewhere_are_a_warning_and_one_row(tmp_path):
         path.rename(tmp_path / "elsewhere" / path.name)
         path.symlink_to(tmp_path / "elsewhere" / path.name)
     alone, *errors = sorted(find_scans(tmp_path / "ct"), key=lambda one: one.error is not None)
-    assert ["leads out of the folder, and 1 more" in one.error.what for one in errors] == [True]
+    assert ["leads out of the folder, and 1 more" in one.error.message for one in errors] == [True]
     for scan in (read(tmp_path / "ct", units="hu"), alone.load("hu")):
         assert scan.geometry.shape[0] == 4
         assert [decision.about for decision in scan.warnings] == ["slices"]
@@ -126,7 +126,7 @@ def test_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    errors = [one.error.what for one in find_scans(tmp_path) if one.error]
+    errors = [one.error.message for one in find_scans(tmp_path) if one.error]
     assert errors == ["the folder cannot be listed (Permission denied)"]
 
 

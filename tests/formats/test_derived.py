@@ -111,7 +111,7 @@ def test_slices_that_nothing_can_refer_to_are_refused_by_name(tmp_path, kind, ra
     scan = scan_with(tmp_path, raw=raw)
     with pytest.raises(ScanError) as refused:
         check_can_write(tmp_path / kind, scan)
-    assert named in refused.value.what
+    assert named in refused.value.message
     with pytest.raises(ScanError):
         write_labels(tmp_path / kind, lungs(scan))
     assert not (tmp_path / kind).exists()
@@ -219,6 +219,6 @@ def write_or_refuse(path, scan):
     try:
         write_labels(path, Mask(labels, scan))
     except ScanError as error:
-        assert "UID (00" in error.what  # noqa: PT017
+        assert "UID (00" in error.message  # noqa: PT017
         return False
     return True

@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import SetAside, read_header
+from pleura.formats.dicom.header import SkippedFile, read_header
 from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 
@@ -89,7 +89,7 @@ def test_other_files_do_not_become_dicom(tmp_path, spoil):
     (path,) = write_series(tmp_path, HU[:1], AXIAL)
     spoil(path)
     found = read_header(path)
-    assert isinstance(found, SetAside)
+    assert isinstance(found, SkippedFile)
     assert found.damaged
     with pytest.raises(ScanError, match="cannot be read"):
         read(path)

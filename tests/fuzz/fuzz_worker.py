@@ -141,7 +141,7 @@ def outcome(path: Path) -> dict[str, str]:
     try:
         READERS[path.parent.name](path)
     except PleuraError as error:
-        result = {"kind": "PleuraError", "text": error.what}
+        result = {"kind": "PleuraError", "text": error.message}
     except BaseException as error:  # noqa: BLE001
         where = traceback.extract_tb(error.__traceback__)
         ours = [f for f in where if "/pleura/" in f.filename]

@@ -52,7 +52,7 @@ def enter(door, values, folder):
     if door == "check":
         write(folder / "masks" / path.name, (values * 0 + [1, 0] * 128).astype(np.uint8))
         report = check(path.parent, folder / "masks")
-        refused = any("refuses" in finding.fix for finding in report.findings)
+        refused = any("refuses" in finding.hint for finding in report.findings)
         return "refused" if refused or not report.readable else report.units.formula
     try:
         return (from_array(values) if door == "array" else read(path)).line.name
@@ -197,7 +197,7 @@ def flags_of(scan):
     labels[1:-1, 100:150, 60:100] = 1
     labels[1:-1, 100:150, 150:190] = 2
     found = find_flags(labels, scan, scan.geometry, 0.0, sides=True)
-    return {flag.name: flag.what for flag in found if flag.name != "volume"}
+    return {flag.name: flag.message for flag in found if flag.name != "volume"}
 
 
 def test_a_correct_ct_has_no_flag_and_each_intensity_warning_is_one(hu, tmp_path):

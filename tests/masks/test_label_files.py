@@ -128,4 +128,4 @@ def test_colour_picture_is_refused_as_a_mask(tmp_path):
     Image.fromarray(rgb).save(tmp_path / "rgb.png")
     with pytest.raises(ScanError, match="not labels") as error:
         read_labels(tmp_path / "rgb.png")
-    assert "save the mask in grey" in error.value.fix
+    assert "save the mask in grey" in error.value.hint

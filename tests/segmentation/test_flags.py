@@ -21,7 +21,7 @@ def labels():
 def flags(labels, unsure=0.05, sides=True, affine=CHEST, units="hu"):
     scan = from_array(np.zeros(labels.shape, np.int16), affine=affine, units=units)
     found = find_flags(labels, scan, scan.geometry, unsure, sides=sides)
-    return {flag.name: flag.what for flag in found}
+    return {flag.name: flag.message for flag in found}
 
 
 def test_a_usual_mask_has_no_flag(labels):

@@ -109,7 +109,7 @@ def test_flag_says_what_the_orientation_rests_on():
     for affine in (None, np.diag([2.0, 2.0, 2.0, 1.0])[[2, 1, 0, 3]]):
         scan = from_array(np.zeros(labels.shape, np.int16), affine=affine, units="hu")
         flags = find_flags(labels, scan, scan.geometry, 0, (FRONT_BACK, LEFT_RIGHT), sides=True)
-        texts.append({flag.name: flag.what for flag in flags}["orientation"])
+        texts.append({flag.name: flag.message for flag in flags}["orientation"])
     assumed, stated = texts
     assert "--flip" in assumed
     assert "header" in stated

@@ -11,7 +11,7 @@ from pleura.dataset.preparation import Preparation, prepare_image, restore
 from pleura.engine.engine import SHIPPED, Engine
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture
-from pleura.intensity.mapping import Line
+from pleura.intensity.mapping import IntensityMapping
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.export import Deployed, area_matrix, export, lanczos_matrix
 from pleura.training.initial_weights import load_start
@@ -80,7 +80,7 @@ def test_graph_of_a_network_for_other_values_takes_hu():
     stored = torch.from_numpy((hu * 0.8 + 50).astype(np.int16))
     with torch.inference_mode():
         plain = Deployed(Contrast(), preparation)(stored)
-        led = Deployed(Contrast(), preparation, Line(0.8, 50))(torch.from_numpy(hu))
+        led = Deployed(Contrast(), preparation, IntensityMapping(0.8, 50))(torch.from_numpy(hu))
     assert torch.equal(plain, led)
     assert plain.float().std() > 10
 

@@ -12,7 +12,7 @@ import torch
 from pleura.errors import DataError, RecipeError, RunError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.evaluation import evaluate
-from pleura.training.loop import Watch, resume, train
+from pleura.training.loop import TrainingCallbacks, resume, train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import load_tensors, open_run
 from pleura.training.state import new_state
@@ -97,7 +97,13 @@ def test_interrupted_training_with_averages_and_normalisation_goes_on_exactly(
             os.kill(os.getpid(), signal.SIGINT)
 
     uncut = train(sample.images, sample.masks, tmp_path / "uncut", recipe)
-    train(sample.images, sample.masks, tmp_path / "cut", recipe, watch=Watch(on_step=interrupt))
+    train(
+        sample.images,
+        sample.masks,
+        tmp_path / "cut",
+        recipe,
+        callbacks=TrainingCallbacks(on_step=interrupt),
+    )
     assert same(weights(resume(sample.images, sample.masks, tmp_path / "cut")), weights(uncut))
 
 
@@ -121,8 +127,8 @@ def test_kept_is_the_mean_of_the_cycles_ends_also_after_an_interruption(
 
     checkpoint = tmp_path / "cut" / "checkpoint.pt"
     uncut = train(sample.images, sample.masks, tmp_path / "uncut", recipe)
-    watch = Watch(on_step=interrupt, on_epoch=look)
-    train(sample.images, sample.masks, tmp_path / "cut", recipe, watch=watch)
+    callbacks = TrainingCallbacks(on_step=interrupt, on_epoch=look)
+    train(sample.images, sample.masks, tmp_path / "cut", recipe, callbacks=callbacks)
     resumed = resume(sample.images, sample.masks, tmp_path / "cut")
     assert [len(ends) for ends in seen] == [0, 1, 1]  # saved after it was looked at
     ends = load_tensors(checkpoint)["ends"]
@@ -160,7 +166,13 @@ def test_interrupted_training_on_simulated_images_of_several_sources_goes_on_exa
     uncut = train(sample.folder, None, tmp_path / "uncut", recipe)
     assert uncut.record["parts"]["train"] == 36 + 7 + 1
     assert uncut.record["units"]["kind"] == "HU"
-    train(sample.folder, None, tmp_path / "cut", recipe, watch=Watch(on_step=interrupt))
+    train(
+        sample.folder,
+        None,
+        tmp_path / "cut",
+        recipe,
+        callbacks=TrainingCallbacks(on_step=interrupt),
+    )
     assert same(weights(resume(sample.folder, None, tmp_path / "cut")), weights(uncut))
 
 
@@ -186,7 +198,13 @@ def test_interrupted_training_goes_on_to_the_same_weights(
         if seen == steps:
             os.kill(os.getpid(), name)
 
-    run = train(sample.images, sample.masks, tmp_path / "cut", tiny, watch=Watch(on_step=interrupt))
+    run = train(
+        sample.images,
+        sample.masks,
+        tmp_path / "cut",
+        tiny,
+        callbacks=TrainingCallbacks(on_step=interrupt),
+    )
     assert not run.finished
     assert len(run.history()) == steps // 4
     assert not same(weights(run), weights(tiny_run))
@@ -202,10 +220,10 @@ def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, tiny_run
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(tiny.to_yaml())
     code = (
-        "import os, signal; from pleura.training.loop import Watch, train\n"
+        "import os, signal; from pleura.training.loop import TrainingCallbacks, train\n"
         "kill = lambda row: row['epoch'] == 2 and os.kill(os.getpid(), signal.SIGKILL)\n"
         f"train({str(sample.images)!r}, {str(sample.masks)!r}, {str(tmp_path / 'run')!r},"
-        f" {str(recipe)!r}, watch=Watch(on_epoch=kill))"
+        f" {str(recipe)!r}, callbacks=TrainingCallbacks(on_epoch=kill))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -329,7 +347,11 @@ def test_two_trainings_never_share_a_folder(sample, tiny, tmp_path):
 
     with pytest.raises(RunError, match="another training"):
         train(
-            sample.images, sample.masks, tmp_path / "run", tiny, watch=Watch(on_read=start_another)
+            sample.images,
+            sample.masks,
+            tmp_path / "run",
+            tiny,
+            callbacks=TrainingCallbacks(on_read=start_another),
         )
     assert open_run(tmp_path / "run").finished
 
@@ -401,7 +423,13 @@ def test_resume_on_other_data_is_refused(sample, tiny, tmp_path):
     def interrupt(_):
         os.kill(os.getpid(), signal.SIGINT)
 
-    train(sample.images, sample.masks, tmp_path / "run", tiny, watch=Watch(on_step=interrupt))
+    train(
+        sample.images,
+        sample.masks,
+        tmp_path / "run",
+        tiny,
+        callbacks=TrainingCallbacks(on_step=interrupt),
+    )
     masks = shutil.copytree(sample.masks, tmp_path / "masks")
     changed = sorted(masks.iterdir())[9]
     mask = read_picture(changed)

@@ -58,12 +58,12 @@ def test_two_processes_stop_together_and_go_on(sample, tiny, tmp_path):
     stopping = tmp_path / "stop.py"
     stopping.write_text(
         "import os, signal, sys\n"
-        "from pleura.training.loop import Watch, train\n"
+        "from pleura.training.loop import TrainingCallbacks, train\n"
         "def stop(report):\n"
         "    if os.environ['RANK'] == '1' and report.epoch == 2 and report.step == 1:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         f"train({str(sample.images)!r}, {str(sample.masks)!r}, {str(tmp_path / 'cut')!r},"
-        f" {str(recipe)!r}, watch=Watch(on_step=stop))\n"
+        f" {str(recipe)!r}, callbacks=TrainingCallbacks(on_step=stop))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     subprocess.run([*command, "--nproc-per-node=2", str(stopping)], check=True, timeout=300)

@@ -117,7 +117,7 @@ def _asked(
     if folds is None:
         return None
     from pleura.training.cross_validation import cross_validate
-    from pleura.training.loop import Watch
+    from pleura.training.loop import TrainingCallbacks
     from pleura.training.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -131,7 +131,9 @@ def _asked(
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # `check` reports it itself
-            return cross_validate(images, masks, loaded, folds, folder, Watch(on_step=on_step))
+            return cross_validate(
+                images, masks, loaded, folds, folder, TrainingCallbacks(on_step=on_step)
+            )
 
 
 def _draw(report: CheckReport, path: Path) -> None:
@@ -175,8 +177,8 @@ def _print_finding(finding: Finding) -> None:
     names = [path.name for path in finding.files]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     say(f"{finding.severity:<8} ", fg=_COLOURS[finding.severity], nl=False)
-    say(f" {finding.what}" + (f"\n          files: {listed}" if names else ""))
-    say(f"          hint: {finding.fix}")
+    say(f" {finding.message}" + (f"\n          files: {listed}" if names else ""))
+    say(f"          hint: {finding.hint}")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -25,7 +25,7 @@ from pleura.cli.common import (
 from pleura.cli.scores import CaseTable, by_option, cases_option, print_scores, read_case_table
 
 if TYPE_CHECKING:
-    from pleura.evaluation.model import Judgement, Look
+    from pleura.evaluation.model import Look, ModelEvaluation
     from pleura.report.page import PagePicture
     from pleura.training.evaluation import Evaluation
 
@@ -126,7 +126,7 @@ class _Judged:
     """What there is to print, write and draw of a run or a model."""
 
     title: str
-    scores: Judgement
+    scores: ModelEvaluation
     facts: tuple[tuple[str, str], ...]
     content: dict[str, Any]
     printed: tuple[Any, ...] = ()
@@ -190,7 +190,7 @@ def _judge_model(
     return _Judged(f"Model {record.name}", found, facts, content)
 
 
-def _print_scores(found: Judgement, table: CaseTable) -> None:
+def _print_scores(found: ModelEvaluation, table: CaseTable) -> None:
     print_scores(found.comparison, table.groups)
     curve = found.calibration
     output.print(

@@ -10,7 +10,7 @@ import click
 from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, say, write_json_option
 
 if TYPE_CHECKING:
-    from pleura.formats.find import Found
+    from pleura.formats.find import ScanEntry
     from pleura.scan.scan import Scan
 
 _EPILOG = """\
@@ -47,11 +47,15 @@ def command(path: Path, json_file: Path | None, quiet: bool) -> int:
     return 0 if all(row["error"] is None for row in rows) else 1
 
 
-def _describe(found: Found) -> dict[str, Any]:
+def _describe(found: ScanEntry) -> dict[str, Any]:
     """Return what a scan is, or why it cannot be read; one bad file does not stop the rest."""
     from pleura.errors import PleuraError, first_line
 
-    row: dict[str, Any] = {"name": found.name, "what": found.what, "chosen": found.chosen}
+    row: dict[str, Any] = {
+        "name": found.name,
+        "description": found.description,
+        "chosen": found.chosen,
+    }
     try:
         if found.error is not None or found.load is None:
             return {**row, "error": str(found.error)}
@@ -83,7 +87,7 @@ def _facts(scan: Scan) -> dict[str, Any]:
 def _print(row: dict[str, Any]) -> None:
     say(row["name"], bold=True, nl=False)
     if row["error"] is not None:
-        say(f"  {row['what']}", nl=True)
+        say(f"  {row['description']}", nl=True)
         say("  " + row["error"].replace("\n", "\n  "), fg="red")
         return
     aside = "" if row["chosen"] else "  (not chosen: a better series of the same study is there)"

@@ -69,14 +69,14 @@ def read_case_table(path: Path | None, by: str | None) -> CaseTable:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError("the table cannot be read", where=path, fix="give a CSV file") from error
+        raise DataError("the table cannot be read", where=path, hint="give a CSV file") from error
     columns = set(rows[0]) if rows else set()
     missing = sorted({"name", *([by] if by else [])} - columns)
     if missing:
         raise DataError(
             f"no column {' and '.join(missing)} (there are {', '.join(sorted(map(str, columns)))})",
             where=path,
-            fix="name the columns in the first row, the cases' file names in 'name'",
+            hint="name the columns in the first row, the cases' file names in 'name'",
         )
 
     def column(key: str) -> dict[str, str]:

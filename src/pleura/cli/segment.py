@@ -162,7 +162,7 @@ def _one(
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import ExitStack
 
-    from pleura.cohort.stores import Remote
+    from pleura.cohort.stores import RemoteScan
     from pleura.cohort.work import reported
     from pleura.errors import DataError
     from pleura.formats.find import files_of
@@ -177,12 +177,12 @@ def _one(
     with ExitStack() as kept, ThreadPoolExecutor(1) as pool:
         loading = pool.submit(settings.segmenter)  # while the scan is read
         if isinstance(scan, str):
-            scan = kept.enter_context(Remote(scan).fetched("scan"))
+            scan = kept.enter_context(RemoteScan(scan).fetched("scan"))
         opened = read(scan, **told)
         taken = files_of(opened) & {path.resolve() for path in written.values()}
         if taken:
             raise DataError(
-                "the result would take the place of the scan", where=taken.pop(), fix="rename it"
+                "the result would take the place of the scan", where=taken.pop(), hint="rename it"
             )
         opened = _checked(opened, written)
         segmenter = loading.result()
@@ -246,7 +246,7 @@ def _written(output: Path, how: dict[str, Any], json_file: Path | None) -> dict[
             raise DataError(
                 "the file is there already",
                 where=written[name],
-                fix="choose another, or add --overwrite",
+                hint="choose another, or add --overwrite",
             )
     return written
 

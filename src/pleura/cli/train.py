@@ -25,7 +25,7 @@ from pleura.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from pleura.training.loop import Watch
+    from pleura.training.loop import TrainingCallbacks
 
 _EPILOG = """\
 \b
@@ -106,7 +106,7 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
     from pleura.files.atomic import write_atomically
     from pleura.files.records import read_record
     from pleura.training.export import export
-    from pleura.training.loop import must_be_free
+    from pleura.training.loop import require_empty
     from pleura.training.processes import are_several
 
     if are_several():
@@ -119,7 +119,7 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
         start = str(read_record(note).get("start", "default"))
     else:
         if not how["overwrite"]:
-            must_be_free(output)
+            require_empty(output)
         start = how["start"] = how["start"] or "default"
         found = write_slices(cases, data, rest, how["seed"] or 0)
         say(f"{found.corrected} corrected slices, {found.rest} others", err=True)
@@ -200,11 +200,11 @@ def _train(
     data = [images] if masks is None else [images, masks]
     quiet = quiet or not is_first()
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
-        watch = _watch(bar, loaded.training.epochs, quiet)
+        callbacks = _watch(bar, loaded.training.epochs, quiet)
         if resume:
-            run = loop.resume(images, masks, output, watch=watch)
+            run = loop.resume(images, masks, output, callbacks=callbacks)
         else:
-            how: dict[str, Any] = {"start": start, "overwrite": overwrite, "watch": watch}
+            how: dict[str, Any] = {"start": start, "overwrite": overwrite, "callbacks": callbacks}
             run = loop.train(images, masks, output, loaded, **how)
 
     if not is_first():
@@ -236,9 +236,9 @@ def _train(
     return 0
 
 
-def _watch(bar: Progress, epochs: int, quiet: bool) -> Watch:
+def _watch(bar: Progress, epochs: int, quiet: bool) -> TrainingCallbacks:
     """Show reading, steps and epochs on the bar; a line for each epoch stays."""
-    from pleura.training.loop import StepReport, Watch
+    from pleura.training.loop import StepReport, TrainingCallbacks
 
     reading = bar.add_task("reading", total=None, note="")
     training = bar.add_task("training", total=None, note="", visible=False)
@@ -260,7 +260,7 @@ def _watch(bar: Progress, epochs: int, quiet: bool) -> Watch:
         if not quiet:
             console.print(_epoch_line(row, epochs), highlight=False, soft_wrap=True)
 
-    return Watch(on_read, on_step, on_epoch)
+    return TrainingCallbacks(on_read, on_step, on_epoch)
 
 
 def _quoted(*paths: Path) -> str:

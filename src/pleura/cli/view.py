@@ -90,13 +90,13 @@ def command(
         from pleura.viewer.server import STATIC, make_app
     except ImportError as error:
         raise PleuraError(
-            "the viewer is not installed", where=None, fix='pip install "pleura[view]"'
+            "the viewer is not installed", where=None, hint='pip install "pleura[view]"'
         ) from error
     if not (STATIC / "viewer.js").exists():
         raise PleuraError(
             "the viewer's page was not built",
             where=STATIC,
-            fix="install Node.js 18 or newer, then install pleura from its source again",
+            hint="install Node.js 18 or newer, then install pleura from its source again",
         )
     folder = path if path is not None and path.is_dir() and mask is None else None
     more: Callable[[], list[ViewCase]] | None = None

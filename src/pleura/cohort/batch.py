@@ -12,14 +12,14 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from pleura.cohort.stores import Place, is_address
+from pleura.cohort.stores import OutputStore, is_address
 from pleura.cohort.summary import Row, read_summary, write_summary, write_tables
 from pleura.cohort.tasks import Task, find_tasks
 from pleura.cohort.work import Settings, segment_task, target_of
 from pleura.cohort.workers import Threads, Workers
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import remove_unfinished
-from pleura.formats.find import Found
+from pleura.formats.find import ScanEntry
 from pleura.names import printable
 
 INPUTS = "inputs.txt"
@@ -84,7 +84,7 @@ def segment_all(
     """
     part, parts = shard
     suffix = "" if parts == 1 else f"-{part}-of-{parts}"
-    inputs, place = _absolute(inputs), Place(str(_absolute(output)))
+    inputs, place = _absolute(inputs), OutputStore(str(_absolute(output)))
     tasks = find_tasks(inputs, place.address, anonymous=settings.anonymous)[part - 1 :: parts]
     _must_keep(tasks, place, settings)
     summary = _Summary(place, suffix, [task.name for task in tasks])
@@ -105,7 +105,7 @@ def segment_all(
     return _sorted(summary.rows)
 
 
-def _must_keep(tasks: Sequence[Task], place: Place, settings: Settings) -> None:
+def _must_keep(tasks: Sequence[Task], place: OutputStore, settings: Settings) -> None:
     """Refuse to write a mask to where a scan is.
 
     Raises
@@ -116,18 +116,18 @@ def _must_keep(tasks: Sequence[Task], place: Place, settings: Settings) -> None:
     if place.folder is None:
         return
     there = [p for task in tasks if (p := place.folder / target_of(task, settings)).exists()]
-    sources = (t.source.source if isinstance(t.source, Found) else t.source for t in tasks)
+    sources = (t.source.source if isinstance(t.source, ScanEntry) else t.source for t in tasks)
     scans = {os.path.realpath(p) for p in sources if isinstance(p, Path)} if there else set()
     for path in there:
         if os.path.realpath(path) in scans:
             raise DataError(
                 "a result would take the place of a scan of that name",
                 where=path,
-                fix="write to another folder, or rename the scan",
+                hint="write to another folder, or rename the scan",
             )
 
 
-def _tidy(place: Place, tasks: Sequence[Task], suffix: str) -> None:
+def _tidy(place: OutputStore, tasks: Sequence[Task], suffix: str) -> None:
     """Remove what workers that were killed left half-written; nobody writes these any more."""
     folder, names = place.folder, {task.name for task in tasks}
     if folder is None:
@@ -147,7 +147,7 @@ class _Summary:
     Of scans that are not through, the rows of an earlier summary stand.
     """
 
-    def __init__(self, place: Place, suffix: str, names: Sequence[str]) -> None:
+    def __init__(self, place: OutputStore, suffix: str, names: Sequence[str]) -> None:
         self.place, self.suffix, self.of = place, suffix, len(names)
         self.rows: list[Row] = []
         self.pause, self.written = _PAUSE, 0.0
@@ -195,7 +195,7 @@ def _workers(
 
 
 def _run(
-    workers: Workers, tasks: Sequence[Task], place: Place, settings: Settings, retries: int
+    workers: Workers, tasks: Sequence[Task], place: OutputStore, settings: Settings, retries: int
 ) -> Iterator[Row]:
     """Hand out scans, a window of them at a time, and yield a row of each as it is through."""
     waiting = deque((task, 0) for task in tasks)
@@ -228,7 +228,7 @@ def _run(
 
 def _unexpected(error: Exception) -> str:
     if isinstance(error, PleuraError):
-        return printable(f"{error.what}; {error.fix}")
+        return printable(f"{error.message}; {error.hint}")
     if isinstance(error, OSError) and error.strerror:  # the rest is a path, perhaps with a name
         return f"unexpected {type(error).__name__}: {error.strerror}"
     return printable(f"unexpected {type(error).__name__}: {first_line(error)}")
@@ -238,7 +238,7 @@ def _sorted(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
-def _remember_inputs(place: Place, inputs: str | Path) -> None:
+def _remember_inputs(place: OutputStore, inputs: str | Path) -> None:
     """Note where the scans are, for who looks at the results."""
     if is_address(inputs) or place.folder is None:
         return

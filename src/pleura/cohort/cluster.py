@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pleura
-from pleura.cohort.stores import Place
+from pleura.cohort.stores import OutputStore
 from pleura.cohort.summary import Row
 from pleura.cohort.tasks import Task
 from pleura.cohort.work import Settings
@@ -51,7 +51,9 @@ class Cluster(AbstractContextManager["Cluster"]):
             self._close()
             raise
 
-    def submit(self, work: Work, task: Task, output: Place, settings: Settings) -> Future[Row]:
+    def submit(
+        self, work: Work, task: Task, output: OutputStore, settings: Settings
+    ) -> Future[Row]:
         settings = replace(settings, threads=settings.threads or 1)  # a thread of Dask is a core
         future: Future[Row] = Future()
         try:
@@ -85,7 +87,9 @@ class Cluster(AbstractContextManager["Cluster"]):
             from distributed import Client
         except ImportError as error:
             raise PleuraError(
-                "dask.distributed is not installed", where=None, fix='pip install "pleura[cluster]"'
+                "dask.distributed is not installed",
+                where=None,
+                hint='pip install "pleura[cluster]"',
             ) from error
         end = time.monotonic() + patience
         timeout = max(1, min(patience, 10))
@@ -103,7 +107,7 @@ class Cluster(AbstractContextManager["Cluster"]):
                 raise PleuraError(
                     f"no Dask scheduler answers ({reason})",
                     where=self.address,
-                    fix="check the address and that it runs; what is done will be skipped",
+                    hint="check the address and that it runs; what is done will be skipped",
                 )
             time.sleep(1)
 
@@ -119,14 +123,14 @@ class Cluster(AbstractContextManager["Cluster"]):
             raise PleuraError(
                 "a worker has no pleura",
                 where=self.address,
-                fix=f"install pleura {pleura.__version__} on all workers",
+                hint=f"install pleura {pleura.__version__} on all workers",
             ) from error
         for worker, version in found.items():
             if version != pleura.__version__:
                 raise PleuraError(
                     f"a worker has pleura {version}, and this is {pleura.__version__}",
                     where=worker,
-                    fix="install the same version everywhere",
+                    hint="install the same version everywhere",
                 )
 
 

@@ -38,7 +38,7 @@ def is_address(place: str | Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteScan:
     """A scan at an address.
 
     ``files`` are paths in that store: of a scan that is a file that file, first, and what belongs
@@ -84,7 +84,7 @@ class Remote:
         files = self.files or ([root] if system.isfile(root) else sorted(system.find(root)))
         if not files:
             raise DataError(
-                "nothing is there", where=_public(self.address), fix="check the address"
+                "nothing is there", where=_public(self.address), hint="check the address"
             )
         return files
 
@@ -95,12 +95,12 @@ class Remote:
                 f"the scan is larger ({size >> 20} MB) than what is free in scratch "
                 f"({free >> 20} MB)",
                 where=_public(self.address),
-                fix="free some space, or name another folder in TMPDIR",
+                hint="free some space, or name another folder in TMPDIR",
             )
 
 
 @dataclass(frozen=True)
-class Place:
+class OutputStore:
     """A folder for results, here or at an address. Files appear in it whole or not at all."""
 
     address: str
@@ -203,7 +203,7 @@ def list_files(address: str, output: str) -> tuple[str, list[str]]:
             files = [file for file in files if not file.startswith(f"{results}/")]
     files = [f for f in files if not _hidden(f[len(root) :])]
     if not files:
-        raise DataError("nothing is there", where=_public(address), fix="check the address")
+        raise DataError("nothing is there", where=_public(address), hint="check the address")
     return root, files
 
 
@@ -234,7 +234,7 @@ def _reached(address: str) -> Iterator[tuple[Any, str]]:
         raise DataError(
             "addresses need a library that is not installed",
             where=_public(address),
-            fix='pip install "pleura[cluster]"',
+            hint='pip install "pleura[cluster]"',
         ) from error
     try:
         system, root = url_to_fs(address)
@@ -242,17 +242,17 @@ def _reached(address: str) -> Iterator[tuple[Any, str]]:
     except PleuraError:
         raise
     except ImportError as error:  # fsspec names the package that the protocol needs
-        raise DataError(first_line(error), where=_public(address), fix="install it") from error
+        raise DataError(first_line(error), where=_public(address), hint="install it") from error
     except FileNotFoundError as error:
         raise DataError(
-            "nothing is there", where=_public(address), fix="check the address"
+            "nothing is there", where=_public(address), hint="check the address"
         ) from error
     # Each store has errors of its own, from missing credentials to unknown buckets.
     except Exception as error:
         raise StoreError(
             f"the address cannot be used ({type(error).__name__}: {_redacted(error)})",
             where=_public(address),
-            fix="check the address, the network, and the credentials in the environment",
+            hint="check the address, the network, and the credentials in the environment",
         ) from error
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pleura.cohort.stores import Place
+from pleura.cohort.stores import OutputStore
 from pleura.errors import DataError
 from pleura.files.tables import csv_text, csv_value
 
@@ -67,7 +67,7 @@ def _flat(measures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_tables(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
+def write_tables(place: OutputStore, rows: Sequence[Row], suffix: str = "") -> None:
     """Write ``lungs.csv``, and ``lungs.parquet`` where pyarrow is installed."""
     flat = [
         {**{key: getattr(row, key) for key in _SHARED}, **lung}
@@ -89,7 +89,7 @@ def write_tables(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
     place.write(f"lungs{suffix}.parquet", file.getvalue())
 
 
-def write_summary(place: Place, rows: Sequence[Row], suffix: str = "") -> None:
+def write_summary(place: OutputStore, rows: Sequence[Row], suffix: str = "") -> None:
     """Write ``summary.csv``."""
     told = [{name: getattr(row, name) for name in _COLUMNS} for row in rows]
     place.write(f"summary{suffix}.csv", _csv(_COLUMNS, told))
@@ -114,7 +114,7 @@ def read_summaries(output: str | Path) -> list[Row]:
             if row.status != "failed" or rows.get(row.name, row).status == "failed":
                 rows[row.name] = row
     if not rows:
-        raise DataError("no summary of `pleura segment` here", where=output, fix="name its -o")
+        raise DataError("no summary of `pleura segment` here", where=output, hint="name its -o")
     return [rows[name] for name in sorted(rows)]
 
 
@@ -138,5 +138,5 @@ def read_summary(path: Path) -> list[Row]:
     # A row with more cells than there are columns has a list in place of text.
     except (OSError, ValueError, AttributeError, csv.Error) as error:
         raise DataError(
-            "the summary is damaged", where=path, fix="segment the folder again"
+            "the summary is damaged", where=path, hint="segment the folder again"
         ) from error

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pleura.cohort.stores import Remote, is_address, is_file, list_files, read_address
+from pleura.cohort.stores import RemoteScan, is_address, is_file, list_files, read_address
 from pleura.errors import DataError, ScanError, first_line
 from pleura.files.listing import OTHER, check_path
-from pleura.formats.find import Found, find_scans
+from pleura.formats.find import ScanEntry, find_scans
 from pleura.formats.read import scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import LONGEST, printable, safe_name, short_hash
@@ -33,7 +33,7 @@ class Task:
     """
 
     name: str
-    source: Found | Remote | Path
+    source: ScanEntry | RemoteScan | Path
     patient: str = ""
     series: str | None = None
     stack: bool = False
@@ -46,16 +46,16 @@ class Task:
     @property
     def told_apart(self) -> str:
         """What no other scan of the batch has, the same in every process."""
-        where = self.source.source if isinstance(self.source, Found) else self.source
-        what = self.source.what if isinstance(self.source, Found) else ""
+        where = self.source.source if isinstance(self.source, ScanEntry) else self.source
+        what = self.source.description if isinstance(self.source, ScanEntry) else ""
         return f"{where} {what} {self.series} {self.stack} {self.units} {self.flip}"
 
     @property
     def filename(self) -> str:
         """The name of the scan's file or folder."""
-        if isinstance(self.source, Remote):
+        if isinstance(self.source, RemoteScan):
             return PurePosixPath((self.source.files or (self.source.address,))[0]).name
-        return (self.source.source if isinstance(self.source, Found) else self.source).name
+        return (self.source.source if isinstance(self.source, ScanEntry) else self.source).name
 
 
 def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> list[Task]:
@@ -76,7 +76,7 @@ def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> l
     else:
         tasks = list(_in_folder(Path(inputs), output))
     if not tasks:
-        raise ScanError("no scan is there", where=inputs, fix="give a folder that holds some")
+        raise ScanError("no scan is there", where=inputs, hint="give a folder that holds some")
     times = Counter(task.name.lower() for task in tasks)
     tasks = [
         task
@@ -87,7 +87,7 @@ def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> l
     tasks = [anonymous_task(task) for task in tasks] if anonymous else tasks
     if len({task.name.lower() for task in tasks}) < len(tasks):
         raise DataError(
-            "the manifest lists a scan twice", where=inputs, fix="give each row a name of its own"
+            "the manifest lists a scan twice", where=inputs, hint="give each row a name of its own"
         )
     return sorted(tasks, key=lambda task: task.name)
 
@@ -141,10 +141,10 @@ def _at_address(address: str, output: str) -> Iterator[Task]:
         for scan in scans:
             path = PurePosixPath(scan).relative_to(root or ".") if root else PurePosixPath(scan)
             name = path.with_name(scan_name(Path(path.name)))
-            source = Remote(address, (scan, *sorted(belonging[scan])))
+            source = RemoteScan(address, (scan, *sorted(belonging[scan])))
             yield Task(safe_name(str(name)), source, path=printable(str(path)))
         if rest:  # a folder's name may be a patient's, and only the files would tell
-            source = Remote(address, tuple(sorted(rest)))
+            source = RemoteScan(address, tuple(sorted(rest)))
             yield Task(f"dicom-{short_hash(folder)}", source, path=printable(_under(folder, root)))
 
 
@@ -182,10 +182,10 @@ def _of_manifest(manifest: str | Path) -> list[Task]:
             if unknown
             else "the manifest has no column named path",
             where=manifest,
-            fix=f"name the columns {', '.join(_Listed.model_fields)}; all but path may be missing",
+            hint=f"name the columns {', '.join(_Listed.model_fields)}; all but path may be missing",
         )
     if not rows:
-        raise DataError("the manifest is empty", where=manifest, fix="list a scan a row")
+        raise DataError("the manifest is empty", where=manifest, hint="list a scan a row")
     here = str(manifest).rpartition("/")[0] if is_address(manifest) else Path(manifest).parent
     return [_listed(row, number, manifest, here) for number, row in enumerate(rows, 2)]
 
@@ -199,12 +199,12 @@ def _listed(row: dict[str, Any], number: int, manifest: str | Path, here: str | 
         raise DataError(
             f"row {number} of the manifest: {problem['loc'][0]}: {problem['msg']}",
             where=manifest,
-            fix="correct it",
+            hint="correct it",
         ) from error
     if is_address(one.path):
-        source: Remote | Path | Found = Remote(one.path)
+        source: RemoteScan | Path | ScanEntry = RemoteScan(one.path)
     else:
-        source = Remote(f"{here}/{one.path}") if isinstance(here, str) else here / one.path
+        source = RemoteScan(f"{here}/{one.path}") if isinstance(here, str) else here / one.path
     file = PurePosixPath(one.path.replace("\\", "/")).name
     own = scan_name(Path(file)) if is_file(file) else f"dicom-{short_hash(one.path)}"
     name = safe_name(one.name or own)
@@ -212,10 +212,10 @@ def _listed(row: dict[str, Any], number: int, manifest: str | Path, here: str | 
         refused = DataError(
             f"'{one.name}' cannot be the name of results",
             where=manifest,
-            fix="give a path below the output without : * ? < > | \\ and .., at most "
+            hint="give a path below the output without : * ? < > | \\ and .., at most "
             f"{LONGEST} bytes a part",
         )
-        source = Found(name, Path(file), "", error=refused)
+        source = ScanEntry(name, Path(file), "", error=refused)
     return Task(
         name,
         source,
@@ -243,18 +243,18 @@ def _table(manifest: str | Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = parquet.read_table(io.BytesIO(content)).to_pylist()
     except FileNotFoundError as error:
         raise ScanError(
-            "no such file or folder", where=manifest, fix="check the spelling of the path"
+            "no such file or folder", where=manifest, hint="check the spelling of the path"
         ) from error
     except ImportError as error:
         raise DataError(
             "Parquet needs a library that is not installed",
             where=manifest,
-            fix='pip install "pleura[cluster]", or give a CSV',
+            hint='pip install "pleura[cluster]", or give a CSV',
         ) from error
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"the manifest cannot be read ({first_line(error)})",
             where=manifest,
-            fix="give a table, as CSV in UTF-8 or as Parquet",
+            hint="give a table, as CSV in UTF-8 or as Parquet",
         ) from error
     return rows

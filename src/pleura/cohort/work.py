@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pleura
-from pleura.cohort.stores import Place, Remote, StoreError
+from pleura.cohort.stores import OutputStore, RemoteScan, StoreError
 from pleura.cohort.summary import Row, Status, lungs_of
 from pleura.cohort.tasks import Task
 from pleura.engine.engine import model_path
@@ -22,7 +22,7 @@ from pleura.errors import DataError, PleuraError
 from pleura.files.atomic import write_atomically
 from pleura.files.listing import check_path, files_below
 from pleura.files.records import parse_record
-from pleura.formats.find import Found, with_companions
+from pleura.formats.find import ScanEntry, with_companions
 from pleura.formats.pictures import TIFF, write_picture
 from pleura.formats.read import read
 from pleura.formats.write import check_can_write, write_labels
@@ -117,7 +117,7 @@ def forget_segmenters() -> None:
     _idle.clear()
 
 
-def segment_task(task: Task, output: Place, settings: Settings) -> Row:
+def segment_task(task: Task, output: OutputStore, settings: Settings) -> Row:
     """Segment one scan into a folder of results, or find that this was done.
 
     What is wrong with the scan is a row. Other errors are raised: another try may help.
@@ -133,7 +133,7 @@ def segment_task(task: Task, output: Place, settings: Settings) -> Row:
         raise PleuraError(
             f"a worker has pleura {pleura.__version__}, and the batch is of {settings.pleura}",
             where=None,
-            fix="install the same version everywhere",
+            hint="install the same version everywhere",
         )
     settings = settings.of(task)
     try:
@@ -142,11 +142,11 @@ def segment_task(task: Task, output: Place, settings: Settings) -> Row:
     except StoreError:
         raise
     except PleuraError as error:
-        row = Row(task.name, "failed", error=printable(f"{error.what}; {error.fix}"))
+        row = Row(task.name, "failed", error=printable(f"{error.message}; {error.hint}"))
     return replace(row, patient=task.patient, source=task.path)
 
 
-def _segment(task: Task, output: Place, segmenter: Segmenter, settings: Settings) -> Row:
+def _segment(task: Task, output: OutputStore, segmenter: Segmenter, settings: Settings) -> Row:
     target = target_of(task, settings)
     report, preview = f"{task.name}_lungs.json", f"{task.name}_lungs_preview.png"
     asked = {**_asked(segmenter, settings), "series": task.series, "stack": task.stack}
@@ -184,11 +184,11 @@ def opened(task: Task, units: UnitsOption, flip: bool) -> Iterator[Scan]:
 
 @contextmanager
 def _as_stored(task: Task, units: UnitsOption) -> Iterator[Scan]:
-    if isinstance(task.source, Found):
+    if isinstance(task.source, ScanEntry):
         if task.source.load is None:
-            raise task.source.error or DataError("no scan", where=task.name, fix="look at it")
+            raise task.source.error or DataError("no scan", where=task.name, hint="look at it")
         yield task.source.load(units)
-    elif isinstance(task.source, Remote):
+    elif isinstance(task.source, RemoteScan):
         with task.source.fetched(PurePosixPath(task.name).name) as path:
             yield read(path, series=task.series, stack=task.stack, units=units)
     else:
@@ -215,7 +215,7 @@ def _asked(segmenter: Segmenter, settings: Settings) -> dict[str, Any]:
 
 def _input(task: Task) -> dict[str, Any]:
     """Return what tells the scan from another one, or from itself once it was changed."""
-    if isinstance(task.source, Remote):
+    if isinstance(task.source, RemoteScan):
         return {"store": task.source.identity()}
     files = _files(task)
     digest = hashlib.sha256()
@@ -228,7 +228,7 @@ def _input(task: Task) -> dict[str, Any]:
 
 def _unchanged(task: Task, before: Mapping[str, Any]) -> bool:
     """Tell whether the scan is what it was: by sizes and times, or where they differ by content."""
-    if not isinstance(task.source, Remote):
+    if not isinstance(task.source, RemoteScan):
         stamps = _stamps(_files(task))
         if stamps == before["files"]:
             return True
@@ -240,13 +240,13 @@ def _unchanged(task: Task, before: Mapping[str, Any]) -> bool:
 
 
 def _files(task: Task) -> list[Path]:
-    if isinstance(task.source, Remote):
+    if isinstance(task.source, RemoteScan):
         return []
-    if isinstance(task.source, Found) and task.source.error is not None:
+    if isinstance(task.source, ScanEntry) and task.source.error is not None:
         raise task.source.error
-    if isinstance(task.source, Found) and task.source.files:
+    if isinstance(task.source, ScanEntry) and task.source.files:
         return list(task.source.files)
-    source = task.source.source if isinstance(task.source, Found) else task.source
+    source = task.source.source if isinstance(task.source, ScanEntry) else task.source
     check_path(source)
     return list(with_companions(source)) if source.is_file() else files_below(source)
 

@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
-from pleura.cohort.stores import Place
+from pleura.cohort.stores import OutputStore
 from pleura.cohort.summary import Row
 from pleura.cohort.tasks import Task
 from pleura.cohort.work import Settings, borrowed, forget_segmenters
 from pleura.engine.runtimes import cores
 
-Work = Callable[[Task, Place, Settings], Row]
+Work = Callable[[Task, OutputStore, Settings], Row]
 
 
 class Workers(Protocol):
@@ -23,7 +23,9 @@ class Workers(Protocol):
     window: int
     """Scans that are handed out at a time."""
 
-    def submit(self, work: Work, task: Task, output: Place, settings: Settings) -> Future[Row]:
+    def submit(
+        self, work: Work, task: Task, output: OutputStore, settings: Settings
+    ) -> Future[Row]:
         """Hand out one scan."""
 
     def lost(self, error: BaseException) -> bool:
@@ -40,7 +42,9 @@ class Threads(AbstractContextManager["Threads"]):
             pass
         self._pool = ThreadPoolExecutor(jobs)
 
-    def submit(self, work: Work, task: Task, output: Place, settings: Settings) -> Future[Row]:
+    def submit(
+        self, work: Work, task: Task, output: OutputStore, settings: Settings
+    ) -> Future[Row]:
         return self._pool.submit(work, task, output, self._share)
 
     def lost(self, error: BaseException) -> bool:

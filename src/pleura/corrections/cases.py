@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pleura
 from pleura.cohort.batch import INPUTS
-from pleura.cohort.stores import Remote
+from pleura.cohort.stores import RemoteScan
 from pleura.cohort.tasks import Task, anonymous_task, find_tasks
 from pleura.cohort.work import opened
 from pleura.errors import DataError
@@ -55,7 +55,7 @@ def results(
     reports = sorted(folder.rglob("*_lungs.json"))
     if not reports:
         raise DataError(
-            "no results of `pleura segment` here", where=folder, fix="give the folder of its -o"
+            "no results of `pleura segment` here", where=folder, hint="give the folder of its -o"
         )
     if inputs is None:
         note = folder / INPUTS
@@ -64,7 +64,7 @@ def results(
             raise DataError(
                 "the scans are not where they were, or nobody knows where that was",
                 where=inputs or folder,
-                fix="add --scans PATH, the folder or the manifest that was segmented",
+                hint="add --scans PATH, the folder or the manifest that was segmented",
             )
     _must_be_known(reports[0])
     found = find_tasks(inputs, str(folder))
@@ -73,7 +73,7 @@ def results(
     for path in reports:
         name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
         task = tasks.get(name)
-        if task is None or isinstance(task.source, Remote) or _leads_outside(path, folder):
+        if task is None or isinstance(task.source, RemoteScan) or _leads_outside(path, folder):
             continue
         told = read_record(path)
         asked = told.get("asked")
@@ -85,7 +85,7 @@ def results(
         raise DataError(
             "none of these results belongs to a scan there",
             where=inputs,
-            fix="give the folder or the manifest that was segmented: --scans PATH",
+            hint="give the folder or the manifest that was segmented: --scans PATH",
         )
     return sorted(cases, key=lambda case: (-len(case.report.get("flags", {})), case.name))
 
@@ -105,7 +105,7 @@ def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list
     """
     for path in (scan, mask, reference):
         if path is not None and not path.exists():
-            raise DataError("no such file", where=path, fix="check the spelling of the path")
+            raise DataError("no such file", where=path, hint="check the spelling of the path")
     return [ViewCase(scan_name(scan), lambda: read(scan), mask, reference)]
 
 
@@ -115,7 +115,7 @@ def _must_be_known(report: Path) -> None:
         raise DataError(
             f"these results are of pleura {version}, and this is {pleura.__version__}",
             where=report,
-            fix="look at them with that version: pip install --upgrade pleura",
+            hint="look at them with that version: pip install --upgrade pleura",
         )
 
 

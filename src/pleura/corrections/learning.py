@@ -64,7 +64,7 @@ def corrected_cases(folder: Path, scans: Path | None = None) -> list[ViewCase]:
         raise DataError(
             "no mask here was corrected",
             where=folder,
-            fix=f"correct some and save them: pleura view {folder}",
+            hint=f"correct some and save them: pleura view {folder}",
         )
     return sorted(cases, key=lambda case: case.name)
 
@@ -119,7 +119,7 @@ def write_slices(
         raise DataError(
             f"{counts[True]} corrected slices are too few to learn from and to judge by",
             where=target,
-            fix="correct more slices, or more scans",
+            hint="correct more slices, or more scans",
         )
     _write_table(target / "split.csv", ["name", "part"], parts.items())
     _write_table(target / "cases.csv", ["case", "name", "part"], names)
@@ -139,7 +139,7 @@ def read_slices(cases: Sequence[ViewCase], target: Path) -> Slices:
             test = {csv_value(row["name"]) for row in csv.DictReader(file) if row["part"] == "test"}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(
-            "the slices of this training are not there", where=target, fix="train anew"
+            "the slices of this training are not there", where=target, hint="train anew"
         ) from error
     return _slices(target, 0, 0, [case for case in cases if case.name in test])
 
@@ -205,7 +205,7 @@ def _write_case(case: ViewCase, name: str, target: Path, rest: float) -> _Writte
 def _labels(case: ViewCase) -> tuple[Scan, NDArray[np.uint8], NDArray[np.uint8]]:
     """Read a case's scan, and its labels before and after the correction."""
     if case.mask is None or case.corrected is None:
-        raise DataError("there is no mask", where=case.name, fix="segment the scan first")
+        raise DataError("there is no mask", where=case.name, hint="segment the scan first")
     scan = case.load()
     return scan, read_mask(case.mask, scan).labels, read_mask(case.corrected, scan).labels
 

@@ -41,7 +41,7 @@ def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
     target = case.corrected
     if target is None or case.mask is None:
         raise DataError(
-            "there is no mask to correct", where=case.name, fix="segment the scan first"
+            "there is no mask to correct", where=case.name, hint="segment the scan first"
         )
     scan = case.load()
     drawn = _drawn(content, scan)
@@ -116,13 +116,13 @@ def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:
             labels = whole_labels(found) if fits else None
         except (PleuraError, gzip.BadGzipFile, EOFError) as error:
             raise DataError(
-                "what was sent is no NIfTI mask", where=scan.name, fix="draw and save again"
+                "what was sent is no NIfTI mask", where=scan.name, hint="draw and save again"
             ) from error
     if labels is None or not set(np.unique(labels)) <= {0, RIGHT, LEFT}:
         raise DataError(
             "what was sent is no mask of this scan",
             where=scan.name,
-            fix="open the scan again; labels are 1 right and 2 left",
+            hint="open the scan again; labels are 1 right and 2 left",
         )
     return labels.astype(np.uint8)
 

@@ -30,7 +30,7 @@ from pleura.dataset.volumes import stated_values
 from pleura.errors import PleuraError, ScanError
 from pleura.formats.pictures import Picture
 from pleura.intensity.levels import Levels, measure_levels
-from pleura.intensity.mapping import Line, decide_levels
+from pleura.intensity.mapping import IntensityMapping, decide_levels
 from pleura.intensity.units import UnitsEstimate, pool_levels
 
 T = TypeVar("T")
@@ -42,9 +42,9 @@ class Finding:
     """Something about a set: an error keeps it from training, a warning from honest numbers."""
 
     severity: Severity
-    what: str
+    message: str
     files: tuple[Path, ...]
-    fix: str
+    hint: str
 
 
 @dataclass(frozen=True)
@@ -244,16 +244,16 @@ def _pairing_findings(pairing: Pairing) -> Iterator[Finding]:
 
 def _reading_findings(looks: Sequence[_Look]) -> Iterator[Finding]:
     """Tell errors with one way out together."""
-    by_fix: dict[str, list[tuple[PleuraError, Path]]] = {}
+    by_hint: dict[str, list[tuple[PleuraError, Path]]] = {}
     for look in looks:
         for error in look.errors:
             path = look.pair.mask if error.where == str(look.pair.mask) else look.pair.image
-            by_fix.setdefault(error.fix, []).append((error, path))
-    for fix, errors in by_fix.items():
-        what = errors[0][0].what
+            by_hint.setdefault(error.hint, []).append((error, path))
+    for hint, errors in by_hint.items():
+        what = errors[0][0].message
         if len(errors) > 1:
             what = f"{len(errors)} files with an error of one kind; the first: {what}"
-        yield Finding("error", what, tuple(path for _, path in errors), fix)
+        yield Finding("error", what, tuple(path for _, path in errors), hint)
 
 
 def _volume_findings(noted: Sequence[warnings.WarningMessage]) -> Iterator[Finding]:
@@ -274,7 +274,7 @@ def _units_findings(
     try:
         decided = decide_levels(levels, _stated(images), units)
     except ScanError as error:
-        yield Finding("warning", error.what, (), f"`segment` refuses such images: {error.fix}")
+        yield Finding("warning", error.message, (), f"`segment` refuses such images: {error.hint}")
     else:
         if decided.warning or units.noise is not None:
             yield Finding("warning", units.reason, (), _units_fix(units))
@@ -376,30 +376,30 @@ def _empty_findings(looks: Sequence[_Look], masks: Path) -> Iterator[Finding]:
             "give masks with 0 outside and 255 (or 1) inside the lungs",
         )
     elif empty:
-        fix = "nothing, if these slices show no lung"
-        yield Finding("note", f"{_count(empty, 'mask')} without lung", empty, fix)
+        hint = "nothing, if these slices show no lung"
+        yield Finding("note", f"{_count(empty, 'mask')} without lung", empty, hint)
 
 
-def _line(units: UnitsEstimate) -> Line | None:
+def _line(units: UnitsEstimate) -> IntensityMapping | None:
     if units.scale is None or units.offset is None:
         return None
-    return Line(units.scale, units.offset, wrap=units.wrap)
+    return IntensityMapping(units.scale, units.offset, wrap=units.wrap)
 
 
 def _suspect_findings(suspects: Sequence[Suspect]) -> Iterator[Finding]:
     for suspect in suspects:
         what = f"{suspect.name} looks wrong: {'; '.join(suspect.reasons)}"
-        fix = "look at it; draw it again, or leave it out with train --exclude"
-        yield Finding("warning", what, (suspect.pair.mask,), fix)
+        hint = "look at it; draw it again, or leave it out with train --exclude"
+        yield Finding("warning", what, (suspect.pair.mask,), hint)
 
 
 def _variety_findings(sizes: Mapping[str, int], dtypes: Mapping[str, int]) -> Iterator[Finding]:
     if len(sizes) > 1:
-        fix = "nothing: every image is brought to the network's grid"
-        yield Finding("note", f"images of {len(sizes)} sizes: {_table(sizes)}", (), fix)
+        hint = "nothing: every image is brought to the network's grid"
+        yield Finding("note", f"images of {len(sizes)} sizes: {_table(sizes)}", (), hint)
     if len(dtypes) > 1:
-        fix = "nothing, if all were exported in the same units"
-        yield Finding("note", f"images of {len(dtypes)} dtypes: {_table(dtypes)}", (), fix)
+        hint = "nothing, if all were exported in the same units"
+        yield Finding("note", f"images of {len(dtypes)} dtypes: {_table(dtypes)}", (), hint)
 
 
 def _table(counts: Mapping[str, int]) -> str:

@@ -37,7 +37,7 @@ def keep_apart(
         raise DataError(
             f"{len(twice)} image(s) are in two subsets of the split: {', '.join(twice[:5])}",
             where="split",
-            fix="list each image in one subset",
+            hint="list each image in one subset",
         )
     copies = list(_copies(pairs, prepared, split))
     if copies and recipe.duplicates == "refuse":
@@ -47,7 +47,7 @@ def keep_apart(
             f"{len(copies)} pair(s) of images in different subsets have the same pixels: {shown}"
             + (", ..." if len(copies) > 5 else ""),
             where="split",
-            fix="remove one of each pair (--exclude), or let pleura do so for training and "
+            hint="remove one of each pair (--exclude), or let pleura do so for training and "
             "validation images: --set split.duplicates=leave_out",
         )
     removed = {first for first, _ in copies}

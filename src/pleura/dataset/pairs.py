@@ -76,20 +76,20 @@ def find_pairs(images: str | Path, masks: str | Path) -> list[Pair]:
         raise DataError(
             f"two files share the name '{scan_name(first)}': {first.name} and {second.name}",
             where=first.parent,
-            fix="keep one file per name",
+            hint="keep one file per name",
         )
     if not pairing.pairs:
         raise DataError(
             "no image has a mask of the same name",
             where=f"{images} and {masks}",
-            fix="name each mask as its image, for example images/017.tif and masks/017.tif",
+            hint="name each mask as its image, for example images/017.tif and masks/017.tif",
         )
     for lonely, kind in ((pairing.images_alone, "mask"), (pairing.masks_alone, "image")):
         if lonely:
             raise DataError(
                 f"{len(lonely)} file(s) without {kind}: {_some([path.name for path in lonely])}",
                 where=lonely[0].parent,
-                fix=f"add each missing {kind} under the same name, or move its partner away",
+                hint=f"add each missing {kind} under the same name, or move its partner away",
             )
     return [one for pair in pairing.pairs for one in slices_of(pair)]
 
@@ -144,7 +144,7 @@ def match_names(images: Path, masks: Path) -> Pairing:
         raise DataError(
             "images and masks are the same folder, so that each image would be its own mask",
             where=images,
-            fix="move the masks into a folder of their own",
+            hint="move the masks into a folder of their own",
         )
     found = match_files(*files, (images, masks))
     pairs = [Pair(composed(image.name), image, mask) for _, image, mask in found.pairs]
@@ -170,25 +170,25 @@ def read_image(path: Path) -> Picture:
         raise DataError(
             f"a colour picture with {stored.shape[2]} channels, not CT values",
             where=path,
-            fix="export the CT values themselves (16-bit TIFF), not a screenshot",
+            hint="export the CT values themselves (16-bit TIFF), not a screenshot",
         )
     if image.dtype.kind == "b":
         raise DataError(
             "a picture of two values is a mask, not an image",
             where=path,
-            fix="give the CT values, or swap images and masks",
+            hint="give the CT values, or swap images and masks",
         )
     if not np.abs(image, dtype=np.float64).max() <= np.finfo(np.float32).max:
         raise DataError(
             "the image holds NaN, infinite or absurdly large values",
             where=path,
-            fix="replace them, for example by -1024 outside the scanned field",
+            hint="replace them, for example by -1024 outside the scanned field",
         )
     if image.min() == image.max():
         raise DataError(
             f"the image is constant: every value is {image.flat[0]}",
             where=path,
-            fix="export the slice again, or leave it out together with its mask",
+            hint="export the slice again, or leave it out together with its mask",
         )
     return image
 
@@ -210,26 +210,26 @@ def read_mask(path: Path) -> Mask:
         raise DataError(
             f"a colour picture with {stored.shape[2]} channels, not a mask",
             where=path,
-            fix="save the mask with one channel, 0 outside and 255 (or 1) inside the lungs",
+            hint="save the mask with one channel, 0 outside and 255 (or 1) inside the lungs",
         )
     if not np.isfinite(mask).all():
         raise DataError(
             "the mask holds NaN or infinite values",
             where=path,
-            fix="save it with 0 outside and 255 (or 1) inside the lungs",
+            hint="save it with 0 outside and 255 (or 1) inside the lungs",
         )
     values = np.unique(mask)
     if len(values) == 1 and values[0] != 0:
         raise DataError(
             f"the mask is constant: every value is {values[0]}",
             where=path,
-            fix="draw it again, or leave it out together with its image",
+            hint="draw it again, or leave it out together with its image",
         )
     if len(values) > 2 or values[0] != 0:
         raise DataError(
             f"the mask has {len(values)} grey levels ({_some([str(v) for v in values])})",
             where=path,
-            fix="save it losslessly with 0 outside and one other value inside the lungs",
+            hint="save it losslessly with 0 outside and one other value inside the lungs",
         )
     return np.not_equal(mask, 0).astype(np.uint8)
 
@@ -268,7 +268,7 @@ def _read_slice_pair(pair: Pair) -> tuple[Picture, Mask]:
         raise DataError(
             f"image and mask lie on different grids: {grid.difference(own)}",
             where=f"{pair.image} and {pair.mask}",
-            fix="export the mask on the image's own grid",
+            hint="export the mask on the image's own grid",
         )
     return image, labels[pair.index]
 
@@ -290,7 +290,7 @@ def check_sizes(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> No
         raise DataError(
             f"image and mask differ in size: {' and '.join(sizes)}",
             where=f"{pair.image} and {pair.mask}",
-            fix="export both on the same grid",
+            hint="export both on the same grid",
         )
 
 

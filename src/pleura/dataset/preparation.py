@@ -109,7 +109,7 @@ def prepare_pairs(
             f"{len(pairs)} images of {' x '.join(map(str, preparation.size))} pixels do not fit "
             "into memory",
             where="recipe key 'preparation.size'",
-            fix="choose a smaller size, or give fewer images",
+            hint="choose a smaller size, or give fewer images",
         ) from error
     prints, thumbnails = [], []
     for i, pair in enumerate(pairs):
@@ -197,7 +197,7 @@ def scale(image: FloatImage, preparation: Preparation, where: str = "image") -> 
         raise DataError(
             f"the image's maximum is {high:g}: scaling 'max' cannot divide by it",
             where=where,
-            fix="choose scaling 'minmax' or 'window', for example --set preparation.scaling=minmax",
+            hint="choose scaling 'minmax' or 'window', such as --set preparation.scaling=minmax",
         )
     return image / np.float32(high)
 

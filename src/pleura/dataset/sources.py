@@ -126,7 +126,7 @@ def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[
         raise DataError(
             f"{len(unknown)} name(s) of no image: {', '.join(unknown[:5])}",
             where=where,
-            fix="correct the names, or remove them",
+            hint="correct the names, or remove them",
         )
     for name in wanted:
         files = known[same_name(name)]
@@ -134,7 +134,7 @@ def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[
             raise DataError(
                 f"'{name}' is the name of {len(files)} images",
                 where=where,
-                fix=f"write {' or '.join(sorted(min(names) for names in files.values()))}",
+                hint=f"write {' or '.join(sorted(min(names) for names in files.values()))}",
             )
         found |= next(iter(files.values()))
     return found
@@ -165,7 +165,7 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
         raise DataError(
             "the masks are missing",
             where=images,
-            fix="give the folder of the masks too, or a recipe that names its sets under 'data'",
+            hint="give the folder of the masks too, or a recipe that names its sets under 'data'",
         )
     found = [_pairs_of(source, images) for source in sources]
     counts = Counter(same_name(pair.name) for pairs in found for pair in pairs)
@@ -181,7 +181,7 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
                 raise DataError(
                     "an image is in two sources",
                     where=pair.image,
-                    fix="leave it out of one (recipe key 'data': only, leave_out)",
+                    hint="leave it out of one (recipe key 'data': only, leave_out)",
                 )
     return parts
 
@@ -203,7 +203,7 @@ def _split_parts(parts: Sequence[_Part], recipe: SplitRecipe) -> Split:
                 f"{len(wrong)} image(s) of a source with 'part: train' are in another subset: "
                 f"{', '.join(wrong[:5])}",
                 where=recipe.file,
-                fix="list them as train, or set the source's part to split",
+                hint="list them as train, or set the source's part to split",
             )
         rest = [name for name in fixed if name not in set(listed.train)]
         return replace(listed, train=(*listed.train, *rest))
@@ -234,7 +234,7 @@ def _require_groups_apart(pairs: Sequence[Pair], split: Split) -> None:
                 f"images of one patient are in {subset[other.name]} and {subset[pair.name]}: "
                 f"{other.name} and {pair.name}",
                 where=pair.image,
-                fix="name the patients (split.method=grouped), or the subsets (split.method=file)",
+                hint="name the patients (split.method=grouped), or the subsets (split.method=file)",
             )
 
 
@@ -248,7 +248,7 @@ def _require_patients_apart(
             f"{len(shared)} patient(s) of a source with 'part: train' are also in validation or "
             f"test: {', '.join(shared[:5])}",
             where="recipe key 'data'",
-            fix="leave the patients out of one source, or set the source's part to split",
+            hint="leave the patients out of one source, or set the source's part to split",
         )
 
 
@@ -287,18 +287,18 @@ def _matched(source: Source, root: Path) -> list[Pair]:
         ships = pattern.startswith("pleura:")
         mask = SHIPPED / pattern.removeprefix("pleura:") if ships else root / pattern
         if not mask.exists() and name not in source.leave_out:
-            raise DataError("an image without mask", where=image, fix=f"add {mask}")
+            raise DataError("an image without mask", where=image, hint=f"add {mask}")
         pairs.append(Pair(name, image, mask))
     if source.masks is not None and "*" not in source.masks and len(pairs) > 1:
         raise DataError(
             f"{len(pairs)} images would share one mask",
             where=root / source.masks,
-            fix="write * in the pattern of the masks too (recipe key 'data')",
+            hint="write * in the pattern of the masks too (recipe key 'data')",
         )
     if not pairs:
         raise DataError(
             "no image of this pattern",
             where=root / source.images,
-            fix="give the folder that holds the recipe's sets (recipe key 'data')",
+            hint="give the folder that holds the recipe's sets (recipe key 'data')",
         )
     return pairs

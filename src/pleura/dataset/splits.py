@@ -164,7 +164,7 @@ def require_subsets(split: Split, where: str, *, grouped: bool = False) -> Split
             raise DataError(
                 f"the split leaves its {field.name} subset empty",
                 where=where,
-                fix="slices of one volume, and files of one patient, stay together: give three "
+                hint="slices of one volume, and files of one patient, stay together: give three "
                 "volumes (patients) or more, or assign the slices yourself with split.method=file"
                 if grouped
                 else "give more images (or patients), or other fractions",
@@ -191,11 +191,11 @@ def read_split(path: Path, names: Sequence[str]) -> Split:
             raise DataError(
                 f"'{part}' is no subset of a split (image '{name}')",
                 where=path,
-                fix="use train, validation or test",
+                hint="use train, validation or test",
             )
         if name in seen:
             raise DataError(
-                f"'{name}' is listed twice", where=path, fix="list each image in one subset"
+                f"'{name}' is listed twice", where=path, hint="list each image in one subset"
             )
         seen.add(name)
         parts[part].append(there.get(name, name))
@@ -204,7 +204,7 @@ def read_split(path: Path, names: Sequence[str]) -> Split:
         raise DataError(
             f"the split names {len(unknown)} image(s) that are not there: {', '.join(unknown[:5])}",
             where=path,
-            fix="correct the names (with suffix), or add the images",
+            hint="correct the names (with suffix), or add the images",
         )
     return require_subsets(Split(*map(tuple, parts.values())), str(path))
 
@@ -221,7 +221,7 @@ def read_names(path: Path) -> list[str]:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the list of names cannot be read ({error})", where=path, fix="give a file in UTF-8"
+            f"the list of names cannot be read ({error})", where=path, hint="give a file in UTF-8"
         ) from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -243,7 +243,7 @@ def patients_of(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]
                 raise DataError(
                     f"'{name}' is listed with two patients",
                     where=recipe.patient_file,
-                    fix="list each image once",
+                    hint="list each image once",
                 )
         found = {p.name: listed.get(p.name) or listed.get(p.file_name) for p in pairs}
     else:
@@ -257,7 +257,7 @@ def patients_of(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]
         raise DataError(
             f"no patient known for {len(missing)} image(s): {', '.join(missing[:5])}",
             where=where,
-            fix="name the patient of every image",
+            hint="name the patient of every image",
         )
     of_volume: dict[Path, str | None] = {}
     for pair in pairs:
@@ -265,7 +265,7 @@ def patients_of(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]
             raise DataError(
                 f"slices of one volume have several patients: {pair.file_name}",
                 where=where,
-                fix="give all slices of a volume the same patient",
+                hint="give all slices of a volume the same patient",
             )
     return {name: str(patient) for name, patient in found.items()}
 
@@ -277,14 +277,14 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             known, rows = reader.fieldnames or [], list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"the table cannot be read ({error})", where=path, fix="give a CSV file in UTF-8"
+            f"the table cannot be read ({error})", where=path, hint="give a CSV file in UTF-8"
         ) from error
     missing = [c for c in columns if c not in known]
     if missing:
         raise DataError(
             f"the table has no column '{missing[0]}'",
             where=path,
-            fix=f"give it the columns {' and '.join(columns)}",
+            hint=f"give it the columns {' and '.join(columns)}",
         )
     # Names stay to the letter: a file's name may begin with a space.
     name, value = columns

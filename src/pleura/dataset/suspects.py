@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pleura.dataset.pairs import Mask, Pair, read_pair
 from pleura.errors import PleuraError
-from pleura.intensity.mapping import Line
+from pleura.intensity.mapping import IntensityMapping
 
 Flags = NDArray[np.bool_]
 Probability = Callable[[str, NDArray[np.int16]], NDArray[np.uint8]]
@@ -51,7 +51,7 @@ class Suspect:
 
 def find_suspects(
     pairs: Sequence[Pair],
-    line: Line,
+    line: IntensityMapping,
     probability: Probability | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Suspect], list[Pair]]:

@@ -29,7 +29,7 @@ def _stamp(path: Path) -> Stamp:
         stats = [file.stat() for file in files]
     except OSError as error:
         raise DataError(
-            f"the file cannot be read ({error.strerror})", where=path, fix="check the path"
+            f"the file cannot be read ({error.strerror})", where=path, hint="check the path"
         ) from error
     return tuple((s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino) for s in stats)
 
@@ -88,7 +88,7 @@ def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry, Values]:
     try:
         values = scan.values()
     except ScanError as error:
-        raise DataError(error.what, where=error.where or path, fix=error.fix) from error
+        raise DataError(error.message, where=error.where or path, hint=error.hint) from error
     order = scan.geometry.to_canonical()
     values = np.ascontiguousarray(order.apply(values))
     hu = scan.line.to_hu(values)
@@ -100,7 +100,7 @@ def _labels(path: Path, _: Stamp) -> tuple[NDArray[np.uint8], Geometry]:
     try:
         scan = masks.read_labels(path)
     except ScanError as error:
-        raise DataError(error.what, where=error.where or path, fix=error.fix) from error
+        raise DataError(error.message, where=error.where or path, hint=error.hint) from error
     _warn(path, scan)
     order = scan.geometry.to_canonical()
     lung = order.apply(scan.values()) > 0
@@ -124,4 +124,4 @@ def read_scan(path: Path, units: UnitsOption) -> Scan:
     try:
         return read(path, units=units)
     except ScanError as error:
-        raise DataError(error.what, where=error.where or path, fix=error.fix) from error
+        raise DataError(error.message, where=error.where or path, hint=error.hint) from error

@@ -78,18 +78,18 @@ class Engine:
                 raise ModelError(
                     f"not enough memory to run the model on {_size(hu)}",
                     where=None,
-                    fix="close other programs, or segment fewer scans at a time",
+                    hint="close other programs, or segment fewer scans at a time",
                 ) from error
             raise ModelError(
                 f"the model cannot run on {_size(hu)} ({_last_line(error)})",
                 where=None,
-                fix="try the model `default`; if that works, export the other one again",
+                hint="try the model `default`; if that works, export the other one again",
             ) from error
         if found.shape != hu.shape or found.dtype != np.uint8:
             raise ModelError(
                 f"the model returned {found.dtype} {found.shape} for {_size(hu)}",
                 where=None,
-                fix="use a model file that `pleura export` wrote",
+                hint="use a model file that `pleura export` wrote",
             )
         return found
 

@@ -124,5 +124,5 @@ def _no_helper() -> ModelError:
     return ModelError(
         "the model cannot run in this forked process: its helper process failed",
         where=None,
-        fix="start the processes with multiprocessing.get_context('spawn')",
+        hint="start the processes with multiprocessing.get_context('spawn')",
     )

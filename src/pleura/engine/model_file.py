@@ -89,30 +89,30 @@ def read_record(path: Path) -> ModelRecord:
         entries = check_graph(_read(path))
         return _parse(json.loads(entries[KEY]))
     except ModelError as error:
-        raise ModelError(error.what, where=path, fix=error.fix) from error
+        raise ModelError(error.message, where=path, hint=error.hint) from error
     except GraphError as error:
         raise ModelError(
             f"the model file {error}",
             where=path,
-            fix="give a file that `pleura export` wrote",
+            hint="give a file that `pleura export` wrote",
         ) from error
     except FileNotFoundError as error:
         raise ModelError(
             "no such model file",
             where=path,
-            fix="give a file that `pleura export` wrote, or `default` or `accurate`",
+            hint="give a file that `pleura export` wrote, or `default` or `accurate`",
         ) from error
     except OSError as error:
         raise ModelError(
             f"the model file cannot be read ({error.strerror or first_line(error)})",
             where=path,
-            fix="check the path and its permissions",
+            hint="check the path and its permissions",
         ) from error
     except (KeyError, ValueError, TypeError, IndexError, RecursionError, OverflowError) as error:
         raise ModelError(
             "this is no model file of pleura, or it is truncated",
             where=path,
-            fix="give a file that `pleura export` wrote, or copy it again",
+            hint="give a file that `pleura export` wrote, or copy it again",
         ) from error
 
 
@@ -133,7 +133,7 @@ def _parse(content: Any) -> ModelRecord:
         raise ModelError(
             f"the model has format {version:.9g}; this pleura reads up to {FORMAT}",
             where=None,
-            fix="update pleura: pip install --upgrade pleura",
+            hint="update pleura: pip install --upgrade pleura",
         )
     names = {field.name for field in fields(ModelRecord)}
     if content.keys() != names:
@@ -147,7 +147,7 @@ def _invalid(name: str, expected: str) -> ModelError:
     return ModelError(
         f"invalid model record: {name} must be {expected}",
         where=None,
-        fix="export the run again, with valid options",
+        hint="export the run again, with valid options",
     )
 
 

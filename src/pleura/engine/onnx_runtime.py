@@ -34,7 +34,7 @@ class OnnxRuntime:
             raise ModelError(
                 "ONNX Runtime is not installed",
                 where=None,
-                fix='pip install "pleura[onnxruntime]", or onnxruntime-gpu for CUDA',
+                hint='pip install "pleura[onnxruntime]", or onnxruntime-gpu for CUDA',
             ) from error
         if hasattr(onnxruntime, "disable_telemetry_events"):
             onnxruntime.disable_telemetry_events()
@@ -50,7 +50,7 @@ class OnnxRuntime:
             raise ModelError(
                 "the model file is truncated or corrupt",
                 where=path,
-                fix="copy it again, or export the run again",
+                hint="copy it again, or export the run again",
             ) from error
 
     def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:

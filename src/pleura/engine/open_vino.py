@@ -66,7 +66,7 @@ class OpenVino:
             raise ModelError(
                 "the model file is truncated or corrupt",
                 where=path,
-                fix="copy it again, or export the run again",
+                hint="copy it again, or export the run again",
             ) from error
         self._compiled: dict[tuple[int, ...], ov.InferRequest] = {}
         self._lock = threading.Lock()

@@ -201,7 +201,7 @@ def differences(first: Comparison, second: Comparison, region: str) -> dict[str,
         raise DataError(
             f"the two comparisons share {len(names)} cases that hold lung",
             where=region,
-            fix="compare both models on the same references",
+            hint="compare both models on the same references",
         )
     metrics = next(filter(None, (one[name].metrics for name in names)), two[names[0]].metrics)
     return {
@@ -243,14 +243,14 @@ def match_masks(
         raise DataError(
             f"two files of the case '{case_name(first)}': {first.name} and {second.name}",
             where=first.parent,
-            fix="keep one per case",
+            hint="keep one per case",
         )
     missing = [path.relative_to(reference).as_posix() for path in found.second_alone]
     if missing:
         raise DataError(
             f"{len(missing)} reference(s) without {kind}: {', '.join(missing[:5])}",
             where=predicted,
-            fix="add them; an empty mask where nothing was found"
+            hint="add them; an empty mask where nothing was found"
             if kind == "prediction"
             else "add them, or take these references out",
         )
@@ -271,17 +271,17 @@ def match_below(first: Path, second: Path) -> Matching:
 def _files_below(folder: Path) -> list[Path]:
     endings = (*VOLUMES, *PICTURES)
     if not folder.is_dir():
-        raise DataError("no such folder", where=folder, fix="give two folders, or two files")
+        raise DataError("no such folder", where=folder, hint="give two folders, or two files")
     listing = list_below(folder, outside=True)
     for error in listing.left_out:
-        raise DataError(error.what, where=error.where, fix=error.fix)
+        raise DataError(error.message, where=error.where, hint=error.hint)
     found = [
         path
         for path in listing.files
         if path.name.lower().endswith(endings) and "_preview" not in path.name
     ]
     if not found:
-        raise DataError("no mask here", where=folder, fix=f"give files in {', '.join(endings)}")
+        raise DataError("no mask here", where=folder, hint=f"give files in {', '.join(endings)}")
     return found
 
 
@@ -292,7 +292,7 @@ def _score_case(name: str, patient: str, found: Scan, wanted: Scan) -> list[Scor
         raise DataError(
             f"the two masks lie on different grids: {grid.difference(own)}",
             where=found.source,
-            fix="bring the prediction onto the reference's grid first",
+            hint="bring the prediction onto the reference's grid first",
         )
     steps = next((g.steps for g in (own, grid) if g.spacing_known), None)
     labels = first.apply(found.hu()), second.apply(wanted.hu())

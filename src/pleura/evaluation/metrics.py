@@ -67,5 +67,5 @@ def _check_shapes(reference: AnyMask, prediction: AnyMask) -> None:
         raise DataError(
             f"the masks differ in shape: {reference.shape} and {prediction.shape}",
             where=None,
-            fix="bring both onto the same grid first",
+            hint="bring both onto the same grid first",
         )

@@ -22,7 +22,7 @@ from pleura.evaluation.compare import (
 )
 from pleura.evaluation.probability import THRESHOLDS, Calibration, LevelCounts, calibration
 from pleura.formats.read import read
-from pleura.intensity.mapping import Line, UnitsOption
+from pleura.intensity.mapping import IntensityMapping, UnitsOption
 from pleura.masks.labels import read_labels
 from pleura.segmentation.segment import Segmenter
 
@@ -31,7 +31,7 @@ Look = Callable[[str, NDArray[Any], NDArray[Any], NDArray[Any]], None]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ModelEvaluation:
     """Scores of masks, and how the probabilities behind them were spread, by case.
 
     ``threshold`` is the model's own. Probabilities are as the network gives them, before cleaning.
@@ -82,7 +82,7 @@ def evaluate_model(
     patients: Mapping[str, str] | None = None,
     look: Look | None = None,
     progress: Progress | None = None,
-) -> Judgement:
+) -> ModelEvaluation:
     """Judge a model file, or the model that ships, the whole way: units, network, cleaning, sides.
 
     ``images`` and ``masks`` are two files, or two folders matched by name. ``factor`` is that of
@@ -111,7 +111,7 @@ def evaluate_model(
                 progress(i + 1, len(pairs))
         threshold = segmenter.threshold / 255
     files = fingerprint(file for _, *both in pairs for file in both)
-    return Judgement(threshold, Comparison(tuple(scores), files), levels, flags)
+    return ModelEvaluation(threshold, Comparison(tuple(scores), files), levels, flags)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _judge(
 ) -> _Case:
     scan = read(image, units=units if factor == 1 else "hu")
     if factor != 1:
-        scan = replace(scan, line=Line(factor, 0, f"{factor:g} * HU"))
+        scan = replace(scan, line=IntensityMapping(factor, 0, f"{factor:g} * HU"))
     reference = read_labels(mask)
     order, order_of_mask = orders_of(scan, reference)
     grid, own = order.apply_to(scan.geometry), order_of_mask.apply_to(reference.geometry)
@@ -136,7 +136,7 @@ def _judge(
         raise DataError(
             f"image and mask lie on different grids: {grid.difference(own)}",
             where=mask,
-            fix="bring the mask onto the image's grid first",
+            hint="bring the mask onto the image's grid first",
         )
     found = segmenter.segment(scan, keep_probability=True, warn=False)
     probability = order.apply(np.asarray(found.probability))

@@ -36,7 +36,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise DataError(
             f"the file cannot be written ({error.strerror or error})",
             where=path,
-            fix="free some space or choose another place; nothing was overwritten",
+            hint="free some space or choose another place; nothing was overwritten",
         ) from error
     finally:
         if temporary is not None:

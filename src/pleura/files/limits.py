@@ -41,7 +41,7 @@ def memory_limit() -> int:
         raise ScanError(
             f"{VARIABLE} is '{text}', which is no size",
             where=None,
-            fix=f"set {VARIABLE} to bytes or to a number with K, M, G or T, for example 16G",
+            hint=f"set {VARIABLE} to bytes or to a number with K, M, G or T, for example 16G",
         )
     return int(found[1]) * _UNITS[found[2].upper()]
 
@@ -74,7 +74,7 @@ def check_claim(
             "the file is truncated or its header is wrong: it claims "
             f"{readable_size(claimed)} of voxels, {readable_size(size)} of data cannot hold them",
             where=where,
-            fix="copy or export the file again",
+            hint="copy or export the file again",
         )
     limit = memory_limit()
     if claimed > limit:
@@ -82,7 +82,7 @@ def check_claim(
             f"the header claims {readable_size(claimed)} of voxels, "
             f"more than the limit of {readable_size(limit)}",
             where=where,
-            fix=f"crop or resample the scan, or raise the limit with {VARIABLE}, if its header is "
+            hint=f"crop or resample the scan, or raise the limit with {VARIABLE}, if its header is "
             "right",
         )
 

@@ -36,15 +36,15 @@ def check_path(path: Path) -> None:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise ScanError(
-            "no such file or folder", where=path, fix="check the spelling of the path"
+            "no such file or folder", where=path, hint="check the spelling of the path"
         ) from error
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-        raise ScanError("the file is empty", where=path, fix="copy or export it again")
+        raise ScanError("the file is empty", where=path, hint="copy or export it again")
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ScanError(
             "not a regular file, but a pipe, a socket or a device",
             where=path,
-            fix="save what it delivers to a file, and give that file",
+            hint="save what it delivers to a file, and give that file",
         )
 
 
@@ -67,8 +67,8 @@ def files_below(folder: Path) -> list[Path]:
         return list(listing.files)
     if listing.left_out:
         first = listing.left_out[0]
-        raise DataError(first.what, where=first.where, fix=first.fix)
-    raise DataError("the folder holds no file", where=folder, fix="check the path")
+        raise DataError(first.message, where=first.where, hint=first.hint)
+    raise DataError("the folder holds no file", where=folder, hint="check the path")
 
 
 def list_below(folder: Path, *, outside: bool = False) -> Listing:
@@ -124,13 +124,13 @@ def _unreachable(path: Path, real: str, root: str | None) -> ScanError | None:
         return ScanError(
             f"a broken link: what it leads to cannot be reached ({error.strerror})",
             where=path,
-            fix="restore the file (of git-annex or DVC: get it), or remove the link",
+            hint="restore the file (of git-annex or DVC: get it), or remove the link",
         )
     if root is not None and not Path(real).is_relative_to(root):
         return ScanError(
             "a link that leads out of the folder",
             where=path,
-            fix="give the folder that holds both, or copy what it leads to into this folder",
+            hint="give the folder that holds both, or copy what it leads to into this folder",
         )
     return None
 
@@ -139,5 +139,5 @@ def _closed(folder: Path, error: OSError) -> ScanError:
     return ScanError(
         f"the folder cannot be listed ({error.strerror})",
         where=folder,
-        fix="check the permissions of the folder",
+        hint="check the permissions of the folder",
     )

@@ -51,7 +51,7 @@ class Unpacked:
             raise ScanError(
                 f"the zip cannot be unpacked ({first_line(error)})",
                 where=path,
-                fix="unpack it by hand",
+                hint="unpack it by hand",
             ) from error
 
     def keeping(self, read: ReadSlices) -> ReadSlices:
@@ -112,7 +112,7 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
             raise ScanError(
                 f"the zip names a file outside of itself: {info.filename}",
                 where=path,
-                fix="do not trust this zip",
+                hint="do not trust this zip",
             )
     total = sum(info.file_size for info in members)
     most = max(SMALL, MAX_RATIO * path.stat().st_size)
@@ -120,7 +120,7 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
         raise ScanError(
             f"the zip unpacks to {readable_size(total)}; at most {readable_size(most)} are allowed",
             where=path,
-            fix="unpack it by hand if you trust it, and give the folder",
+            hint="unpack it by hand if you trust it, and give the folder",
         )
 
 
@@ -128,5 +128,5 @@ def _too_many(path: Path) -> ScanError:
     return ScanError(
         f"the zip holds more than {MAX_FILES} files",
         where=path,
-        fix="give a zip of one patient's scan, or unpack it by hand and give the folder",
+        hint="give a zip of one patient's scan, or unpack it by hand and give the folder",
     )

@@ -53,6 +53,6 @@ def palette_labels(image: Image.Image, path: Path) -> Array:
         raise DataError(
             f"the mask's palette has black at index {used[black.argmax()]}, not 0",
             where=path,
-            fix="save the mask in grey, 0 outside and 255 inside the lungs",
+            hint="save the mask in grey, 0 outside and 255 inside the lungs",
         )
     return np.asarray(indices)

@@ -20,7 +20,7 @@ from pleura.names import safe_name, short_hash
 from pleura.scan.scan import Decision, Scan
 
 if TYPE_CHECKING:
-    from pleura.formats.dicom.header import Frame, SetAside
+    from pleura.formats.dicom.header import Frame, SkippedFile
     from pleura.formats.dicom.read import Contents
     from pleura.formats.dicom.series import Stack
 
@@ -31,7 +31,7 @@ _BY_SUFFIX = (*VOLUMES, *PICTURES, ".zip")
 
 
 @dataclass(frozen=True)
-class Found:
+class ScanEntry:
     """A scan below a folder: ``name`` is its path there, without suffix and patient's names.
 
     ``chosen`` is False for a series beside a better one of the same study. ``load`` is None where
@@ -40,7 +40,7 @@ class Found:
 
     name: str
     source: Path
-    what: str
+    description: str
     load: Load | None = None
     error: PleuraError | None = None
     chosen: bool = True
@@ -48,7 +48,7 @@ class Found:
     """All that its voxels hang on."""
 
 
-def find_scans(path: str | Path) -> list[Found]:
+def find_scans(path: str | Path) -> list[ScanEntry]:
     """Find every scan in a file, or below a folder, by headers alone; sorted by name.
 
     Raises
@@ -62,7 +62,7 @@ def find_scans(path: str | Path) -> list[Found]:
     listing = list_below(path) if path.is_dir() else Listing((path,))
     files = listing.files
     if not files and not listing.left_out:
-        raise DataError("the folder holds no file", where=path, fix="check the path")
+        raise DataError("the folder holds no file", where=path, hint="check the path")
     by_suffix = [f for f in files if f.name.lower().endswith(_BY_SUFFIX)]
     found = [_by_suffix(file, folder) for file in by_suffix]
     found.extend(_left_out(listing.left_out, folder))
@@ -76,22 +76,22 @@ def find_scans(path: str | Path) -> list[Found]:
     return sorted(_told_apart(found), key=lambda one: one.name)
 
 
-def _left_out(errors: Sequence[ScanError], folder: Path) -> Iterator[Found]:
+def _left_out(errors: Sequence[ScanError], folder: Path) -> Iterator[ScanEntry]:
     """Yield what cannot be reached: a scan each by its ending, other files of a folder as one."""
     others: dict[tuple[Path, str], list[ScanError]] = {}
     for error in errors:
         file = Path(error.where or folder)
         alone = file.name.lower().endswith(_BY_SUFFIX)
-        others.setdefault((file if alone else file.parent, error.what), []).append(error)
+        others.setdefault((file if alone else file.parent, error.message), []).append(error)
     for (_, what), some in others.items():
         file = Path(some[0].where or folder)
         name = file.with_name(scan_name(file))
         told = what if len(some) == 1 else f"{what}, and {len(some) - 1} more beside it"
-        error = ScanError(told, where=file, fix=some[0].fix)
-        yield Found(_mirrored(name, folder, set()), file, "link", error=error)
+        error = ScanError(told, where=file, hint=some[0].hint)
+        yield ScanEntry(_mirrored(name, folder, set()), file, "link", error=error)
 
 
-def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
+def _told_apart(found: Sequence[ScanEntry]) -> Iterator[ScanEntry]:
     """Give scans of one name names of their own: a result never takes another's place."""
     found = [replace(one, name=safe_name(one.name)) for one in found]
     times = Counter(one.name.lower() for one in found)
@@ -100,15 +100,15 @@ def _told_apart(found: Sequence[Found]) -> Iterator[Found]:
         if times[one.name.lower()] == 1:
             yield one
             continue
-        name = f"{one.name}-{short_hash(one.source.name + one.what)}"
+        name = f"{one.name}-{short_hash(one.source.name + one.description)}"
         taken[name.lower()] += 1
         number = taken[name.lower()]
         yield replace(one, name=name if number == 1 else f"{name}-{number}")
 
 
-def _by_suffix(file: Path, folder: Path) -> Found:
+def _by_suffix(file: Path, folder: Path) -> ScanEntry:
     name = file.relative_to(folder).with_name(scan_name(file)).as_posix()
-    return Found(name, file, file.suffix[1:], partial(_read, file), files=with_companions(file))
+    return ScanEntry(name, file, file.suffix[1:], partial(_read, file), files=with_companions(file))
 
 
 def with_companions(file: Path) -> tuple[Path, ...]:
@@ -137,9 +137,11 @@ def _read(file: Path, units: UnitsOption) -> Scan:
     return read(file, units=units)
 
 
-def _in_dicom(contents: Contents, folder: Path, left_out: Sequence[ScanError]) -> Iterator[Found]:
+def _in_dicom(
+    contents: Contents, folder: Path, left_out: Sequence[ScanError]
+) -> Iterator[ScanEntry]:
     from pleura.formats.dicom.choice import Relatives, explain_choice, study_of
-    from pleura.formats.dicom.header import SetAside
+    from pleura.formats.dicom.header import SkippedFile
 
     chosen: dict[tuple[str, str], Stack] = {}
     for stack in contents.stacks:  # best first
@@ -148,7 +150,9 @@ def _in_dicom(contents: Contents, folder: Path, left_out: Sequence[ScanError]) -
     folders = Counter(f.path.parent for f in (*(s.first for s in contents.stacks), *firsts))
     relatives = Relatives(contents)
     damaged = [aside for aside in contents.aside if aside.damaged]
-    unreached = [SetAside(Path(one.where or folder), one.what, damaged=True) for one in left_out]
+    unreached = [
+        SkippedFile(Path(one.where or folder), one.message, damaged=True) for one in left_out
+    ]
     for stack in contents.stacks:
         name = _dicom_name(stack.first, folder, alone=folders[stack.first.path.parent] == 1)
         best = chosen[study_of(stack.first)] is stack
@@ -159,7 +163,7 @@ def _in_dicom(contents: Contents, folder: Path, left_out: Sequence[ScanError]) -
             for aside in (*damaged, *unreached)
             if aside.path.parent in around and not aside.path.name.lower().endswith(_BY_SUFFIX)
         )
-        yield Found(
+        yield ScanEntry(
             name,
             stack.first.path.parent,
             stack.describe(),
@@ -172,18 +176,18 @@ def _in_dicom(contents: Contents, folder: Path, left_out: Sequence[ScanError]) -
         name = _dicom_name(first, folder, alone=folders[first.path.parent] == 1)
         where = Path(refused.error.where or folder)
         what = f"series {first.series_number}; DICOM"
-        yield Found(name, where, what, error=refused.error)
+        yield ScanEntry(name, where, what, error=refused.error)
     for aside in damaged:
         what = f"{aside.reason}: perhaps a slice"
-        error = ScanError(what, where=aside.path, fix="copy or export it again")
-        yield Found(_mirrored(aside.path, folder, hidden), aside.path, "DICOM", error=error)
+        error = ScanError(what, where=aside.path, hint="copy or export it again")
+        yield ScanEntry(_mirrored(aside.path, folder, hidden), aside.path, "DICOM", error=error)
 
 
 def _read_stack(
     stack: Stack,
     name: str,
     decisions: tuple[Decision, ...],
-    damaged: tuple[SetAside, ...],
+    damaged: tuple[SkippedFile, ...],
     units: UnitsOption,
 ) -> Scan:
     from pleura.formats.dicom.read import read_stack

@@ -46,7 +46,7 @@ def _array(image: Any, name: str) -> NDArray[Any]:
         raise ScanError(
             f"an image of {image.GetPixelIDTypeAsString()} is not a CT",
             where=name,
-            fix="give an image with one real number per voxel",
+            hint="give an image with one real number per voxel",
         )
     return array
 

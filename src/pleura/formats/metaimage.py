@@ -59,7 +59,7 @@ def read_metaimage(path: Path, name: str) -> Scan:
     fields, start = _header(path)
     try:
         if int(fields.get("ElementNumberOfChannels", "1")) != 1:
-            raise ScanError("a colour image", where=path, fix="export the CT values")
+            raise ScanError("a colour image", where=path, hint="export the CT values")
         sizes = tuple(int(n) for n in fields["DimSize"].split()[::-1])
         _check_dimensions(sizes)
         dtype = np.dtype(_TYPES[fields["ElementType"]])
@@ -67,17 +67,17 @@ def read_metaimage(path: Path, name: str) -> Scan:
         grid, decisions = _geometry(fields, shape)
         skip = int(fields.get("HeaderSize", "0"))
     except PleuraError as error:
-        raise ScanError(error.what, where=path, fix=error.fix) from error
+        raise ScanError(error.message, where=path, hint=error.hint) from error
     except (KeyError, ValueError) as error:
         raise ScanError(
             f"the MetaImage header lacks or spoils {error}",
             where=path,
-            fix="copy or export the file again",
+            hint="copy or export the file again",
         ) from error
     if _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))):
         dtype = dtype.newbyteorder(">")
     if not _is_true(fields.get("BinaryData", "True")):
-        raise ScanError("voxels written as text", where=path, fix="save them as binary data")
+        raise ScanError("voxels written as text", where=path, hint="save them as binary data")
     local = fields["ElementDataFile"] == "LOCAL"
     data = path if local else beside(path, fields["ElementDataFile"])
     begin = None if skip == -1 else skip + (start if local else 0)
@@ -140,7 +140,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             text = file.read(_LONGEST_HEADER)
     except OSError as error:
         raise ScanError(
-            f"the file cannot be read ({error.strerror})", where=path, fix="check the path"
+            f"the file cannot be read ({error.strerror})", where=path, hint="check the path"
         ) from error
     fields, end = {}, 0
     while "ElementDataFile" not in fields:
@@ -156,7 +156,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         raise ScanError(
             "no MetaImage header: it names no ElementDataFile",
             where=path,
-            fix="copy or export the file again",
+            hint="copy or export the file again",
         )
     return fields, end
 
@@ -199,7 +199,7 @@ def _geometry(
 def _check_dimensions(sizes: tuple[int, ...]) -> None:
     if len(sizes) > 3:
         what = f"{len(sizes)}-D, not one volume"
-        raise ScanError(what, where=None, fix="save each volume as a file of its own")
+        raise ScanError(what, where=None, hint="save each volume as a file of its own")
 
 
 def _is_true(text: str) -> bool:

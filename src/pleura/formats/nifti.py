@@ -58,7 +58,7 @@ def read_nifti(path: Path, name: str) -> Scan:
         grid, decisions = _geometry(header, shape)
         slope, intercept = header.get_slope_inter()
     except PleuraError as error:
-        raise ScanError(error.what, where=path, fix=error.fix) from error
+        raise ScanError(error.message, where=path, hint=error.hint) from error
     # nibabel lets errors of numpy, struct, gzip and its own through for a damaged header.
     except Exception as error:
         raise _corrupt(path, error) from error
@@ -102,7 +102,7 @@ def read_nibabel(image: Any, name: str) -> Scan:
         raise ScanError(
             f"a {type(image).__name__} of {image.get_data_dtype()} is not a CT",
             where=name,
-            fix="give a Nifti1Image of numbers, or pleura.from_array(array, affine=...)",
+            hint="give a Nifti1Image of numbers, or pleura.from_array(array, affine=...)",
         )
     shape = check_shape(_slowest_first(image.shape), name)
 
@@ -173,11 +173,11 @@ def _header(path: Path) -> Any:
         raise ScanError(
             "no NIfTI header: the file is truncated, corrupt, or of another format",
             where=None,
-            fix="copy or export the file again",
+            hint="copy or export the file again",
         )
     header = kind(content[: kind.template_dtype.itemsize])
     if bytes(header["magic"])[:2] not in (b"n+", b"ni"):
-        raise ScanError("no NIfTI but an older format", where=None, fix="convert it to NIfTI")
+        raise ScanError("no NIfTI but an older format", where=None, hint="convert it to NIfTI")
     return header
 
 
@@ -185,7 +185,7 @@ def _dtype(header: Any) -> np.dtype[Any]:
     dtype: np.dtype[Any] = header.get_data_dtype()
     if dtype.kind not in "iuf":
         what = f"voxels of type {dtype} are no CT values"
-        raise ScanError(what, where=None, fix="export the CT values")
+        raise ScanError(what, where=None, hint="export the CT values")
     return dtype
 
 
@@ -206,7 +206,7 @@ def _data(path: Path, header: Any) -> tuple[Path, int]:
     raise ScanError(
         f"the header has no file of voxels beside it: {stem}.img or {stem}.img.gz",
         where=None,
-        fix="put header and data into one folder, under one name",
+        hint="put header and data into one folder, under one name",
     )
 
 
@@ -249,5 +249,5 @@ def _corrupt(path: Path, error: Exception) -> ScanError:
     return ScanError(
         f"the NIfTI file cannot be read: it is truncated or corrupt ({first_line(error)})",
         where=path,
-        fix="copy or export the file again",
+        hint="copy or export the file again",
     )

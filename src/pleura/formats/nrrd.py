@@ -83,20 +83,20 @@ def read_nrrd(path: Path, name: str) -> Scan:
         shape = check_shape(tuple(int(n) for n in header["sizes"][::-1]), path, dtype)
         grid, decisions = _geometry(header, shape)
     except PleuraError as error:
-        raise ScanError(error.what, where=path, fix=error.fix) from error
+        raise ScanError(error.message, where=path, hint=error.hint) from error
     # pynrrd lets errors of int(), float(), numpy and dict through for a damaged header.
     except Exception as error:
         raise ScanError(
             f"the NRRD header cannot be read ({str(error) or type(error).__name__})",
             where=path,
-            fix="copy or export the file again",
+            hint="copy or export the file again",
         ) from error
     encoding = str(header.get("encoding", "raw")).lower()
     if encoding not in _COMPRESSION:
         raise ScanError(
             f"NRRD encoding '{encoding}' is not read",
             where=path,
-            fix=f"save it with encoding {', '.join(sorted(_COMPRESSION))}",
+            hint=f"save it with encoding {', '.join(sorted(_COMPRESSION))}",
         )
     data, skip = path, start
     if "data file" in header or "datafile" in header:
@@ -104,7 +104,7 @@ def read_nrrd(path: Path, name: str) -> Scan:
     lines, skipped = (int(header.get(f"{k} skip", header.get(f"{k}skip", 0))) for k in _SKIPPED)
     if lines or skipped > 0:
         raise ScanError(
-            "NRRD files that skip lines or bytes are not read", where=path, fix="save it again"
+            "NRRD files that skip lines or bytes are not read", where=path, hint="save it again"
         )
     tail = skipped == -1
 
@@ -157,7 +157,7 @@ def _dtype(header: Any, path: Path) -> np.dtype[Any]:
     name = str(header["type"]).lower()
     if name not in _TYPES:
         raise ScanError(
-            f"voxels of type '{name}' are no CT values", where=path, fix="export the CT values"
+            f"voxels of type '{name}' are no CT values", where=path, hint="export the CT values"
         )
     dtype = np.dtype(_TYPES[name])
     if dtype.itemsize == 1:
@@ -170,7 +170,7 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
     units = {str(unit).strip('"') for unit in header.get("space units", [])} - {"", "mm"}
     if units:
         raise ScanError(
-            f"a grid in {', '.join(sorted(units))}", where=None, fix="save it in millimetres"
+            f"a grid in {', '.join(sorted(units))}", where=None, hint="save it in millimetres"
         )
     directions = header.get("space directions")
     to_lps = _TO_LPS.get(str(header.get("space", "")).lower())

@@ -42,7 +42,7 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Pa
         raise DataError(
             f"no such file or folder, or it cannot be read ({error.strerror})",
             where=folder,
-            fix="check the spelling and the permissions of the path",
+            hint="check the spelling and the permissions of the path",
         ) from error
     named = [p for p in visible if p.name.lower().endswith(suffixes)]
     pictures = [p for p in named if p.is_file()]
@@ -50,20 +50,20 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Pa
         raise DataError(
             f"{len(broken)} broken links: what they lead to is missing",
             where=broken[0],
-            fix="restore the files (of git-annex or DVC: get them), or remove the links",
+            hint="restore the files (of git-annex or DVC: get them), or remove the links",
         )
     for path in pictures:
         if not path.name.isprintable():
             raise DataError(
                 f"a file name that cannot be written down: {path.name!r}",
                 where=folder,
-                fix="rename the file",
+                hint="rename the file",
             )
     if not pictures:
         raise DataError(
             "no picture in this folder",
             where=folder,
-            fix=f"give a folder that holds files ending in {', '.join(suffixes)}",
+            hint=f"give a folder that holds files ending in {', '.join(suffixes)}",
         )
     return pictures
 
@@ -86,35 +86,35 @@ def read_picture(path: Path, *, labels: bool = False) -> Picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = _reader(path, labels)(path)
     except PleuraError as error:
-        raise DataError(error.what, where=path, fix=error.fix) from error
+        raise DataError(error.message, where=path, hint=error.hint) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             "the header claims a picture far larger than a CT slice",
             where=path,
-            fix="check the file: no CT slice is that large",
+            hint="check the file: no CT slice is that large",
         ) from error
     except PermissionError as error:
         raise DataError(
-            "the file may not be read", where=path, fix="change its permissions"
+            "the file may not be read", where=path, hint="change its permissions"
         ) from error
     # A corrupt file makes decoders raise anything from struct.error to MemoryError.
     except Exception as error:
         raise DataError(
             f"the picture cannot be read: it is truncated or corrupt ({first_line(error)})",
             where=path,
-            fix="copy or export the file again, or leave it out",
+            hint="copy or export the file again, or leave it out",
         ) from error
     if picture.dtype.kind not in "biuf":
         raise DataError(
             f"values of type {picture.dtype} are no picture",
             where=path,
-            fix="save integers or floating point numbers",
+            hint="save integers or floating point numbers",
         )
     if picture.size == 0 or picture.ndim not in (2, 3):
         raise DataError(
             f"not a single picture but an array of shape {picture.shape}",
             where=path,
-            fix="give one 2-D slice a file",
+            hint="give one 2-D slice a file",
         )
     return picture
 
@@ -151,7 +151,7 @@ def write_picture(path: Path, picture: Picture) -> None:
         raise DataError(
             f"{picture.dtype} cannot be stored losslessly as {suffix or 'a file without suffix'}",
             where=path,
-            fix="choose a name that ends in .tif or .npy",
+            hint="choose a name that ends in .tif or .npy",
         )
     write_atomically(path, write)
 
@@ -167,7 +167,7 @@ def _reader(path: Path, labels: bool) -> Callable[[Path], Picture]:
     raise DataError(
         f"'{path.suffix}' is not a picture format",
         where=path,
-        fix=f"convert it to one of {', '.join(SUFFIXES)}",
+        hint=f"convert it to one of {', '.join(SUFFIXES)}",
     )
 
 
@@ -177,13 +177,13 @@ def _read_with_pillow(path: Path, labels: bool) -> Picture:
         check_claim(claimed, path.stat().st_size, path)
         if getattr(image, "n_frames", 1) > 1:
             raise DataError(
-                "several pictures in one file", where=path, fix="save each as a file of its own"
+                "several pictures in one file", where=path, hint="save each as a file of its own"
             )
         if image.getexif().get(274, 1) != 1:
             raise DataError(
                 "the picture is stored turned or mirrored (EXIF orientation)",
                 where=path,
-                fix="save it upright: programs disagree on whether they turn it back",
+                hint="save it upright: programs disagree on whether they turn it back",
             )
         if image.mode == "P" and labels:
             return palette_labels(image, path)

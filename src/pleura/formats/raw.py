@@ -40,14 +40,14 @@ def check_shape(
         raise ScanError(
             f"{len(shape)}-D: {sizes}, not one volume",
             where=where,
-            fix="save each volume as a file of its own",
+            hint="save each volume as a file of its own",
         )
     whole = (1, 1, 1, *shape)[-3:]
     if len(shape) < 2 or min(whole) < 1:
         raise ScanError(
             f"the header claims {sizes} voxels",
             where=where,
-            fix="copy or export the file again",
+            hint="copy or export the file again",
         )
     if dtype is not None:
         check_claim(math.prod(whole) * dtype.itemsize, None, where)
@@ -66,7 +66,7 @@ def beside(header: Path, name: str) -> Path:
         raise ScanError(
             f"the header names a file for each slice ('{name}'); such volumes are not read",
             where=header,
-            fix="save the volume as one file: .nii.gz, .nrrd or .mha",
+            hint="save the volume as one file: .nii.gz, .nrrd or .mha",
         )
     name = name.removeprefix("./")
     path = header.parent / name
@@ -74,13 +74,13 @@ def beside(header: Path, name: str) -> Path:
         raise ScanError(
             f"the header names '{name}' for its voxels, which is a link",
             where=header,
-            fix="copy the file beside the header",
+            hint="copy the file beside the header",
         )
     if Path(name).name != name or not path.is_file():
         raise ScanError(
             f"the header names '{name}' for its voxels, which is no file beside it",
             where=header,
-            fix="put header and data into one folder, under the names that the header has",
+            hint="put header and data into one folder, under the names that the header has",
         )
     return path
 
@@ -113,13 +113,13 @@ def read_voxels(
         raise ScanError(
             f"there is no memory for {readable_size(wanted)} of voxels",
             where=path,
-            fix="free some, or crop the scan; if it is smaller than that, its header is wrong",
+            hint="free some, or crop the scan; if it is smaller than that, its header is wrong",
         ) from error
     except OSError as error:
         raise ScanError(
             f"the voxels cannot be read ({error.strerror or error})",
             where=path,
-            fix="check that the file is there and may be read",
+            hint="check that the file is there and may be read",
         ) from error
     return content.view(dtype).reshape(shape)
 
@@ -194,5 +194,5 @@ def _short(path: Path, have: int, wanted: int) -> ScanError:
     return ScanError(
         f"the file is truncated or corrupt: {have} of {wanted} bytes of voxels can be read",
         where=path,
-        fix="copy or export the file again",
+        hint="copy or export the file again",
     )

@@ -69,7 +69,7 @@ def read(
         raise ScanError(
             f"{what} is not a scan",
             where=None,
-            fix="give a path, an image of SimpleITK or nibabel, or pleura.from_array(array, ...)",
+            hint="give a path, an image of SimpleITK or nibabel, or pleura.from_array(array, ...)",
         )
     path = Path(path)
     check_path(path)
@@ -125,7 +125,7 @@ def from_array(
         raise ScanError(
             f"the values are not an array ({error})",
             where=name,
-            fix="give numbers in rows of one length",
+            hint="give numbers in rows of one length",
         ) from error
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
@@ -133,7 +133,7 @@ def from_array(
         raise ScanError(
             f"an array of {array.dtype} and shape {array.shape} is not a scan",
             where=name,
-            fix="give numbers, (rows, columns) or (slices, rows, columns)",
+            hint="give numbers, (rows, columns) or (slices, rows, columns)",
         )
     volume = array.reshape(check_shape(array.shape, name))
     if affine is not None:
@@ -141,7 +141,7 @@ def from_array(
             raise ScanError(
                 "an affine beside a spacing or an orientation",
                 where=name,
-                fix="give the affine alone: it holds both",
+                hint="give the affine alone: it holds both",
             )
         geometry = Geometry(shape_of(volume), np.asarray(affine, np.float64))
         scan = Scan(name, geometry, ReadOnce(lambda: volume))
@@ -162,7 +162,7 @@ def _checked_spacing(spacing: Sequence[float], axes: int, name: str) -> tuple[fl
         raise ScanError(
             f"a spacing of {spacing} for {axes} axes",
             where=name,
-            fix="give one number above 0 per axis, in mm; for a reversed axis give an orientation",
+            hint="give one number above 0 per axis, in mm; for a reversed axis give an orientation",
         )
     return found
 
@@ -181,7 +181,7 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
         decided = decide_units(slices, option, stated)
     except ScanError as error:
         where = scan.source if error.where is None else error.where
-        raise ScanError(error.what, where=where, fix=error.fix) from error
+        raise ScanError(error.message, where=where, hint=error.hint) from error
     decision = Decision("units", decided.line.name, decided.reason, decided.warning)
     decisions = (*scan.decisions, *_shear(scan.geometry), decision)
     return replace(scan, line=decided.line, decisions=decisions)
@@ -221,19 +221,19 @@ def _unread_format(path: Path) -> ScanError | None:
     """Return an error that says how to convert a file of a known format that is not read."""
     lower = path.name.lower()
     if lower.endswith(_PACKED):
-        fix = "unpack it, and give the folder or file; of packed folders, .zip is read"
+        hint = "unpack it, and give the folder or file; of packed folders, .zip is read"
     elif lower.endswith(_ARRAYS):
-        fix = "save the one array of the scan with numpy.save, and give the .npy file"
+        hint = "save the one array of the scan with numpy.save, and give the .npy file"
     else:
         return None
     suffix = path.suffixes[-2:] if lower.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) else ()
-    return NoCTError(f"{''.join(suffix) or path.suffix} files are not read", where=path, fix=fix)
+    return NoCTError(f"{''.join(suffix) or path.suffix} files are not read", where=path, hint=hint)
 
 
 def _read_folder(path: Path, series: str | None) -> Scan:
     scan = _read_files(files_below(path), path, series)
     left_out = list_below(path).left_out
-    return scan if scan.format != "DICOM" else _without(scan, [one.what for one in left_out])
+    return scan if scan.format != "DICOM" else _without(scan, [one.message for one in left_out])
 
 
 def _without(scan: Scan, reasons: Sequence[str]) -> Scan:
@@ -267,7 +267,7 @@ def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
     raise ScanError(
         f"the folder or zip holds {what}, not one scan",
         where=path,
-        fix=("unpack it and name" if path.is_file() else "name")
+        hint=("unpack it and name" if path.is_file() else "name")
         + " one of them"
         + ("" if volumes else ", or add --stack if they are one volume"),
     )
@@ -286,7 +286,7 @@ def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan
             raise ScanError(
                 f"the slice cannot be read: {broken.reason}",
                 where=broken.path,
-                fix="copy or export it again",
+                hint="copy or export it again",
             )
         raise _no_ct(contents.aside, source)
     stack, decisions = choose(contents, source, series)
@@ -304,12 +304,12 @@ def _no_ct(aside: Sequence[Any], source: Path) -> ScanError:
         return NoCTError(
             f"no CT here: {'; '.join(reasons[:4])}",
             where=source,
-            fix="where a mask is meant, give one as NIfTI, NRRD or MetaImage: these are not read",
+            hint="where a mask is meant, give one as NIfTI, NRRD or MetaImage: these are not read",
         )
     return NoCTError(
         "no CT here" + (f": {'; '.join(reasons[:4])}" if reasons else ": the folder is empty"),
         where=source,
-        fix="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
+        hint="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
     )
 
 
@@ -319,7 +319,7 @@ def _read_zip(path: Path, series: str | None) -> Scan:
     try:
         scan = _read_files(unpacked.files, path, series)
     except PleuraError as error:
-        raise type(error)(error.what, where=path, fix=error.fix) from error
+        raise type(error)(error.message, where=path, hint=error.hint) from error
     scan = _without(scan, unpacked.links * ["a link that leads out of the zip"])
     return replace(scan, name=scan_name(path), source=path, read=unpacked.keeping(scan.read))
 

@@ -59,7 +59,7 @@ def _read_stack(path: Path) -> Values:
         raise ScanError(
             f"the TIFF stack cannot be read ({first_line(error)})",
             where=path,
-            fix="copy or export it again",
+            hint="copy or export it again",
         ) from error
     if volume.ndim == 4:
         volume = _grey(volume.reshape(-1, *volume.shape[2:]), path).reshape(volume.shape[:3])
@@ -72,14 +72,16 @@ def _grey(picture: NDArray[Any], path: Path, *, labels: bool = False) -> NDArray
         picture = picture.astype(np.uint8)
     grey = equal_channels(picture)
     if grey is None:
-        wanted, fix = "CT values", "export the CT values themselves (16-bit TIFF or DICOM)"
+        wanted, hint = "CT values", "export the CT values themselves (16-bit TIFF or DICOM)"
         if labels:
-            wanted, fix = (
+            wanted, hint = (
                 "labels",
                 "save the mask in grey: 1 right and 2 left lung, or 255 for both",
             )
         raise ScanError(
-            f"a colour picture with {picture.shape[2]} channels, not {wanted}", where=path, fix=fix
+            f"a colour picture with {picture.shape[2]} channels, not {wanted}",
+            where=path,
+            hint=hint,
         )
     return grey
 
@@ -99,7 +101,7 @@ def read_stack_of_slices(folder: Path) -> Scan:
         raise ScanError(
             f"pictures of {len(sizes)} sizes are no volume",
             where=folder,
-            fix="leave out --stack to take each as a scan of its own",
+            hint="leave out --stack to take each as a scan of its own",
         )
     suffix = paths[0].suffix.lower()
     kind = "TIFF" if suffix in TIFF else "PNG"

@@ -47,7 +47,7 @@ def read_tiff(path: Path, *, labels: bool = False) -> Array:
             raise DataError(
                 f"a TIFF stack of {len(pages)} pages, not a single slice",
                 where=path,
-                fix="save each slice as a file of its own",
+                hint="save each slice as a file of its own",
             )
         _check_pages(path, pages, palette=labels)
         if pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
@@ -91,7 +91,7 @@ def read_tiff_stack(path: Path) -> Array:
             raise DataError(
                 "TIFF pages of different sizes or types are no volume",
                 where=path,
-                fix="save each slice as a file of its own",
+                hint="save each slice as a file of its own",
             )
         _check_pages(path, pages)
         return _decode(path, pages)
@@ -111,7 +111,7 @@ def _pages(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
         raise ValueError("no picture in it")
     if len(tiff.pages) > _MAX_PAGES:
         raise DataError(
-            f"a TIFF of {len(tiff.pages)} pages", where=path, fix="save the slices of one scan"
+            f"a TIFF of {len(tiff.pages)} pages", where=path, hint="save the slices of one scan"
         )
     return [page.aspage() for page in tiff.pages]
 
@@ -124,7 +124,7 @@ def _check_pages(path: Path, pages: Sequence[tifffile.TiffPage], *, palette: boo
             raise DataError(
                 "the TIFF lacks some or all of its pixels: it is sparse or was never whole",
                 where=path,
-                fix="save it again, with all pixels",
+                hint="save it again, with all pixels",
             )
     size = path.stat().st_size
     plain = all(page.compression in _UNCOMPRESSED for page in pages)
@@ -183,17 +183,17 @@ def _check_tags(path: Path, page: tifffile.TiffPage, *, palette: bool = False) -
         raise DataError(
             f"the TIFF is stored turned or mirrored (orientation {orientation})",
             where=path,
-            fix="save it upright: programs disagree on whether they turn it back",
+            hint="save it upright: programs disagree on whether they turn it back",
         )
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not palette:
         raise DataError(
             "a TIFF of palette colours, not CT values",
             where=path,
-            fix="export the CT values themselves (16-bit TIFF)",
+            hint="export the CT values themselves (16-bit TIFF)",
         )
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         raise DataError(
             "the TIFF is stored inverted, white as 0",
             where=path,
-            fix="save it with black as 0: programs disagree on whether they turn it back",
+            hint="save it with black as 0: programs disagree on whether they turn it back",
         )

@@ -70,17 +70,17 @@ def check_can_hold(
         raise DataError(
             f"this cannot be written as '{path.suffix}'",
             where=path,
-            fix=f"choose a name that ends in {', '.join(SUFFIXES)}",
+            hint=f"choose a name that ends in {', '.join(SUFFIXES)}",
         )
     if lower.endswith(".png") and slices > 1:
         raise DataError(
             f"a PNG holds one slice, and this has {slices}",
             where=path,
-            fix="write .nii.gz, or .tif for a stack",
+            hint="write .nii.gz, or .tif for a stack",
         )
     if lower.endswith(".png") and np.dtype(dtype) not in (np.uint8, np.uint16):
         raise DataError(
-            f"a PNG holds no {np.dtype(dtype)}", where=path, fix="write .tif, .npy or .nii.gz"
+            f"a PNG holds no {np.dtype(dtype)}", where=path, hint="write .tif, .npy or .nii.gz"
         )
     if lower.endswith((".nii", ".nii.gz")) and geometry.is_sheared:
         choice = f"a NIfTI file sheared by {geometry.skew:.3g} degrees"

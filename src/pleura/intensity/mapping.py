@@ -27,7 +27,7 @@ _WINDOW = (-1024.0, 600.0)  # assumed of a grey picture that shows neither air n
 
 
 @dataclass(frozen=True)
-class Line:
+class IntensityMapping:
     """Stored values as ``scale * HU + offset``; ``name`` says it in words.
 
     ``knee`` are stored values of air, fat and muscle, where contrast was altered so that they lie
@@ -66,12 +66,12 @@ class Line:
 class UnitsDecision:
     """How values become HU, why, and whether a person should look."""
 
-    line: Line
+    line: IntensityMapping
     reason: str
     warning: bool
 
 
-HU = Line()
+HU = IntensityMapping()
 
 
 def decide_units(
@@ -94,7 +94,7 @@ def decide_units(
     ScanError
         The units cannot be determined, the slices differ in units, or the values are no CT.
     """
-    requested = {"hu": HU, "offset": Line(1, 1024, "HU plus 1024")}.get(option)
+    requested = {"hu": HU, "offset": IntensityMapping(1, 1024, "HU plus 1024")}.get(option)
     if requested is not None:
         return UnitsDecision(requested, "as requested", warning=False)
     levels = [measure_levels(image) for image in slices]
@@ -125,19 +125,19 @@ def decide_levels(
         raise ScanError(
             f"the picture is constant: every value is {levels[0].low:g}",
             where=None,
-            fix="export the scan again",
+            hint="export the scan again",
         )
     # What the file states is given up only for what cannot be chance.
     sure = units.scale == 1 or units.scale_from == "padding" or not stated
     if units.scale is not None and units.offset is not None and sure:
-        line = Line(units.scale, units.offset, units.formula, wrap=units.wrap)
+        line = IntensityMapping(units.scale, units.offset, units.formula, wrap=units.wrap)
         return UnitsDecision(line, units.reason, warning=True)
     _refuse_absurd(levels)
     if units.kind == "mixed":
         raise ScanError(
             f"the slices differ in units ({units.reason.rstrip('.')})",
             where=None,
-            fix="convert all slices to HU, or pass --units hu to take the values as they are",
+            hint="convert all slices to HU, or pass --units hu to take the values as they are",
         )
     flat = all(one.flat for one in levels)
     grey = units.kind == "grey" or (units.kind == "unknown" and _looks_grey(levels))
@@ -153,7 +153,7 @@ def _refuse_absurd(levels: Sequence[Levels]) -> None:
         raise ScanError(
             f"the values are not HU: 5 % of them are below {low:g} and 5 % above {high:g}",
             where=None,
-            fix="export the scan again with its values in HU, or "
+            hint="export the scan again with its values in HU, or "
             "pass --units hu, offset, grey or inverted",
         )
 
@@ -188,7 +188,7 @@ def _grey(levels: Sequence[Levels], inverted: bool, reason: str) -> UnitsDecisio
     if inverted:
         scale, offset = -scale, top + bottom - offset
         knee = knee and (top + bottom - air, top + bottom - fat, top + bottom - muscle)
-    line = Line(scale, offset, "inverted grey" if inverted else "grey", knee)
+    line = IntensityMapping(scale, offset, "inverted grey" if inverted else "grey", knee)
     return UnitsDecision(line, f"{reason} Converted to HU by {how}.", warning=True)
 
 
@@ -209,7 +209,7 @@ def _as_stated(levels: Sequence[Levels], units: UnitsEstimate, stated: bool) -> 
     raise ScanError(
         f"cannot determine the intensity units ({units.reason.rstrip('.')})",
         where=None,
-        fix="pass --units hu, offset (HU plus 1024), grey or inverted",
+        hint="pass --units hu, offset (HU plus 1024), grey or inverted",
     )
 
 

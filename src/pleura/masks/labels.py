@@ -70,7 +70,7 @@ def read_mask(path: Any, scan: Scan) -> Mask:
         raise DataError(
             f"mask and scan lie on different grids: {found.geometry.difference(scan.geometry)}",
             where=found.source,
-            fix="give the mask that was drawn on this scan",
+            hint="give the mask that was drawn on this scan",
         )
     labels, sides, decision = interpret_labels(found)
     return Mask(labels, scan, sides, ("", ""), (decision,))
@@ -147,7 +147,7 @@ def interpret_labels(
     raise DataError(
         f"the labels {_some(present)} of the mask are not known",
         where=found.source,
-        fix="give 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
+        hint="give 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
         "TotalSegmentator: 10-14) without other structures",
     )
 
@@ -165,14 +165,14 @@ def whole_labels(found: Scan) -> Values:
         raise DataError(
             f"fractional values from {values.min():g} to {values.max():g} are not labels",
             where=found.source or found.name,
-            fix="apply a threshold to probabilities (0.5, for example) and save whole numbers",
+            hint="apply a threshold to probabilities (0.5, for example) and save whole numbers",
         )
     lossy = found.source is not None and found.source.suffix.lower() in LOSSY
     if lossy or values.min() < 0 or len(_present(values)) >= MOST_LABELS:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",
             where=found.source or found.name,
-            fix="save the mask without loss (PNG, TIFF, NIfTI), with 0 outside of the lungs",
+            hint="save the mask without loss (PNG, TIFF, NIfTI), with 0 outside of the lungs",
         )
     return values
 

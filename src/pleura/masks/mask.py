@@ -20,10 +20,10 @@ class Flag:
     """A reason to check a mask before it is used."""
 
     name: str
-    what: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
+        return f"{self.name}: {self.message}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -126,7 +126,7 @@ def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
         raise DataError(
             f"mask and scan lie on different grids: {mask.geometry.difference(scan.geometry)}",
             where=scan.name,
-            fix="give the mask that was drawn on this scan",
+            hint="give the mask that was drawn on this scan",
         )
     order = scan.geometry.to_canonical()
     geometry = order.apply_to(scan.geometry)
@@ -147,7 +147,7 @@ def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
 
 def _mask_flags(mask: Mask) -> dict[str, str]:
     warned = {d.about: str(d) for d in mask.decisions if d.warning and d.about == "labels"}
-    return warned | {flag.name: flag.what for flag in mask.flags}
+    return warned | {flag.name: flag.message for flag in mask.flags}
 
 
 def _region(

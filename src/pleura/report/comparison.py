@@ -20,7 +20,7 @@ from pleura.evaluation.compare import (
     orders_of,
     outcomes_text,
 )
-from pleura.evaluation.model import Judgement
+from pleura.evaluation.model import ModelEvaluation
 from pleura.evaluation.statistics import Spread, agreement, interval_text
 from pleura.figures.masks import grey_range
 from pleura.figures.preview import LUNG_WINDOW
@@ -72,7 +72,7 @@ def comparison_page(
 
 def judgement_page(
     title: str,
-    judged: Judgement,
+    judged: ModelEvaluation,
     facts: Facts,
     pictures: Mapping[str, PagePicture],
     command: str = "",

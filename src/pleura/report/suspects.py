@@ -18,7 +18,7 @@ def suspects_page(found: CheckReport, command: str = "") -> Page:
     DataError
         An image or mask can no longer be read.
     """
-    others = tuple(f.what for f in found.findings if "looks wrong" not in f.what)
+    others = tuple(f.message for f in found.findings if "looks wrong" not in f.message)
     return Page(
         title="A set of images and masks, checked",
         lead=f"{found.pairs} pairs, {found.readable} readable; "

@@ -57,26 +57,26 @@ class Geometry:
         object.__setattr__(self, "affine", affine)
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ScanError(
-                f"a grid of {self.shape} holds no voxel", where=None, fix="give a 3-D array"
+                f"a grid of {self.shape} holds no voxel", where=None, hint="give a 3-D array"
             )
         if affine.shape == (4, 4) and not np.isfinite(affine).all():
             raise ScanError(
                 "the affine holds NaN or infinite values",
                 where=None,
-                fix="correct the header of the file",
+                hint="correct the header of the file",
             )
         if affine.shape != (4, 4) or not np.array_equal(affine[3], (0, 0, 0, 1)):
             raise ScanError(
                 "the affine is no 4x4 matrix with the last row 0 0 0 1",
                 where=None,
-                fix="correct the header of the file",
+                hint="correct the header of the file",
             )
         steps = np.linalg.norm(affine[:3, :3], axis=0)
         if steps.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / steps)) < _ROUNDING:
             raise ScanError(
                 f"the grid is flat: spacing {_numbers(steps)} mm, or axes in one plane",
                 where=None,
-                fix="correct spacing and orientation in the header of the file",
+                hint="correct spacing and orientation in the header of the file",
             )
 
     @property

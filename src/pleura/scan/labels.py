@@ -49,7 +49,7 @@ class LabelMap:
                 f"a mask of {self.labels.dtype} {self.labels.shape} does not fit a scan of "
                 f"{self.scan.geometry.shape}",
                 where=self.scan.source,
-                fix="give uint8 labels on the scan's own grid",
+                hint="give uint8 labels on the scan's own grid",
             )
 
     @property

@@ -54,7 +54,7 @@ def oriented(scan: Scan, orientation: str) -> Scan:
         raise ScanError(
             f"'{orientation}' is not an orientation",
             where=scan.name,
-            fix="give three letters for slices, rows and columns, such as SPL: R or L, A or P, "
+            hint="give three letters for slices, rows and columns, such as SPL: R or L, A or P, "
             "I or S",
         )
     affine = np.eye(4)
@@ -80,7 +80,7 @@ def flipped(scan: Scan) -> Scan:
         raise ScanError(
             "the file says itself which side is which: it cannot be flipped",
             where=scan.source,
-            fix="leave out --flip",
+            hint="leave out --flip",
         )
     mirror = np.eye(4)
     mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.intensity.mapping import HU, Line
+from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
 
@@ -69,7 +69,7 @@ class Scan:
     source: Path | None = None
     header: Any = None
     decisions: tuple[Decision, ...] = ()
-    line: Line = HU
+    line: IntensityMapping = HU
     absent: frozenset[int] = frozenset()
 
     def values(self, start: int = 0, stop: int | None = None) -> Values:
@@ -86,13 +86,13 @@ class Scan:
             raise ScanError(
                 f"the file holds {values.shape} voxels where its header says {self.geometry.shape}",
                 where=self.source,
-                fix="copy or export the scan again",
+                hint="copy or export the scan again",
             )
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ScanError(
                 "the scan holds NaN or infinite values",
                 where=self.source,
-                fix=f"replace them, for example by {AIR} outside the scanned field",
+                hint=f"replace them, for example by {AIR} outside the scanned field",
             )
         return values
 

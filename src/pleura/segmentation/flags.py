@@ -61,7 +61,7 @@ def find_flags(
     """
     texts: dict[str, list[str]] = {}
     for flag in _flags(labels, scan, geometry, unsure, sides=sides):
-        texts.setdefault(flag.name, []).append(flag.what)
+        texts.setdefault(flag.name, []).append(flag.message)
     if contradictions and "no lung" not in texts:
         texts.setdefault("orientation", []).append(_orientation(contradictions, geometry))
     if jumps:

@@ -76,7 +76,7 @@ class Segmentation:
             ", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()),
             told["grid"],
             told["units"],
-            *(f"! {flag.name}: {flag.what}" for flag in self.flags),
+            *(f"! {flag.name}: {flag.message}" for flag in self.flags),
         ]
         hu, labels = order.apply(scan.hu()), order.apply(self.mask.labels)
         return preview_picture(hu, labels, order.apply_to(scan.geometry).spacing, lines)
@@ -92,7 +92,7 @@ class Segmentation:
             "units": str(mask.scan.line),
             "ml": {k: round(mask.volume_ml(v), 1) for k, v in labels.items()} if known else None,
             "voxels": {k: int(np.count_nonzero(mask.labels == v)) for k, v in labels.items()},
-            "flags": {flag.name: flag.what for flag in self.flags},
+            "flags": {flag.name: flag.message for flag in self.flags},
             "decisions": [asdict(decision) for decision in self.decisions],
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
             "versions": {"pleura": pleura.__version__, "model": self.model},
@@ -197,8 +197,8 @@ class Segmenter:
             raise ScanError(
                 f"an axial slice of this scan has {rows}x{columns} voxels",
                 where=scan.source or scan.name,
-                fix="give axial slices, or the whole volume: a coronal or sagittal slice alone, or "
-                "a thumbnail, shows too little",
+                hint="give axial slices, or the whole volume: a coronal or sagittal slice alone, "
+                "or a thumbnail, shows too little",
             )
         seen = _Seen.of(geometry, keep_probability)
         waiting = 0.0

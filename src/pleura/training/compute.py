@@ -96,7 +96,7 @@ def _device(wanted: str) -> torch.device:
         raise RecipeError(
             f"this machine has no {wanted} device",
             where="training.device",
-            fix=f"choose auto or one of {', '.join(n for n, there in present.items() if there)}",
+            hint=f"choose auto or one of {', '.join(n for n, there in present.items() if there)}",
         )
     return torch.device(wanted)
 

@@ -15,7 +15,7 @@ from pleura.errors import DataError
 from pleura.files.atomic import write_atomically
 from pleura.files.tables import csv_text
 from pleura.training.export import export
-from pleura.training.loop import Watch, train
+from pleura.training.loop import TrainingCallbacks, train
 from pleura.training.recipe import Recipe, build_recipe
 
 
@@ -25,7 +25,7 @@ def cross_validate(
     recipe: Recipe,
     folds: int,
     folder: Path,
-    watch: Watch | None = None,
+    callbacks: TrainingCallbacks | None = None,
 ) -> Probability:
     """Train ``folds`` networks below a folder; return the probability by the one not trained on it.
 
@@ -44,7 +44,7 @@ def cross_validate(
         raise DataError(
             f"{len(sources)} images, or {folds} folds, are too few to cross-validate",
             where=images,
-            fix="take 3 folds or more, and two images a fold at least",
+            hint="take 3 folds or more, and two images a fold at least",
         )
     fold_of = {source: i % folds for i, source in enumerate(sources)}
     engines = []
@@ -55,7 +55,13 @@ def cross_validate(
         values = recipe.model_dump(mode="json")
         values["split"] = {"method": "file", "file": str(split), "duplicates": "leave_out"}
         values["data"] = []
-        train(images, masks, place, build_recipe(values, recipe.name), watch=watch or Watch())
+        train(
+            images,
+            masks,
+            place,
+            build_recipe(values, recipe.name),
+            callbacks=callbacks or TrainingCallbacks(),
+        )
         export(place, place.with_suffix(".onnx"))
         engines.append(Engine(place.with_suffix(".onnx")))
     by_name = {pair.name: engines[fold_of[_source(pair)]] for pair in pairs}

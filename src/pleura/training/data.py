@@ -62,7 +62,7 @@ def load_data(
         raise RunError(
             "the images or masks are not those that this run was started on",
             where=images,
-            fix="give the same data, or train anew in another folder",
+            hint="give the same data, or train anew in another folder",
         )
     if split is None:
         assert run is not None  # noqa: S101  (for mypy)
@@ -74,14 +74,14 @@ def load_data(
         raise DataError(
             "every mask is empty: there is no lung to learn",
             where=images if masks is None else masks,
-            fix="give masks with 0 outside and 255 (or 1) inside the lungs",
+            hint="give masks with 0 outside and 255 (or 1) inside the lungs",
         )
     units = _units(named(pairs, apart.train))
     if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
         raise DataError(
             f"the simulation is in HU, and the images are not: {units.reason}",
             where=images,
-            fix="convert them (docs/explanation/units.md), or train with simulation=null",
+            hint="convert them (docs/explanation/units.md), or train with simulation=null",
         )
     record = {key: getattr(units, key) for key in ("kind", "formula", "scale", "offset")}
     noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
@@ -97,8 +97,8 @@ def _require_unseen(seen: Set[str], prepared: PreparedPairs, split: Split, start
             f"{len(known)} image(s) of the test subset are training images of the run that this "
             f"starts from: {_some(known)}",
             where=start,
-            fix="use that run's split (--set split.method=file --set split.file=RUN/split.csv), or "
-            "start from another model",
+            hint="use that run's split (--set split.method=file --set split.file=RUN/split.csv), "
+            "or start from another model",
         )
 
 

@@ -21,7 +21,7 @@ from pleura.dataset.preparation import (
 from pleura.errors import DataError
 from pleura.evaluation.compare import Comparison, Score, fingerprint, score_case
 from pleura.evaluation.metrics import accuracy, dice, iou
-from pleura.evaluation.model import Judgement, Look
+from pleura.evaluation.model import Look, ModelEvaluation
 from pleura.evaluation.probability import LevelCounts
 from pleura.figures.masks import CasePicture, cases_figure, choose_cases, save_figure
 from pleura.files.atomic import write_atomically
@@ -63,7 +63,7 @@ class Evaluation:
     cases: tuple[Case, ...]
     grids: tuple[str, ...]
     thresholds: tuple[float, ...]
-    native: Judgement
+    native: ModelEvaluation
     """On each image's own grid: surfaces, intervals, thresholds and calibration too."""
 
     @property
@@ -177,7 +177,7 @@ def evaluate(
         if progress is not None:
             progress(i + 1, len(names))
     files = fingerprint(path for n in names for path in (pairs[n].image, pairs[n].mask))
-    native = Judgement(run.threshold, Comparison(tuple(scores), files), levels, {})
+    native = ModelEvaluation(run.threshold, Comparison(tuple(scores), files), levels, {})
     found = Evaluation(
         run.folder.name, part, run.threshold, tuple(cases), grids, thresholds, native
     )
@@ -200,9 +200,9 @@ def _names(run: Run, names: list[str], part: PartName) -> list[str]:
         return list(getattr(run.split(names), part))
     except DataError as error:
         raise DataError(
-            f"these are not the images of the run: {error.what}",
+            f"these are not the images of the run: {error.message}",
             where=error.where,
-            fix="add --part all to judge the run on other images",
+            hint="add --part all to judge the run on other images",
         ) from error
 
 

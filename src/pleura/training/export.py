@@ -19,7 +19,7 @@ from pleura.dataset.preparation import Preparation
 from pleura.engine.model_file import FORMAT, KEY, ModelRecord
 from pleura.errors import RunError
 from pleura.files.atomic import remove_unfinished, write_atomically
-from pleura.intensity.mapping import HU, Line
+from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.training.quantise import calibration_slices, quantise
@@ -37,7 +37,7 @@ class Deployed(nn.Module):
     """
 
     def __init__(
-        self, network: SegmentationNetwork, preparation: Preparation, line: Line = HU
+        self, network: SegmentationNetwork, preparation: Preparation, line: IntensityMapping = HU
     ) -> None:
         super().__init__()
         self.line = line
@@ -134,7 +134,7 @@ def export(
             raise RunError(
                 f"the run does not see its images as {first.folder.name} does",
                 where=one.folder,
-                fix="put runs together of one preparation, trained on the same units",
+                hint="put runs together of one preparation, trained on the same units",
             )
     networks = [trained_network(one) for one in runs]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
@@ -169,18 +169,18 @@ def _fingerprint(runs: Sequence[Run]) -> str:
     return hashlib.sha256("".join(several).encode()).hexdigest()
 
 
-def _line(run: Run) -> Line:
+def _line(run: Run) -> IntensityMapping:
     """Return how the values that a run was trained on come from HU."""
     units = run.record.get("units") or {"kind": "unknown"}
     if units["kind"] in ("grey", "mixed", "wrapped HU"):
         raise RunError(
             f"the run was trained on {units['kind']} values: nothing leads to them from HU",
             where=run.folder,
-            fix="train on the CT values themselves",
+            hint="train on the CT values themselves",
         )
     if units.get("scale") is None or units.get("offset") is None:
         return HU
-    return Line(float(units["scale"]), float(units["offset"]), str(units["formula"]))
+    return IntensityMapping(float(units["scale"]), float(units["offset"]), str(units["formula"]))
 
 
 def _to_onnx(deployed: Deployed) -> Any:
@@ -198,7 +198,7 @@ def _to_onnx(deployed: Deployed) -> Any:
             verbose=False,
         )
     if program is None:
-        raise RunError("the network cannot be exported", where=None, fix="report it")
+        raise RunError("the network cannot be exported", where=None, hint="report it")
     return _without_traces(program.model_proto)
 
 

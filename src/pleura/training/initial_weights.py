@@ -71,7 +71,7 @@ def load_start(network: SegmentationNetwork, source: str | Path) -> None:
         raise RecipeError(
             "the weights to start from do not fit the recipe's network",
             where=str(source),
-            fix="leave out --recipe, or choose the network that they were trained with",
+            hint="leave out --recipe, or choose the network that they were trained with",
         ) from error
 
 
@@ -93,7 +93,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         graph = onnx.load(path).graph
     except DecodeError as error:
         raise ModelError(
-            "the model file is truncated or corrupt", where=path, fix="copy it again"
+            "the model file is truncated or corrupt", where=path, hint="copy it again"
         ) from error
     arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:

@@ -73,7 +73,7 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class Watch:
+class TrainingCallbacks:
     """Functions called during a training, all optional; none changes the result."""
 
     on_read: Progress | None = None
@@ -89,7 +89,7 @@ def train(
     *,
     start: str | Path | None = None,
     overwrite: bool = False,
-    watch: Watch = Watch(),
+    callbacks: TrainingCallbacks = TrainingCallbacks(),
 ) -> Run:
     """Train a network on image-mask pairs and leave a run folder.
 
@@ -115,7 +115,7 @@ def train(
     if masks is not None:  # the run's recipe lists no sets that it was not trained on
         recipe = recipe.model_copy(update={"data": ()})
     with joined(recipe.training.device) as processes:
-        return _train(images, masks, Path(output), recipe, start, overwrite, watch, processes)
+        return _train(images, masks, Path(output), recipe, start, overwrite, callbacks, processes)
 
 
 def _train(
@@ -125,12 +125,12 @@ def _train(
     recipe: Recipe,
     start: str | Path | None,
     overwrite: bool,
-    watch: Watch,
+    callbacks: TrainingCallbacks,
     processes: Processes,
 ) -> Run:
     if not overwrite:
-        processes.by_first(lambda: must_be_free(output))
-    data = load_data(images, masks, recipe, watch.on_read, start=start)
+        processes.on_rank_zero(lambda: require_empty(output))
+    data = load_data(images, masks, recipe, callbacks.on_read, start=start)
     processes.check_batch(min(recipe.training.batch_size, len(data.split.train)))
     state = new_state(recipe, start)
 
@@ -147,14 +147,14 @@ def _train(
         # Last: a run with a record can be resumed, from the weights that it starts from.
         run.update(units=data.units, warnings=list(data.warnings), **seen)
 
-    processes.by_first(begin)
+    processes.on_rank_zero(begin)
     if processes.first:
         for text in data.warnings:
             warnings.warn(text, DataWarning, stacklevel=3)
-    return _Training(open_run(output), data, state, watch, processes).go_on()
+    return _Training(open_run(output), data, state, callbacks, processes).go_on()
 
 
-def must_be_free(output: Path) -> None:
+def require_empty(output: Path) -> None:
     """Hold a folder for a new run to be empty, or not there.
 
     Raises
@@ -166,7 +166,7 @@ def must_be_free(output: Path) -> None:
         raise RunError(
             "the run folder exists",
             where=output,
-            fix="choose another one, or add --overwrite to replace it or --resume to go on with it",
+            hint="choose another folder, add --overwrite to replace it, or --resume to continue it",
         )
 
 
@@ -175,7 +175,7 @@ def resume(
     masks: str | Path | None,
     folder: str | Path,
     *,
-    watch: Watch = Watch(),
+    callbacks: TrainingCallbacks = TrainingCallbacks(),
 ) -> Run:
     """Go on with an interrupted run, to exactly the weights of an uninterrupted one.
 
@@ -186,21 +186,25 @@ def resume(
     """
     run = open_run(folder)
     with joined(run.recipe.training.device) as processes:
-        return _resume(images, masks, run, watch, processes)
+        return _resume(images, masks, run, callbacks, processes)
 
 
 def _resume(
-    images: str | Path, masks: str | Path | None, run: Run, watch: Watch, processes: Processes
+    images: str | Path,
+    masks: str | Path | None,
+    run: Run,
+    callbacks: TrainingCallbacks,
+    processes: Processes,
 ) -> Run:
     if run.finished:
         return run
-    data = load_data(images, masks, run.recipe, watch.on_read, run)
+    data = load_data(images, masks, run.recipe, callbacks.on_read, run)
     state = new_state(run.recipe)
     if not run.checkpoint.exists():  # a run of version 0.1.0, killed before its first step
         raise RunError(
             "the run has no checkpoint to resume from",
             where=run.folder,
-            fix="start it again with --overwrite",
+            hint="start it again with --overwrite",
         )
     try:
         state.load_dict(load_tensors(run.checkpoint))
@@ -208,10 +212,10 @@ def _resume(
         raise RunError(
             "the checkpoint does not fit the run's recipe",
             where=run.checkpoint,
-            fix="restore the folder from a copy, or train again",
+            hint="restore the folder from a copy, or train again",
         ) from error
-    processes.by_first(lambda: remove_unfinished_files(run))
-    return _Training(run, data, state, watch, processes).go_on()
+    processes.on_rank_zero(lambda: remove_unfinished_files(run))
+    return _Training(run, data, state, callbacks, processes).go_on()
 
 
 class _Training:
@@ -222,11 +226,11 @@ class _Training:
         run: Run,
         data: TrainingData,
         state: State,
-        watch: Watch,
+        callbacks: TrainingCallbacks,
         processes: Processes,
     ) -> None:
         self.recipe = run.recipe
-        self.watch = watch
+        self.callbacks = callbacks
         self.processes = processes
         self.compute = Compute(self.recipe.training)
         # Beside a processor that trains one thread draws fast enough, and more would be in its way.
@@ -236,7 +240,7 @@ class _Training:
         split, prepared = data.split, data.prepared
         changes = self.recipe.augmentation, self.recipe.simulation
         self.training_set = make_training_set(
-            data.pairs, prepared, split.train, *changes, progress=watch.on_read
+            data.pairs, prepared, split.train, *changes, progress=callbacks.on_read
         )
         self.validation_pairs = named(data.pairs, split.validation)
         self.validation_images, self.validation_masks = prepared.part(split.validation)
@@ -263,10 +267,10 @@ class _Training:
                     row = self._close_epoch()
                     for name in row if board is not None else ():
                         board.add_scalar(name, row[name], self.state.epoch)
-                    if self.watch.on_epoch is not None:
-                        self.watch.on_epoch(row)
-                self.processes.by_first(self._save)
-        self.processes.by_first(self._close)
+                    if self.callbacks.on_epoch is not None:
+                        self.callbacks.on_epoch(row)
+                self.processes.on_rank_zero(self._save)
+        self.processes.on_rank_zero(self._close)
         return open_run(self.run.folder)
 
     @contextmanager
@@ -280,7 +284,7 @@ class _Training:
             yield board
 
     def _record(self, **changes: Any) -> None:
-        self.run = self.processes.by_first(lambda: self.run.update(**changes)) or self.run
+        self.run = self.processes.on_rank_zero(lambda: self.run.update(**changes)) or self.run
 
     def _save(self) -> None:
         save_tensors(self.run.checkpoint, self.state.to_dict())
@@ -306,10 +310,10 @@ class _Training:
             state.loss_sum += loss
             state.accuracy_sum += accuracy
             state.seconds += time.perf_counter() - begin
-            if self.watch.on_step is not None:
+            if self.callbacks.on_step is not None:
                 mean = state.loss_sum / state.step, state.accuracy_sum / state.step
                 place = state.epoch + 1, self.epochs, state.step, self.steps
-                self.watch.on_step(StepReport(*place, *mean, rate))
+                self.callbacks.on_step(StepReport(*place, *mean, rate))
         return True
 
     def _next_batch(self) -> tuple[int, Batch]:
@@ -350,7 +354,7 @@ class _Training:
             raise RunError(
                 f"the training diverged: the loss of epoch {state.epoch + 1} is no finite number",
                 where=self.run.folder,
-                fix="lower schedule.learning_rate; the last good checkpoint is kept",
+                hint="lower schedule.learning_rate; the last good checkpoint is kept",
             )
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()

@@ -75,7 +75,7 @@ class Outputs:
             raise DataError(
                 f"{self.threshold} is no probability",
                 where="threshold",
-                fix="give a number from 0 to 1",
+                hint="give a number from 0 to 1",
             )
 
 
@@ -171,7 +171,7 @@ def _check_targets(
             raise DataError(
                 f"two results would have the name {target.name}",
                 where=target.parent,
-                fix="rename one of the images",
+                hint="rename one of the images",
             )
         seen.add(target.name.casefold())
     there = [target for target in every if target.exists()]
@@ -180,13 +180,13 @@ def _check_targets(
         raise DataError(
             "the masks would overwrite the images",
             where=every[0].parent,
-            fix="choose another folder",
+            hint="choose another folder",
         )
     if there and not overwrite:
         raise DataError(
             f"{len(there)} of the files to be written are there already, such as {there[0].name}",
             where=there[0].parent,
-            fix="choose another folder, or add --overwrite",
+            hint="choose another folder, or add --overwrite",
         )
 
 

@@ -36,7 +36,7 @@ class Processes:
         """Whether this one writes and prints."""
         return self.rank == 0
 
-    def by_first(self, work: Callable[[], T]) -> T | None:
+    def on_rank_zero(self, work: Callable[[], T]) -> T | None:
         """Have the first process do something while the others wait; its error is everybody's."""
         if self.size == 1:
             return work()
@@ -68,7 +68,7 @@ class Processes:
             raise RecipeError(
                 f"a batch of {size} cannot be shared by {self.size} processes",
                 where="training.batch_size",
-                fix=f"give a multiple of {self.size}",
+                hint=f"give a multiple of {self.size}",
             )
 
     def network(self, network: SegmentationNetwork) -> Callable[[Tensor], Tensor]:
@@ -139,13 +139,13 @@ def joined(device: str) -> Iterator[Processes]:
         raise RecipeError(
             f"there are more processes than graphics cards ({cards})",
             where="training.device",
-            fix=f"give torchrun --nproc-per-node={cards}",
+            hint=f"give torchrun --nproc-per-node={cards}",
         )
     if device in ("auto", "mps") and torch.backends.mps.is_available():
         raise RecipeError(
             "an Apple graphics card cannot be shared by processes",
             where="training.device",
-            fix="start one process, or add --set training.device=cpu",
+            hint="start one process, or add --set training.device=cpu",
         )
     if cards:
         torch.cuda.set_device(here)

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from pleura.dataset.pairs import find_images, read_pair
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
-from pleura.intensity.mapping import Line
+from pleura.intensity.mapping import IntensityMapping
 from pleura.training.run import Run
 
 _MOST = 128  # slices; twice as many gave the same masks
 _EIGHT_BIT = ("Conv", "ConvTranspose", "Concat", "MaxPool")
 
 
-def calibration_slices(run: Run, images: Path, line: Line) -> Iterator[NDArray[np.int16]]:
+def calibration_slices(
+    run: Run, images: Path, line: IntensityMapping
+) -> Iterator[NDArray[np.int16]]:
     """Yield slices in HU, each (1, rows, columns), spread over a run's training images.
 
     ``images`` is what the training was given: a folder, or that of the recipe's sources. ``line``
@@ -61,7 +63,7 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
         raise RunError(
             "ONNX Runtime is not installed, which 8-bit models are made with",
             where=None,
-            fix='pip install "pleura[onnxruntime]"',
+            hint='pip install "pleura[onnxruntime]"',
         ) from error
 
     class Reader:

@@ -248,7 +248,7 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
             f"{dotted}: {first['msg'].removeprefix('Value error, ')}"
             + (f" (got {_short(first['input'])})" if dotted != "recipe" and len(keys) > 1 else ""),
             where=where,
-            fix="correct the value; docs/reference/recipes.md lists what each key takes",
+            hint="correct the value; docs/reference/recipes.md lists what each key takes",
         ) from error
 
 
@@ -267,11 +267,11 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
         raise RecipeError(
             f"no recipe '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
             where=None,
-            fix=f"choose one of {', '.join(known_recipes())}, or give the path of a .yaml file",
+            hint=f"choose one of {', '.join(known_recipes())}, or give the path of a .yaml file",
         )
     values = read_recipe_text(source, where)
     if not isinstance(values, dict):
-        raise RecipeError("the recipe is no table of keys", where=where, fix="write 'key: value'")
+        raise RecipeError("the recipe is no table of keys", where=where, hint="write 'key: value'")
     values.setdefault("name", path.stem)
     base = values.pop("base", None)
     if base is not None:
@@ -279,7 +279,7 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
             raise RecipeError(
                 f"no recipe '{base}' to start from",
                 where=where,
-                fix=f"choose base from {', '.join(known_recipes())}",
+                hint=f"choose base from {', '.join(known_recipes())}",
             )
         values = _merge(_read(str(base))[0], values)
     _find_beside(values, source)
@@ -310,7 +310,7 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise RecipeError(
             f"'{override}' sets nothing",
             where="--set",
-            fix="write key=value, for example training.epochs=5",
+            hint="write key=value, for example training.epochs=5",
         )
     value = parse_recipe_text(text, f"--set {key}")
     *parents, last = key.split(".")
@@ -319,7 +319,7 @@ def _set(values: dict[str, Any], override: str) -> None:
         below = table.setdefault(parent, {})
         if not isinstance(below, dict):
             raise RecipeError(
-                f"'{parent}' in '{key}' holds no keys", where="--set", fix="set it whole"
+                f"'{parent}' in '{key}' holds no keys", where="--set", hint="set it whole"
             )
         table = below
     table[last] = value
@@ -335,7 +335,7 @@ def _unknown_key(keys: Sequence[str], where: str) -> RecipeError:
     return RecipeError(
         f"unknown key '{wanted}'" + (f"; did you mean '{near[0]}'?" if near else ""),
         where=where,
-        fix="correct the key; docs/reference/recipes.md lists them all",
+        hint="correct the key; docs/reference/recipes.md lists them all",
     )
 
 

@@ -30,7 +30,7 @@ def parse_recipe_text(text: str, where: str) -> Any:
         raise RecipeError(
             f"the recipe cannot be read ({' '.join(str(error).split())})",
             where=where,
-            fix="correct the YAML",
+            hint="correct the YAML",
         ) from error
 
 
@@ -47,7 +47,7 @@ def read_recipe_text(path: Path, where: str) -> Any:
             text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            f"the recipe cannot be read ({error})", where=where, fix="give a readable YAML file"
+            f"the recipe cannot be read ({error})", where=where, hint="give a readable YAML file"
         ) from error
     return parse_recipe_text(text, where)
 
@@ -81,7 +81,7 @@ def _check_limits(text: str, where: str) -> None:
 
 def _too_large(what: str, where: str) -> RecipeError:
     return RecipeError(
-        f"the recipe has {what}", where=where, fix="write a smaller recipe, without aliases"
+        f"the recipe has {what}", where=where, hint="write a smaller recipe, without aliases"
     )
 
 

@@ -106,7 +106,7 @@ class Run:
             raise RunError(
                 f"the run's split cannot be read ({error})",
                 where=self.folder / "split.csv",
-                fix="restore the folder from a copy, or train again",
+                hint="restore the folder from a copy, or train again",
             ) from error
         own = {row.get("pixels") or "" for row in rows if row.get("part") == "train"}
         return (own | {str(one) for one in self.record.get("start_images", ())}) - {""}
@@ -129,7 +129,7 @@ class Run:
             raise RunError(
                 f"the history of the run cannot be read ({first_line(error)})",
                 where=path,
-                fix="restore the folder from a copy, or train again",
+                hint="restore the folder from a copy, or train again",
             ) from error
 
     def update(self, **changes: Any) -> Run:
@@ -161,7 +161,7 @@ def create_run(
         (folder / "run.json").open("x").close()  # whoever makes it owns the folder
     except FileExistsError as error:
         raise RunError(
-            "another training has started in this folder", where=folder, fix="choose another one"
+            "another training has started in this folder", where=folder, hint="choose another one"
         ) from error
     record = {
         "format": FORMAT,
@@ -219,7 +219,7 @@ def open_run(folder: str | Path) -> Run:
             raise RunError(
                 "the training was stopped before its first step",
                 where=folder,
-                fix="start it again with --overwrite",
+                hint="start it again with --overwrite",
             )
         record = json.loads(text)
         written = int(record["format"])
@@ -231,19 +231,19 @@ def open_run(folder: str | Path) -> Run:
         raise RunError(
             "this folder is no run" if folder.is_dir() else "no such run folder",
             where=folder,
-            fix="give the folder that `pleura train ... -o FOLDER` wrote",
+            hint="give the folder that `pleura train ... -o FOLDER` wrote",
         ) from error
     except (OSError, LookupError, TypeError, OverflowError, RecursionError, ValueError) as error:
         raise RunError(
             f"the run's record cannot be read ({error})",
             where=folder / "run.json",
-            fix="restore the folder from a copy, or train again",
+            hint="restore the folder from a copy, or train again",
         ) from error
     if written > FORMAT:
         raise RunError(
             f"the run has format {written}; this pleura {pleura.__version__} reads up to {FORMAT}",
             where=folder,
-            fix="update pleura: pip install --upgrade pleura",
+            hint="update pleura: pip install --upgrade pleura",
         )
     return Run(folder, _recipe_of(recipe_file), record)
 
@@ -255,11 +255,11 @@ def _recipe_of(path: Path) -> Recipe:
             return build_recipe(values, str(path))
         what = "it is not a table of keys"
     except RecipeError as error:
-        what = error.what
+        what = error.message
     raise RunError(
         f"the run's recipe cannot be read: {what}",
         where=path,
-        fix="restore the folder from a copy, or train again",
+        hint="restore the folder from a copy, or train again",
     )
 
 
@@ -274,7 +274,7 @@ def clear_run(folder: Path) -> None:
     if not folder.exists():
         return
     if folder.is_symlink() or not folder.is_dir():
-        raise RunError("this is no folder", where=folder, fix="choose another one")
+        raise RunError("this is no folder", where=folder, hint="choose another one")
     inside = list(folder.iterdir())
     foreign = [path.name for path in inside if not _is_ours(path.name)]
     if foreign or (inside and not _is_record(folder / "run.json")):
@@ -283,7 +283,7 @@ def clear_run(folder: Path) -> None:
             if not foreign
             else f"the folder holds files of others and is not overwritten: {foreign[0]}",
             where=folder,
-            fix="choose another folder",
+            hint="choose another folder",
         )
     # The record is last: where this is killed, the rest is still known to be a run.
     for path in sorted(inside, key=lambda path: path.name == "run.json"):
@@ -341,9 +341,9 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
         write_atomically(path, lambda file: file.write(buffer.getbuffer()))
     except DataError as error:
         raise RunError(
-            f"the checkpoint cannot be saved: {error.what}",
+            f"the checkpoint cannot be saved: {error.message}",
             where=path,
-            fix="free some space, then go on with --resume; the last good checkpoint is kept",
+            hint="free some space, then go on with --resume; the last good checkpoint is kept",
         ) from error
 
 
@@ -362,7 +362,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise RunError(
             "the run has no weights yet: its training was cut off",
             where=path,
-            fix="finish it with pleura train ... --resume"
+            hint="finish it with pleura train ... --resume"
             if cut_off
             else "train again with --overwrite",
         ) from error
@@ -371,10 +371,10 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise RunError(
             "the weights cannot be read: the file is truncated or no checkpoint",
             where=path,
-            fix="restore it from a copy, or train again",
+            hint="restore it from a copy, or train again",
         ) from error
     if not isinstance(content, dict):
-        raise RunError("no checkpoint", where=path, fix="restore it from a copy, or train again")
+        raise RunError("no checkpoint", where=path, hint="restore it from a copy, or train again")
     return content
 
 

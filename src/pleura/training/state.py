@@ -120,7 +120,7 @@ def trained_network(run: Run) -> SegmentationNetwork:
         raise RunError(
             "the weights do not fit the run's network",
             where=run.weights,
-            fix="restore the folder from a copy, or train again",
+            hint="restore the folder from a copy, or train again",
         ) from error
     return network
 

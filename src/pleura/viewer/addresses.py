@@ -40,7 +40,7 @@ def listening_at(host: str, port: int, what: Path | None) -> Iterator[socket.soc
             raise PleuraError(
                 f"nothing can be served at {located(host, port)} ({_reason(error)})",
                 where=None,
-                fix="leave out --port, which finds a free one, or name another; --host must be an "
+                hint="leave out --port, which finds a free one, or name another; --host must be an "
                 "address of this machine",
             ) from error
         with listening:

@@ -56,7 +56,7 @@ class Dropped:
         folder = self.folder / str(drop)
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         if not files:
-            raise DataError("nothing was dropped", where=None, fix="drop a scan on the page")
+            raise DataError("nothing was dropped", where=None, hint="drop a scan on the page")
         source = files[0] if len(files) == 1 else folder
         scan = read(source)
         with self._one:

@@ -48,7 +48,7 @@ def choose(
         raise ScanError(
             f"the folder holds scans of {len(patients)} patients",
             where=source,
-            fix="give one patient's folder, or segment the folder above as a cohort",
+            hint="give one patient's folder, or segment the folder above as a cohort",
         )
 
     def meant(frame: Frame) -> bool:
@@ -61,7 +61,7 @@ def choose(
             raise refused[0].error
         have = ", ".join(str(stack.first.series_number) for stack in contents.stacks)
         raise ScanError(
-            f"no series {series}", where=source, fix=f"choose one of {have}; see pleura info"
+            f"no series {series}", where=source, hint=f"choose one of {have}; see pleura info"
         )
     return stacks[0], explain_choice(stacks[0], stacks[1:], refused, warn=series is None)
 
@@ -123,7 +123,7 @@ def explain_choice(
         decisions.append(Decision("coverage", what, "; ".join(lost), warning=True))
     if refused:
         what = f"{len(refused)} series cannot be read"
-        decisions.append(Decision("series", what, refused[0].error.what, warning=True))
+        decisions.append(Decision("series", what, refused[0].error.message, warning=True))
     if others:
         listed = "; ".join(other.describe() for other in others[:3])
         reason = f"by slices, original, axial, what covers most; not {listed}"

@@ -78,7 +78,7 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
         raise ScanError(
             f"{kind} refers to DICOM slices, and this scan has none",
             where=scan.source or scan.name,
-            fix="write .nii.gz, .nrrd or .mha; or segment the DICOM series itself",
+            hint="write .nii.gz, .nrrd or .mha; or segment the DICOM series itself",
         )
     frames: list[Frame] = scan.header.present
     for keyword, field in _REFERENCES.items():
@@ -115,7 +115,7 @@ def patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
         raise ScanError(
             "the slice cannot be read again, and the mask must refer to it",
             where=frame.path,
-            fix="keep the DICOM files until the mask is written",
+            hint="keep the DICOM files until the mask is written",
         ) from error
     texts = {name: _text(source, name, encodings) for name in (*_REQUIRED, *_OPTIONAL)}
     invalid = [name for name, text in texts.items() if not _is_valid(name, text)]
@@ -173,7 +173,7 @@ def _refusal(scan: Scan, kind: str, what: str) -> ScanError:
     return ScanError(
         f"{kind} must refer to the DICOM slices, which {what}",
         where=scan.source or scan.name,
-        fix="write .nii.gz, .nrrd or .mha, which refer to no slices",
+        hint="write .nii.gz, .nrrd or .mha, which refer to no slices",
     )
 
 

@@ -71,7 +71,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class SkippedFile:
     """A file that is not read as CT, and why; ``damaged`` where it may have been a slice."""
 
     path: Path
@@ -79,33 +79,33 @@ class SetAside:
     damaged: bool = False
 
 
-def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SetAside]]:
+def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SkippedFile]]:
     """Read the headers of files, CT or not."""
     frames: list[Frame] = []
-    aside: list[SetAside] = []
+    aside: list[SkippedFile] = []
     for path in paths:
         found = read_header(path)
-        if isinstance(found, SetAside):
+        if isinstance(found, SkippedFile):
             aside.append(found)
         else:
             frames.extend(found)
     return frames, aside
 
 
-def read_header(path: Path) -> list[Frame] | SetAside:
+def read_header(path: Path) -> list[Frame] | SkippedFile:
     """Read one file's header: its CT frames, or why it has none."""
     try:
         with quiet():
             if inflates_too_far(path):
                 most = readable_size(most_inflated(path))
-                return SetAside(path, f"deflated, it unpacks to more than {most}", True)
+                return SkippedFile(path, f"deflated, it unpacks to more than {most}", True)
             return _classify(path, open_dicom(path, stop_before_pixels=True))
     except InvalidDicomError:
         named = path.suffix.lower() in (".dcm", ".ima")
-        return SetAside(path, "no DICOM file", damaged=named)
+        return SkippedFile(path, "no DICOM file", damaged=named)
     # A damaged file makes pydicom raise anything from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
-        return SetAside(path, f"its header cannot be read ({first_line(error)})", damaged=True)
+        return SkippedFile(path, f"its header cannot be read ({first_line(error)})", damaged=True)
 
 
 _quiet = threading.local()
@@ -127,25 +127,25 @@ def quiet() -> Iterator[None]:
         _quiet.depth -= 1
 
 
-def _classify(path: Path, dataset: Dataset) -> list[Frame] | SetAside:
+def _classify(path: Path, dataset: Dataset) -> list[Frame] | SkippedFile:
     refusal = _no_ct(dataset) or _no_image(dataset) or _no_frames(dataset)
     reason, damaged = refusal or ("", False)
     if reason:
-        return SetAside(path, reason, damaged)
+        return SkippedFile(path, reason, damaged)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     places = [_place(dataset, index) for index in range(frames)]
     if not all(places):
         lacks = "it lacks Image Position, Image Orientation or Pixel Spacing"
-        return SetAside(path, f"no geometry: {lacks}", damaged=True)
+        return SkippedFile(path, f"no geometry: {lacks}", damaged=True)
     found = [_frame(path, dataset, i, *place) for i, place in enumerate(places) if place]
     for name in ("RescaleSlope", "RescaleIntercept"):
         for index in range(frames):
             value = _find(dataset, index, "PixelValueTransformationSequence", name)
             if value not in (None, "") and _numbers(value, 1) is None:
                 words = name.replace("Rescale", "Rescale ")
-                return SetAside(path, f"its {words} is not a valid number", damaged=True)
+                return SkippedFile(path, f"its {words} is not a valid number", damaged=True)
     if any(frame.rescale is not None and frame.rescale[0] == 0 for frame in found):
-        return SetAside(path, "its Rescale Slope is 0", damaged=True)
+        return SkippedFile(path, "its Rescale Slope is 0", damaged=True)
     return found
 
 
@@ -194,10 +194,10 @@ def _no_frames(dataset: Dataset) -> Refusal | None:
     return None
 
 
-Place = tuple[tuple[float, float, float], tuple[float, ...], tuple[float, float]]
+FramePlacement = tuple[tuple[float, float, float], tuple[float, ...], tuple[float, float]]
 
 
-def _place(dataset: Dataset, index: int) -> Place | None:
+def _place(dataset: Dataset, index: int) -> FramePlacement | None:
     position = _numbers(_find(dataset, index, "PlanePositionSequence", "ImagePositionPatient"), 3)
     orientation = _numbers(
         _find(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient"), 6

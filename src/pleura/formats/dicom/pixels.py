@@ -44,7 +44,7 @@ def stored_pixels(dataset: Any, frame: Frame) -> NDArray[Any]:
         raise ScanError(
             "the file holds no pixel data: it is cut off, or was never whole",
             where=frame.path,
-            fix="copy or export it again; or move it away, and the gap is reported",
+            hint="copy or export it again; or move it away, and the gap is reported",
         )
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
@@ -80,7 +80,7 @@ def stored_pixels(dataset: Any, frame: Frame) -> NDArray[Any]:
         raise ScanError(
             f"the transfer syntax {frame.syntax} is not read",
             where=frame.path,
-            fix="export the series uncompressed",
+            hint="export the series uncompressed",
         )
     return np.asarray(pixel_array(dataset, index=index, decoding_plugin=plugin, raw=True))
 
@@ -97,7 +97,7 @@ def _check_size(rows: int, columns: int, frame: Frame) -> None:
             f"the compressed slice has {rows}x{columns} pixels, its header says "
             f"{frame.rows}x{frame.columns}",
             where=frame.path,
-            fix="copy or export it again",
+            hint="copy or export it again",
         )
 
 

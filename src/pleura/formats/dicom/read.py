@@ -12,7 +12,7 @@ import numpy as np
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.formats.dicom.grouping import group_frames
-from pleura.formats.dicom.header import Frame, SetAside, quiet, read_headers
+from pleura.formats.dicom.header import Frame, SkippedFile, quiet, read_headers
 from pleura.formats.dicom.opening import open_dicom
 from pleura.formats.dicom.pixels import stored_pixels
 from pleura.formats.dicom.rescale import padding_decisions, to_hu, with_rescale
@@ -39,7 +39,7 @@ class Contents:
 
     stacks: tuple[Stack, ...]
     refused: tuple[Refused, ...]
-    aside: tuple[SetAside, ...]
+    aside: tuple[SkippedFile, ...]
 
 
 def find_stacks(paths: Iterable[Path]) -> Contents:
@@ -62,7 +62,7 @@ def find_stacks(paths: Iterable[Path]) -> Contents:
     return Contents(tuple(stacks), tuple(refused), tuple(aside))
 
 
-def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SetAside] = ()) -> Scan:
+def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFile] = ()) -> Scan:
     """Return a stack as a scan."""
     decisions = [*stack.decisions, *_set_aside(aside)]
     frames = stack.present
@@ -123,7 +123,7 @@ def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
             f"the slice cannot be decoded: it is truncated, corrupt, or of a rare kind "
             f"({frame.syntax}; {first_line(error)})",
             where=frame.path,
-            fix="copy or export it again, uncompressed if it is whole; or move it away, and the "
+            hint="copy or export it again, uncompressed if it is whole; or move it away, and the "
             "gap is reported",
         ) from error
     if stored.shape != (frame.rows, frame.columns):
@@ -131,7 +131,7 @@ def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
             f"the slice holds {stored.shape} pixels where its header says "
             f"{(frame.rows, frame.columns)}",
             where=frame.path,
-            fix="copy or export it again",
+            hint="copy or export it again",
         )
     return stored
 
@@ -150,7 +150,7 @@ def _rank(stack: Stack) -> tuple[Any, ...]:
     return few, derived, not axial, -covered, stack.geometry.spacing[0], stack.first.series_number
 
 
-def _set_aside(aside: Sequence[SetAside]) -> list[Decision]:
+def _set_aside(aside: Sequence[SkippedFile]) -> list[Decision]:
     counts: dict[tuple[str, bool], int] = {}
     for one in aside:
         counts[one.reason, one.damaged] = counts.get((one.reason, one.damaged), 0) + 1

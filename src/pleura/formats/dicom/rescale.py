@@ -142,7 +142,7 @@ def _as_neighbour(frame: Frame, near: Frame, decode: Decode) -> Frame:
         raise ScanError(
             "the slice has no Rescale Intercept, and its values do not fit its neighbour's",
             where=frame.path,
-            fix="export the series again, or move the slices without Rescale Intercept away",
+            hint="export the series again, or move the slices without Rescale Intercept away",
         )
     return both[best]
 
@@ -158,7 +158,7 @@ def _check_neighbours(frames: Sequence[Frame], decode: Decode) -> None:
                 f"slices of this series state different rescale values, {_line(first)} and "
                 f"{_line(second)}, but their pixels have the same units",
                 where=second.path,
-                fix="export the series again with its own Rescale Slope and Intercept",
+                hint="export the series again with its own Rescale Slope and Intercept",
             )
 
 

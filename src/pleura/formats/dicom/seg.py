@@ -47,7 +47,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
         raise ScanError(
             "no lung was found, and a DICOM SEG cannot be empty",
             where=mask.scan.source,
-            fix="look at the scan; other formats can hold an empty mask",
+            hint="look at the scan; other formats can hold an empty mask",
         )
     content = io.BytesIO()
     try:
@@ -57,7 +57,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
         raise ScanError(
             f"a DICOM SEG of these slices cannot be made ({first_line(error)})",
             where=mask.scan.source,
-            fix="write .nii.gz, .nrrd or .mha, which refer to no slices",
+            hint="write .nii.gz, .nrrd or .mha, which refer to no slices",
         ) from error
     write_atomically(path, lambda file: file.write(content.getbuffer()))
 

@@ -75,7 +75,7 @@ def make_stack(frames: Sequence[Frame], decisions: Sequence[Decision] = ()) -> S
             f"{len(ordered)} slices of one acquisition lie on {len(np.unique(places.round(2)))} "
             "places, with different pixels",
             where=ordered[0].path.parent,
-            fix="keep one slice a place (one phase, one reconstruction) in the folder",
+            hint="keep one slice a place (one phase, one reconstruction) in the folder",
         )
     return _stack(ordered, places, list(decisions))
 
@@ -156,7 +156,7 @@ def _even_index(frames: Sequence[Frame], places: NDArray[Any]) -> tuple[NDArray[
         raise ScanError(
             f"{len(frames)} slices in uneven steps: {listed} mm",
             where=frames[0].path.parent,
-            fix="give slices in even steps, or each group of them in a folder of its own",
+            hint="give slices in even steps, or each group of them in a folder of its own",
         )
     return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64), step
 
@@ -170,7 +170,7 @@ def _check_line(frames: Sequence[Frame], index: NDArray[Any], geometry: Geometry
         raise ScanError(
             f"the slices do not lie on one line: {off.max():.3g} mm off",
             where=frames[int(off.argmax())].path,
-            fix="give each group of aligned slices in a folder of its own",
+            hint="give each group of aligned slices in a folder of its own",
         )
 
 
