@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pleura.dataset.preparation import FloatImage
+from pleura.typing import FloatArray
 
 _INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
 
@@ -52,8 +52,8 @@ class Augmentation(BaseModel):
 
 
 def augment(
-    image: FloatImage, mask: FloatImage, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[FloatImage, FloatImage]:
+    image: FloatArray, mask: FloatArray, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Draw once and change image and mask (rows, columns) alike; what comes in is edge-filled."""
     matrix = _draw_affine(image.shape, augmentation, rng)
     moved_image = _warp(image, matrix, cv2.INTER_LINEAR)
@@ -62,12 +62,12 @@ def augment(
 
 
 def move(
-    image: FloatImage,
-    mask: FloatImage,
+    image: FloatArray,
+    mask: FloatArray,
     augmentation: Augmentation,
     rng: np.random.Generator,
     outside: float,
-) -> tuple[FloatImage, FloatImage]:
+) -> tuple[FloatArray, FloatArray]:
     """Draw once and move image and mask (rows, columns) alike, bent as well; no value changes.
 
     What comes in is ``outside`` in the image and 0 in the mask.
@@ -82,7 +82,7 @@ def move(
         from_columns += _bending(image.shape, most, rng)
         from_rows += _bending(image.shape, most, rng)
 
-    def moved(picture: FloatImage, beyond: float) -> FloatImage:
+    def moved(picture: FloatArray, beyond: float) -> FloatArray:
         taken = cv2.remap(
             picture,
             from_columns,
@@ -96,15 +96,15 @@ def move(
     return moved(image, outside), moved(mask, 0.0)
 
 
-def _bending(shape: tuple[int, ...], most: float, rng: np.random.Generator) -> FloatImage:
+def _bending(shape: tuple[int, ...], most: float, rng: np.random.Generator) -> FloatArray:
     coarse = rng.uniform(-most, most, (4, 4)).astype(np.float32)
     fine = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)  # at full size it is slow
     return np.asarray(cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def augment_batch(
-    images: FloatImage, masks: FloatImage, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[FloatImage, FloatImage]:
+    images: FloatArray, masks: FloatArray, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Augment (n, rows, columns) images with their masks, a draw for each pair."""
     changed = [augment(i, m, augmentation, rng) for i, m in zip(images, masks, strict=True)]
     return np.stack([image for image, _ in changed]), np.stack([mask for _, mask in changed])
@@ -137,7 +137,7 @@ def _draw_affine(
     return np.column_stack([linear, move])
 
 
-def _warp(picture: FloatImage, matrix: NDArray[np.float64], interpolation: int) -> FloatImage:
+def _warp(picture: FloatArray, matrix: NDArray[np.float64], interpolation: int) -> FloatArray:
     moved = cv2.warpAffine(
         picture, matrix, picture.shape[::-1], flags=interpolation, borderMode=cv2.BORDER_REPLICATE
     )
@@ -145,8 +145,8 @@ def _warp(picture: FloatImage, matrix: NDArray[np.float64], interpolation: int) 
 
 
 def _change_values(
-    image: FloatImage, augmentation: Augmentation, rng: np.random.Generator
-) -> FloatImage:
+    image: FloatArray, augmentation: Augmentation, rng: np.random.Generator
+) -> FloatArray:
     if augmentation.gain:
         image = image * np.float32(1 + rng.uniform(-augmentation.gain, augmentation.gain))
     if augmentation.offset:

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import Mask
-from pleura.dataset.preparation import FloatImage
+from pleura.typing import FloatArray
 
 
 def class_balance(masks: NDArray[np.uint8]) -> tuple[float, float]:
@@ -31,11 +30,11 @@ def class_balance(masks: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def border_weights(
-    mask: Mask,
+    mask: NDArray[np.uint8],
     w0: float = 10.0,
     sigma: float = 5.0,
     balance: tuple[float, float] | None = None,
-) -> FloatImage:
+) -> FloatArray:
     """Return the weight map of one mask, float32 (rows, columns); Ronneberger 2015, equation 2.
 
     ``w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))^2 / (2 sigma^2))`` with d1 and d2 the distances in

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from pleura.dataset.near_duplicates import nearly_the_same, pixel_print, thumbnail
 from pleura.dataset.pairs import (
-    Mask,
     Pair,
     Pairing,
     check_sizes,
@@ -28,10 +27,10 @@ from pleura.dataset.pairs import (
 from pleura.dataset.suspects import Probability, Suspect, find_suspects
 from pleura.dataset.volumes import stated_values
 from pleura.errors import PleuraError, ScanError
-from pleura.formats.pictures import Picture
 from pleura.intensity.levels import Levels, measure_levels
 from pleura.intensity.mapping import IntensityMapping, decide_levels
 from pleura.intensity.units import UnitsEstimate, pool_levels
+from pleura.typing import AnyArray
 
 T = TypeVar("T")
 Severity = Literal["error", "warning", "note"]
@@ -181,8 +180,8 @@ def _slices_of(pair: Pair) -> list[Pair]:
 
 def _look_at(pair: Pair) -> _Look:
     errors: list[PleuraError] = []
-    image: Picture | None
-    mask: Mask | None
+    image: AnyArray | None
+    mask: NDArray[np.uint8] | None
     if pair.index is None:
         image = _try(lambda: read_image(pair.image), errors)
         mask = _try(lambda: read_mask(pair.mask), errors)
@@ -206,11 +205,11 @@ def _look_at(pair: Pair) -> _Look:
     return look
 
 
-def _stated_image(pair: Pair, image: Picture) -> Picture:
+def _stated_image(pair: Pair, image: AnyArray) -> AnyArray:
     """Return an image in the values that its file states: those of volumes are read in HU."""
     if pair.index is None:
         return image
-    values: Picture = stated_values(pair.image)[pair.index]
+    values: AnyArray = stated_values(pair.image)[pair.index]
     return values
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.formats.pictures import Picture
+from pleura.typing import AnyArray
 
 ALIKE = 0.95
 """Correlation of two thumbnails from which on images are nearly the same. Slices of one scan reach
@@ -36,7 +36,7 @@ def is_copy(first: NDArray[Any], second: NDArray[Any]) -> bool:
     return any(np.array_equal(one, second) for one in turned)
 
 
-def thumbnail(image: Picture) -> NDArray[np.float32]:
+def thumbnail(image: AnyArray) -> NDArray[np.float32]:
     """Return (2304,) values of a picture made small, of mean 0 and length 1.
 
     Between the 25th and 97th percentile: padding and air are alike in all pictures.

@@ -16,11 +16,10 @@ from pleura.dataset.volumes import read_labels, read_scan, read_volume
 from pleura.errors import DataError
 from pleura.formats.channels import equal_channels
 from pleura.formats.matching import composed, match_files
-from pleura.formats.pictures import SUFFIXES, Picture, list_pictures, read_picture
+from pleura.formats.pictures import SUFFIXES, list_pictures, read_picture
 from pleura.formats.read import VOLUMES, scan_name
 from pleura.scan.scan import Scan
-
-Mask = NDArray[np.uint8]
+from pleura.typing import AnyArray
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def match_names(images: Path, masks: Path) -> Pairing:
     )
 
 
-def read_image(path: Path) -> Picture:
+def read_image(path: Path) -> AnyArray:
     """Read one image as (rows, columns), in its stored dtype and units.
 
     Raises
@@ -193,7 +192,7 @@ def read_image(path: Path) -> Picture:
     return image
 
 
-def read_mask(path: Path) -> Mask:
+def read_mask(path: Path) -> NDArray[np.uint8]:
     """Read one mask as (rows, columns) of 0 and 1: values divided by their maximum.
 
     An all-zero mask is a slice without lung and is accepted. Equal colour channels are one, and a
@@ -234,7 +233,7 @@ def read_mask(path: Path) -> Mask:
     return np.not_equal(mask, 0).astype(np.uint8)
 
 
-def read_pair(pair: Pair) -> tuple[Picture, Mask]:
+def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
     """Read image and mask of a pair, both (rows, columns).
 
     Raises
@@ -249,7 +248,7 @@ def read_pair(pair: Pair) -> tuple[Picture, Mask]:
     return image, mask
 
 
-def _read_picture_pair(pair: Pair) -> tuple[Picture, Mask]:
+def _read_picture_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
     image = read_image(pair.image)
     if pair.no_lung:
         return image, np.zeros(image.shape, np.uint8)
@@ -258,7 +257,7 @@ def _read_picture_pair(pair: Pair) -> tuple[Picture, Mask]:
     return image, mask
 
 
-def _read_slice_pair(pair: Pair) -> tuple[Picture, Mask]:
+def _read_slice_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
     volume, grid = read_volume(pair.image)
     image = volume[pair.index]
     if pair.no_lung:

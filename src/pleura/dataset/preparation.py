@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pleura.dataset.near_duplicates import thumbnail, value_print
-from pleura.dataset.pairs import Mask, Pair, read_pair
+from pleura.dataset.pairs import Pair, read_pair
 from pleura.errors import DataError
-from pleura.formats.pictures import Picture
-
-FloatImage = NDArray[np.float32]
-Progress = Callable[[int, int], None]
+from pleura.typing import AnyArray, FloatArray, Progress
 
 _INTERPOLATION = {
     "lanczos": cv2.INTER_LANCZOS4,
@@ -73,18 +70,18 @@ class PreparedPairs:
     """
 
     names: tuple[str, ...]
-    images: FloatImage
-    masks: FloatImage
+    images: FloatArray
+    masks: FloatArray
     fingerprint: str
     preparation: Preparation
     prints: tuple[bytes, ...]
-    thumbnails: FloatImage
+    thumbnails: FloatArray
 
     def pixels(self) -> dict[str, str]:
         """Return a hash of each image by name, which its copies share; empty where constant."""
         return {name: one.hex()[:32] for name, one in zip(self.names, self.prints, strict=True)}
 
-    def part(self, names: Sequence[str]) -> tuple[FloatImage, FloatImage]:
+    def part(self, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return images and masks of these names, in this order."""
         index = [self.names.index(name) for name in names]
         return self.images[index], self.masks[index]
@@ -135,7 +132,7 @@ def prepare_pairs(
     )
 
 
-def prepare_image(image: Picture, preparation: Preparation, where: str = "image") -> FloatImage:
+def prepare_image(image: AnyArray, preparation: Preparation, where: str = "image") -> FloatArray:
     """Scale and resize one image (rows, columns) to float32 on the network's grid.
 
     Raises
@@ -147,12 +144,12 @@ def prepare_image(image: Picture, preparation: Preparation, where: str = "image"
     return _resize(scaled, preparation.size, preparation.image_interpolation)
 
 
-def prepare_mask(mask: Mask, preparation: Preparation) -> FloatImage:
+def prepare_mask(mask: NDArray[np.uint8], preparation: Preparation) -> FloatArray:
     """Resize one 0/1 mask (rows, columns) to a float32 target in [0, 1] on the network's grid."""
     return _resize(mask.astype(np.float32), preparation.size, preparation.mask_interpolation)
 
 
-def restore(probability: FloatImage, size: tuple[int, int], preparation: Preparation) -> FloatImage:
+def restore(probability: FloatArray, size: tuple[int, int], preparation: Preparation) -> FloatArray:
     """Bring a probability map from the network's grid to an image of ``size``, bilinearly.
 
     The inverse of the masks' way onto the grid. OpenCV's nearest neighbour takes pixel
@@ -172,12 +169,12 @@ def restore(probability: FloatImage, size: tuple[int, int], preparation: Prepara
     return np.asarray(restored, np.float32)
 
 
-def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatImage:
+def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatArray:
     """Sample a map (rows, columns) on another grid as the exercise samples its masks."""
     return _resize(mask, size, "nearest")
 
 
-def scale(image: FloatImage, preparation: Preparation, where: str = "image") -> FloatImage:
+def scale(image: FloatArray, preparation: Preparation, where: str = "image") -> FloatArray:
     """Map stored values (rows, columns) to what the network sees, without resizing.
 
     Raises
@@ -202,7 +199,7 @@ def scale(image: FloatImage, preparation: Preparation, where: str = "image") -> 
     return image / np.float32(high)
 
 
-def _resize(picture: FloatImage, size: tuple[int, int], interpolation: str) -> FloatImage:
+def _resize(picture: FloatArray, size: tuple[int, int], interpolation: str) -> FloatArray:
     if picture.shape == size:
         return picture
     resized = cv2.resize(picture, size[::-1], interpolation=_INTERPOLATION[interpolation])

@@ -14,10 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pleura.dataset.preparation import FloatImage
-
-Rng = np.random.Generator
-Region = NDArray[np.bool_]
+from pleura.typing import BoolArray, FloatArray
 
 AIR, TISSUE = -1000.0, 40.0
 _WINDOW = (-1024.0, 600.0)  # what a grey picture is taken for where it shows nothing better
@@ -57,8 +54,8 @@ class Simulation(BaseModel):
 
 
 def simulate(
-    hu: FloatImage, mask: FloatImage, simulation: Simulation, rng: Rng
-) -> tuple[FloatImage, FloatImage]:
+    hu: FloatArray, mask: FloatArray, simulation: Simulation, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Return image in HU and mask in [0, 1], both (rows, columns), after what befalls them."""
 
     def happens(chance: float) -> bool:
@@ -88,12 +85,12 @@ def simulate(
 
 
 def _changed_body(
-    hu: FloatImage,
-    mask: FloatImage,
+    hu: FloatArray,
+    mask: FloatArray,
     simulation: Simulation,
     happens: Callable[[float], bool],
-    rng: Rng,
-) -> tuple[FloatImage, FloatImage]:
+    rng: np.random.Generator,
+) -> tuple[FloatArray, FloatArray]:
     if happens(simulation.missing_lung):
         hu, mask = _lose_a_lung(hu, mask, rng)
     if happens(simulation.disease):
@@ -104,29 +101,29 @@ def _changed_body(
 
 
 def simulate_fault(
-    name: str, hu: FloatImage, mask: FloatImage, rng: Rng
-) -> tuple[FloatImage, FloatImage]:
+    name: str, hu: FloatArray, mask: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Simulate one thing, named as its chance in `Simulation`, for certain and nothing else."""
     none = dict.fromkeys(Simulation.model_fields, 0.0)
     return simulate(hu, mask, Simulation(**{**none, name: 1.0}), rng)
 
 
-def _field(shape: tuple[int, ...], grain: float, rng: Rng) -> FloatImage:
+def _field(shape: tuple[int, ...], grain: float, rng: np.random.Generator) -> FloatArray:
     """Return a smooth random field of mean 0 and SD about 1; ``grain`` is its size in pixels."""
     coarse = rng.standard_normal([max(2, round(side / grain) + 2) for side in shape], np.float32)
     field = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
     return np.asarray(field / max(float(field.std()), 1e-3), np.float32)
 
 
-def _blurred(picture: FloatImage, sigma: float) -> FloatImage:
+def _blurred(picture: FloatArray, sigma: float) -> FloatArray:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
 
 
-def _blend(hu: FloatImage, value: FloatImage | float, share: FloatImage) -> FloatImage:
+def _blend(hu: FloatArray, value: FloatArray | float, share: FloatArray) -> FloatArray:
     return np.asarray(hu + share * (value - hu), np.float32)
 
 
-def _patches(lung: Region, rng: Rng) -> FloatImage:
+def _patches(lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     """Return soft patches, in [0, 1], over 5 to 50 % of the lungs, often at the back or rim."""
     rows = np.linspace(-1, 1, lung.shape[0], dtype=np.float32)[:, None]
     field = _field(lung.shape, rng.uniform(8, 60), rng) + rng.normal(0, 1.5) * rows
@@ -137,13 +134,13 @@ def _patches(lung: Region, rng: Rng) -> FloatImage:
     return _blurred(patches, rng.uniform(0.4, 2.5)) * lung
 
 
-def _depth(lung: Region) -> FloatImage:
+def _depth(lung: BoolArray) -> FloatArray:
     """Return the distance from the lung's border, in pixels."""
     distance = cv2.distanceTransform(lung.astype(np.uint8), cv2.DIST_L2, 3)
     return np.asarray(distance, np.float32)
 
 
-def _diseased(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+def _diseased(hu: FloatArray, lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     """Paint one or two diseases into the lungs, if there are any."""
     if lung.any():
         number = 1 if rng.random() < 0.7 else 2
@@ -152,7 +149,7 @@ def _diseased(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     return hu
 
 
-def _consolidation(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+def _consolidation(hu: FloatArray, lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     """Paint dense patches with bronchi full of air in most of them.
 
     Without those a patch inside the lung looks as the dome of the liver does, which is no lung.
@@ -164,7 +161,7 @@ def _consolidation(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     return _blend(hu, value, np.asarray(share, np.float32))
 
 
-def _dependent(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+def _dependent(hu: FloatArray, lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     """Fill the lungs from one end, mostly the back, as collapse and fluid do."""
     angle = rng.normal(0, 0.3) + (np.pi if rng.random() < 0.15 else 0)
     y, x = np.nonzero(lung)
@@ -176,12 +173,12 @@ def _dependent(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     return _blend(hu, rng.normal(20, 25), filled)
 
 
-def _ground_glass(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+def _ground_glass(hu: FloatArray, lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     denser = rng.uniform(80, 450) * (1 + 0.2 * _field(hu.shape, 3, rng))
     return np.minimum(hu + denser.astype(np.float32) * _patches(lung, rng), np.maximum(hu, 60))
 
 
-def _masses(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+def _masses(hu: FloatArray, lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     """Paint one to four round masses, most of them against the pleura."""
     depth = _depth(lung)
     rim = np.argwhere(lung & (depth < 6)) if rng.random() < 0.7 else np.argwhere(lung)
@@ -194,11 +191,11 @@ def _masses(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     return _blend(hu, value, _blurred(share, rng.uniform(0.4, 1.5)) * lung)
 
 
-def _emphysema(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+def _emphysema(hu: FloatArray, lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     return _blend(hu, rng.uniform(-1000, -930), _patches(lung, rng) * np.float32(0.9))
 
 
-def _fibrosis(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
+def _fibrosis(hu: FloatArray, lung: BoolArray, rng: np.random.Generator) -> FloatArray:
     """Paint a net of walls and cysts, as honeycombing beneath the pleura."""
     net = np.abs(_field(hu.shape, rng.uniform(3, 7), rng))
     walls = rng.uniform(200, 700) * (1 - 2 * np.minimum(net, 1))
@@ -206,7 +203,7 @@ def _fibrosis(hu: FloatImage, lung: Region, rng: Rng) -> FloatImage:
     return np.asarray(np.clip(hu + walls * under, AIR, np.maximum(hu, 80)), np.float32)
 
 
-_DISEASES: tuple[Callable[[FloatImage, Region, Rng], FloatImage], ...] = (
+_DISEASES: tuple[Callable[[FloatArray, BoolArray, np.random.Generator], FloatArray], ...] = (
     _consolidation,
     _dependent,
     _ground_glass,
@@ -219,7 +216,9 @@ _DISEASES: tuple[Callable[[FloatImage, Region, Rng], FloatImage], ...] = (
 _SHARES = (0.2, 0.08, 0.24, 0.16, 0.16, 0.16)
 
 
-def _lose_a_lung(hu: FloatImage, mask: FloatImage, rng: Rng) -> tuple[FloatImage, FloatImage]:
+def _lose_a_lung(
+    hu: FloatArray, mask: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     count, pieces = cv2.connectedComponents((mask > 0.5).astype(np.uint8))
     if count < 3:
         return hu, mask
@@ -229,14 +228,14 @@ def _lose_a_lung(hu: FloatImage, mask: FloatImage, rng: Rng) -> tuple[FloatImage
     return _blend(hu, value, share), np.where(lost > 0, np.float32(0), mask)
 
 
-def _body(hu: FloatImage) -> Region:
+def _body(hu: FloatArray) -> BoolArray:
     """Return what the air around the patient does not reach from the picture's rim."""
     air = np.pad((hu < -400).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(air, None, (0, 0), 2)
     return np.asarray(air[1:-1, 1:-1] != 2)
 
 
-def _gas(hu: FloatImage, mask: FloatImage, rng: Rng) -> FloatImage:
+def _gas(hu: FloatArray, mask: FloatArray, rng: np.random.Generator) -> FloatArray:
     away = cv2.dilate((mask > 0).astype(np.uint8), np.ones((5, 5))) == 0
     tissue = np.argwhere(_body(hu) & away & (hu > -300))
     if not len(tissue):
@@ -253,7 +252,7 @@ def _gas(hu: FloatImage, mask: FloatImage, rng: Rng) -> FloatImage:
     return _blend(hu, value, share)
 
 
-def _clothing(hu: FloatImage, rng: Rng) -> FloatImage:
+def _clothing(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     share = np.zeros(hu.shape, np.float32)
     rows, columns = hu.shape
     for _ in range(rng.integers(1, 5)):
@@ -264,7 +263,7 @@ def _clothing(hu: FloatImage, rng: Rng) -> FloatImage:
     return _blend(hu, rng.uniform(-900, 300), _blurred(share, 0.6) * ~_body(hu))
 
 
-def _metal(hu: FloatImage, rng: Rng) -> FloatImage:
+def _metal(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Set an implant of 1 to 5 pixels, with bright and dark streaks that fade away from it."""
     body = np.argwhere(hu > -200)
     if not len(body):
@@ -277,12 +276,12 @@ def _metal(hu: FloatImage, rng: Rng) -> FloatImage:
     return np.where(away < rng.uniform(1, 5), np.float32(3000), np.maximum(hu, -1024))
 
 
-def _spokes(rng: Rng) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _spokes(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     number = int(rng.integers(8, 40))
     return np.linspace(-np.pi, np.pi, number), rng.standard_normal(number)
 
 
-def _motion(hu: FloatImage, rng: Rng) -> FloatImage:
+def _motion(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     angle, length = rng.uniform(0, np.pi), rng.uniform(2, 7)
     matrix = np.array([[1, 0, np.cos(angle) * length], [0, 1, np.sin(angle) * length]])
     shifted = cv2.warpAffine(hu, matrix, hu.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
@@ -290,7 +289,7 @@ def _motion(hu: FloatImage, rng: Rng) -> FloatImage:
     return np.asarray((1 - share) * hu + share * shifted, np.float32)
 
 
-def _kernel(hu: FloatImage, rng: Rng) -> FloatImage:
+def _kernel(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     sigma = rng.uniform(0.4, 1.6)
     smooth = _blurred(hu, sigma)
     if rng.random() < 0.6:
@@ -298,7 +297,7 @@ def _kernel(hu: FloatImage, rng: Rng) -> FloatImage:
     return np.asarray(hu + rng.uniform(0.3, 1.5) * (hu - smooth), np.float32)
 
 
-def _noise(hu: FloatImage, rng: Rng) -> FloatImage:
+def _noise(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     noise = rng.standard_normal(hu.shape, np.float32)
     if rng.random() < 0.6:
         noise = _blurred(noise, rng.uniform(0.4, 1.2))
@@ -306,7 +305,7 @@ def _noise(hu: FloatImage, rng: Rng) -> FloatImage:
     return np.asarray(hu + noise * np.float32(sd / noise.std()), np.float32)
 
 
-def _outside(shape: tuple[int, ...], rng: Rng) -> Region:
+def _outside(shape: tuple[int, ...], rng: np.random.Generator) -> BoolArray:
     """Return what lies outside a circle or a box, which may cut the body."""
     rows, columns = shape
     y, x = np.indices(shape, np.float32)
@@ -319,7 +318,7 @@ def _outside(shape: tuple[int, ...], rng: Rng) -> Region:
     return np.asarray(beyond | (x < low[1] * columns) | (x > high[1] * columns))
 
 
-def _windowed(hu: FloatImage, rng: Rng) -> FloatImage:
+def _windowed(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     low, high = rng.uniform(-1400, -900), rng.uniform(50, 900)
     if rng.random() < 0.1:  # a mediastinal window: lungs as black as air
         low, high = rng.uniform(-400, -150), rng.uniform(150, 400)
@@ -330,7 +329,7 @@ def _windowed(hu: FloatImage, rng: Rng) -> FloatImage:
     return np.asarray(grey * (high - low) + low, np.float32)
 
 
-def _equalised(hu: FloatImage, rng: Rng) -> FloatImage:
+def _equalised(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     low, high = max(float(hu.min()), -1024.0 - rng.uniform(0, 500)), float(hu.max())
     high = min(high, rng.uniform(200, 3000))
     grey = np.rint(np.clip((hu - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import Mask, Pair, read_pair
+from pleura.dataset.pairs import Pair, read_pair
 from pleura.errors import PleuraError
 from pleura.intensity.mapping import IntensityMapping
+from pleura.typing import BoolArray
 
-Flags = NDArray[np.bool_]
 Probability = Callable[[str, NDArray[np.int16]], NDArray[np.uint8]]
 """From a pair's name and HU (slices, rows, columns) to the probability of lung times 255."""
 
@@ -82,7 +82,7 @@ def find_suspects(
     return sorted(found, key=lambda suspect: -suspect.score), turned
 
 
-def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
+def doubts_of(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> Iterator[tuple[float, str]]:
     """Yield (weight, reason) of what is odd about a mask (rows, columns) on its image in HU."""
     smooth = _smooth(hu)
     outside = _air_outside(smooth)
@@ -114,7 +114,7 @@ def doubts_of(hu: NDArray[np.int16], mask: Mask) -> Iterator[tuple[float, str]]:
             yield off / OFF, f"the mask lies {off * hu.shape[0] / 256:.0f} pixels beside the lung"
 
 
-def upside_down(hu: NDArray[np.int16], mask: Mask) -> bool:
+def upside_down(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> bool:
     """Whether a slice shows the spine on top and the heart below, by its right mask.
 
     So does a prone patient, or a picture that was saved upside down.
@@ -137,7 +137,9 @@ def upside_down(hu: NDArray[np.int16], mask: Mask) -> bool:
     return bool(heart_below + bone_above > PRONE)
 
 
-def disagreement(probability: NDArray[np.uint8], mask: Mask) -> list[tuple[float, str]]:
+def disagreement(
+    probability: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> list[tuple[float, str]]:
     """Return (weight, reason) where a model is sure of what a mask (rows, columns) denies."""
     inside = mask > 0
     missed = int(((probability >= 255 * _SURE) & ~inside).sum())
@@ -156,14 +158,14 @@ def _smooth(picture: NDArray[np.generic], times: float = 1) -> NDArray[np.float3
     return np.asarray(blurred, np.float32)
 
 
-def _air_outside(smooth: NDArray[np.floating]) -> Flags:
+def _air_outside(smooth: NDArray[np.floating]) -> BoolArray:
     """Return the air, and the padding, that reaches the picture's rim."""
     air = np.pad((smooth < -400).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(air, None, (0, 0), 2)
     return np.asarray(air[1:-1, 1:-1] == 2)
 
 
-def _lung_seen(smooth: NDArray[np.floating], outside: Flags) -> Flags:
+def _lung_seen(smooth: NDArray[np.floating], outside: BoolArray) -> BoolArray:
     """Return what is plainly aerated lung: large, inside the body, and no gas."""
     dark = (~outside & (smooth < _LUNG)).astype(np.uint8)
     _, pieces, figures, _ = cv2.connectedComponentsWithStats(dark, connectivity=4)
@@ -174,14 +176,14 @@ def _lung_seen(smooth: NDArray[np.floating], outside: Flags) -> Flags:
     return np.asarray(large[pieces])
 
 
-def _holes(mask: Mask) -> Flags:
+def _holes(mask: NDArray[np.uint8]) -> BoolArray:
     """Return what a mask closes in."""
     around = np.pad((mask == 0).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(around, None, (0, 0), 2)
     return np.asarray(around[1:-1, 1:-1] == 1)
 
 
-def _raggedness(mask: Mask) -> float:
+def _raggedness(mask: NDArray[np.uint8]) -> float:
     """Return the length of a mask's border, in that of the smoothed mask."""
     inside = mask > 0
     lengths = []
@@ -191,7 +193,7 @@ def _raggedness(mask: Mask) -> float:
     return lengths[0] / lengths[1] if lengths[1] else 1.0
 
 
-def _left_out(lung: Flags, mask: Flags) -> int:
+def _left_out(lung: BoolArray, mask: BoolArray) -> int:
     """Return the pixels of lung, in pieces that the mask hardly touches."""
     _, pieces = cv2.connectedComponents((lung & ~mask).astype(np.uint8), connectivity=4)
     sizes = np.bincount(pieces.ravel())
@@ -199,7 +201,7 @@ def _left_out(lung: Flags, mask: Flags) -> int:
     return int(sizes.max(initial=0))
 
 
-def _shift(lung: Flags, mask: Flags) -> float:
+def _shift(lung: BoolArray, mask: BoolArray) -> float:
     """Return by how much the mask has to move to cover the lung best, in 256ths of the rows."""
     size = 256, 256
     first, second = (

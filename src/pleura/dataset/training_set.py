@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from pleura.dataset.augmentation import Augmentation, augment_batch, move
 from pleura.dataset.pairs import Pair, read_pair
-from pleura.dataset.preparation import FloatImage, Preparation, PreparedPairs, Progress, scale
+from pleura.dataset.preparation import Preparation, PreparedPairs, scale
 from pleura.dataset.simulation import Simulation, simulate
+from pleura.typing import FloatArray, Progress
 
 _FINER = 2
 """Times the network's grid: the canvas on which images are moved before they are reduced."""
 
-Batch = tuple[FloatImage, FloatImage]
+Batch = tuple[FloatArray, FloatArray]
 """Scaled images and masks in [0, 1], float32 (n, rows, columns), on the network's grid."""
 
 
@@ -32,7 +33,7 @@ class TrainingSet(Protocol):
 class PreparedSet:
     """Images on the network's grid, augmented there."""
 
-    def __init__(self, images: FloatImage, masks: FloatImage, augmentation: Augmentation | None):
+    def __init__(self, images: FloatArray, masks: FloatArray, augmentation: Augmentation | None):
         self.images, self.masks, self.augmentation = images, masks, augmentation
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ def make_training_set(
     return SimulatedSet(chosen, prepared.preparation, augmentation, simulation, progress)
 
 
-def _fit(picture: FloatImage, size: tuple[int, int]) -> FloatImage:
+def _fit(picture: FloatArray, size: tuple[int, int]) -> FloatArray:
     smaller = picture.shape[0] > size[0] or picture.shape[1] > size[1]
     how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, size[::-1], interpolation=how), np.float32)

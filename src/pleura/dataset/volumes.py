@@ -17,7 +17,8 @@ from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
 from pleura.masks import labels as masks
 from pleura.scan.geometry import Geometry
-from pleura.scan.scan import Scan, Values
+from pleura.scan.scan import Scan
+from pleura.typing import AnyArray
 
 Stamp = tuple[tuple[int, ...], ...]
 
@@ -57,7 +58,7 @@ def read_volume(path: Path) -> tuple[NDArray[np.int16], Geometry]:
     return hu, grid
 
 
-def stated_values(path: Path) -> Values:
+def stated_values(path: Path) -> AnyArray:
     """Return a volume as canonical axial slices in the values that its file states, before HU.
 
     Raises
@@ -82,7 +83,7 @@ def read_labels(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
 # Image and mask stay until the next ones; the stamp keeps a file that was written again from being
 # taken for the one that was read before.
 @lru_cache(maxsize=1)
-def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry, Values]:
+def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry, AnyArray]:
     scan = read_scan(path, "auto")
     _warn(path, scan)
     try:

@@ -26,9 +26,7 @@ from pleura.masks.labels import PLAIN, read_labels
 from pleura.scan.geometry import Reorientation
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
-
-Flags = NDArray[np.bool_]
-Progress = Callable[[int, int], None]
+from pleura.typing import BoolArray, Progress
 
 SMALLER_IS_BETTER = ("hd", "hd95", "mean_distance", "largest_missed", "volume_error")
 SIGNED = "volume_difference"
@@ -346,7 +344,7 @@ def _score(
     name: str,
     patient: str,
     region: str,
-    masks: tuple[Flags, Flags],
+    masks: tuple[BoolArray, BoolArray],
     spacing: Sequence[float] | None,
 ) -> Score:
     found, wanted = masks

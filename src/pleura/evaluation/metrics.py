@@ -7,17 +7,13 @@ Exactly one mask empty: 0.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from pleura.errors import DataError
+from pleura.typing import AnyArray
 
-AnyMask = NDArray[Any]
 
-
-def iou(reference: AnyMask, prediction: AnyMask) -> float:
+def iou(reference: AnyArray, prediction: AnyArray) -> float:
     """Return intersection over union (Jaccard 1912) of two masks of one shape; non-zero is in.
 
     NaN where both are empty.
@@ -32,7 +28,7 @@ def iou(reference: AnyMask, prediction: AnyMask) -> float:
     return intersection / union if union else float("nan")
 
 
-def dice(reference: AnyMask, prediction: AnyMask) -> float:
+def dice(reference: AnyArray, prediction: AnyArray) -> float:
     """Return the Dice coefficient (Dice 1945), 2 |A and B| / (|A| + |B|); NaN if both are empty.
 
     Raises
@@ -44,7 +40,7 @@ def dice(reference: AnyMask, prediction: AnyMask) -> float:
     return 2 * intersection / total if total else float("nan")
 
 
-def accuracy(reference: AnyMask, prediction: AnyMask) -> float:
+def accuracy(reference: AnyArray, prediction: AnyArray) -> float:
     """Return the fraction of pixels in which two masks agree.
 
     Raises
@@ -56,13 +52,13 @@ def accuracy(reference: AnyMask, prediction: AnyMask) -> float:
     return float(((reference != 0) == (prediction != 0)).mean())
 
 
-def _count(reference: AnyMask, prediction: AnyMask) -> tuple[int, int]:
+def _count(reference: AnyArray, prediction: AnyArray) -> tuple[int, int]:
     _check_shapes(reference, prediction)
     intersection = np.count_nonzero((reference != 0) & (prediction != 0))
     return int(intersection), int(np.count_nonzero(reference) + np.count_nonzero(prediction))
 
 
-def _check_shapes(reference: AnyMask, prediction: AnyMask) -> None:
+def _check_shapes(reference: AnyArray, prediction: AnyArray) -> None:
     if reference.shape != prediction.shape:
         raise DataError(
             f"the masks differ in shape: {reference.shape} and {prediction.shape}",

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pleura.errors import DataError
 from pleura.evaluation.compare import (
     Comparison,
-    Progress,
     Score,
     fingerprint,
     match_masks,
@@ -25,6 +24,7 @@ from pleura.formats.read import read
 from pleura.intensity.mapping import IntensityMapping, UnitsOption
 from pleura.masks.labels import read_labels
 from pleura.segmentation.segment import Segmenter
+from pleura.typing import Progress
 
 Look = Callable[[str, NDArray[Any], NDArray[Any], NDArray[Any]], None]
 """Called with each case: its name, image, labels and reference, all (slices, rows, columns)."""

@@ -77,12 +77,12 @@ def calibration(cases: Sequence[LevelCounts]) -> Calibration:
     )
 
 
-Floats = NDArray[np.float64]
-
-
 def _binned(
-    pixels: NDArray[np.int64], lung: NDArray[np.int64], value: Floats, bins: NDArray[np.int_]
-) -> tuple[Floats, Floats, Floats]:
+    pixels: NDArray[np.int64],
+    lung: NDArray[np.int64],
+    value: NDArray[np.float64],
+    bins: NDArray[np.int_],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return of each bin: pixels, their mean probability, the share of lung."""
     weights = (pixels.astype(float), lung.astype(float), pixels * value)
     counted, inside, summed = (np.bincount(bins, w, _BINS).astype(float) for w in weights)
@@ -90,5 +90,7 @@ def _binned(
     return counted, summed / full, inside / full
 
 
-def _error(counted: Floats, mean: Floats, share: Floats) -> float:
+def _error(
+    counted: NDArray[np.float64], mean: NDArray[np.float64], share: NDArray[np.float64]
+) -> float:
     return float((counted * np.abs(mean - share)).sum() / max(counted.sum(), 1))

@@ -13,12 +13,13 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-Flags = NDArray[np.bool_]
+from pleura.typing import BoolArray
+
 TOLERANCES = (1.0, 2.0, 3.0)
 
 
 def surface_distances(
-    reference: Flags, prediction: Flags, spacing: Sequence[float]
+    reference: BoolArray, prediction: BoolArray, spacing: Sequence[float]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return distances from the reference's surface to the prediction's, and the other way round.
 
@@ -35,7 +36,7 @@ def surface_distances(
     return away[1][surfaces[0]], away[0][surfaces[1]]
 
 
-def surface(mask: Flags) -> Flags:
+def surface(mask: BoolArray) -> BoolArray:
     """Return the voxels of a mask that have a neighbour outside it, across a side."""
     padded = np.pad(mask, 1)
     inner = padded.copy()
@@ -45,7 +46,7 @@ def surface(mask: Flags) -> Flags:
 
 
 def distance_metrics(
-    reference: Flags, prediction: Flags, spacing: Sequence[float]
+    reference: BoolArray, prediction: BoolArray, spacing: Sequence[float]
 ) -> dict[str, float]:
     """Return ``hd``, ``hd95``, ``mean_distance`` and ``surface_dice_1`` to ``_3``.
 
@@ -69,7 +70,7 @@ def distance_metrics(
     }
 
 
-def largest_missed(reference: Flags, prediction: Flags, spacing: Sequence[float]) -> float:
+def largest_missed(reference: BoolArray, prediction: BoolArray, spacing: Sequence[float]) -> float:
     """Return the area of the largest connected piece of a slice that is missed, in mm2 or pixels.
 
     A nodule at the pleura that is left out shows here, and hardly in Dice.

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from pleura.errors import DataError
 from pleura.files.atomic import write_atomically
+from pleura.typing import AnyArray
 
-Array = NDArray[Any]
 Window = tuple[float, float]
 Band = tuple[float, float]
 
@@ -45,10 +45,10 @@ class PairPicture:
     """An image with its mask, before and after augmentation: arrays (rows, columns)."""
 
     name: str
-    image: Array
-    mask: Array
-    augmented_image: Array
-    augmented_mask: Array
+    image: AnyArray
+    mask: AnyArray
+    augmented_image: AnyArray
+    augmented_mask: AnyArray
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class CasePicture:
     """A chosen case with its arrays (rows, columns), all on the image's grid."""
 
     case: ChosenCase
-    image: Array
-    reference: Array
-    prediction: Array
+    image: AnyArray
+    reference: AnyArray
+    prediction: AnyArray
 
 
 def choose_cases(
@@ -152,7 +152,7 @@ def cases_figure(
     return figure
 
 
-def contact_sheet(pictures: Sequence[Array], titles: Sequence[str], columns: int = 5) -> Figure:
+def contact_sheet(pictures: Sequence[AnyArray], titles: Sequence[str], columns: int = 5) -> Figure:
     """Draw pictures (rows, columns) or (rows, columns, RGB) under their titles, side by side."""
     figure, panels = _grid(pictures, columns, 2.0, None)
     for axis in panels.flat[len(pictures) :]:
@@ -164,7 +164,7 @@ def contact_sheet(pictures: Sequence[Array], titles: Sequence[str], columns: int
 
 
 def overlay(
-    image: Array, mask: Array, window: Window | None = None, colour: str = PREDICTION
+    image: AnyArray, mask: AnyArray, window: Window | None = None, colour: str = PREDICTION
 ) -> NDArray[np.uint8]:
     """Return an RGB picture (rows, columns, 3) of the image's own size with the mask's contour.
 
@@ -182,7 +182,7 @@ def overlay(
     return picture
 
 
-def grey_range(image: Array) -> Window:
+def grey_range(image: AnyArray) -> Window:
     """Return the values to show as black and white: the 0.5th and 99.5th percentile.
 
     They are taken in the inscribed circle alone, since scanners pad the corners outside it with
@@ -222,7 +222,7 @@ def save_figure(figure: Figure, path: Path, dpi: float = 150) -> None:
 
 
 def _grid(
-    pictures: Sequence[Array], columns: int, width: float, title: str | None
+    pictures: Sequence[AnyArray], columns: int, width: float, title: str | None
 ) -> tuple[Figure, NDArray[Any]]:
     """Make a figure with a panel of ``width`` inches a picture, as high as the highest needs."""
     if not pictures:
@@ -238,7 +238,7 @@ def _grid(
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _show(axis: Axes, picture: Array, span: Window | None) -> None:
+def _show(axis: Axes, picture: AnyArray, span: Window | None) -> None:
     low, high = span or (None, None)
     axis.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="hanning")
     axis.autoscale(False)
@@ -246,7 +246,7 @@ def _show(axis: Axes, picture: Array, span: Window | None) -> None:
     axis.spines[:].set_visible(False)
 
 
-def _outline(axis: Axes, mask: Array, colour: str, width: float = 1.2) -> None:
+def _outline(axis: Axes, mask: AnyArray, colour: str, width: float = 1.2) -> None:
     padded = np.pad(mask.astype(np.float32), 1)  # closes the contour at the picture's edge
     if padded.max() <= 0.5:
         return

@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
-
 LUNG_WINDOW = (-1350.0, 150.0)  # HU: a width of 1500 at a level of -600
 PANEL = 256
 COLUMNS, AXIAL = 4, 8
@@ -25,7 +23,7 @@ def preview_picture(
     labels: NDArray[np.uint8],
     spacing: tuple[float, float, float],
     lines: Sequence[str] = (),
-) -> Picture:
+) -> NDArray[np.uint8]:
     """Draw slices through the lungs with the contours of their mask.
 
     Parameters
@@ -62,7 +60,7 @@ def preview_picture(
 
 def _axial(
     hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: tuple[float, ...], side: int
-) -> Picture:
+) -> NDArray[np.uint8]:
     return _panel(hu, labels, (spacing[1], spacing[2]), side, "RL")
 
 
@@ -78,7 +76,7 @@ def _panel(
     spacing: tuple[float, float],
     side: int,
     ends: str,
-) -> Picture:
+) -> NDArray[np.uint8]:
     """Draw one slice in physical proportions in a square, its left and right end named."""
     height, width = (n * s for n, s in zip(hu.shape, spacing, strict=True))
     scale = side / max(height, width)
@@ -104,13 +102,13 @@ def _panel(
     return square
 
 
-def _words(lines: Sequence[str], width: int, height: int) -> Picture:
+def _words(lines: Sequence[str], width: int, height: int) -> NDArray[np.uint8]:
     picture = np.zeros((height, width, 3), np.uint8)
     for i, line in enumerate(lines):
         _write(picture, line, (12, 20 + 22 * i))
     return picture
 
 
-def _write(picture: Picture, text: str, place: tuple[int, int]) -> None:
+def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
     plain = text.encode("ascii", "replace").decode()
     cv2.putText(picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _TEXT, 1, cv2.LINE_AA)

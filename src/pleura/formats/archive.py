@@ -14,7 +14,8 @@ from pleura.errors import PleuraError, ScanError, first_line
 from pleura.files.limits import readable_size
 from pleura.files.listing import is_hidden
 from pleura.files.temporary import new_folder
-from pleura.scan.scan import ReadSlices, Values
+from pleura.scan.scan import ReadSlices
+from pleura.typing import AnyArray
 
 MAX_FILES = 20_000
 """Files in a zip: slices of one patient."""
@@ -57,7 +58,7 @@ class Unpacked:
     def keeping(self, read: ReadSlices) -> ReadSlices:
         """Return a reader of slices that keeps the folder as long as it is kept itself."""
 
-        def reader(start: int, stop: int) -> Values:
+        def reader(start: int, stop: int) -> AnyArray:
             _ = self
             return read(start, stop)
 

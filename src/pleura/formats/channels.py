@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pleura.errors import DataError
+from pleura.typing import AnyArray
 
-Array = NDArray[Any]
 
-
-def equal_channels(picture: Array) -> Array | None:
+def equal_channels(picture: AnyArray) -> AnyArray | None:
     """Return a picture of equal colour channels as (rows, columns); None where they differ.
 
     A last channel of two or four is transparency, which must be the same everywhere.
@@ -30,7 +27,7 @@ def equal_channels(picture: Array) -> Array | None:
     return np.ascontiguousarray(colours[..., 0])
 
 
-def palette_labels(image: Image.Image, path: Path) -> Array:
+def palette_labels(image: Image.Image, path: Path) -> AnyArray:
     """Return the labels (rows, columns) of a mask that is stored as indices into a palette.
 
     Where the colours in use are grey, their grey values are the labels, since programs sort

@@ -16,7 +16,8 @@ from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
 from pleura.formats.raw import beside, check_shape, read_voxels
 from pleura.scan.geometry import Geometry, affine_from_axes
-from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.typing import AnyArray
 
 SUFFIXES = (".mha", ".mhd")
 
@@ -83,7 +84,7 @@ def read_metaimage(path: Path, name: str) -> Scan:
     begin = None if skip == -1 else skip + (start if local else 0)
     packed = _is_true(fields.get("CompressedData", ""))
 
-    def load() -> Values:
+    def load() -> AnyArray:
         voxels = read_voxels(data, begin, dtype, shape, "zlib" if packed else "none")
         return voxels.astype(dtype.newbyteorder("="), copy=False)
 
@@ -99,7 +100,7 @@ def read_metaimage(path: Path, name: str) -> Scan:
 
 
 def write_metaimage(
-    path: Path, array: Values, geometry: Geometry, like: dict[str, str] | None = None
+    path: Path, array: AnyArray, geometry: Geometry, like: dict[str, str] | None = None
 ) -> None:
     """Write an array (slices, rows, columns) as one compressed .mha, with a header's grid if given.
 

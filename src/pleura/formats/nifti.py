@@ -14,7 +14,8 @@ from pleura.errors import PleuraError, ScanError, first_line
 from pleura.files.atomic import write_atomically
 from pleura.formats.raw import Compression, check_shape, check_voxels, open_packed, read_voxels
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
-from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.typing import AnyArray
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 
@@ -63,13 +64,13 @@ def read_nifti(path: Path, name: str) -> Scan:
     except Exception as error:
         raise _corrupt(path, error) from error
 
-    def load() -> Values:
+    def load() -> AnyArray:
         voxels = read_voxels(data, 0, dtype, shape, compression, skip=start)
         return voxels.astype(dtype.newbyteorder("="), copy=False)
 
     stored = ReadOnce(load)
 
-    def read(start: int, stop: int) -> Values:
+    def read(start: int, stop: int) -> AnyArray:
         values = stored(start, stop)
         if slope is None or (slope, intercept) == (1, 0):
             return values
@@ -106,7 +107,7 @@ def read_nibabel(image: Any, name: str) -> Scan:
         )
     shape = check_shape(_slowest_first(image.shape), name)
 
-    def load() -> Values:
+    def load() -> AnyArray:
         try:
             array = np.asarray(image.dataobj)
         # numpy and nibabel each have errors of their own for a file that is too short.
@@ -124,7 +125,7 @@ def read_nibabel(image: Any, name: str) -> Scan:
     return Scan(name, grid, ReadOnce(load), format="NIfTI", header=header, decisions=decisions)
 
 
-def write_nifti(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
+def write_nifti(path: Path, array: AnyArray, geometry: Geometry, like: Any = None) -> None:
     """Write an array (slices, rows, columns) on a grid, with the grid of a header if given.
 
     Only the grid of that header is kept: other fields and extensions may name the patient.

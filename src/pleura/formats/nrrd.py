@@ -8,12 +8,14 @@ from typing import Any
 
 import nrrd
 import numpy as np
+from numpy.typing import NDArray
 
 from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
 from pleura.formats.raw import Compression, beside, check_shape, read_voxels
-from pleura.scan.geometry import LPS_FROM_RAS, Affine, Geometry, affine_from_axes
-from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.geometry import LPS_FROM_RAS, Geometry, affine_from_axes
+from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.typing import AnyArray
 
 SUFFIXES = (".nrrd", ".nhdr")
 
@@ -108,7 +110,7 @@ def read_nrrd(path: Path, name: str) -> Scan:
         )
     tail = skipped == -1
 
-    def load() -> Values:
+    def load() -> AnyArray:
         voxels = read_voxels(data, None if tail else skip, dtype, shape, _COMPRESSION[encoding])
         return voxels.astype(dtype.newbyteorder("="), copy=False)
 
@@ -123,7 +125,7 @@ def read_nrrd(path: Path, name: str) -> Scan:
     )
 
 
-def write_nrrd(path: Path, array: Values, geometry: Geometry, like: Any = None) -> None:
+def write_nrrd(path: Path, array: AnyArray, geometry: Geometry, like: Any = None) -> None:
     """Write an array (slices, rows, columns) on a grid; ``like`` is a header to take the grid from.
 
     Only the grid of that header is kept: comments, keys and values may name the patient.
@@ -179,7 +181,9 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
         if len(steps) == 2:
             steps = [np.cross(steps[1], steps[0]) / np.linalg.norm(steps[0]), *steps]
         origin = np.asarray(header.get("space origin", np.zeros(3)), np.float64)
-        affine: Affine = to_lps @ affine_from_axes(origin, (steps[-3], steps[-2], steps[-1]))
+        affine: NDArray[np.float64] = to_lps @ affine_from_axes(
+            origin, (steps[-3], steps[-2], steps[-1])
+        )
         return Geometry((slices, rows, columns), affine), ()
     spacing = [float(s) for s in header.get("spacings", [])][::-1]
     if directions is not None:

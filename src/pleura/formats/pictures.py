@@ -6,11 +6,10 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 from PIL import Image
 
 from pleura.errors import DataError, PleuraError, first_line
@@ -19,8 +18,8 @@ from pleura.files.limits import check_claim
 from pleura.files.listing import check_path
 from pleura.formats.channels import palette_labels
 from pleura.formats.tiff import read_tiff
+from pleura.typing import AnyArray
 
-Picture = NDArray[Any]
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".npy")
 _NOT_VALUES = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
@@ -68,7 +67,7 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Pa
     return pictures
 
 
-def read_picture(path: Path, *, labels: bool = False) -> Picture:
+def read_picture(path: Path, *, labels: bool = False) -> AnyArray:
     """Read a picture with dtype and channels unchanged: (rows, columns) or (rows, columns, n).
 
     A palette is replaced by its colours; with ``labels``, by the labels that it stands for
@@ -119,7 +118,7 @@ def read_picture(path: Path, *, labels: bool = False) -> Picture:
     return picture
 
 
-def write_picture(path: Path, picture: Picture) -> None:
+def write_picture(path: Path, picture: AnyArray) -> None:
     """Write a (rows, columns) picture losslessly, whole or not at all; the suffix decides how.
 
     Raises
@@ -156,7 +155,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     write_atomically(path, write)
 
 
-def _reader(path: Path, labels: bool) -> Callable[[Path], Picture]:
+def _reader(path: Path, labels: bool) -> Callable[[Path], AnyArray]:
     suffix = path.suffix.lower()
     if suffix in TIFF:
         return partial(read_tiff, labels=labels)
@@ -171,7 +170,7 @@ def _reader(path: Path, labels: bool) -> Callable[[Path], Picture]:
     )
 
 
-def _read_with_pillow(path: Path, labels: bool) -> Picture:
+def _read_with_pillow(path: Path, labels: bool) -> AnyArray:
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         claimed = image.width * image.height * len(image.getbands())
         check_claim(claimed, path.stat().st_size, path)
@@ -191,7 +190,7 @@ def _read_with_pillow(path: Path, labels: bool) -> Picture:
         return np.asarray(image.convert("RGB") if image.mode in _NOT_VALUES else image)
 
 
-def _read_npy(path: Path) -> Picture:
+def _read_npy(path: Path) -> AnyArray:
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     check_claim(mapped.nbytes, None, path)
     return np.array(mapped)

@@ -21,7 +21,8 @@ from pleura.formats.slices import read_slices, read_stack_of_slices
 from pleura.intensity.mapping import UnitsOption, decide_units
 from pleura.scan.geometry import Geometry
 from pleura.scan.orientation import assumed, flipped, oriented, shape_of
-from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.typing import AnyArray
 
 VOLUMES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
 LOOKED_AT = 9
@@ -324,7 +325,7 @@ def _read_zip(path: Path, series: str | None) -> Scan:
     return replace(scan, name=scan_name(path), source=path, read=unpacked.keeping(scan.read))
 
 
-def _some_axial(scan: Scan) -> list[Values]:
+def _some_axial(scan: Scan) -> list[AnyArray]:
     """Return some axial slices (rows, columns) spread over the scan, without absent ones."""
     order = scan.geometry.to_canonical()
     n = scan.geometry.shape[order.axes[0]]
@@ -338,7 +339,7 @@ def _some_axial(scan: Scan) -> list[Values]:
     return [_thinned(one) for one in order.apply(scan.values())[index]]
 
 
-def _thinned(one: Values) -> Values:
+def _thinned(one: AnyArray) -> AnyArray:
     """Return every so many pixels of a slice that is larger than any CT, to spare memory."""
     step = -(-max(one.shape) // LARGEST_SIDE)
     return one[::step, ::step]

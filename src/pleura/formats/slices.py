@@ -17,7 +17,8 @@ from pleura.formats.pictures import TIFF, list_pictures, read_picture
 from pleura.formats.raw import check_shape
 from pleura.formats.tiff import count_tiff_slices, read_tiff_stack
 from pleura.scan.orientation import assumed
-from pleura.scan.scan import Decision, Scan, Values
+from pleura.scan.scan import Decision, Scan
+from pleura.typing import AnyArray
 
 
 def read_slices(path: Path, name: str, *, labels: bool = False) -> Scan:
@@ -50,7 +51,7 @@ def _tiff_slices(path: Path) -> int:
         return 1  # read_picture says what is wrong
 
 
-def _read_stack(path: Path) -> Values:
+def _read_stack(path: Path) -> AnyArray:
     try:
         volume = read_tiff_stack(path)
     except PleuraError:

@@ -17,7 +17,8 @@ from pleura.formats.nrrd import write_nrrd
 from pleura.formats.pictures import TIFF, write_picture
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import LabelMap
-from pleura.scan.scan import Decision, Scan, Values
+from pleura.scan.scan import Decision, Scan
+from pleura.typing import AnyArray
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", *TIFF, ".png", ".npy")
 SUFFIXES = (*VOLUMES, ".rtstruct.dcm", ".dcm")
@@ -124,7 +125,7 @@ def write_labels(path: Path, labels: LabelMap, *, binary: bool = False) -> None:
 
 
 def write_volume(
-    path: Path, array: Values, geometry: Geometry, own: tuple[str, Any] = ("", None)
+    path: Path, array: AnyArray, geometry: Geometry, own: tuple[str, Any] = ("", None)
 ) -> None:
     """Write an array (slices, rows, columns) on a grid; the suffix says how.
 

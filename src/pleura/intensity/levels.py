@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-Flags = NDArray[np.bool_]
+from pleura.typing import BoolArray
 
 ALIKE = 0.06
 """Of the span from air to muscle: levels that are the same."""
@@ -183,7 +182,7 @@ def _anatomy(image: NDArray[Any], levels: Levels) -> Levels:
     )
 
 
-def _fat_outside(means: Floats, fat: float, muscle: float, limit: float) -> bool:
+def _fat_outside(means: NDArray[np.floating[Any]], fat: float, muscle: float, limit: float) -> bool:
     body = means > limit
     depth = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     near = (muscle - fat) / 4
@@ -201,23 +200,25 @@ def _blocks(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return cut.reshape(rows, size, columns, size).swapaxes(1, 2)
 
 
-def _geometry(shape: tuple[int, ...]) -> tuple[Floats, Flags]:
+def _geometry(shape: tuple[int, ...]) -> tuple[NDArray[np.floating[Any]], BoolArray]:
     """Return each block's distance from the centre (1 at the edges), and which are in corners."""
     y, x = (np.abs(2 * np.arange(n) + 1 - n) / n for n in shape)
     return np.hypot(y[:, None], x), y[:, None] + x > 1.5
 
 
-def _flat_level(means: Floats, tolerance: float) -> float | None:
+def _flat_level(means: NDArray[np.floating[Any]], tolerance: float) -> float | None:
     """Return the level on which most of the corners' blocks stand, if there is one."""
     level = float(np.median(means))
     return level if np.percentile(np.abs(means - level), 75) <= tolerance else None
 
 
-def _is_padding(means: Floats, inside: Flags, corner: float | None, tolerance: float) -> Flags:
+def _is_padding(
+    means: NDArray[np.floating[Any]], inside: BoolArray, corner: float | None, tolerance: float
+) -> BoolArray:
     """Mark blocks on the corners' level where that lies far below all else."""
     if corner is None:
         return np.zeros_like(inside)
-    near: Flags = np.abs(means - corner) <= tolerance
+    near: BoolArray = np.abs(means - corner) <= tolerance
     rest = means[inside & ~near]
     if rest.size == 0:
         return np.zeros_like(inside)
@@ -239,7 +240,7 @@ def _noise(blocks: NDArray[np.float32]) -> Noise:
     return Noise(float(np.sqrt(np.median(variance) * (1 + bias))), correlation)
 
 
-def _mode(values: Floats) -> float:
+def _mode(values: NDArray[np.floating[Any]]) -> float:
     """Return the half-sample mode (Bickel and Fruehwirth 2006): the densest value, robustly."""
     values = np.sort(values)
     while len(values) > 3:
@@ -249,7 +250,7 @@ def _mode(values: Floats) -> float:
     return float(values.mean())
 
 
-def _two_peaks(values: Floats) -> tuple[float, float]:
+def _two_peaks(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Return the modes below and above the threshold that parts the values best (Otsu 1979)."""
     values = np.sort(values)
     n = np.arange(1, len(values))

@@ -17,7 +17,6 @@ UnitsOption = Literal["auto", "hu", "offset", "grey", "inverted"]
 LOWEST, HIGHEST = -1024, 32767
 """What HU are clipped to: nothing lies below air but padding."""
 
-Floats = NDArray[np.floating[Any]]
 Knee = tuple[float, float, float]
 
 _BENT = 60  # HU that fat and muscle lie closer together, or farther apart, than they should
@@ -52,7 +51,7 @@ class IntensityMapping:
             return np.asarray(np.maximum(values, np.int16(LOWEST)))
         return np.asarray(np.clip(values, LOWEST, HIGHEST), np.int16)
 
-    def _bent(self, values: Floats, knee: Knee) -> Floats:
+    def _bent(self, values: NDArray[np.floating[Any]], knee: Knee) -> NDArray[np.floating[Any]]:
         sign = np.sign(self.scale)  # inverted pictures fall from air to muscle
         inner = np.interp(sign * values, sign * np.array(knee), (AIR, FAT, MUSCLE))
         below = np.minimum(sign * (values - knee[0]), 0) + np.maximum(sign * (values - knee[2]), 0)

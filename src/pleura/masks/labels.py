@@ -16,7 +16,8 @@ from pleura.formats.read import read, scan_name, with_units
 from pleura.formats.slices import read_slices
 from pleura.masks.mask import Mask
 from pleura.scan.labels import BOTH, LEFT, RIGHT
-from pleura.scan.scan import Decision, Scan, Values
+from pleura.scan.scan import Decision, Scan
+from pleura.typing import AnyArray
 
 MOST_LABELS = 32
 """More values than this are not labels: lobes, airways and vessels are fewer."""
@@ -152,7 +153,7 @@ def interpret_labels(
     )
 
 
-def whole_labels(found: Scan) -> Values:
+def whole_labels(found: Scan) -> AnyArray:
     """Return the labels of a file: whole numbers from 0, few of them.
 
     Raises
@@ -177,7 +178,7 @@ def whole_labels(found: Scan) -> Values:
     return values
 
 
-def _present(values: Values) -> set[int]:
+def _present(values: AnyArray) -> set[int]:
     """Return the labels that occur, without 0."""
     if values.min() >= 0 and values.max() <= 255:  # no need to sort every voxel
         counts = sum(np.bincount(one.ravel().astype(np.uint8), minlength=256) for one in values)
@@ -185,15 +186,15 @@ def _present(values: Values) -> set[int]:
     return {int(one) for one in np.unique(values)} - {0}
 
 
-def _mapped(values: Values, labels: set[int], to: int) -> NDArray[np.uint8]:
+def _mapped(values: AnyArray, labels: set[int], to: int) -> NDArray[np.uint8]:
     return np.where(np.isin(values, list(labels)), np.uint8(to), np.uint8(0))
 
 
-def _swapped(values: Values, found: Scan) -> bool:
+def _swapped(values: AnyArray, found: Scan) -> bool:
     return found.geometry.orientation_known and not _on_sides(values, found, {RIGHT}, {LEFT})
 
 
-def _on_sides(values: Values, found: Scan, right: set[int], left: set[int]) -> bool:
+def _on_sides(values: AnyArray, found: Scan, right: set[int], left: set[int]) -> bool:
     """Return whether each label of the right lung lies to the right of each of the left."""
     across = found.geometry.to_canonical().apply(values)
     column = np.arange(across.shape[2])

@@ -44,8 +44,6 @@ AIR_DENSITY = 1.1e-3
 BINS = np.arange(-1024, 201, 8)
 """HU: edges of the histogram; what lies beyond counts in the last bins."""
 
-Labels = NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Densities:
@@ -232,7 +230,7 @@ def _slices(
         )
 
 
-def _flags(scan: Scan, labels: Labels, geometry: Geometry) -> Iterator[tuple[str, str]]:
+def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterator[tuple[str, str]]:
     if not labels.any():
         yield "no lung", "the mask is empty: nothing is measured"
     ml = int(np.count_nonzero(labels)) * geometry.voxel_volume

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from pleura.errors import ScanError
 
-Affine = NDArray[np.float64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -47,7 +46,7 @@ class Geometry:
     """
 
     shape: tuple[int, int, int]
-    affine: Affine
+    affine: NDArray[np.float64]
     spacing_known: bool = True
     orientation_known: bool = True
 
@@ -92,9 +91,9 @@ class Geometry:
         return a * float(np.cos(np.radians(self.shear))), b, c
 
     @property
-    def directions(self) -> Affine:
+    def directions(self) -> NDArray[np.float64]:
         """(3, 3): unit vectors of slice, row and column index, as columns, in LPS."""
-        directions: Affine = self.affine[:3, :3] / self.spacing
+        directions: NDArray[np.float64] = self.affine[:3, :3] / self.spacing
         return directions
 
     @property

@@ -9,13 +9,14 @@ import numpy as np
 
 from pleura.errors import ScanError
 from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
-from pleura.scan.scan import Decision, ReadOnce, Scan, Values
+from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.typing import AnyArray
 
 _ORDER = "columns to the patient's left, rows to the back, slices to the head"
 
 
 def assumed(
-    name: str, volume: Values, kind: str, source: Path | None, spacing: tuple[float, ...] | None
+    name: str, volume: AnyArray, kind: str, source: Path | None, spacing: tuple[float, ...] | None
 ) -> Scan:
     """Return a scan of an array that carries no orientation: as a radiologist looks at it."""
     z, y, x = (1.0, 1.0, 1.0, *(spacing or ()))[-3:]
@@ -90,7 +91,7 @@ def flipped(scan: Scan) -> Scan:
     return replace(scan, geometry=mirrored, decisions=(*kept, decision))
 
 
-def shape_of(volume: Values) -> tuple[int, int, int]:
+def shape_of(volume: AnyArray) -> tuple[int, int, int]:
     """Return (slices, rows, columns)."""
     slices, rows, columns = volume.shape
     return slices, rows, columns

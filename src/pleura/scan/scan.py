@@ -15,9 +15,9 @@ from pleura.errors import ScanError
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
+from pleura.typing import AnyArray
 
-Values = NDArray[Any]
-ReadSlices = Callable[[int, int], Values]
+ReadSlices = Callable[[int, int], AnyArray]
 
 _AT_ONCE = 1 << 22
 AIR = -1024
@@ -72,7 +72,7 @@ class Scan:
     line: IntensityMapping = HU
     absent: frozenset[int] = frozenset()
 
-    def values(self, start: int = 0, stop: int | None = None) -> Values:
+    def values(self, start: int = 0, stop: int | None = None) -> AnyArray:
         """Return slices (slices, rows, columns) in the values that the file states.
 
         Raises
@@ -125,11 +125,11 @@ class Scan:
 class ReadOnce:
     """Reads a whole array (slices, rows, columns) at the first call, then gives slices of it."""
 
-    def __init__(self, load: Callable[[], Values]) -> None:
+    def __init__(self, load: Callable[[], AnyArray]) -> None:
         self._load = load
-        self._values: Values | None = None
+        self._values: AnyArray | None = None
 
-    def __call__(self, start: int, stop: int) -> Values:
+    def __call__(self, start: int, stop: int) -> AnyArray:
         if self._values is None:
             self._values = self._load()
         return self._values[start:stop]

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import LEFT, RIGHT
-
-Flags = NDArray[np.bool_]
-Labels = NDArray[np.uint8]
+from pleura.typing import BoolArray
 
 STEP = 4
 """Rows and columns from one sampled HU to the next."""
@@ -41,7 +39,9 @@ _APART = 0.3  # of the body's width: farther apart are no two pieces of one lung
 _BODY = -500  # HU
 
 
-def keep_lungs(lung: Flags, sampled: NDArray[np.int16], *, calibrated: bool = True) -> Flags:
+def keep_lungs(
+    lung: BoolArray, sampled: NDArray[np.int16], *, calibrated: bool = True
+) -> BoolArray:
     """Drop gas and pieces below ``SMALLEST`` of the largest, and fill holes.
 
     ``sampled`` are HU at every ``STEP``-th row and column. ``calibrated`` False leaves gas in:
@@ -67,7 +67,7 @@ def keep_lungs(lung: Flags, sampled: NDArray[np.int16], *, calibrated: bool = Tr
     return kept
 
 
-def _large(sizes: NDArray[np.int64]) -> Flags:
+def _large(sizes: NDArray[np.int64]) -> BoolArray:
     return np.asarray(sizes >= max(SMALLEST * sizes.max(), 1))
 
 
@@ -75,7 +75,7 @@ def _sampled_pieces(
     pieces: NDArray[np.unsignedinteger],
     box: tuple[slice, ...],
     sampled: NDArray[np.int16],
-    wanted: Flags,
+    wanted: BoolArray,
 ) -> Iterator[tuple[int, NDArray[np.int16]]]:
     """Yield the wanted pieces with their HU, where any is sampled."""
     _, row, column = (-(side.start // -STEP) for side in box)  # the first sample inside the box
@@ -87,7 +87,7 @@ def _sampled_pieces(
             yield int(piece), inside
 
 
-def box_of(lung: Flags) -> tuple[slice, ...] | None:
+def box_of(lung: BoolArray) -> tuple[slice, ...] | None:
     """Return the box around all that is set, None where nothing is."""
     if not lung.any():
         return None
@@ -102,8 +102,8 @@ def _is_gas(values: NDArray[np.int16]) -> bool:
 
 
 def tell_sides(
-    lung: Flags, sampled: NDArray[np.int16], geometry: Geometry, threads: int = 1
-) -> Labels:
+    lung: BoolArray, sampled: NDArray[np.int16], geometry: Geometry, threads: int = 1
+) -> NDArray[np.uint8]:
     """Label right and left lung; ``sampled`` are HU at every ``STEP``-th row and column.
 
     Pieces go to the nearer of the two largest. Where these are one piece, it is parted by eroding
@@ -134,8 +134,8 @@ def tell_sides(
 
 
 def _parted(
-    inside: Flags, geometry: Geometry, threads: int, middle: float, width: float
-) -> Labels | None:
+    inside: BoolArray, geometry: Geometry, threads: int, middle: float, width: float
+) -> NDArray[np.uint8] | None:
     """Return the sides of lungs that touch, None where what was parted is one lung."""
     parted = _part(inside, geometry, threads)
     if parted is None:
@@ -153,7 +153,7 @@ def _two_large(sizes: NDArray[np.unsignedinteger], total: int) -> tuple[int, int
     return (first, second) if sizes[second] >= _SIDE * total else None
 
 
-def _part(lung: Flags, geometry: Geometry, threads: int) -> Labels | None:
+def _part(lung: BoolArray, geometry: Geometry, threads: int) -> NDArray[np.uint8] | None:
     """Return the side of each voxel of lungs that touch, None where there is only one lung.
 
     On every second row and column: the cut runs where lungs touch, through a thin septum.
@@ -196,7 +196,7 @@ def _body(sampled: NDArray[np.int16]) -> tuple[float, float]:
     return float(middle), float(np.median(STEP * (columns > 0).sum(1)))
 
 
-def _fill_holes(lung: Flags, slice_size: int) -> Flags:
+def _fill_holes(lung: BoolArray, slice_size: int) -> BoolArray:
     """Fill small holes of each slice, and what lung surrounds on all sides of a volume.
 
     Never all that a slice shows as a hole: the dome of the liver is one.
@@ -218,7 +218,7 @@ def _fill_holes(lung: Flags, slice_size: int) -> Flags:
     return lung | small
 
 
-def _closed(holes: Flags, lung: Flags) -> Flags:
+def _closed(holes: BoolArray, lung: BoolArray) -> BoolArray:
     """Return those of the slices' holes that lung closes from above and below as well."""
     pieces = cc3d.connected_components(holes, connectivity=6, out_dtype=np.uint32)
     outside = ~(lung | holes)

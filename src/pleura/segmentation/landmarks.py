@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.segmentation.clean import box_of
+from pleura.typing import BoolArray
 
-Flags = NDArray[np.bool_]
 Table = dict[str, NDArray[np.float64]]
 
 _WIDTH = 128  # rows or columns, whichever are more, of a sampled slice, about
@@ -107,7 +107,7 @@ def sampling_step(shape: tuple[int, ...]) -> int:
     return max(1, round(max(shape[1:]) / _WIDTH))
 
 
-def find_landmarks(hu: NDArray[np.int16], lung: Flags) -> Landmarks:
+def find_landmarks(hu: NDArray[np.int16], lung: BoolArray) -> Landmarks:
     """Return the landmarks of a scan.
 
     Parameters
@@ -151,7 +151,7 @@ def _balance(one: NDArray[np.float64], other: NDArray[np.float64], least: float)
     return (a - b) / (a + b + least)
 
 
-def _measure_slice(hu: NDArray[np.int16], lung: Flags) -> dict[str, float]:
+def _measure_slice(hu: NDArray[np.int16], lung: BoolArray) -> dict[str, float]:
     """Count voxels of bone, tissue and air around and between the lungs of a slice."""
     points = cv2.findNonZero(lung.astype(np.uint8)).reshape(-1, 2)
     x, y, width, height = cv2.boundingRect(points)
@@ -184,7 +184,7 @@ def _measure_slice(hu: NDArray[np.int16], lung: Flags) -> dict[str, float]:
     }
 
 
-def _pair(lung: Flags) -> float:
+def _pair(lung: BoolArray) -> float:
     """Return 1 for two lungs side by side, -1 for one behind the other, 0 where there is one."""
     _, _, figures, centres = cv2.connectedComponentsWithStats(lung.astype(np.uint8), connectivity=4)
     sizes = figures[1:, cv2.CC_STAT_AREA]
@@ -218,7 +218,7 @@ def _recess(table: Table) -> float:
     return float(apart / np.median(table["height"]))
 
 
-def _liver(hu: NDArray[np.int16], lung: Flags, slices: NDArray[np.intp]) -> float:
+def _liver(hu: NDArray[np.int16], lung: BoolArray, slices: NDArray[np.intp]) -> float:
     """Compare the cores of solid tissue on both sides, around and below the base of the lungs."""
     x, y, width, height = cv2.boundingRect(np.array(lung.any(0), np.uint8))
     box = slice(y, y + height), slice(x, x + width)
@@ -235,7 +235,7 @@ def _liver(hu: NDArray[np.int16], lung: Flags, slices: NDArray[np.intp]) -> floa
     return _balance(columns[position < -0.1], columns[position > 0.1], 0.01 * lung.sum())
 
 
-def _spine(hu: NDArray[np.int16], lung: Flags) -> float:
+def _spine(hu: NDArray[np.int16], lung: BoolArray) -> float:
     """Return how much the densest line of bone along the slice axis exceeds the others' densest.
 
     NaN unless the body tapers towards the first and the last slice and the slices cut it at two

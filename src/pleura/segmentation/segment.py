@@ -31,6 +31,7 @@ from pleura.segmentation.clean import STEP, box_of, keep_lungs, tell_sides
 from pleura.segmentation.continuity import find_jumps
 from pleura.segmentation.flags import find_flags
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
+from pleura.typing import Progress
 
 BATCH = 8
 """Slices that are read, and then inferred, at a time."""
@@ -41,7 +42,6 @@ UNSURE = 51, 205
 SMALLEST = 16
 """Rows and columns of an axial slice, at least."""
 
-Progress = Callable[[int, int], None]
 ScanLike = Any
 """A `Scan`, a path, an array, or an image of SimpleITK or nibabel."""
 

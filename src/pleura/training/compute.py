@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pleura.dataset.preparation import FloatImage
 from pleura.errors import RecipeError
 from pleura.network.tiling import SegmentationNetwork, predict_whole
 from pleura.training.recipe import TrainingRecipe
+from pleura.typing import FloatArray
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Of mallopt(3); the values set back are its defaults."""
@@ -45,7 +45,7 @@ class Compute:
         # The stub of Module.to knows no memory_format alone.
         return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def tensor(self, pictures: FloatImage) -> Tensor:
+    def tensor(self, pictures: FloatArray) -> Tensor:
         """Return (n, rows, columns) pictures as a (n, 1, rows, columns) tensor on the device."""
         tensor = torch.from_numpy(pictures[:, None]).to(self.device)
         return tensor.contiguous(memory_format=torch.channels_last)
@@ -56,7 +56,7 @@ class Compute:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def logits(self, network: SegmentationNetwork, pictures: FloatImage) -> Tensor:
+    def logits(self, network: SegmentationNetwork, pictures: FloatArray) -> Tensor:
         """Return float32 logits (n, 1, rows, columns) of (n, rows, columns) pictures."""
         network.eval()
         with torch.inference_mode(), self.mixed_precision():

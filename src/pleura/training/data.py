@@ -9,13 +9,14 @@ from typing import Any
 
 from pleura.dataset.overlap import keep_apart, near_duplicates
 from pleura.dataset.pairs import Pair, read_pair
-from pleura.dataset.preparation import PreparedPairs, Progress, prepare_pairs
+from pleura.dataset.preparation import PreparedPairs, prepare_pairs
 from pleura.dataset.sources import collect_pairs, find_names, split_pairs
 from pleura.dataset.splits import Split
 from pleura.errors import DataError, RunError
 from pleura.intensity.units import UnitsEstimate, estimate_units
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
+from pleura.typing import Progress
 
 
 @dataclass(frozen=True)

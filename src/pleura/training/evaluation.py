@@ -11,13 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.pairs import Pair, find_pairs, read_pair
-from pleura.dataset.preparation import (
-    Progress,
-    prepare_image,
-    prepare_mask,
-    resize_nearest,
-    restore,
-)
+from pleura.dataset.preparation import prepare_image, prepare_mask, resize_nearest, restore
 from pleura.errors import DataError
 from pleura.evaluation.compare import Comparison, Score, fingerprint, score_case
 from pleura.evaluation.metrics import accuracy, dice, iou
@@ -28,6 +22,7 @@ from pleura.files.atomic import write_atomically
 from pleura.files.tables import csv_text
 from pleura.training.predictor import Predictor, sigmoid
 from pleura.training.run import Run, open_run, versions, write_json
+from pleura.typing import Progress
 
 PartName = Literal["train", "validation", "test", "all"]
 

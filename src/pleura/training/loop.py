@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pleura.dataset.border_weights import border_weights, class_balance
-from pleura.dataset.pairs import Mask, read_pair
-from pleura.dataset.preparation import FloatImage, Progress, prepare_image, restore
+from pleura.dataset.pairs import read_pair
+from pleura.dataset.preparation import prepare_image, restore
 from pleura.dataset.training_set import Batch, make_training_set
 from pleura.errors import DataWarning, RunError
 from pleura.figures.curves import curves_figure
@@ -54,6 +55,7 @@ from pleura.training.run import (
 from pleura.training.schedule import cycle_ends, learning_rate
 from pleura.training.state import State, fix_normalisation, new_state
 from pleura.training.threshold import best_threshold
+from pleura.typing import FloatArray, Progress
 
 _DRAWERS = 4
 """Threads that draw batches for a graphics card, and batches drawn ahead."""
@@ -333,7 +335,7 @@ class _Training:
         return torch_seed, self.training_set.draw(chosen, rng)
 
     def _train_step(
-        self, images: FloatImage, masks: FloatImage, rate: float
+        self, images: FloatArray, masks: FloatArray, rate: float
     ) -> tuple[float, float]:
         """Take one step and return its loss and accuracy."""
         images, masks = self.processes.share(images), self.processes.share(masks)
@@ -361,7 +363,7 @@ class _Training:
         state.update_average(recipe.training.average, state.epoch * self.steps + state.step)
         return mean_loss, accuracy
 
-    def _pixel_weights(self, masks: FloatImage) -> Tensor:
+    def _pixel_weights(self, masks: FloatArray) -> Tensor:
         sigma = self.recipe.loss.border_sigma
         maps = [border_weights(m, sigma=sigma, balance=self.balance) for m in _binary(masks)]
         return self.compute.tensor(np.stack(maps))
@@ -407,7 +409,7 @@ class _Training:
             run = run.update(threshold=best_threshold(self._judge_validation()))
         run.update(finished=state.epoch == self.epochs)
 
-    def _judge_validation(self) -> Iterator[tuple[FloatImage, Mask]]:
+    def _judge_validation(self) -> Iterator[tuple[FloatArray, NDArray[np.uint8]]]:
         """Yield probability and reference of each validation image, on the image's own grid."""
         for pair in self.validation_pairs:
             image, mask = read_pair(pair)
@@ -421,7 +423,7 @@ class _Training:
         return learning_rate(recipe, self.state.epoch, step, self.epochs, self.steps)
 
 
-def _binary(masks: FloatImage) -> Mask:
+def _binary(masks: FloatArray) -> NDArray[np.uint8]:
     return (masks > 0.5).astype(np.uint8)
 
 

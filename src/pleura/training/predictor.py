@@ -8,15 +8,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from pleura.dataset.pairs import Mask, read_image
-from pleura.dataset.preparation import FloatImage, Progress, prepare_image, restore
+from pleura.dataset.pairs import read_image
+from pleura.dataset.preparation import prepare_image, restore
 from pleura.errors import DataError, PleuraError
 from pleura.figures.masks import overlay
-from pleura.formats.pictures import TIFF, Picture, list_pictures, write_picture
+from pleura.formats.pictures import TIFF, list_pictures, write_picture
 from pleura.training.compute import Compute
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
+from pleura.typing import AnyArray, FloatArray, Progress
 
 AIR = -1024
 """What lies outside the mask in a masked image of HU."""
@@ -39,7 +41,7 @@ class Predictor:
         self._compute = Compute(run.recipe.training.model_copy(update=here))
         self._network = self._compute.place(trained_network(run))
 
-    def logits(self, prepared: FloatImage) -> FloatImage:
+    def logits(self, prepared: FloatArray) -> FloatArray:
         """Return logits of prepared images, both float32 (n, rows, columns)."""
         batch = self.run.recipe.training.batch_size
         parts = [
@@ -48,7 +50,7 @@ class Predictor:
         ]
         return np.concatenate(parts)
 
-    def probability(self, image: Picture, where: str = "image") -> FloatImage:
+    def probability(self, image: AnyArray, where: str = "image") -> FloatArray:
         """Return the probability of lung, float32, on the grid of an image (rows, columns)."""
         prepared = prepare_image(image, self.preparation, where)
         probability = sigmoid(self.logits(prepared[None])[0])
@@ -127,12 +129,12 @@ def predict(
     return results
 
 
-def sigmoid(logits: FloatImage) -> FloatImage:
+def sigmoid(logits: FloatArray) -> FloatArray:
     """Return probabilities of logits without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float32)
 
 
-def mask_image(image: Picture, mask: Mask) -> tuple[Picture, float]:
+def mask_image(image: AnyArray, mask: NDArray[np.uint8]) -> tuple[AnyArray, float]:
     """Set everything outside the mask to air and return the image and that value.
 
     Air is -1024 HU where the image reaches down to air as HU have it (minimum at or below -900),
@@ -143,7 +145,7 @@ def mask_image(image: Picture, mask: Mask) -> tuple[Picture, float]:
     return np.where(mask != 0, image, image.dtype.type(air)), float(air)
 
 
-def box_of(mask: Mask) -> tuple[int, int, int, int] | None:
+def box_of(mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     """Return first row, first column, rows and columns of the smallest box, None if empty."""
     x, y, columns, rows = cv2.boundingRect(mask)
     return (y, x, rows, columns) if rows and columns else None

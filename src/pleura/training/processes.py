@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pleura.dataset.preparation import FloatImage
 from pleura.errors import RecipeError
 from pleura.network.tiling import SegmentationNetwork, forward_whole
+from pleura.typing import FloatArray
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Processes:
             raise failed[0]
         return found
 
-    def share(self, batch: FloatImage) -> FloatImage:
+    def share(self, batch: FloatArray) -> FloatArray:
         """Return this process's part of a batch (n, rows, columns)."""
         return batch[self.rank :: self.size]
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import Mask
-from pleura.dataset.preparation import FloatImage
+from pleura.typing import FloatArray
 
 CANDIDATES = np.round(np.arange(0.1, 0.91, 0.05), 2)
 
 
-def best_threshold(cases: Iterable[tuple[FloatImage, Mask]]) -> float:
+def best_threshold(cases: Iterable[tuple[FloatArray, NDArray[np.uint8]]]) -> float:
     """Return the candidate (0.10 to 0.90 in steps of 0.05) with the highest mean IoU.
 
     A case is a probability map and its reference, both (rows, columns). Where reference and
@@ -25,7 +24,7 @@ def best_threshold(cases: Iterable[tuple[FloatImage, Mask]]) -> float:
     return float(min(CANDIDATES[best], key=lambda candidate: abs(candidate - 0.5)))
 
 
-def _ious(probability: FloatImage, reference: Mask) -> NDArray[np.float64]:
+def _ious(probability: FloatArray, reference: NDArray[np.uint8]) -> NDArray[np.float64]:
     inside = reference != 0
     found = [probability >= candidate for candidate in CANDIDATES]
     union = np.array([np.count_nonzero(f | inside) for f in found], float)

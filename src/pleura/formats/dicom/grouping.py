@@ -19,9 +19,10 @@ from pleura.errors import ScanError
 from pleura.formats.dicom.header import Frame
 from pleura.formats.dicom.patients import unify_patients
 from pleura.formats.dicom.series import Stack, make_stack, project, without_duplicates
-from pleura.scan.scan import Decision, Values
+from pleura.scan.scan import Decision
+from pleura.typing import AnyArray
 
-Decode = Callable[[Frame], Values]
+Decode = Callable[[Frame], AnyArray]
 
 _SPACING = 1e-3
 """Relative difference of Pixel Spacing within a volume: half a pixel at the edge of 512."""
@@ -300,7 +301,7 @@ def _is_one_breath(parts: Sequence[Group], union: Stack, decode: Decode) -> bool
     return near <= (_DISSIMILAR if touching else _SMOOTH) * far
 
 
-def _thumbnail(values: Values) -> NDArray[np.float32]:
+def _thumbnail(values: AnyArray) -> NDArray[np.float32]:
     """Return HU (rows, columns) averaged over blocks, at most 64 a side."""
     block = max(1, min(values.shape) // 32)
     rows, columns = (side // block for side in values.shape)

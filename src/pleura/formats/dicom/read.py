@@ -17,7 +17,8 @@ from pleura.formats.dicom.opening import open_dicom
 from pleura.formats.dicom.pixels import stored_pixels
 from pleura.formats.dicom.rescale import padding_decisions, to_hu, with_rescale
 from pleura.formats.dicom.series import Stack, make_stack
-from pleura.scan.scan import AIR, Decision, Scan, Values
+from pleura.scan.scan import AIR, Decision, Scan
+from pleura.typing import AnyArray
 
 OpenFile = Callable[[Path], Any]
 
@@ -77,7 +78,7 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFil
     decisions += rescaled
     decisions += padding_decisions(frames, partial(decode_stored, open_file=open_file))
 
-    def read(start: int, stop: int) -> Values:
+    def read(start: int, stop: int) -> AnyArray:
         chosen = (frame and inferred.get(frame, frame) for frame in stack.frames[start:stop])
         return np.stack([_read_slice(frame, stack, open_file) for frame in chosen])
 
@@ -93,7 +94,7 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFil
     )
 
 
-def decode(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
+def decode(frame: Frame, open_file: OpenFile = open_dicom) -> AnyArray:
     """Return a frame (rows, columns) in HU: rescaled, and with air for padding.
 
     Raises
@@ -104,7 +105,7 @@ def decode(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
     return to_hu(decode_stored(frame, open_file), frame)
 
 
-def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
+def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> AnyArray:
     """Return the stored values of a frame (rows, columns).
 
     Raises
@@ -136,7 +137,7 @@ def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> Values:
     return stored
 
 
-def _read_slice(frame: Frame | None, stack: Stack, open_file: OpenFile) -> Values:
+def _read_slice(frame: Frame | None, stack: Stack, open_file: OpenFile) -> AnyArray:
     if frame is None:
         return np.full(stack.geometry.shape[1:], AIR, np.int16)
     return decode(frame, open_file)

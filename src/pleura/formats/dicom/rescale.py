@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from pleura.errors import ScanError
 from pleura.formats.dicom.header import Frame
-from pleura.scan.scan import AIR, Decision, Values
+from pleura.scan.scan import AIR, Decision
+from pleura.typing import AnyArray
 
-Decode = Callable[[Frame], Values]
+Decode = Callable[[Frame], AnyArray]
 
 DENSE, IMPOSSIBLE = -950.0, 4000.0
 """HU of a padding value: below the first it is air anyway; above the second it is no tissue."""
@@ -30,13 +31,13 @@ _CHECKED = 6
 """Pairs of neighbours of different rescale that are compared."""
 
 
-def to_hu(stored: NDArray[Any], frame: Frame) -> Values:
+def to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
     """Apply slope and intercept: int16 or int32 where exact, else float32; padding becomes air."""
     slope, intercept = frame.rescale or (1.0, 0.0)
     if slope == 1 and intercept == int(intercept):
         whole = stored.astype(np.int64) + int(intercept)
         fits = whole.min() >= -(1 << 15) and whole.max() < 1 << 15
-        values: Values = whole.astype(np.int16 if fits else np.int32)
+        values: AnyArray = whole.astype(np.int16 if fits else np.int32)
     else:
         values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     padded = find_padding(stored, values, frame)
@@ -47,7 +48,7 @@ def to_hu(stored: NDArray[Any], frame: Frame) -> Values:
     return values.astype(np.int16) if values.dtype == np.int32 and fits else values
 
 
-def find_padding(stored: NDArray[Any], values: Values, frame: Frame) -> NDArray[np.bool_] | None:
+def find_padding(stored: NDArray[Any], values: AnyArray, frame: Frame) -> NDArray[np.bool_] | None:
     """Return where a slice is padded with what is not air, None where it is not.
 
     Pixel Padding Value and Pixel Padding Range Limit (PS3.3 C.7.5.1.1.2) may be written with the
