@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pleura.formats.pictures import list_pictures, read_picture
-from pleura.intensity.mapping import decide_units
+from pleura.intensity.mapping import HU, decide_units
 from pleura.intensity.units import estimate_units
 
 ROWS, COLUMNS = np.mgrid[-1:1:256j, -1:1:256j]
@@ -272,3 +272,8 @@ def test_a_plain_window_stays_a_line():
     decided = decide_units([picture])
     assert decided.line.knee is None
     assert np.median(decided.line.to_hu(picture)[phantom() < -980]) == pytest.approx(-1000, abs=40)
+
+
+def test_values_beyond_single_precision_are_clipped():
+    values = np.array([[-1e300, -1000.4, 1e300]])
+    assert HU.to_hu(values).tolist() == [[-1024, -1000, 32767]]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pleura.errors import ScanError
 from pleura.intensity.levels import Levels, Wrap, measure_levels
 from pleura.intensity.units import AIR, DOUBTFUL, FAT, MUSCLE, UnitsEstimate, pool_levels
+from pleura.typing import AnyArray, FloatArray
 
 UnitsOption = Literal["auto", "hu", "offset", "grey", "inverted"]
 LOWEST, HIGHEST = -1024, 32767
@@ -44,9 +45,9 @@ class IntensityMapping:
         if self.wrap is not None:
             values = self.wrap.undo(values)
         if self.knee is not None:
-            values = self._bent(values.astype(np.float32), self.knee)
+            values = self._bent(_single_precision(values), self.knee)
         elif self.scale != 1 or self.offset or values.dtype.kind == "f":
-            values = np.rint((values.astype(np.float32) - self.offset) / self.scale)
+            values = np.rint((_single_precision(values) - self.offset) / self.scale)
         if values.dtype == np.int16:
             return np.asarray(np.maximum(values, np.int16(LOWEST)))
         return np.asarray(np.clip(values, LOWEST, HIGHEST), np.int16)
@@ -59,6 +60,12 @@ class IntensityMapping:
 
     def __str__(self) -> str:
         return self.name
+
+
+def _single_precision(values: AnyArray) -> FloatArray:
+    """Return values as float32; those beyond its range become infinite and are clipped later."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 @dataclass(frozen=True)
