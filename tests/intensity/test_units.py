@@ -253,25 +253,35 @@ def test_contrast_equalised_slices_are_grey(data):
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_altered_contrast_is_undone_where_air_fat_and_muscle_stand(inverted):
-    """As in equalised pictures: fat is drawn out, half way between air and muscle."""
+def test_altered_contrast_is_mapped_piecewise_linearly(inverted):
+    """Contrast as after equalisation: fat lies half way between air and muscle."""
     hu = phantom()
     curve = np.interp(hu, [-1024, -1000, -105, 45, 600], [20, 25, 90, 150, 250])
     picture = np.rint(255 - curve if inverted else curve).astype(np.uint8)
     decided = decide_units([picture])
-    assert decided.line.knee is not None
+    assert decided.mapping.knee is not None
+    assert not decided.mapping.calibrated
     assert "the contrast was altered" in decided.reason
-    found = decided.line.to_hu(picture)
+    found = decided.mapping.to_hu(picture)
     for level in (-1000, -850, -105, 45):
-        place = np.abs(hu - level) < 20
-        assert np.median(found[place]) == pytest.approx(level, abs=60)
+        region = np.abs(hu - level) < 20
+        assert np.median(found[region]) == pytest.approx(level, abs=60)
 
 
-def test_a_plain_window_stays_a_line():
-    picture = np.rint(np.clip((phantom() + 1350) / 1500 * 255, 0, 255)).astype(np.uint8)
+def test_a_linear_window_is_mapped_linearly():
+    hu = phantom()
+    picture = np.rint(np.clip((hu + 1350) / 1500 * 255, 0, 255)).astype(np.uint8)
     decided = decide_units([picture])
-    assert decided.line.knee is None
-    assert np.median(decided.line.to_hu(picture)[phantom() < -980]) == pytest.approx(-1000, abs=40)
+    assert decided.mapping.knee is None
+    assert not decided.mapping.calibrated
+    assert np.median(decided.mapping.to_hu(picture)[hu < -980]) == pytest.approx(-1000, abs=40)
+
+
+@pytest.mark.parametrize("offset", [0, 1024])
+def test_hu_and_offset_hu_are_calibrated(offset):
+    mapping = decide_units([(phantom() + offset).astype(np.int16)]).mapping
+    assert mapping.offset == offset
+    assert mapping.calibrated
 
 
 def test_values_beyond_single_precision_are_clipped():

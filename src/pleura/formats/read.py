@@ -183,9 +183,9 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
     except ScanError as error:
         where = scan.source if error.where is None else error.where
         raise ScanError(error.message, where=where, hint=error.hint) from error
-    decision = Decision("units", decided.line.name, decided.reason, decided.warning)
+    decision = Decision("units", decided.mapping.name, decided.reason, decided.warning)
     decisions = (*scan.decisions, *_shear(scan.geometry), decision)
-    return replace(scan, line=decided.line, decisions=decisions)
+    return replace(scan, line=decided.mapping, decisions=decisions)
 
 
 def _shear(geometry: Geometry) -> tuple[Decision, ...]:

@@ -28,10 +28,22 @@ _WINDOW = (-1024.0, 600.0)  # assumed of a grey picture that shows neither air n
 
 @dataclass(frozen=True)
 class IntensityMapping:
-    """Stored values as ``scale * HU + offset``; ``name`` says it in words.
+    """Conversion between stored values and HU: ``stored = scale * HU + offset``.
 
-    ``knee`` are stored values of air, fat and muscle, where contrast was altered so that they lie
-    on no line; beyond them the scale holds. ``wrap`` restores lost signs first.
+    Attributes
+    ----------
+    scale, offset:
+        The inverse of a rescale slope and intercept (DICOM PS3.3 C.11.1).
+    name:
+        Description of the stored values for messages, for example ``HU plus 1024``.
+    knee:
+        Stored values of air, fat and muscle, where altered contrast makes the conversion piecewise
+        linear between them; the scale applies below air and above muscle. None if linear.
+    wrap:
+        Restores lost signs before the conversion. None if no sign was lost.
+    calibrated:
+        Whether the HU can be measured: True for HU and for HU with an offset, a factor or lost
+        signs; False where HU are estimated from the gray levels of a picture.
     """
 
     scale: float = 1.0
@@ -39,6 +51,7 @@ class IntensityMapping:
     name: str = "HU"
     knee: Knee | None = None
     wrap: Wrap | None = None
+    calibrated: bool = True
 
     def to_hu(self, values: NDArray[Any]) -> NDArray[np.int16]:
         """Return values in HU, rounded and clipped to what int16 holds above -1024."""
@@ -70,9 +83,12 @@ def _single_precision(values: AnyArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class UnitsDecision:
-    """How values become HU, why, and whether a person should look."""
+    """The conversion of a scan's values to HU, with its reason.
 
-    line: IntensityMapping
+    ``warning`` is True where a person should check the conversion.
+    """
+
+    mapping: IntensityMapping
     reason: str
     warning: bool
 
@@ -136,8 +152,8 @@ def decide_levels(
     # What the file states is given up only for what cannot be chance.
     sure = units.scale == 1 or units.scale_from == "padding" or not stated
     if units.scale is not None and units.offset is not None and sure:
-        line = IntensityMapping(units.scale, units.offset, units.formula, wrap=units.wrap)
-        return UnitsDecision(line, units.reason, warning=True)
+        mapping = IntensityMapping(units.scale, units.offset, units.formula, wrap=units.wrap)
+        return UnitsDecision(mapping, units.reason, warning=True)
     _refuse_absurd(levels)
     if units.kind == "mixed":
         raise ScanError(
@@ -194,8 +210,9 @@ def _grey(levels: Sequence[Levels], inverted: bool, reason: str) -> UnitsDecisio
     if inverted:
         scale, offset = -scale, top + bottom - offset
         knee = knee and (top + bottom - air, top + bottom - fat, top + bottom - muscle)
-    line = IntensityMapping(scale, offset, "inverted grey" if inverted else "grey", knee)
-    return UnitsDecision(line, f"{reason} Converted to HU by {how}.", warning=True)
+    name = "inverted grey" if inverted else "grey"
+    mapping = IntensityMapping(scale, offset, name, knee, calibrated=False)
+    return UnitsDecision(mapping, f"{reason} Converted to HU by {how}.", warning=True)
 
 
 def _medians(levels: Sequence[Levels]) -> Knee:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import DataError
 from pleura.formats.read import read
+from pleura.intensity.mapping import HU
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import Geometry
@@ -238,7 +239,7 @@ def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterato
         yield "volume", f"{ml:.0f} ml of lung in all, more than the largest adult has"
     if not geometry.spacing_known:
         yield "spacing", "not known: pixels and voxels only, no mm"
-    if str(scan.line) != "HU":
+    if scan.line != HU:
         yield "units", f"the scan's values were {scan.line}: densities depend on that mapping"
     if scan.is_volume and geometry.spacing_known and geometry.spacing[0] > _THICK:
         yield "thick", f"slices {geometry.spacing[0]:g} mm apart: densities are averages over them"

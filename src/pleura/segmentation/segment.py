@@ -210,7 +210,7 @@ class Segmenter:
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
-        calibrated = "grey" not in scan.line.name
+        calibrated = scan.line.calibrated
         lung = keep_lungs(seen.lung, seen.sampled, calibrated=calibrated)
         labels = (
             tell_sides(lung, seen.sampled, geometry, self.threads)
