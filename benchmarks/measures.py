@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from pleura.dataset.pairs import find_pairs, read_pair
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.evaluation.statistics import Agreement, agreement
+from pleura.figures.palette import TRAINING, VALIDATION
 from pleura.formats.read import from_array
 from pleura.masks.mask import Mask
 from pleura.measurement.measure import measure
@@ -53,9 +54,9 @@ def draw(kinds: dict[str, dict[str, list[tuple[float, float]]]], target: Path) -
     for axes, (name, unit) in zip(figure.subplots(1, len(COLUMNS)), COLUMNS.items(), strict=True):
         first, second = np.array(kinds["HU"][name]).T
         found = agreement(first, second)
-        axes.plot((first + second) / 2, second - first, ".", color="#0072b2")
+        axes.plot((first + second) / 2, second - first, ".", color=TRAINING)
         for value, style in ((found.bias, "-"), (found.low, "--"), (found.high, "--")):
-            axes.axhline(value, color="#d55e00", linestyle=style, linewidth=1)
+            axes.axhline(value, color=VALIDATION, linestyle=style, linewidth=1)
         axes.set(title=name, xlabel=f"mean of both, {unit}".rstrip(", "))
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("ours less the reference's")

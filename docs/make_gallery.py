@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pleura.figures.preview import COLOURS, LUNG_WINDOW
+from pleura.figures.palette import REFERENCE, rgb
+from pleura.figures.preview import LABEL_COLOURS, LUNG_WINDOW
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
 from pleura.segmentation.segment import Segmenter
@@ -55,7 +56,8 @@ def tile(hu: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> np.ndarra
     low, high = LUNG_WINDOW
     grey = np.clip((hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     picture = np.repeat(grey[..., None], 3, 2)
-    for mask, colour in ((reference, (0, 200, 0)), *((labels == k, c) for k, c in COLOURS.items())):
+    colours = [(labels == label, colour) for label, colour in LABEL_COLOURS.items()]
+    for mask, colour in [(reference, rgb(REFERENCE)), *colours]:
         found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, found, -1, colour, 1)
     body = np.argwhere(hu > -500)

@@ -11,13 +11,12 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 import pleura
-from pleura.figures.curves import TRAINING, VALIDATION
-from pleura.figures.masks import PREDICTION, REFERENCE, contact_sheet, save_figure
+from pleura.figures.masks import contact_sheet, save_figure
+from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, rgb
 from pleura.formats.pictures import read_picture
 from pleura.training.predictor import Outputs
 from pleura.training.run import Run
@@ -64,7 +63,8 @@ def _shrink(source: Path, target: Path) -> None:
 
 def _palette() -> Image.Image:
     """Return greys, and the lines' colours blended with them; a palette by counts loses lines."""
-    lines = np.array([to_rgb(line) for line in (TRAINING, VALIDATION, REFERENCE, PREDICTION)])
+    colours = (TRAINING, VALIDATION, REFERENCE, PREDICTION)
+    lines = np.array([rgb(colour) for colour in colours]) / 255
     greys = np.repeat(np.linspace(0, 1, 32)[:, None], 3, axis=1)
     blends = [
         a * line + (1 - a) * greys[g] for line, a, g in product(lines, (0.4, 0.7, 1), (0, 31))

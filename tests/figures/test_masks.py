@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.contour import ContourSet
 from matplotlib.path import Path
 from PIL import Image
@@ -15,8 +15,6 @@ from pleura.dataset.pairs import Pair, read_pair
 from pleura.errors import DataError
 from pleura.figures.masks import (
     BANDS,
-    PREDICTION,
-    REFERENCE,
     CasePicture,
     ChosenCase,
     PairPicture,
@@ -28,6 +26,7 @@ from pleura.figures.masks import (
     pairs_figure,
     save_figure,
 )
+from pleura.figures.palette import PREDICTION, REFERENCE, rgb
 
 TUMOUR = "LCTSC-201_078.tif"  # its mask has a hole
 NO_LUNG = "LCTSC-201_009.tif"
@@ -120,7 +119,7 @@ def test_overlay_colours_mask_pixels_next_to_the_outside_and_nothing_else(read, 
     grey = np.rint(np.clip((image + 1000.0) / 1500, 0, 1) * 255)
     assert picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[~contour], np.repeat(grey[~contour, None], 3, axis=1))
-    assert (picture[contour] == np.rint(np.array(to_rgb(PREDICTION)) * 255)).all()
+    assert (picture[contour] == rgb(PREDICTION)).all()
 
 
 def test_overlay_of_an_empty_mask_is_the_grey_picture(read):

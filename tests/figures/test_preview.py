@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pleura.figures.preview import COLOURS, PANEL, preview_picture
+from pleura.figures.preview import LABEL_COLOURS, PANEL, preview_picture
 
 
 def lungs(shape):
@@ -14,7 +14,7 @@ def lungs(shape):
 
 def coloured(picture, label):
     """Return the pixels near the colour of a label, (n, 2)."""
-    return np.argwhere(np.abs(picture.astype(int) - COLOURS[label]).max(-1) < 40)
+    return np.argwhere(np.abs(picture.astype(int) - LABEL_COLOURS[label]).max(-1) < 40)
 
 
 def test_volume_is_shown_in_axial_coronal_and_sagittal_slices_on_the_radiologists_sides():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-TRAINING, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion
+from pleura.figures.palette import TRAINING, VALIDATION
 
 
 def curves_figure(history: Sequence[Mapping[str, float]]) -> Figure:

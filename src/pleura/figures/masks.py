@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -20,17 +19,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
+from pleura.figures.palette import PREDICTION, REFERENCE, TEXT, TEXT_ON_BLACK, rgb
 from pleura.files.atomic import write_atomically
 from pleura.typing import AnyArray
 
 Window = tuple[float, float]
 Band = tuple[float, float]
 
-# Two of the palette that people of every colour vision tell apart (Okabe and Ito 2008); both
-# stand out from black lung and from white bone.
-REFERENCE, PREDICTION = "#e69f00", "#56b4e9"
 BANDS: tuple[Band, ...] = ((0.85, 0.9), (0.9, 0.95), (0.95, 1.0))
-TEXT = "0.15"
 
 # Without these entries nothing tells which software wrote the file, or when.
 _NO_METADATA: dict[str, dict[str, None]] = {
@@ -145,9 +141,11 @@ def cases_figure(
         ],
         loc="outside lower center",
         ncols=2,
-        frameon=False,
+        facecolor=TEXT,
+        edgecolor=TEXT,
+        framealpha=1,
         fontsize=9,
-        labelcolor=TEXT,
+        labelcolor=TEXT_ON_BLACK,
     )
     return figure
 
@@ -178,7 +176,7 @@ def overlay(
     inside = np.not_equal(mask, 0).astype(np.uint8)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     core = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    picture[inside > core] = np.rint(np.array(to_rgb(colour)) * 255)
+    picture[inside > core] = rgb(colour)
     return picture
 
 

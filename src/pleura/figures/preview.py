@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, TEXT_ON_BLACK, rgb
+
 LUNG_WINDOW = (-1350.0, 150.0)  # HU: a width of 1500 at a level of -600
 PANEL = 256
 COLUMNS, AXIAL = 4, 8
-COLOURS = {1: (230, 159, 0), 2: (86, 180, 233)}
-"""Of right and left lung, RGB: two of Okabe and Ito's, which people of every colour vision part."""
-
-_TEXT = (220, 220, 220)
+LABEL_COLOURS = {1: rgb(RIGHT_LUNG), 2: rgb(LEFT_LUNG)}
+"""RGB colours of the labels."""
 
 
 def preview_picture(
@@ -86,7 +86,7 @@ def _panel(
     shrinks = size[0] < hu.shape[1]
     fine = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     picture = np.repeat(fine[..., None], 3, 2)
-    for label, colour in COLOURS.items():
+    for label, colour in LABEL_COLOURS.items():
         mask = cv2.resize(
             (labels == label).astype(np.float32), size, interpolation=cv2.INTER_LINEAR
         )
@@ -111,4 +111,6 @@ def _words(lines: Sequence[str], width: int, height: int) -> NDArray[np.uint8]:
 
 def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _TEXT, 1, cv2.LINE_AA)
+    cv2.putText(
+        picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, rgb(TEXT_ON_BLACK), 1, cv2.LINE_AA
+    )

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 import pleura
+from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
 from pleura.files.atomic import write_atomically
 from pleura.formats.dicom.contours import rings
 from pleura.formats.dicom.derived import (
@@ -27,8 +28,8 @@ from pleura.formats.dicom.header import Frame, quiet
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
-_SIDES = {RIGHT: ("Lung_R", (230, 159, 0)), LEFT: ("Lung_L", (86, 180, 233))}
-_ONE = {BOTH: ("Lungs", (86, 180, 233))}
+_SIDES = {RIGHT: ("Lung_R", RIGHT_LUNG), LEFT: ("Lung_L", LEFT_LUNG)}
+_ONE = {BOTH: ("Lungs", RIGHT_LUNG)}
 """Names of AAPM TG-263, and colours."""
 
 
@@ -96,8 +97,8 @@ def _structure_set(mask: LabelMap) -> Dataset:
     return dataset
 
 
-def _contoured(mask: LabelMap, label: int, colour: tuple[int, int, int]) -> Dataset:
-    item = _item(ReferencedROINumber=label, ROIDisplayColor=list(colour))
+def _contoured(mask: LabelMap, label: int, colour: str) -> Dataset:
+    item = _item(ReferencedROINumber=label, ROIDisplayColor=list(rgb(colour)))
     contours = list(_contours(mask, label))
     if contours:  # type 3: an empty sequence is not valid
         item.ContourSequence = contours

@@ -16,6 +16,7 @@ from pydicom.valuerep import DSfloat
 
 import pleura
 from pleura.errors import ScanError, first_line
+from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
 from pleura.files.atomic import write_atomically
 from pleura.formats.dicom.derived import long_string, patient_and_study, refer_to, series_number
 from pleura.formats.dicom.header import Frame, quiet
@@ -24,10 +25,10 @@ from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
 _ORGAN = Code("123037004", "SCT", "Anatomical structure")
 _LUNGS = {
-    RIGHT: (Code("3341006", "SCT", "Right lung"), "Right lung", (0.9, 0.6, 0.0)),
-    LEFT: (Code("44029006", "SCT", "Left lung"), "Left lung", (0.34, 0.71, 0.91)),
+    RIGHT: (Code("3341006", "SCT", "Right lung"), "Right lung", RIGHT_LUNG),
+    LEFT: (Code("44029006", "SCT", "Left lung"), "Left lung", LEFT_LUNG),
 }
-_BOTH = (Code("39607008", "SCT", "Lung"), "Lungs", (0.34, 0.71, 0.91))
+_BOTH = (Code("39607008", "SCT", "Lung"), "Lungs", RIGHT_LUNG)
 """SNOMED CT (PS3.16 CID 4031), label, and the colour that viewers are advised to use."""
 
 
@@ -112,7 +113,7 @@ def _segments(mask: LabelMap) -> list[Any]:
             segmented_property_type=code,
             algorithm_type=types.AUTOMATIC if name else types.SEMIAUTOMATIC,
             algorithm_identification=algorithm,
-            display_color=hd.color.CIELabColor.from_rgb(*(round(255 * c) for c in colour)),
+            display_color=hd.color.CIELabColor.from_rgb(*rgb(colour)),
         )
         for number, (code, label, colour) in (_LUNGS if mask.sides else {BOTH: _BOTH}).items()
     ]

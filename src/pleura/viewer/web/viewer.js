@@ -6,7 +6,7 @@ const WINDOWS = { lung: [-1350, 150], mediastinum: [-160, 240], bone: [-450, 105
 const VIEWS = { multi: SLICE_TYPE.MULTIPLANAR, axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL,
   sagittal: SLICE_TYPE.SAGITTAL, render: SLICE_TYPE.RENDER };
 const LABELS = { R: [0, 230, 86], G: [0, 159, 180], B: [0, 0, 233], A: [0, 255, 255], labels: ["", "right", "left"] };
-const MARKS = { R: [0, 47, 230], G: [0, 191, 40], B: [0, 74, 40], A: [0, 255, 130], labels: ["", "reference", "differs"] };
+const MARKS = { R: [0, 0, 204], G: [0, 158, 121], B: [0, 115, 167], A: [0, 255, 130], labels: ["", "reference", "differs"] };
 const UNSAVED = "pleura-unsaved:";
 const DRAWING = ["brush", "erase", "fill", "grow"];
 

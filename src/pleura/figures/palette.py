@@ -1,0 +1,45 @@
+"""Colours of figures, reports, the viewer and DICOM objects.
+
+The colours are those of Okabe and Ito [1]_, which readers with and without colour vision deficiency
+can distinguish. Each meaning has its own colour. The style sheets of the report and the viewer
+repeat the values; a test compares them with this module.
+
+References
+----------
+.. [1] M. Okabe and K. Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/
+"""
+
+from __future__ import annotations
+
+RIGHT_LUNG = "#e69f00"
+"""Orange; also the colour of a mask that does not separate the lungs."""
+
+LEFT_LUNG = "#56b4e9"
+"""Sky blue."""
+
+REFERENCE = "#009e73"
+"""Bluish green: a mask that others are compared with."""
+
+PREDICTION = "#f0e442"
+"""Yellow: a predicted mask that does not separate the lungs, beside a reference or alone."""
+
+DIFFERENCE = "#cc79a7"
+"""Reddish purple: voxels where a mask differs from its reference."""
+
+TRAINING = "#0072b2"
+"""Blue: curves of the training set."""
+
+VALIDATION = "#d55e00"
+"""Vermilion: curves of the validation set."""
+
+TEXT = "#262626"
+"""Text on white."""
+
+TEXT_ON_BLACK = "#dcdcdc"
+"""Text on black."""
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return red, green and blue (0 to 255) of a colour ``#rrggbb``."""
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
