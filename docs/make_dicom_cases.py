@@ -39,7 +39,7 @@ def outcome(path: Path) -> tuple[str, str]:
         scan.hu()
     except PleuraError as error:
         return "refused", error.message
-    told = [f"{d.about}: {d.choice}" for d in scan.decisions if d.warning]
+    told = [f"{d.topic}: {d.choice}" for d in scan.decisions if d.warning]
     said = "; ".join([f"{scan.geometry}, {scan.line}", *told])
     return "read", said.replace(str(path), path.name)
 

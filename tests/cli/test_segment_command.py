@@ -38,9 +38,9 @@ def test_mask_report_preview_and_lung_alone_from_one_command(chest, tmp_path):
     assert mask.geometry.is_close(read(chest).geometry)
     assert set(np.unique(mask.hu())) == {0, 1, 2}
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["ml"]["right"] > 1000
-    right = report["measures"]["regions"][1]
-    assert right["volume_ml"] == pytest.approx(report["ml"]["right"], abs=0.1)
+    assert report["volume_ml"]["right"] > 1000
+    right = report["measurements"]["regions"][1]
+    assert right["volume_ml"] == pytest.approx(report["volume_ml"]["right"], abs=0.1)
     assert report["flags"] == {}
     assert read_picture(tmp_path / "lungs_preview.png").shape[2] == 3
     assert read(tmp_path / "alone.nii.gz", units="hu").geometry.shape < mask.geometry.shape

@@ -43,8 +43,8 @@ def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, settings, tmp_
     mask = read(out / "a/ct_lungs.nii.gz", units="hu")
     assert mask.geometry.is_close(read(cohort / "a" / "ct").geometry)
     report = json.loads((out / "a/ct_lungs.json").read_text())
-    assert report["asked"]["model"]["name"] == "small"
-    assert report["decisions"][-1]["about"] == "units"
+    assert report["options"]["model"]["name"] == "small"
+    assert report["decisions"][-1]["topic"] == "units"
 
 
 def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, settings, tmp_path):

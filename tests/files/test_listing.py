@@ -112,7 +112,7 @@ def test_slices_that_are_links_to_elsewhere_are_a_warning_and_one_row(tmp_path):
     assert ["leads out of the folder, and 1 more" in one.error.message for one in errors] == [True]
     for scan in (read(tmp_path / "ct", units="hu"), alone.load("hu")):
         assert scan.geometry.shape[0] == 4
-        assert [decision.about for decision in scan.warnings] == ["slices"]
+        assert [decision.topic for decision in scan.warnings] == ["slices"]
 
 
 def test_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):

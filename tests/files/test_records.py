@@ -30,14 +30,14 @@ def test_a_damaged_record_of_a_correction_counts_no_slices(tmp_path, slices):
 
 
 @pytest.mark.parametrize(
-    "content", [*DAMAGED, b'{"through": 1e999, "failed": 0, "of": 1}', b'{"through": []}']
+    "content", [*DAMAGED, b'{"completed": 1e999, "failed": 0, "total": 1}', b'{"completed": []}']
 )
 def test_damaged_progress_is_none(tmp_path, content):
     (tmp_path / "progress.json").write_bytes(content)
     assert progress_of(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", [*DAMAGED, b'{"asked": 5, "flags": 7}'])
+@pytest.mark.parametrize("content", [*DAMAGED, b'{"options": 5, "flags": 7}'])
 def test_results_with_a_damaged_report_can_be_viewed_and_reported(sample, tmp_path, content):
     name = "LCTSC-201_054"
     (tmp_path / f"{name}_lungs.json").write_bytes(content)

@@ -22,7 +22,7 @@ def chest(slices=6, seed=0):
 
 
 def warned(scan):
-    return [decision.about for decision in scan.warnings]
+    return [decision.topic for decision in scan.warnings]
 
 
 def change(path, **elements):
@@ -112,7 +112,7 @@ def test_tilted_gantry_is_told_from_positions_and_no_slice_is_moved(tmp_path, de
     scan = read(tmp_path, units="hu")
     assert scan.geometry.shear == pytest.approx(abs(degrees), abs=1e-3)
     assert np.allclose(scan.geometry.affine, tilted)
-    assert any(decision.about == "grid" for decision in scan.decisions)
+    assert any(decision.topic == "grid" for decision in scan.decisions)
 
 
 def test_two_patients_in_one_folder_are_refused_but_found_in_a_cohort(tmp_path):
@@ -322,7 +322,7 @@ def test_one_slice_is_equal_from_every_lossless_transfer_syntax(cases, folder):
     lossy = ("4.50_", "4.51_", "4.53_", "4.55_", "4.81_", "4.91_", "JLSN", "J2KI", "CT2_")
     for path in paths:
         if any(word in path.name for word in lossy):
-            assert any(d.about == "pixels" for d in read(path, units="hu").decisions) or (
+            assert any(d.topic == "pixels" for d in read(path, units="hu").decisions) or (
                 "CT2_" in path.name
             )
             assert np.median(np.abs(hu_of(path) - expected)) < 60 or "CT2_" in path.name

@@ -122,7 +122,7 @@ def test_parts_of_one_stack_are_joined_and_reported(tmp_path, chest, quirk):
     written(tmp_path, chest, quirk)
     scan = only_scan(tmp_path)
     assert np.array_equal(scan.hu(), chest)
-    (joined,) = (decision for decision in scan.decisions if decision.about == "series")
+    (joined,) = (decision for decision in scan.decisions if decision.topic == "series")
     assert joined.choice.startswith("20 slices joined from")
     assert joined.warning
 
@@ -140,7 +140,7 @@ def test_missing_slice_of_a_joined_series_is_a_gap(tmp_path, chest):
     (tmp_path / "0007.dcm").unlink()
     scan = only_scan(tmp_path)
     assert scan.absent == {7}
-    assert {decision.about for decision in scan.warnings} == {"series", "slices"}
+    assert {decision.topic for decision in scan.warnings} == {"series", "slices"}
 
 
 def moved(shift, step=STEP):
@@ -181,7 +181,7 @@ def test_two_breaths_between_each_other_stay_separate(tmp_path, chest, label):
     assert sorted(one.load("hu").geometry.shape[0] for one in found) == [10, 10]
     scan = read(tmp_path, units="hu")
     assert scan.geometry.shape[0] == 10
-    assert "series" in {decision.about for decision in scan.warnings}
+    assert "series" in {decision.topic for decision in scan.warnings}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_reconstructions_between_each_other_stay_separate(tmp_path, chest, label
     assert np.array_equal(scan.hu(), chest[::2])
     rows = [one.load("hu") for one in find_scans(tmp_path) if one.chosen]
     if "SeriesInstanceUID" not in label:
-        assert [{d.about for d in row.warnings} for row in rows] == [{"series", "coverage"}]
+        assert [{d.topic for d in row.warnings} for row in rows] == [{"series", "coverage"}]
 
 
 def test_reconstructions_at_one_place_stay_separate_without_a_flag(tmp_path, chest):
@@ -225,7 +225,7 @@ def test_series_that_follows_another_of_other_number_is_not_joined_but_flagged(t
     written(tmp_path / "b", chest[8:], lambda i: {}, moved(8 * STEP), series="b", SeriesNumber=2)
     scan = read(tmp_path, units="hu")
     assert scan.geometry.shape[0] == 12
-    assert [decision.about for decision in scan.warnings] == ["series"]
+    assert [decision.topic for decision in scan.warnings] == ["series"]
 
 
 def test_series_that_fills_the_gaps_of_another_is_not_joined_but_flagged(tmp_path, chest):
@@ -234,7 +234,7 @@ def test_series_that_fills_the_gaps_of_another_is_not_joined_but_flagged(tmp_pat
     (found,) = [one for one in find_scans(tmp_path) if one.chosen]
     for scan in (found.load("hu"), read(tmp_path, units="hu")):
         assert scan.geometry.shape[0] == N // 2
-        assert "coverage" in [decision.about for decision in scan.warnings]
+        assert "coverage" in [decision.topic for decision in scan.warnings]
 
 
 def test_follow_up_is_not_joined(tmp_path, chest):
@@ -263,7 +263,7 @@ def test_part_of_a_series_that_is_dropped_is_a_warning_and_a_flag(tmp_path, ches
         change(tmp_path / f"{i:04d}.dcm", ImagePositionPatient=[-90, -120, 31.9 + i * STEP])
     for scan in (read(tmp_path), next(o for o in find_scans(tmp_path) if o.load).load("auto")):
         assert scan.geometry.shape[0] == 12
-        assert {d.about for d in scan.warnings} == {"series", "coverage"}
+        assert {d.topic for d in scan.warnings} == {"series", "coverage"}
 
 
 def test_single_slices_that_cannot_be_joined_are_flagged(tmp_path, chest):
@@ -272,10 +272,10 @@ def test_single_slices_that_cannot_be_joined_are_flagged(tmp_path, chest):
         change(tmp_path / f"{i:04d}.dcm", ImagePositionPatient=[-90, -120, 32.9 + i * STEP])
     scan = read(tmp_path, units="hu")
     assert scan.geometry.shape[0] == 1
-    assert "coverage" in {decision.about for decision in scan.warnings}
+    assert "coverage" in {decision.topic for decision in scan.warnings}
     chosen = [one for one in find_scans(tmp_path) if one.chosen]
     assert len(chosen) == 1
-    assert "coverage" in {decision.about for decision in chosen[0].load("hu").warnings}
+    assert "coverage" in {decision.topic for decision in chosen[0].load("hu").warnings}
 
 
 def test_two_patients_of_one_name_are_two(tmp_path, chest):
@@ -347,7 +347,7 @@ def test_phases_of_a_multi_frame_file_are_volumes_of_their_own(tmp_path, chest, 
     multi_frame(tmp_path / "ct.dcm", chest, 2, **content)
     found = [one.load("hu").hu() for one in find_scans(tmp_path)]
     assert sorted(int(hu[0, 0, 0] - chest[0, 0, 0]) for hu in found) == [0, 1]
-    assert [decision.about for decision in read(tmp_path).warnings] == ["series"]
+    assert [decision.topic for decision in read(tmp_path).warnings] == ["series"]
 
 
 def test_frames_with_acquisitions_of_their_own_are_one_volume(tmp_path, chest):

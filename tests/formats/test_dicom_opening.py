@@ -105,4 +105,4 @@ def test_zip_of_a_mac_is_read_without_its_resource_forks(tmp_path):
         archive.writestr("ct/.hidden.dcm", b"\0")
     scan = read(tmp_path / "ct.zip", units="hu")
     assert np.array_equal(scan.hu(), HU)
-    assert [decision.about for decision in scan.decisions] == ["units"]
+    assert [decision.topic for decision in scan.decisions] == ["units"]

@@ -64,7 +64,7 @@ def test_a_2d_simpleitk_slice_is_a_scan(path):
 
 def test_the_default_geometry_of_simpleitk_is_a_warning():
     scan = read(sitk.GetImageFromArray(np.zeros((20, 30, 40), np.int16) - 500), units="hu")
-    assert [d.about for d in scan.warnings] == ["orientation"]
+    assert [d.topic for d in scan.warnings] == ["orientation"]
 
 
 def test_images_that_are_no_ct_are_refused():
@@ -95,7 +95,7 @@ def test_an_array_in_a_stated_orientation_lies_where_the_image_does(path):
 def test_an_array_without_orientation_has_a_warning():
     for array in (np.zeros((20, 20), np.int16), np.zeros((3, 20, 20), np.int16)):
         (warning,) = from_array(array, units="hu").warnings
-        assert warning.about == "orientation"
+        assert warning.topic == "orientation"
         assert "right and left may be swapped" in warning.reason
 
 
@@ -151,4 +151,4 @@ def test_python_warns_as_the_command_line_does(model):
 
 def test_a_2d_simpleitk_image_does_not_tell_right_from_left(path):
     scan = read(sitk.ReadImage(str(path))[:, :, 2], units="hu")
-    assert [decision.about for decision in scan.warnings] == ["orientation"]
+    assert [decision.topic for decision in scan.warnings] == ["orientation"]

@@ -73,7 +73,7 @@ def test_itk_opens_each_mask_that_has_no_warning(tmp_path, shear, codes):
 
 def test_a_sheared_grid_is_reported_and_the_way_out_named(tmp_path):
     scan = as_nifti(tmp_path / "ct.nii", sheared(0.02), (1, 0))
-    (decision,) = (d for d in scan.decisions if d.about == "grid")
+    (decision,) = (d for d in scan.decisions if d.topic == "grid")
     assert "sheared by 1.15 degrees" in decision.choice
     with pytest.warns(MaskWarning, match=r"write .nrrd or .mha"):
         mask_of(scan).write(tmp_path / "m.nii.gz")

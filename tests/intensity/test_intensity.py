@@ -160,7 +160,7 @@ def test_uneven_light_makes_no_ct_of_another_modality(hu, curve):
             scan = from_array(part)
         except ScanError:
             continue
-        assert any(decision.about == "units" for decision in scan.warnings)
+        assert any(decision.topic == "units" for decision in scan.warnings)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_padding_is_air_whatever_its_value(hu, padding, written, signed, warned,
     assert np.array_equal(found[:, ~CORNERS], hu[:, ~CORNERS])
     assert inside or padding != 1064  # tissue of the padding's value stays
     assert ("padding" in flags_of(scan)) is warned
-    assert any(d.about == "padding" for d in scan.decisions) is (padding in (63536, 1064))
+    assert any(d.topic == "padding" for d in scan.decisions) is (padding in (63536, 1064))
 
 
 def test_a_range_of_padding_is_air_and_a_value_that_no_pixel_has_is_no_news(hu, tmp_path):

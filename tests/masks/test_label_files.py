@@ -51,7 +51,7 @@ def test_labels_of_known_tools_become_right_and_left(tmp_path, scan, right, left
     assert mask.sides
     assert np.array_equal(mask.labels.T, lungs((RIGHT,), (LEFT,)))
     (decision,) = mask.decisions
-    assert (decision.about, decision.choice, decision.warning) == ("labels", text, False)
+    assert (decision.topic, decision.choice, decision.warning) == ("labels", text, False)
     assert text in measure(scan, mask).labels
 
 

@@ -164,7 +164,7 @@ def test_a_scan_that_is_dropped_gets_its_lungs_and_can_be_corrected(empty, sampl
     assert empty.post("/api/dropped/7").json() == {"index": 0}
     (told,) = empty.get("/api/cases").json()
     assert told["name"] == "ct"
-    assert told["report"]["ml"]["right"] > 1000
+    assert told["report"]["volume_ml"]["right"] > 1000
     mask = nib.Nifti1Image.from_bytes(empty.get("/api/cases/0/mask.nii").content)
     assert set(np.unique(mask.get_fdata())) == {0, 1, 2}
     assert empty.put("/api/cases/0/corrected", content=mask.to_bytes()).status_code == 200
@@ -272,10 +272,10 @@ def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path
     with TestClient(app, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
         told = client.get("/api/progress").json()
-        assert told == {"what": "scans", "through": 1, "failed": 0, "of": 1, "finished": True}
+        assert told == {"what": "scans", "completed": 1, "failed": 0, "total": 1, "finished": True}
         nib.save(image.slicer[:, :, 24:28], scans / "another.nii.gz")
         segment_all(scans, out)
-        assert client.get("/api/progress").json()["through"] == 2
+        assert client.get("/api/progress").json()["completed"] == 2
         assert [case["name"] for case in client.get("/api/cases").json()] == ["one", "another"]
     training = make_app([], "secret", [HOST], folder=small_run.folder)
     with TestClient(training, base_url=f"http://{HOST}") as client:
@@ -283,7 +283,7 @@ def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path
         told = client.get("/api/progress").json()
         assert told["what"] == "epochs"
         assert told["finished"]
-        assert len(told["curves"]["loss"]) == told["through"] == told["of"]
+        assert len(told["curves"]["loss"]) == told["completed"] == told["total"]
 
 
 def test_a_port_in_use_is_said(pair):

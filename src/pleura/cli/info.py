@@ -78,7 +78,7 @@ def _facts(scan: Scan) -> dict[str, Any]:
         "grid": str(geometry),
         "units": str(scan.line),
         "decisions": [
-            {"about": d.about, "choice": d.choice, "reason": d.reason, "warning": d.warning}
+            {"topic": d.topic, "choice": d.choice, "reason": d.reason, "warning": d.warning}
             for d in scan.decisions
         ],
     }
@@ -93,7 +93,7 @@ def _print(row: dict[str, Any]) -> None:
     aside = "" if row["chosen"] else "  (not chosen: a better series of the same study is there)"
     say(f"  {row['format']}; {row['grid']}; {row['units']}{aside}")
     for decision in row["decisions"]:
-        text = f"{decision['about']}: {decision['choice']} ({decision['reason']})"
+        text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
         say(
             f"  {'warning  ' if decision['warning'] else ''}{text}",
             fg="yellow" if decision["warning"] else None,

@@ -304,15 +304,15 @@ def _named(row: Row) -> str:
 def _print(report: dict[str, Any]) -> None:
     say(f"{report['scan']}: {report['grid']}; {report['units']}")
     for decision in report["decisions"]:
-        text = f"{decision['about']}: {decision['choice']} ({decision['reason']})"
+        text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
         if not decision["warning"]:
             say(text)
-        elif decision["about"] not in report["flags"]:  # which says the same
+        elif decision["topic"] not in report["flags"]:  # which says the same
             say(f"warning  {text}", fg="yellow", err=True)
     for what in report["flags"].values():
         say(f"flag     {what}", fg="red", err=True)
-    sizes = report["ml"] or report["voxels"]
-    unit = "ml" if report["ml"] else "pixels"
+    sizes = report["volume_ml"] or report["voxels"]
+    unit = "ml" if report["volume_ml"] else "pixels"
     say(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report["seconds"].items())
     say(f"{report['mask']} ({seconds})")

@@ -175,7 +175,7 @@ class _Summary:
         rows = {**self.before, **{row.name: row for row in self.rows}}
         write_summary(self.place, _sorted(list(rows.values())), self.suffix)
         failed = sum(row.status == "failed" for row in self.rows)
-        told = {"through": len(self.rows), "failed": failed, "of": self.of}
+        told = {"completed": len(self.rows), "failed": failed, "total": self.of}
         self.place.write(f"progress{self.suffix}.json", json.dumps(told).encode())
 
 

@@ -42,10 +42,10 @@ _SHARED = ("name", "source", "patient", "status", "flags", "warnings", "seconds"
 
 def lungs_of(told: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """Return a row a lung of a scan's report: millilitres or voxels, versions, and measures."""
-    versions = {"pleura": told["asked"]["pleura"], "model": told["asked"]["model"]["name"]}
-    measured = {one["region"]: one for one in told.get("measures", {}).get("regions", ())}
+    versions = {"pleura": told["options"]["pleura"], "model": told["options"]["model"]["name"]}
+    measured = {one["region"]: one for one in told.get("measurements", {}).get("regions", ())}
     of_lungs = {
-        lung: {"voxels": told["voxels"][lung], "volume_ml": (told["ml"] or {}).get(lung)}
+        lung: {"voxels": told["voxels"][lung], "volume_ml": (told["volume_ml"] or {}).get(lung)}
         for lung in told["voxels"]
     }
     return tuple(

@@ -165,7 +165,11 @@ def _segment(task: Task, output: OutputStore, segmenter: Segmenter, settings: Se
         write_labels(folder / target, result.mask, binary=settings.binary)
         if settings.preview:
             write_picture(folder / preview, result.preview())
-        told = {**reported(result, measures=settings.measure), "asked": asked, "input": told_input}
+        told = {
+            **reported(result, measures=settings.measure),
+            "options": asked,
+            "fingerprint": told_input,
+        }
         told |= {"mask": PurePosixPath(target).name, "source": task.path}
         text = json.dumps(told, indent=2) + "\n"
         write_atomically(folder / report, lambda file: file.write(text.encode()))
@@ -199,7 +203,7 @@ def reported(result: Segmentation, *, measures: bool) -> dict[str, Any]:
     """Return the report of a scan as what JSON can hold, with measures if wanted."""
     told = result.to_dict()
     if measures:
-        told["measures"] = measure(result.mask.scan, result.mask).to_dict()
+        told["measurements"] = measure(result.mask.scan, result.mask).to_dict()
     return told
 
 
@@ -280,14 +284,14 @@ def _finished(task: Task, target: str, report: bytes | None, asked: Any) -> Row 
     """Return the row of an earlier result of the same; None where there is none that is whole."""
     try:
         told = parse_record(report or b"")
-        same = told["asked"] == asked and _unchanged(task, told["input"])
+        same = told["options"] == asked and _unchanged(task, told["fingerprint"])
         return _row(task.name, target, told, "skipped") if same else None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
 def _row(name: str, target: str, told: dict[str, Any], status: Status) -> Row:
-    ml = told["ml"] or {}
+    ml = told["volume_ml"] or {}
     return Row(
         name,
         status,
@@ -295,7 +299,7 @@ def _row(name: str, target: str, told: dict[str, Any], status: Status) -> Row:
         ml.get("right"),
         ml.get("left"),
         "; ".join(told["flags"]),
-        "; ".join(d["about"] for d in told["decisions"] if d["warning"]),
+        "; ".join(d["topic"] for d in told["decisions"] if d["warning"]),
         round(sum(told["seconds"].values()), 2),
         lungs=lungs_of(told),
     )

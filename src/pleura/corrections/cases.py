@@ -76,7 +76,7 @@ def results(
         if task is None or isinstance(task.source, RemoteScan) or _leads_outside(path, folder):
             continue
         told = read_record(path)
-        asked = told.get("asked")
+        asked = told.get("options")
         asked = asked if isinstance(asked, dict) else {}
         known = asked.get("units") in get_args(UnitsOption)
         load = partial(_load, task, asked["units"] if known else units, bool(asked.get("flip")))
@@ -143,4 +143,4 @@ def _shown(told: dict[str, Any]) -> dict[str, Any]:
     return shown if isinstance(shown.get("flags", {}), dict) else {}
 
 
-_SHOWN = ("source", "grid", "units", "ml", "voxels", "flags", "decisions", "measures")
+_SHOWN = ("source", "grid", "units", "volume_ml", "voxels", "flags", "decisions", "measurements")

@@ -110,7 +110,7 @@ def _labels(path: Path, _: Stamp) -> tuple[NDArray[np.uint8], Geometry]:
 
 def _warn(path: Path, scan: Scan) -> None:
     for decision in scan.warnings:
-        if decision.about in ("units", "labels"):
+        if decision.topic in ("units", "labels"):
             warnings.warn(f"{path.name}: {decision}", DataWarning, stacklevel=4)
 
 

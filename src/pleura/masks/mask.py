@@ -76,7 +76,7 @@ class Mask(LabelMap):
     def warnings(self) -> tuple[str, ...]:
         """The flags, and the decisions that may change the mask, as text."""
         flagged = {flag.name for flag in self.flags}
-        decided = (d for d in self.decisions if d.warning and d.about not in flagged)
+        decided = (d for d in self.decisions if d.warning and d.topic not in flagged)
         return (*map(str, decided), *map(str, self.flags))
 
     def __repr__(self) -> str:

@@ -140,12 +140,12 @@ def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
             one for name, inside in regions.items() for one in _slices(name, inside, hu, geometry)
         ),
         flags={**dict(_flags(scan, labels, geometry)), **_mask_flags(mask)},
-        labels=next((str(d) for d in mask.decisions if d.about == "labels"), ""),
+        labels=next((str(d) for d in mask.decisions if d.topic == "labels"), ""),
     )
 
 
 def _mask_flags(mask: Mask) -> dict[str, str]:
-    warned = {d.about: str(d) for d in mask.decisions if d.warning and d.about == "labels"}
+    warned = {d.topic: str(d) for d in mask.decisions if d.warning and d.topic == "labels"}
     return warned | {flag.name: flag.message for flag in mask.flags}
 
 

@@ -26,12 +26,12 @@ def cohort_page(rows: Sequence[Row], output: Path) -> Page:
     """
     reports = {row.name: _report(output / f"{row.name}_lungs.json") for row in rows}
     ordered = sorted(rows, key=lambda row: (row.status != "failed", -_count(row.flags), row.name))
-    measured = any("measures" in report for report in reports.values())
+    measured = any("measurements" in report for report in reports.values())
     columns = (*_COLUMNS, *(_MEASURED if measured else ()))
     volumes = [r.right_ml + r.left_ml for r in rows if r.right_ml is not None and r.left_ml]
     failed = [row for row in rows if row.status == "failed"]
     flagged = [row for row in rows if row.flags]
-    model = next((r["asked"]["model"]["name"] for r in reports.values() if "asked" in r), "")
+    model = next((r["options"]["model"]["name"] for r in reports.values() if "options" in r), "")
     return Page(
         title="Lungs of a cohort",
         lead=f"{len(rows)} scans: {len(flagged)} flagged, {len(failed)} failed.",
@@ -47,7 +47,7 @@ def cohort_page(rows: Sequence[Row], output: Path) -> Page:
 
 def _case(row: Row, report: dict[str, Any], output: Path) -> PageCase:
     values: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
-    regions = report.get("measures", {}).get("regions", [])
+    regions = report.get("measurements", {}).get("regions", [])
     densities = regions[0]["densities"] if regions else None
     if densities:
         values["mean_hu"] = densities["mean"]
@@ -67,7 +67,7 @@ def _preview(path: Path) -> PagePicture | None:
 def _report(path: Path) -> dict[str, Any]:
     """Return the report of a scan; empty if it is damaged."""
     report = read_record(path)
-    parts = (report.get(key, {}) for key in ("asked", "flags", "measures"))
+    parts = (report.get(key, {}) for key in ("options", "flags", "measurements"))
     return report if all(isinstance(part, dict) for part in parts) else {}
 
 

@@ -87,7 +87,7 @@ def flipped(scan: Scan) -> Scan:
     mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1
     mirrored = replace(geometry, affine=geometry.affine @ mirror)
     decision = Decision("orientation", "columns to the patient's right", "as told: flipped")
-    kept = tuple(d for d in scan.decisions if d.about != "orientation")
+    kept = tuple(d for d in scan.decisions if d.topic != "orientation")
     return replace(scan, geometry=mirrored, decisions=(*kept, decision))
 
 

@@ -28,13 +28,13 @@ AIR = -1024
 class Decision:
     """Something that was decided on the way, with its reason; a warning may change a mask."""
 
-    about: str
+    topic: str
     choice: str
     reason: str
     warning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.about}: {self.choice} ({self.reason})"
+        return f"{self.topic}: {self.choice} ({self.reason})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -85,8 +85,8 @@ def _flags(
     counts = {side: int(np.count_nonzero(labels == side)) for side in (RIGHT, LEFT)}
     total = sum(counts.values())
     for decision in scan.warnings:
-        if decision.about in DOUBTS and (total or decision.about != "orientation"):
-            yield Flag(decision.about, f"{decision.choice}: {decision.reason}")
+        if decision.topic in DOUBTS and (total or decision.topic != "orientation"):
+            yield Flag(decision.topic, f"{decision.choice}: {decision.reason}")
     if total == 0:
         yield Flag("no lung", "no lung was found")
         return

@@ -70,8 +70,8 @@ class Segmentation:
         scan = self.mask.scan
         order = scan.geometry.to_canonical()
         told = self.to_dict()
-        sizes = told["ml"] or told["voxels"]
-        unit = "ml" if told["ml"] else "pixels"
+        sizes = told["volume_ml"] or told["voxels"]
+        unit = "ml" if told["volume_ml"] else "pixels"
         lines = [
             ", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()),
             told["grid"],
@@ -90,7 +90,9 @@ class Segmentation:
             "scan": printable(mask.scan.name),
             "grid": str(mask.geometry),
             "units": str(mask.scan.line),
-            "ml": {k: round(mask.volume_ml(v), 1) for k, v in labels.items()} if known else None,
+            "volume_ml": {k: round(mask.volume_ml(v), 1) for k, v in labels.items()}
+            if known
+            else None,
             "voxels": {k: int(np.count_nonzero(mask.labels == v)) for k, v in labels.items()},
             "flags": {flag.name: flag.message for flag in self.flags},
             "decisions": [asdict(decision) for decision in self.decisions],

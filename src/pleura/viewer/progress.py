@@ -33,8 +33,8 @@ def is_run(folder: Path) -> bool:
 def progress_of(folder: Path) -> dict[str, Any] | None:
     """Return how far the batch or the training of a folder is; None where there is neither.
 
-    ``through`` of ``of`` scans or epochs, ``failed`` scans, ``finished``, and of a training its
-    ``curves`` by name.
+    ``completed`` of ``total`` scans or epochs, ``failed`` scans, ``finished``, and, for a training,
+    its ``curves`` by name.
     """
     try:
         return _of_run(folder) if is_run(folder) else _of_batch(folder)
@@ -44,10 +44,10 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
 
 def _of_batch(folder: Path) -> dict[str, Any]:
     parts = [read_record(path) for path in sorted(folder.glob(PROGRESS))]
-    told = {key: sum(int(part[key]) for part in parts) for key in ("through", "failed", "of")}
+    told = {key: sum(int(part[key]) for part in parts) for key in ("completed", "failed", "total")}
     if not parts:
         raise FileNotFoundError(PROGRESS)
-    return {"what": "scans", "finished": told["through"] >= told["of"], **told}
+    return {"what": "scans", "finished": told["completed"] >= told["total"], **told}
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
@@ -59,9 +59,9 @@ def _of_run(folder: Path) -> dict[str, Any]:
             rows = list(csv.DictReader(file))
     return {
         "what": "epochs",
-        "through": len(rows),
+        "completed": len(rows),
         "failed": 0,
-        "of": recipe["training"]["epochs"],
+        "total": recipe["training"]["epochs"],
         "finished": finished,
         "curves": {name: _finite([float(row[name]) for row in rows]) for name in _CURVES},
     }

@@ -83,25 +83,25 @@ class _Answers:
         more: Callable[[], Sequence[ViewCase]] | None,
     ) -> None:
         self.cases, self.folder, self.more = cases, folder, more
-        self.through = self._through()
+        self.completed = self._completed()
         self.lock = threading.Lock()
 
-    def _through(self) -> int:
+    def _completed(self) -> int:
         told = progress_of(self.folder) if self.folder is not None else None
-        return 0 if told is None else int(told["through"])
+        return 0 if told is None else int(told["completed"])
 
     def _add(self) -> None:
         """Add what a running batch has added; what is listed keeps its place."""
         with self.lock:
-            through = self._through()
-            if self.more is None or through == self.through:
+            completed = self._completed()
+            if self.more is None or completed == self.completed:
                 return
             known = {case.name for case in self.cases}
             try:
                 self.cases += [case for case in self.more() if case.name not in known]
             except PleuraError:  # the next look may find them
                 return
-            self.through = through
+            self.completed = completed
 
     async def progress(self, request: Request) -> Response:
         told = None

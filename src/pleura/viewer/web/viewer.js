@@ -105,10 +105,10 @@ function list() {
 
 function facts(one) {
   const rows = [["scan", one.name], ["source", one.report.source], ["grid", one.report.grid], ["units", one.report.units]];
-  for (const [side, ml] of Object.entries(one.report.ml ?? {})) rows.push([side, `${ml} ml`]);
-  const densities = one.report.measures?.regions?.[0]?.densities;
+  for (const [side, ml] of Object.entries(one.report.volume_ml ?? {})) rows.push([side, `${ml} ml`]);
+  const densities = one.report.measurements?.regions?.[0]?.densities;
   if (densities) rows.push(["mean", `${densities.mean.toFixed(0)} HU`]);
-  for (const decision of one.report.decisions ?? []) rows.push([decision.about, `${decision.choice} (${decision.reason})`]);
+  for (const decision of one.report.decisions ?? []) rows.push([decision.topic, `${decision.choice} (${decision.reason})`]);
   const told = document.createElement("dl");
   for (const [name, value] of rows.filter(([, v]) => v))
     told.append(Object.assign(document.createElement("dt"), { textContent: name }),
@@ -291,12 +291,12 @@ async function watch() {
 async function shown(told) {
   if (!told) return; // written at this moment, or nothing runs
   $("running").hidden = told.finished && !told.curves;
-  [$("bar").max, $("bar").value] = [told.of, told.through];
+  [$("bar").max, $("bar").value] = [told.total, told.completed];
   const failed = told.failed ? `, ${told.failed} failed` : "";
-  $("running-text").textContent = `${told.through} of ${told.of} ${told.what}${failed}${told.finished ? ", finished" : ""}`;
+  $("running-text").textContent = `${told.completed} of ${told.total} ${told.what}${failed}${told.finished ? ", finished" : ""}`;
   $("curves").toggleAttribute("hidden", !told.curves?.loss?.length);
   if (told.curves) curves(told.curves);
-  if (told.what === "scans" && told.through > cases.length) {
+  if (told.what === "scans" && told.completed > cases.length) {
     cases = await (await fetched("/api/cases")).json();
     list();
     if (current < 0 && cases.length) await open(0);
