@@ -1,0 +1,34 @@
+"""HTML of results, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
+    """Return an HTML table; all text is escaped.
+
+    Parameters
+    ----------
+    columns:
+        Names of the columns; empty for a table without a header.
+    rows:
+        Cells of each row; the first one is aligned to the left, the others to the right.
+    caption:
+        Text above the table.
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(map(_cell, row, range(len(row)))) + "</tr>" for row in rows)
+    return (
+        "<table>"
+        + (f'<caption style="text-align: left">{escape(caption)}</caption>' if caption else "")
+        + (f"<thead><tr>{head}</tr></thead>" if columns else "")
+        + f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _cell(value: Any, column: int) -> str:
+    align = "right" if column else "left"
+    return f'<td style="text-align: {align}">{escape(str(value))}</td>'
