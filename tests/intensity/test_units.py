@@ -7,7 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pleura.formats.pictures import list_pictures, read_picture
-from pleura.intensity.mapping import HU, decide_units
+from pleura.intensity.decision import decide_units
+from pleura.intensity.mapping import HU
 from pleura.intensity.units import estimate_units
 
 ROWS, COLUMNS = np.mgrid[-1:1:256j, -1:1:256j]
@@ -259,7 +260,7 @@ def test_altered_contrast_is_mapped_piecewise_linearly(inverted):
     curve = np.interp(hu, [-1024, -1000, -105, 45, 600], [20, 25, 90, 150, 250])
     picture = np.rint(255 - curve if inverted else curve).astype(np.uint8)
     decided = decide_units([picture])
-    assert decided.mapping.knee is not None
+    assert decided.mapping.control_points is not None
     assert not decided.mapping.calibrated
     assert "the contrast was altered" in decided.reason
     found = decided.mapping.to_hu(picture)
@@ -272,7 +273,7 @@ def test_a_linear_window_is_mapped_linearly():
     hu = phantom()
     picture = np.rint(np.clip((hu + 1350) / 1500 * 255, 0, 255)).astype(np.uint8)
     decided = decide_units([picture])
-    assert decided.mapping.knee is None
+    assert decided.mapping.control_points is None
     assert not decided.mapping.calibrated
     assert np.median(decided.mapping.to_hu(picture)[hu < -980]) == pytest.approx(-1000, abs=40)
 

@@ -27,9 +27,11 @@ from pleura.dataset.pairs import (
 from pleura.dataset.suspects import Probability, Suspect, find_suspects
 from pleura.dataset.volumes import stated_values
 from pleura.errors import PleuraError, ScanError
+from pleura.intensity.decision import decide_units_from_levels
+from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.levels import Levels, measure_levels
-from pleura.intensity.mapping import IntensityMapping, decide_levels
-from pleura.intensity.units import UnitsEstimate, pool_levels
+from pleura.intensity.mapping import IntensityMapping
+from pleura.intensity.units import estimate_units_from_levels
 from pleura.typing import AnyArray
 
 T = TypeVar("T")
@@ -140,7 +142,7 @@ def check(
     seen = [look for look in looks if look.levels is not None]
     levels = [look.levels for look in seen if look.levels is not None]
     stated = _stated([look.pair.image for look in seen])
-    units = pool_levels(levels, stated)
+    units = estimate_units_from_levels(levels, stated)
     line = _line(units)
     other = {seen[i].pair.name for i in units.differing}
     readable = [x.pair for x in looks if not x.errors and x.pair.name not in other]
@@ -154,7 +156,7 @@ def check(
         readable=sum(not look.errors for look in looks),
         sizes=sizes,
         dtypes=dtypes,
-        values=(min(x.low for x in levels), max(x.high for x in levels)) if levels else None,
+        values=(min(x.minimum for x in levels), max(x.maximum for x in levels)) if levels else None,
         lung=_lung_fraction([look.lung for look in looks if look.lung is not None]),
         units=units,
         findings=(
@@ -271,7 +273,7 @@ def _units_findings(
     if not images:
         return
     try:
-        decided = decide_levels(levels, _stated(images), units)
+        decided = decide_units_from_levels(levels, _stated(images), units)
     except ScanError as error:
         yield Finding("warning", error.message, (), f"`segment` refuses such images: {error.hint}")
     else:
@@ -294,7 +296,7 @@ def _units_fix(units: UnitsEstimate) -> str:
         return "bring all images to HU before you train"
     if units.scale is None or units.offset is None:
         return "train for this set alone, or export the CT values themselves (16-bit TIFF)"
-    if units.wrap is not None:
+    if units.wraparound is not None:
         return "export it again as signed integers"
     sign = "-" if units.offset > 0 else "+"
     inverse = f"stored {sign} {abs(units.offset):.6g}" if units.offset else "stored"
@@ -382,7 +384,7 @@ def _empty_findings(looks: Sequence[_Look], masks: Path) -> Iterator[Finding]:
 def _line(units: UnitsEstimate) -> IntensityMapping | None:
     if units.scale is None or units.offset is None:
         return None
-    return IntensityMapping(units.scale, units.offset, wrap=units.wrap)
+    return IntensityMapping(units.scale, units.offset, wraparound=units.wraparound)
 
 
 def _suspect_findings(suspects: Sequence[Suspect]) -> Iterator[Finding]:

@@ -18,7 +18,8 @@ from pleura.formats.images import is_image, read_image
 from pleura.formats.pictures import SUFFIXES as PICTURES
 from pleura.formats.raw import check_shape
 from pleura.formats.slices import read_slices, read_stack_of_slices
-from pleura.intensity.mapping import UnitsOption, decide_units
+from pleura.intensity.decision import decide_units
+from pleura.intensity.mapping import UnitsOption
 from pleura.scan.geometry import Geometry
 from pleura.scan.orientation import assumed, flipped, oriented, shape_of
 from pleura.scan.scan import Decision, ReadOnce, Scan

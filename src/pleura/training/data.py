@@ -13,7 +13,8 @@ from pleura.dataset.preparation import PreparedPairs, prepare_pairs
 from pleura.dataset.sources import collect_pairs, find_names, split_pairs
 from pleura.dataset.splits import Split
 from pleura.errors import DataError, RunError
-from pleura.intensity.units import UnitsEstimate, estimate_units
+from pleura.intensity.estimate import UnitsEstimate
+from pleura.intensity.units import estimate_units
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
 from pleura.typing import Progress

@@ -1,0 +1,192 @@
+"""The choice of the conversion to HU: applied if the evidence is sufficient, else refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import ScanError
+from pleura.intensity.estimate import UnitsEstimate
+from pleura.intensity.levels import Levels, measure_levels
+from pleura.intensity.mapping import HU, ControlPoints, IntensityMapping, UnitsOption
+from pleura.intensity.reference import AIR, FAT, MUSCLE, SOFT_TISSUE
+from pleura.intensity.units import SCALE_TOLERANCE, estimate_units_from_levels
+
+_FAT_TOLERANCE = 60  # HU by which the distance from fat to muscle may deviate
+_MAX_PERCENTILE = 8000  # HU; metal has up to 30000, but not in a twentieth of a slice
+_ASSUMED_WINDOW = (-1024.0, 600.0)  # HU, of a picture that shows neither air nor soft tissue
+
+
+@dataclass(frozen=True)
+class UnitsDecision:
+    """The conversion of a scan's values to HU, with its reason.
+
+    ``warning`` is True where a person should check the conversion.
+    """
+
+    mapping: IntensityMapping
+    reason: str
+    warning: bool
+
+
+def decide_units(
+    slices: Sequence[NDArray[Any]], option: UnitsOption = "auto", states_hu: bool = False
+) -> UnitsDecision:
+    """Decide how the values of a scan are converted to HU.
+
+    Parameters
+    ----------
+    slices:
+        Some axial slices (rows, columns), in the values that the header defines.
+    option:
+        ``auto`` estimates the units; ``hu`` keeps the values; ``offset`` subtracts 1024; ``grey``
+        and ``inverted`` treat them as pictures in which air is dark or bright.
+    states_hu:
+        Whether the header states that the values are HU, as DICOM does.
+
+    Raises
+    ------
+    ScanError
+        The units cannot be determined, the slices differ in units, or the values are not CT.
+    """
+    requested = {"hu": HU, "offset": IntensityMapping(1, 1024, "HU plus 1024")}.get(option)
+    if requested is not None:
+        return UnitsDecision(requested, "as requested", warning=False)
+    levels = [measure_levels(image) for image in slices]
+    if option == "inverted":
+        negative = [measure_levels(-image.astype(np.float64)) for image in slices]
+        levels = [replace(one, inverted=n) for one, n in zip(levels, negative, strict=True)]
+    if option != "auto":
+        return _map_picture(levels, option == "inverted", "as requested.")
+    return decide_units_from_levels(levels, states_hu)
+
+
+def decide_units_from_levels(
+    levels: Sequence[Levels], states_hu: bool = False, units: UnitsEstimate | None = None
+) -> UnitsDecision:
+    """Decide how values are converted to HU from the levels of their slices.
+
+    Parameters
+    ----------
+    levels:
+        Levels of each slice.
+    states_hu:
+        As for `decide_units`.
+    units:
+        The result of `estimate_units_from_levels`, if it is known already.
+
+    Raises
+    ------
+    ScanError
+        As `decide_units`.
+    """
+    units = units or estimate_units_from_levels(levels, states_hu)
+    if units.kind == "HU":
+        return UnitsDecision(HU, units.reason, warning=False)
+    if not states_hu and all(one.minimum == one.maximum for one in levels):
+        raise ScanError(
+            f"the picture is constant: every value is {levels[0].minimum:g}",
+            where=None,
+            hint="export the scan again",
+        )
+    # The header is overruled only by evidence that cannot be chance.
+    certain = units.scale == 1 or units.scale_from == "padding" or not states_hu
+    if units.scale is not None and units.offset is not None and certain:
+        mapping = IntensityMapping(
+            units.scale, units.offset, units.formula, wraparound=units.wraparound
+        )
+        return UnitsDecision(mapping, units.reason, warning=True)
+    _check_range(levels)
+    if units.kind == "mixed":
+        raise ScanError(
+            f"the slices differ in units ({units.reason.rstrip('.')})",
+            where=None,
+            hint="convert all slices to HU, or pass --units hu to keep the values",
+        )
+    constant = all(one.piecewise_constant for one in levels)
+    picture = units.kind == "grey" or (units.kind == "unknown" and _have_range_of_picture(levels))
+    if picture and not states_hu and not constant:
+        inverted = sum(one.inverted is not None for one in levels) > len(levels) / 2
+        return _map_picture(levels, inverted, units.reason)
+    return _keep_values(levels, units, states_hu)
+
+
+def _check_range(levels: Sequence[Levels]) -> None:
+    """Raise if the range of the values is impossible for HU."""
+    _, low, high = np.median([one.percentiles for one in levels], 0).tolist()
+    if high > _MAX_PERCENTILE or high - low > 2 * _MAX_PERCENTILE or high < -900:
+        raise ScanError(
+            f"the values are not HU: 5 % of them are below {low:g} and 5 % above {high:g}",
+            where=None,
+            hint="export the scan again with its values in HU, or "
+            "pass --units hu, offset, grey or inverted",
+        )
+
+
+def _have_range_of_picture(levels: Sequence[Levels]) -> bool:
+    return all(one.eight_bit or one.in_unit_range for one in levels)
+
+
+def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> UnitsDecision:
+    """Map air and soft tissue of a picture to their HU, or assume a window if they are not found.
+
+    Levels of an inverted picture are those of the picture mirrored in the range of its values.
+    """
+    low, high = min(one.minimum for one in levels), max(one.maximum for one in levels)
+    top = 255.0 if low >= 0 and 1 < high <= 255 else max(high, 1.0) if low >= 0 else high
+    bottom = min(low, 0.0)
+    shown: Sequence[Levels | None] = [one.inverted for one in levels] if inverted else levels
+    measured = [one for one in shown if one is not None and one.air is not None]
+    air, fat, muscle = _median_levels(measured) if measured else (low, high, high)
+    if inverted and measured:
+        air, fat, muscle = (top + bottom + one for one in (air, fat, muscle))
+    tissue = (fat + muscle) / 2
+    points: ControlPoints | None = None
+    if measured and tissue - air > 0.2 * (top - bottom):
+        scale, method = (tissue - air) / (SOFT_TISSUE - AIR), "a line through air and soft tissue"
+        offset = air - scale * AIR
+        distance = muscle - fat
+        bent = abs(distance - scale * (MUSCLE - FAT)) > _FAT_TOLERANCE * scale
+        if bent and distance > 0.02 * (top - bottom):
+            points = air, fat, muscle
+            method = "air, fat and muscle, which are not collinear: the contrast was altered"
+    else:
+        scale = (top - bottom) / (_ASSUMED_WINDOW[1] - _ASSUMED_WINDOW[0])
+        offset = bottom - scale * _ASSUMED_WINDOW[0]
+        method = f"an assumed window of {_ASSUMED_WINDOW[0]:g} to {_ASSUMED_WINDOW[1]:g} HU"
+    if inverted:
+        scale, offset = -scale, top + bottom - offset
+        points = points and (top + bottom - air, top + bottom - fat, top + bottom - muscle)
+    name = "inverted grey" if inverted else "grey"
+    mapping = IntensityMapping(scale, offset, name, points, calibrated=False)
+    return UnitsDecision(mapping, f"{reason} Converted to HU by {method}.", warning=True)
+
+
+def _median_levels(levels: Sequence[Levels]) -> ControlPoints:
+    """Return the medians of air, fat and muscle."""
+    measured = np.array([(one.air, one.fat, one.muscle) for one in levels], float)
+    air, fat, muscle = np.median(measured, 0).tolist()
+    return air, fat, muscle
+
+
+def _keep_values(levels: Sequence[Levels], units: UnitsEstimate, states_hu: bool) -> UnitsDecision:
+    """Keep values as HU because the header states it, or because their range suggests it."""
+    low = float(np.median([one.percentiles[0] for one in levels]))
+    if states_hu or low <= -300:
+        doubtful = not states_hu or not (units.kind == "unknown" or _is_near_hu(units))
+        reason = f"{units.reason} The file's own values are taken for HU."
+        return UnitsDecision(HU, reason, warning=doubtful)
+    raise ScanError(
+        f"cannot determine the intensity units ({units.reason.rstrip('.')})",
+        where=None,
+        hint="pass --units hu, offset (HU plus 1024), grey or inverted",
+    )
+
+
+def _is_near_hu(units: UnitsEstimate) -> bool:
+    """Return whether blankets and the couch, brighter than air, explain the scale."""
+    return units.scale_from == "air" and abs((units.scale or 0) - 1) < SCALE_TOLERANCE
