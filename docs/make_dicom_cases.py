@@ -40,7 +40,7 @@ def outcome(path: Path) -> tuple[str, str]:
     except PleuraError as error:
         return "refused", error.message
     told = [f"{d.topic}: {d.choice}" for d in scan.decisions if d.warning]
-    said = "; ".join([f"{scan.geometry}, {scan.line}", *told])
+    said = "; ".join([f"{scan.geometry}, {scan.intensity}", *told])
     return "read", said.replace(str(path), path.name)
 
 

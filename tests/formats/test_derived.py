@@ -32,6 +32,10 @@ def lungs(scan, **options):
     return Mask(labels, scan, algorithm=("pleura, small", "1"), **options)
 
 
+def with_stack(scan, stack):
+    return replace(scan, origin=replace(scan.origin, stack=stack))
+
+
 def scan_with(folder, affine=AXIAL, raw=None, **elements):
     """Write a series with some elements in all of its files, and read it."""
     paths = write_series(folder / "series", np.zeros(SHAPE, np.int16), affine, **elements)
@@ -119,14 +123,14 @@ def test_slices_that_nothing_can_refer_to_are_refused_by_name(tmp_path, kind, ra
 
 def test_slices_of_several_series_or_frames_of_reference_are_refused(tmp_path):
     scan = scan_with(tmp_path)
-    first, *others = scan.header.frames
+    first, *others = scan.origin.frames
     for field, named in (("series", "Series Instance"), ("frame_of_reference", "Frame of Ref")):
-        stack = replace(scan.header, frames=(replace(first, **{field: "1.2.3"}), *others))
+        stack = replace(scan.origin.stack, frames=(replace(first, **{field: "1.2.3"}), *others))
         with pytest.raises(ScanError, match=f"2 different values of {named}"):
-            check_can_write(tmp_path / "m.dcm", replace(scan, header=stack))
-        stack = replace(scan.header, frames=(replace(first, **{field: ""}), *others))
+            check_can_write(tmp_path / "m.dcm", with_stack(scan, stack))
+        stack = replace(scan.origin.stack, frames=(replace(first, **{field: ""}), *others))
         with pytest.raises(ScanError, match=f"do not all have a {named}"):
-            check_can_write(tmp_path / "m.dcm", replace(scan, header=stack))
+            check_can_write(tmp_path / "m.dcm", with_stack(scan, stack))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -161,9 +165,9 @@ def test_frames_of_multi_frame_files_are_referred_to_by_number(tmp_path, kind):
     places = ((a, 1), (a, 0), (b, 0), (b, 2))
     frames = tuple(
         replace(frame, instance=instance, index=index, of_many=True, sop_class=enhanced)
-        for frame, (instance, index) in zip(scan.header.frames, places, strict=True)
+        for frame, (instance, index) in zip(scan.origin.frames, places, strict=True)
     )
-    mask = lungs(replace(scan, header=replace(scan.header, frames=frames)))
+    mask = lungs(with_stack(scan, replace(scan.origin.stack, frames=frames)))
     write_labels(tmp_path / kind, mask)
     assert dciodvfy_errors(tmp_path / kind) == []
     written = pydicom.dcmread(tmp_path / kind)

@@ -29,7 +29,7 @@ def test_seg_reads_back_voxel_for_voxel_on_the_slices_it_is_of(mask, tmp_path):
 
     write_labels(tmp_path / "lungs.dcm", mask)
     seg = highdicom.seg.segread(tmp_path / "lungs.dcm")
-    frames = [frame for frame in mask.scan.header.frames if frame is not None]
+    frames = [frame for frame in mask.scan.origin.frames if frame is not None]
     found = seg.get_pixels_by_source_instance(
         [frame.instance for frame in frames],
         combine_segments=True,

@@ -55,7 +55,7 @@ def enter(door, values, folder):
         refused = any("refuses" in finding.hint for finding in report.findings)
         return "refused" if refused or not report.readable else report.units.formula
     try:
-        return (from_array(values) if door == "array" else read(path)).line.name
+        return (from_array(values) if door == "array" else read(path)).intensity.name
     except ScanError:
         return "refused"
 
@@ -168,13 +168,13 @@ def test_uneven_light_makes_no_ct_of_another_modality(hu, curve):
 )
 def test_ct_on_another_scale_is_recognised_by_fat_muscle_and_bone(hu, scale):
     scan = from_array((hu * scale / 1000 + scale).astype(np.float32))
-    assert scan.line.scale == pytest.approx(scale / 1000, rel=0.1)
+    assert scan.intensity.scale == pytest.approx(scale / 1000, rel=0.1)
     assert scan.warnings
 
 
 def test_a_cropped_ct_needs_no_air_around_the_patient(hu):
     scan = from_array(hu[0, 80:-80, 64:-64], orientation="SPL")
-    assert (scan.line.name, scan.warnings) == ("HU", ())
+    assert (scan.intensity.name, scan.warnings) == ("HU", ())
 
 
 def test_air_clipped_at_its_usual_place_is_no_factor(hu):
@@ -183,7 +183,7 @@ def test_air_clipped_at_its_usual_place_is_no_factor(hu):
     rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
     clipped[:, np.hypot(rows, columns) > 1] = -2048
     scan = from_array(clipped, orientation="SPL")
-    assert (scan.line.name, scan.warnings) == ("HU", ())
+    assert (scan.intensity.name, scan.warnings) == ("HU", ())
 
 
 def test_slices_in_different_units_are_refused(hu):

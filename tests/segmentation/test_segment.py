@@ -99,7 +99,7 @@ def test_lungs_lie_where_itk_sees_them_from_dicom_to_file(
 def test_picture_gets_a_mask_of_its_own_size_and_units_are_told(sample, segmenter, tmp_path):
     scan = read(sample.images / "LCTSC-201_058.tif")
     mask = segmenter(scan)
-    assert str(scan.line) == "HU"
+    assert str(scan.intensity) == "HU"
     mask.write(tmp_path / "mask.png")
     written = read_picture(tmp_path / "mask.png")
     assert written.shape == (256, 256)

@@ -76,7 +76,7 @@ def _facts(scan: Scan) -> dict[str, Any]:
         "spacing_mm": geometry.spacing if geometry.spacing_known else None,
         "orientation": geometry.orientation if geometry.orientation_known else None,
         "grid": str(geometry),
-        "units": str(scan.line),
+        "units": str(scan.intensity),
         "decisions": [
             {"topic": d.topic, "choice": d.choice, "reason": d.reason, "warning": d.warning}
             for d in scan.decisions

@@ -125,8 +125,7 @@ def slices_of(pair: Pair) -> Iterator[Pair]:
 
 def patient_of(scan: Scan) -> str:
     """Return who was scanned, by the header of a DICOM file; empty where it does not tell."""
-    patient = str(scan.header.first.patient) if scan.format == "DICOM" else ""
-    return patient.strip("|^ ")
+    return scan.origin.patient.strip("|^ ")
 
 
 def match_names(images: Path, masks: Path) -> Pairing:

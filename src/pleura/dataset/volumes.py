@@ -92,8 +92,8 @@ def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry, AnyArray
         raise DataError(error.message, where=error.where or path, hint=error.hint) from error
     order = scan.geometry.to_canonical()
     values = np.ascontiguousarray(order.apply(values))
-    hu = scan.line.to_hu(values)
-    return hu, order.apply_to(scan.geometry), hu if scan.line == HU else values
+    hu = scan.intensity.to_hu(values)
+    return hu, order.apply_to(scan.geometry), hu if scan.intensity == HU else values
 
 
 @lru_cache(maxsize=1)

@@ -128,7 +128,7 @@ def _judge(
 ) -> _Case:
     scan = read(image, units=units if factor == 1 else "hu")
     if factor != 1:
-        scan = replace(scan, line=IntensityMapping(factor, 0, f"{factor:g} * HU"))
+        scan = replace(scan, intensity=IntensityMapping(factor, 0, f"{factor:g} * HU"))
     reference = read_labels(mask)
     order, order_of_mask = orders_of(scan, reference)
     grid, own = order.apply_to(scan.geometry), order_of_mask.apply_to(reference.geometry)

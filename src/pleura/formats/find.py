@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pleura.errors import DataError, PleuraError, ScanError
 from pleura.files.listing import Listing, check_path, list_below
 from pleura.formats.pictures import SUFFIXES as PICTURES
-from pleura.formats.pictures import list_pictures
 from pleura.formats.read import VOLUMES, read, scan_name, with_units
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import safe_name, short_hash
@@ -122,15 +121,7 @@ def with_companions(file: Path) -> tuple[Path, ...]:
 
 def files_of(scan: Scan) -> set[Path]:
     """Return the files that a scan is read from, resolved."""
-    if scan.format == "DICOM":
-        files = [frame.path for frame in scan.header.present]
-    elif scan.source is None:
-        files = []
-    elif scan.source.is_dir():
-        files = list_pictures(scan.source)
-    else:
-        files = [scan.source, *with_companions(scan.source)]
-    return {file.resolve() for file in files}
+    return {file.resolve() for file in scan.origin.files}
 
 
 def _read(file: Path, units: UnitsOption) -> Scan:
@@ -169,7 +160,7 @@ def _in_dicom(
             stack.describe(),
             partial(_read_stack, stack, Path(name).name, decisions, beside),
             chosen=best,
-            files=tuple(sorted({frame.path for frame in stack.present})),
+            files=stack.files,
         )
     hidden = {word for stack in contents.stacks for word in _words(stack.first.patient)}
     for refused, first in zip(contents.refused, firsts, strict=True):

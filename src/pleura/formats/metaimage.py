@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
 from pleura.formats.raw import beside, check_shape, read_voxels
 from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
@@ -47,6 +50,14 @@ _GRID = (
 )
 _PLACING = re.compile(r"[-+.\deE\s]+|[RLAPIS]{2,3}")
 """Values of these fields: numbers, or letters of directions."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MetaImageOrigin(Origin):
+    """A MetaImage file, with the fields of its header."""
+
+    fields: Mapping[str, str]
+    format: str = "MetaImage"
 
 
 def read_metaimage(path: Path, name: str) -> Scan:
@@ -92,17 +103,15 @@ def read_metaimage(path: Path, name: str) -> Scan:
         name=name,
         geometry=grid,
         read=ReadOnce(load),
-        format="MetaImage",
-        source=path,
-        header=fields,
+        origin=MetaImageOrigin(path=path, files=tuple({path: None, data: None}), fields=fields),
         decisions=decisions,
     )
 
 
 def write_metaimage(
-    path: Path, array: AnyArray, geometry: Geometry, like: dict[str, str] | None = None
+    path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
 ) -> None:
-    """Write an array (slices, rows, columns) as one compressed .mha, with a header's grid if given.
+    """Write an array (slices, rows, columns) on a grid, as a MetaImage ``origin`` states it.
 
     Only the grid of that header is kept: comments and other fields may name the patient.
 
@@ -125,7 +134,8 @@ def write_metaimage(
         "ElementSpacing": _text(np.array(geometry.spacing[::-1])),
         "DimSize": " ".join(map(str, geometry.shape[::-1])),
     }
-    if like is not None:
+    if isinstance(origin, MetaImageOrigin):
+        like = origin.fields
         grid = {key: like[key] for key in _GRID if _PLACING.fullmatch(like.get(key, ""))}
         fields = {k: v for k, v in fields.items() if k not in _GRID} | grid
     fields["ElementType"] = next(k for k, v in _TYPES.items() if np.dtype(v) == array.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pleura.errors import PleuraError, ScanError, first_line
 from pleura.files.atomic import write_atomically
 from pleura.formats.raw import Compression, check_shape, check_voxels, open_packed, read_voxels
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
+from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
@@ -39,6 +41,14 @@ _GRID = (
     "srow_z",
 )
 """The fields of a header that place its voxels."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NiftiOrigin(Origin):
+    """A NIfTI file or nibabel image, with its header."""
+
+    header: nib.Nifti1Header
+    format: str = "NIfTI"
 
 
 def read_nifti(path: Path, name: str) -> Scan:
@@ -83,9 +93,7 @@ def read_nifti(path: Path, name: str) -> Scan:
         name=name,
         geometry=grid,
         read=read,
-        format="NIfTI",
-        source=path,
-        header=header,
+        origin=NiftiOrigin(path=path, files=tuple({path: None, data: None}), header=header),
         decisions=decisions,
     )
 
@@ -122,11 +130,13 @@ def read_nibabel(image: Any, name: str) -> Scan:
     if not np.allclose(image.affine, header.get_best_affine(), atol=1e-4):
         header.set_sform(image.affine, code="aligned")  # the affine was replaced in memory
     grid, decisions = _geometry(header, shape)
-    return Scan(name, grid, ReadOnce(load), format="NIfTI", header=header, decisions=decisions)
+    return Scan(name, grid, ReadOnce(load), NiftiOrigin(header=header), decisions)
 
 
-def write_nifti(path: Path, array: AnyArray, geometry: Geometry, like: Any = None) -> None:
-    """Write an array (slices, rows, columns) on a grid, with the grid of a header if given.
+def write_nifti(
+    path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
+) -> None:
+    """Write an array (slices, rows, columns) on a grid, as a NIfTI ``origin`` states it.
 
     Only the grid of that header is kept: other fields and extensions may name the patient.
 
@@ -135,7 +145,8 @@ def write_nifti(path: Path, array: AnyArray, geometry: Geometry, like: Any = Non
     DataError
         The file cannot be written.
     """
-    if like is not None:
+    if isinstance(origin, NiftiOrigin):
+        like = origin.header
         version_2 = isinstance(like, nib.Nifti2Header)
         kind: Any = nib.Nifti2Image if version_2 else nib.Nifti1Image
         header = kind.header_class()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
 from pleura.formats.raw import Compression, beside, check_shape, read_voxels
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry, affine_from_axes
+from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
@@ -68,6 +71,14 @@ _TO_LPS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NrrdOrigin(Origin):
+    """An NRRD file, with the fields of its header."""
+
+    header: Mapping[str, Any]
+    format: str = "NRRD"
+
+
 def read_nrrd(path: Path, name: str) -> Scan:
     """Read the header of an NRRD file; voxels are read when asked for.
 
@@ -118,15 +129,15 @@ def read_nrrd(path: Path, name: str) -> Scan:
         name=name,
         geometry=grid,
         read=ReadOnce(load),
-        format="NRRD",
-        source=path,
-        header=header,
+        origin=NrrdOrigin(path=path, files=tuple({path: None, data: None}), header=header),
         decisions=decisions,
     )
 
 
-def write_nrrd(path: Path, array: AnyArray, geometry: Geometry, like: Any = None) -> None:
-    """Write an array (slices, rows, columns) on a grid; ``like`` is a header to take the grid from.
+def write_nrrd(
+    path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
+) -> None:
+    """Write an array (slices, rows, columns) on a grid, as an NRRD ``origin`` states it.
 
     Only the grid of that header is kept: comments, keys and values may name the patient.
 
@@ -136,7 +147,8 @@ def write_nrrd(path: Path, array: AnyArray, geometry: Geometry, like: Any = None
         The file cannot be written.
     """
     header: dict[str, Any] = {"encoding": "gzip"}
-    if like is not None:
+    if isinstance(origin, NrrdOrigin):
+        like = origin.header
         header |= {key: like[key] for key in _GRID if key in like}
         if str(header.get("space", "")).lower() not in _TO_LPS:
             header.pop("space", None)

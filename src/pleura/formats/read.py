@@ -177,16 +177,15 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
     ScanError
         The units cannot be determined, the slices differ in units, or the values are no CT.
     """
-    stated = scan.format == "DICOM" and any(f.rescale for f in scan.header.present)
     try:
         slices = [] if option in ("hu", "offset") else _some_axial(scan)
-        decided = decide_units(slices, option, stated)
+        decided = decide_units(slices, option, scan.origin.states_hu)
     except ScanError as error:
         where = scan.source if error.where is None else error.where
         raise ScanError(error.message, where=where, hint=error.hint) from error
     decision = Decision("units", decided.mapping.name, decided.reason, decided.warning)
     decisions = (*scan.decisions, *_shear(scan.geometry), decision)
-    return replace(scan, line=decided.mapping, decisions=decisions)
+    return replace(scan, intensity=decided.mapping, decisions=decisions)
 
 
 def _shear(geometry: Geometry) -> tuple[Decision, ...]:
@@ -233,9 +232,9 @@ def _unread_format(path: Path) -> ScanError | None:
 
 
 def _read_folder(path: Path, series: str | None) -> Scan:
-    scan = _read_files(files_below(path), path, series)
-    left_out = list_below(path).left_out
-    return scan if scan.format != "DICOM" else _without(scan, [one.message for one in left_out])
+    files = files_below(path)
+    unreachable = [error.message for error in list_below(path).left_out]
+    return _read_files(files, path, series, unreachable)
 
 
 def _without(scan: Scan, reasons: Sequence[str]) -> Scan:
@@ -247,7 +246,9 @@ def _without(scan: Scan, reasons: Sequence[str]) -> Scan:
     return replace(scan, decisions=(*said, *scan.decisions))
 
 
-def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
+def _read_files(
+    files: Sequence[Path], path: Path, series: str | None, unreachable: Sequence[str] = ()
+) -> Scan:
     """Read the one scan of a folder's or zip's files: a DICOM series, or else the one volume."""
     pictures = [f for f in files if f.name.lower().endswith(PICTURES)]
     volumes = [f for f in files if f.name.lower().endswith(VOLUMES)]
@@ -261,8 +262,8 @@ def _read_files(files: Sequence[Path], path: Path, series: str | None) -> Scan:
         if volumes:
             what = f"not {', '.join(volume.name for volume in volumes[:3])} beside it"
             said = Decision("files", "the DICOM series", what, warning=True)
-            return replace(scan, decisions=(said, *scan.decisions))
-        return scan
+            scan = replace(scan, decisions=(said, *scan.decisions))
+        return _without(scan, unreachable)
     if len(volumes) == 1:
         return _read_file(volumes[0], series)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
@@ -323,7 +324,8 @@ def _read_zip(path: Path, series: str | None) -> Scan:
     except PleuraError as error:
         raise type(error)(error.message, where=path, hint=error.hint) from error
     scan = _without(scan, unpacked.links * ["a link that leads out of the zip"])
-    return replace(scan, name=scan_name(path), source=path, read=unpacked.keeping(scan.read))
+    origin = replace(scan.origin, path=path)
+    return replace(scan, name=scan_name(path), origin=origin, read=unpacked.keeping(scan.read))
 
 
 def _some_axial(scan: Scan) -> list[AnyArray]:

@@ -107,8 +107,9 @@ def read_stack_of_slices(folder: Path) -> Scan:
     suffix = paths[0].suffix.lower()
     kind = "TIFF" if suffix in TIFF else "PNG"
     scan = assumed(folder.name, np.stack(slices), kind, folder, None)
+    origin = replace(scan.origin, files=tuple(paths))
     order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
-    return replace(scan, decisions=(order, *scan.decisions))
+    return replace(scan, origin=origin, decisions=(order, *scan.decisions))
 
 
 def _in_counting_order(path: Path) -> list[tuple[int, str]]:

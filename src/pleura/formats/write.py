@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -17,6 +16,7 @@ from pleura.formats.nrrd import write_nrrd
 from pleura.formats.pictures import TIFF, write_picture
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import LabelMap
+from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
@@ -24,10 +24,10 @@ VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", *TIFF, ".png", ".npy")
 SUFFIXES = (*VOLUMES, ".rtstruct.dcm", ".dcm")
 
 _GRIDS = {
-    ".nii.gz": (write_nifti, "NIfTI"),
-    ".nii": (write_nifti, "NIfTI"),
-    ".nrrd": (write_nrrd, "NRRD"),
-    ".mha": (write_metaimage, "MetaImage"),
+    ".nii.gz": write_nifti,
+    ".nii": write_nifti,
+    ".nrrd": write_nrrd,
+    ".mha": write_metaimage,
 }
 
 
@@ -120,16 +120,15 @@ def write_labels(path: Path, labels: LabelMap, *, binary: bool = False) -> None:
     else:
         white = binary and not lower.endswith(tuple(_GRIDS))
         array = np.where(labels.labels, 255, 0).astype(np.uint8) if white else labels.labels
-        own = labels.scan.format, labels.scan.header
-        write_volume(path, array, labels.geometry, own)
+        write_volume(path, array, labels.geometry, labels.scan.origin)
 
 
 def write_volume(
-    path: Path, array: AnyArray, geometry: Geometry, own: tuple[str, Any] = ("", None)
+    path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
 ) -> None:
     """Write an array (slices, rows, columns) on a grid; the suffix says how.
 
-    ``own`` is a format and a header: a file of that format gets its grid from that header.
+    A file of the format of ``origin`` gets the grid as the header of ``origin`` states it.
 
     Raises
     ------
@@ -137,9 +136,9 @@ def write_volume(
         The suffix is another one, has no room for a volume, or the file cannot be written.
     """
     lower = path.name.lower()
-    for suffix, (write, kind) in _GRIDS.items():
+    for suffix, write in _GRIDS.items():
         if lower.endswith(suffix):
-            write(path, array, geometry, own[1] if own[0] == kind else None)
+            write(path, array, geometry, origin)
             return
     check_can_hold(path, geometry, array.dtype)
     if len(array) == 1 or lower.endswith(".npy"):

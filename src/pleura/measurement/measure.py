@@ -239,14 +239,14 @@ def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterato
         yield "volume", f"{ml:.0f} ml of lung in all, more than the largest adult has"
     if not geometry.spacing_known:
         yield "spacing", "not known: pixels and voxels only, no mm"
-    if scan.line != HU:
-        yield "units", f"the scan's values were {scan.line}: densities depend on that mapping"
+    if scan.intensity != HU:
+        yield "units", f"the scan's values were {scan.intensity}: densities depend on that mapping"
     if scan.is_volume and geometry.spacing_known and geometry.spacing[0] > _THICK:
         yield "thick", f"slices {geometry.spacing[0]:g} mm apart: densities are averages over them"
     ends = labels[[0, -1]].any() if scan.is_volume else False
     if ends or labels[:, [0, -1]].any() or labels[..., [0, -1]].any():
         yield "cut off", "the lung reaches the border: a part of it is not measured"
-    if scan.format != "DICOM":
+    if not scan.origin.has_acquisition:
         yield "contrast", "contrast medium and kernel are not known"
 
 

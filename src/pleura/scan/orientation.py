@@ -9,6 +9,7 @@ import numpy as np
 
 from pleura.errors import ScanError
 from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
+from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
@@ -35,8 +36,7 @@ def assumed(
         name=name,
         geometry=geometry,
         read=ReadOnce(lambda: volume),
-        format=kind,
-        source=source,
+        origin=Origin(format=kind, path=source, files=() if source is None else (source,)),
         decisions=(Decision("orientation", _ORDER, reason, warning=doubtful),),
     )
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from pleura.errors import ScanError
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
+from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.typing import AnyArray
 
 ReadSlices = Callable[[int, int], AnyArray]
@@ -50,14 +50,12 @@ class Scan:
     read:
         Returns slices ``start`` to ``stop`` as (slices, rows, columns), in the values that the
         file states, with its rescale slope and intercept applied.
-    format:
-        ``DICOM``, ``NIfTI``, ``NRRD``, ``MetaImage``, ``TIFF``, ``PNG``, ``JPEG`` or ``array``.
-    source:
-        File or folder that it was read from.
-    header:
-        What a mask of this scan needs of the file's header to be written alike.
+    origin:
+        What it was read from, with the header of its format.
     decisions:
         What was decided in reading.
+    intensity:
+        The conversion of the values to HU.
     absent:
         Slices of the grid that were never scanned, or are lost; they read as air.
     """
@@ -65,12 +63,20 @@ class Scan:
     name: str
     geometry: Geometry
     read: ReadSlices
-    format: str = "array"
-    source: Path | None = None
-    header: Any = None
+    origin: Origin = IN_MEMORY
     decisions: tuple[Decision, ...] = ()
-    line: IntensityMapping = HU
+    intensity: IntensityMapping = HU
     absent: frozenset[int] = frozenset()
+
+    @property
+    def format(self) -> str:
+        """The file format: see `Origin`."""
+        return self.origin.format
+
+    @property
+    def source(self) -> Path | None:
+        """The file or folder that it was read from; None for an object in memory."""
+        return self.origin.path
 
     def values(self, start: int = 0, stop: int | None = None) -> AnyArray:
         """Return slices (slices, rows, columns) in the values that the file states.
@@ -103,7 +109,7 @@ class Scan:
         found = np.empty(rows.shape, np.int16)
         step = max(_AT_ONCE // rows.shape[1], 1)
         for first in range(0, len(rows), step):  # floats of the whole scan would fill the memory
-            found[first : first + step] = self.line.to_hu(rows[first : first + step])
+            found[first : first + step] = self.intensity.to_hu(rows[first : first + step])
         return found.reshape(values.shape)
 
     @property
@@ -117,7 +123,7 @@ class Scan:
         return tuple(decision for decision in self.decisions if decision.warning)
 
     def __str__(self) -> str:
-        return f"Scan({printable(self.name)}; {self.geometry}; {self.line})"
+        return f"Scan({printable(self.name)}; {self.geometry}; {self.intensity})"
 
     __repr__ = __str__
 

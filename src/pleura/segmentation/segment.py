@@ -89,7 +89,7 @@ class Segmentation:
         return {
             "scan": printable(mask.scan.name),
             "grid": str(mask.geometry),
-            "units": str(mask.scan.line),
+            "units": str(mask.scan.intensity),
             "volume_ml": {k: round(mask.volume_ml(v), 1) for k, v in labels.items()}
             if known
             else None,
@@ -212,7 +212,7 @@ class Segmenter:
             if progress is not None:
                 progress(stop, geometry.shape[0])
         read = time.perf_counter()
-        calibrated = scan.line.calibrated
+        calibrated = scan.intensity.calibrated
         lung = keep_lungs(seen.lung, seen.sampled, calibrated=calibrated)
         labels = (
             tell_sides(lung, seen.sampled, geometry, self.threads)

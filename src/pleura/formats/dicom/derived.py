@@ -21,6 +21,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS, validate_value
 from pleura.errors import ScanError
 from pleura.formats.dicom.header import Frame, quiet
 from pleura.formats.dicom.opening import open_dicom
+from pleura.formats.dicom.origin import dicom_origin
 from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Decision, Scan
 
@@ -74,13 +75,7 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
     ScanError
         The scan was not read from DICOM, or a UID of its slices is missing, invalid or ambiguous.
     """
-    if scan.format != "DICOM":
-        raise ScanError(
-            f"{kind} refers to DICOM slices, and this scan has none",
-            where=scan.source or scan.name,
-            hint="write .nii.gz, .nrrd or .mha; or segment the DICOM series itself",
-        )
-    frames: list[Frame] = scan.header.present
+    frames = dicom_origin(scan, kind).present
     for keyword, field in _REFERENCES.items():
         problem = _problem([getattr(frame, field) for frame in frames])
         if keyword != "SOPInstanceUID" and not problem:

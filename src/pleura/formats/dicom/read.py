@@ -14,6 +14,7 @@ from pleura.errors import PleuraError, ScanError, first_line
 from pleura.formats.dicom.grouping import group_frames
 from pleura.formats.dicom.header import Frame, SkippedFile, quiet, read_headers
 from pleura.formats.dicom.opening import open_dicom
+from pleura.formats.dicom.origin import DicomOrigin
 from pleura.formats.dicom.pixels import stored_pixels
 from pleura.formats.dicom.rescale import padding_decisions, to_hu, with_rescale
 from pleura.formats.dicom.series import Stack, make_stack
@@ -86,9 +87,7 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFil
         name=name,
         geometry=stack.geometry,
         read=read,
-        format="DICOM",
-        source=source,
-        header=stack,
+        origin=DicomOrigin(stack=stack, path=source, files=stack.files),
         decisions=tuple(decisions),
         absent=frozenset(i for i, frame in enumerate(stack.frames) if frame is None),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import floor, log10
 from pathlib import Path
@@ -25,6 +25,7 @@ from pleura.formats.dicom.derived import (
     series_number,
 )
 from pleura.formats.dicom.header import Frame, quiet
+from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
@@ -49,14 +50,15 @@ def write_rtstruct(path: Path, mask: LabelMap) -> None:
     DataError
         The file cannot be written.
     """
+    origin = dicom_origin(mask.scan, "an RT Structure Set")
     content = io.BytesIO()
     with quiet():
-        _structure_set(mask).save_as(content, enforce_file_format=True)
+        _structure_set(mask, origin).save_as(content, enforce_file_format=True)
     write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
-def _structure_set(mask: LabelMap) -> Dataset:
-    first: Frame = mask.scan.header.first
+def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
+    first = origin.first
     dataset, now = patient_and_study(first)[0], datetime.now()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -71,7 +73,7 @@ def _structure_set(mask: LabelMap) -> Dataset:
     dataset.StructureSetDate, dataset.StructureSetTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.OperatorsName = ""
     dataset.ApprovalStatus = "UNAPPROVED"
-    dataset.ReferencedFrameOfReferenceSequence = [_referenced(mask)]
+    dataset.ReferencedFrameOfReferenceSequence = [_referenced(origin.present)]
     rois = _SIDES if mask.sides else _ONE
     dataset.StructureSetROISequence = [
         _item(
@@ -83,7 +85,7 @@ def _structure_set(mask: LabelMap) -> Dataset:
         for label, (name, _) in rois.items()
     ]
     dataset.ROIContourSequence = [
-        _contoured(mask, label, colour) for label, (_, colour) in rois.items()
+        _contoured(mask, origin, label, colour) for label, (_, colour) in rois.items()
     ]
     dataset.RTROIObservationsSequence = [
         _item(
@@ -97,17 +99,17 @@ def _structure_set(mask: LabelMap) -> Dataset:
     return dataset
 
 
-def _contoured(mask: LabelMap, label: int, colour: str) -> Dataset:
+def _contoured(mask: LabelMap, origin: DicomOrigin, label: int, colour: str) -> Dataset:
     item = _item(ReferencedROINumber=label, ROIDisplayColor=list(rgb(colour)))
-    contours = list(_contours(mask, label))
+    contours = list(_contours(mask, origin, label))
     if contours:  # type 3: an empty sequence is not valid
         item.ContourSequence = contours
     return item
 
 
-def _contours(mask: LabelMap, label: int) -> Iterator[Dataset]:
+def _contours(mask: LabelMap, origin: DicomOrigin, label: int) -> Iterator[Dataset]:
     digits = max(3, 2 - floor(log10(min(mask.geometry.spacing[1:]))))  # a hundredth of a pixel
-    for i, frame in enumerate(mask.scan.header.frames):
+    for i, frame in enumerate(origin.frames):
         inside = mask.labels[i] == label
         if frame is None or not inside.any():
             continue
@@ -124,8 +126,7 @@ def _contours(mask: LabelMap, label: int) -> Iterator[Dataset]:
             yield contour
 
 
-def _referenced(mask: LabelMap) -> Dataset:
-    frames: list[Frame] = mask.scan.header.present
+def _referenced(frames: Sequence[Frame]) -> Dataset:
     series = _item(
         SeriesInstanceUID=frames[0].series,
         ContourImageSequence=[refer_to(Dataset(), frame) for frame in frames],

@@ -20,6 +20,7 @@ from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
 from pleura.files.atomic import write_atomically
 from pleura.formats.dicom.derived import long_string, patient_and_study, refer_to, series_number
 from pleura.formats.dicom.header import Frame, quiet
+from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
@@ -43,7 +44,8 @@ def write_seg(path: Path, mask: LabelMap) -> None:
     DataError
         The file cannot be written.
     """
-    present = [i for i, frame in enumerate(mask.scan.header.frames) if frame is not None]
+    origin = dicom_origin(mask.scan, "a DICOM SEG")
+    present = [i for i, frame in enumerate(origin.frames) if frame is not None]
     if not mask.labels[present].any():
         raise ScanError(
             "no lung was found, and a DICOM SEG cannot be empty",
@@ -53,7 +55,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
     content = io.BytesIO()
     try:
         with quiet():
-            _segmentation(mask).save_as(content)
+            _segmentation(mask, origin).save_as(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ScanError(
             f"a DICOM SEG of these slices cannot be made ({first_line(error)})",
@@ -63,10 +65,10 @@ def write_seg(path: Path, mask: LabelMap) -> None:
     write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
-def _segmentation(mask: LabelMap) -> Any:
+def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
     import highdicom as hd
 
-    slices = [(i, frame) for i, frame in enumerate(mask.scan.header.frames) if frame is not None]
+    slices = [(i, frame) for i, frame in enumerate(origin.frames) if frame is not None]
     described = patient_and_study(slices[0][1])[0]
     sources = [_source(frame, mask.geometry, described) for _, frame in slices]
     segmentation = hd.seg.Segmentation(

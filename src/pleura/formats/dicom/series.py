@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,11 @@ class Stack:
     def first(self) -> Frame:
         """The first frame there is."""
         return self.present[0]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the frames, sorted."""
+        return tuple(sorted({frame.path for frame in self.present}))
 
     @property
     def extent(self) -> float:

@@ -1,0 +1,73 @@
+"""The DICOM slices that a scan was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pleura.errors import ScanError
+from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.series import Stack
+from pleura.scan.origin import Origin
+from pleura.scan.scan import Scan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DicomOrigin(Origin):
+    """The DICOM slices that a scan was read from.
+
+    Parameters
+    ----------
+    stack:
+        The frames, in the order of the grid.
+    """
+
+    stack: Stack
+    format: str = "DICOM"
+
+    @property
+    def frames(self) -> Sequence[Frame | None]:
+        """One frame per slice of the grid; None for a slice that is missing."""
+        return self.stack.frames
+
+    @property
+    def present(self) -> list[Frame]:
+        """The frames of the slices that are not missing."""
+        return self.stack.present
+
+    @property
+    def first(self) -> Frame:
+        """The first frame that is not missing."""
+        return self.stack.first
+
+    @property
+    def states_hu(self) -> bool:
+        """Whether a frame has a rescale intercept."""
+        return any(frame.rescale for frame in self.present)
+
+    @property
+    def has_acquisition(self) -> bool:
+        """True for every DICOM slice."""
+        return True
+
+    @property
+    def patient(self) -> str:
+        """Name and ID of the patient in the first frame."""
+        return str(self.first.patient)
+
+
+def dicom_origin(scan: Scan, kind: str) -> DicomOrigin:
+    """Return the DICOM slices of a scan, to which an object of this ``kind`` refers.
+
+    Raises
+    ------
+    ScanError
+        The scan was not read from DICOM.
+    """
+    if not isinstance(scan.origin, DicomOrigin):
+        raise ScanError(
+            f"{kind} refers to DICOM slices, and this scan has none",
+            where=scan.source or scan.name,
+            hint="write .nii.gz, .nrrd or .mha; or segment the DICOM series itself",
+        )
+    return scan.origin
