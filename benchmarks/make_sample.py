@@ -110,7 +110,7 @@ def main() -> None:
     }
     names = {patient: [str(row["name"]) for row in rows[patient]] for patient in rows}
     Split(
-        train=tuple(n for p in TRAINING for i, n in enumerate(names[p]) if i % 5 != 2),
+        training=tuple(n for p in TRAINING for i, n in enumerate(names[p]) if i % 5 != 2),
         validation=tuple(n for p in TRAINING for n in names[p][2::5]),
         test=tuple(n for p in TEST for n in names[p]),
     ).write(arguments.target / "split.csv")

@@ -275,11 +275,11 @@ def test_unknown_recipe_key(sample, tmp_path):
     refused(*arguments, "--set", "training.epoch=3", says="did you mean 'training.epochs'")
 
 
-def test_split_that_leaves_a_part_empty(pair, tmp_path):
+def test_split_that_leaves_a_subset_empty(pair, tmp_path):
     for folder in pair:
         for path in sorted(folder.iterdir())[3:]:
             path.unlink()
-    train_refused(pair, tmp_path, "subset empty")
+    train_refused(pair, tmp_path, "subset of the split is empty")
 
 
 def test_existing_run(sample, run):

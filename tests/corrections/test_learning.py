@@ -41,7 +41,7 @@ def results(sample, tmp_path_factory):
 
 def parts(folder):
     with (folder / "split.csv").open(newline="") as file:
-        return {row["name"]: row["part"] for row in csv.DictReader(file)}
+        return {row["name"]: row["subset"] for row in csv.DictReader(file)}
 
 
 def test_corrected_slices_are_truth_and_the_rest_weigh_as_told(results, tmp_path):
@@ -58,7 +58,7 @@ def test_corrected_slices_are_truth_and_the_rest_weigh_as_told(results, tmp_path
     name = f"case-{[c.name for c in cases].index(held.name):04d}"
     assert {part for file, part in split.items() if file.startswith(name)} == {"test"}
     assert {part for file, part in split.items() if not file.startswith(name)} == {
-        "train",
+        "training",
         "validation",
     }
     image = read_picture(tmp_path / "all" / "images" / "case-0001_z0004.tif")
@@ -93,7 +93,7 @@ def test_one_scan_with_two_corrected_slices_is_enough_only_with_the_rest(results
         write_slices(cases, tmp_path / "none", rest=0)
     found = write_slices(cases, tmp_path / "some", rest=0.5)
     assert found.held_out == ()
-    assert set(parts(tmp_path / "some").values()) == {"train", "validation", "test"}
+    assert set(parts(tmp_path / "some").values()) == {"training", "validation", "test"}
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_a_stopped_training_on_corrections_goes_on_and_is_judged(
     assert result.exit_code == 0, result.output
     told = json.loads((run / "before-after.json").read_text())
     with (tmp_path / "mine.corrected" / "cases.csv").open(newline="") as file:
-        held = {row["name"] for row in csv.DictReader(file) if row["part"] == "test"}
+        held = {row["name"] for row in csv.DictReader(file) if row["subset"] == "test"}
     assert set(told) == held | {"sample"}
     whole = CliRunner().invoke(cli, [*arguments, *small, "--overwrite"], catch_exceptions=False)
     assert whole.exit_code == 0, whole.output

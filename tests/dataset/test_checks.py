@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pleura.dataset.checks import check
-from pleura.dataset.pairs import find_pairs, match_names
+from pleura.dataset.pairs import find_pairs, match_folders
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture, write_picture
 
@@ -227,11 +227,11 @@ def test_match_names_keeps_what_find_pairs_refuses(pairs):
     pairs[0].image.unlink()
     pairs[1].mask.unlink()
     shutil.copy(pairs[2].image, pairs[2].image.with_suffix(".npy"))
-    matched = match_names(images, masks)
+    matched = match_folders(images, masks)
     assert matched.pairs == tuple(pairs[3:])
-    assert matched.masks_alone == (pairs[0].mask,)
-    assert matched.images_alone == (pairs[1].image,)
-    assert matched.namesakes == ((pairs[2].image.with_suffix(".npy"), pairs[2].image),)
+    assert matched.unmatched_masks == (pairs[0].mask,)
+    assert matched.unmatched_images == (pairs[1].image,)
+    assert matched.ambiguous == ((pairs[2].image.with_suffix(".npy"), pairs[2].image),)
     with pytest.raises(DataError, match="share the name"):
         find_pairs(images, masks)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pleura.dataset.overlap import keep_apart, near_duplicates
+from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preparation import Preparation, prepare_pairs
 from pleura.dataset.splits import Split, SplitRecipe
@@ -28,7 +28,7 @@ def folders(sample, tmp_path):
 
 def kept(folders, split=SPLIT, **recipe):
     pairs = find_pairs(*folders)
-    return keep_apart(pairs, prepare_pairs(pairs, TEN), split, SplitRecipe(**recipe))
+    return resolve_duplicates(pairs, prepare_pairs(pairs, TEN), split, SplitRecipe(**recipe))
 
 
 def replace(folders, name, change):
@@ -55,16 +55,16 @@ def test_subsets_without_a_common_image_stay_as_they_are(folders):
 @pytest.mark.parametrize("name", ["c", "d"])
 def test_copy_in_another_subset_is_refused(folders, name, change):
     replace(folders, f"{name}.tif", change)
-    values = {"train": ("a.tif", "b.tif"), "validation": ("c.tif",), "test": ("d.tif",)}
+    values = {"training": ("a.tif", "b.tif"), "validation": ("c.tif",), "test": ("d.tif",)}
     values = {
         k: tuple(n.replace(f"{name}.tif", f"{name}.npy") for n in v) for k, v in values.items()
     }
     with pytest.raises(
-        DataError, match=rf"(?s)same pixels: a\.tif \(train\) and {name}\.npy.*exclude"
+        DataError, match=rf"(?s)same pixels: a\.tif \(training\) and {name}\.npy.*exclude"
     ):
         kept(folders, Split(**values))
     without = kept(folders, Split(**values), duplicates="leave_out")
-    assert without.train == ("b.tif",)
+    assert without.training == ("b.tif",)
     assert without.test == values["test"]
 
 
@@ -89,15 +89,17 @@ def test_leaving_out_all_copies_may_not_empty_a_subset(folders):
     for name in ("a.tif", "b.tif"):
         picture = read_picture(folders[0] / "d.tif")
         Image.fromarray(picture).save(folders[0] / name)
-    with pytest.raises(DataError, match="train subset empty"):
+    with pytest.raises(DataError, match="the training subset of the split is empty"):
         kept(folders, duplicates="leave_out")
 
 
 def test_nearly_equal_images_in_different_subsets_are_named(folders):
     pairs = find_pairs(*folders)
-    assert near_duplicates(prepare_pairs(pairs, TEN), SPLIT) is None
+    assert near_duplicate_warning(prepare_pairs(pairs, TEN), SPLIT) is None
     noise = np.random.default_rng(0).integers(-20, 20, (256, 256))
     replace(folders, "d.tif", lambda image: image + noise)
     pairs = find_pairs(*folders)
     split = Split(("a.tif", "b.tif"), ("c.tif",), ("d.npy",))
-    assert "a.tif (train) and d.npy (test)" in near_duplicates(prepare_pairs(pairs, TEN), split)
+    assert "a.tif (training) and d.npy (test)" in near_duplicate_warning(
+        prepare_pairs(pairs, TEN), split
+    )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pleura.dataset.pairs import read_image, read_mask
+from pleura.dataset.pairs import read_image_2d, read_mask_2d
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
 from pleura.masks.labels import read_labels
@@ -33,21 +33,21 @@ def palette(path, indices, *colours):
 )
 def test_palette_of_a_mask_stands_for_labels(tmp_path, suffix, indices, colours):
     path = palette(tmp_path / f"m{suffix}", indices, *colours)
-    assert np.array_equal(read_mask(path), LUNG)
+    assert np.array_equal(read_mask_2d(path), LUNG)
     assert np.array_equal(read_labels(path).hu()[0] > 0, LUNG > 0)
 
 
 def test_palette_with_black_elsewhere_is_refused(tmp_path):
     path = palette(tmp_path / "m.png", 1 - LUNG, RED, BLACK)
     with pytest.raises(DataError, match=r"(?s)black at index 1, not 0.*m\.png"):
-        read_mask(path)
+        read_mask_2d(path)
 
 
 def test_palette_of_an_image_is_its_colours(tmp_path):
     path = palette(tmp_path / "m.png", LUNG, BLACK, RED)
     assert read_picture(path).shape == (12, 12, 3)
     with pytest.raises(DataError, match="a colour picture with 3 channels"):
-        read_image(path)
+        read_image_2d(path)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
@@ -55,11 +55,11 @@ def test_palette_of_an_image_is_its_colours(tmp_path):
 def test_equal_channels_are_grey(tmp_path, mode, suffix):
     grey = Image.fromarray(LUNG * 255)
     grey.convert(mode).save(tmp_path / f"m{suffix}")
-    assert np.array_equal(read_image(tmp_path / f"m{suffix}"), LUNG * 255)
-    assert np.array_equal(read_mask(tmp_path / f"m{suffix}"), LUNG)
+    assert np.array_equal(read_image_2d(tmp_path / f"m{suffix}"), LUNG * 255)
+    assert np.array_equal(read_mask_2d(tmp_path / f"m{suffix}"), LUNG)
 
 
-@pytest.mark.parametrize("read", [read_image, read_mask])
+@pytest.mark.parametrize("read", [read_image_2d, read_mask_2d])
 def test_colour_and_transparency_are_refused(tmp_path, read):
     colours = np.stack([LUNG * 255, LUNG * 255, LUNG * 254], axis=-1)
     Image.fromarray(colours).save(tmp_path / "rgb.png")
@@ -75,4 +75,4 @@ def test_colour_and_transparency_are_refused(tmp_path, read):
 )
 def test_dtype_and_value_of_the_label_do_not_matter(tmp_path, values):
     np.save(tmp_path / "m.npy", values)
-    assert np.array_equal(read_mask(tmp_path / "m.npy"), LUNG)
+    assert np.array_equal(read_mask_2d(tmp_path / "m.npy"), LUNG)

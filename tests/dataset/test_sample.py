@@ -22,12 +22,12 @@ def slices(pairs):
     return {pair.name: read_pair(pair) for pair in pairs}
 
 
-def patient_of(name):
+def patient_key(name):
     return re.match(PATTERN, name).group(1)
 
 
 def test_sample_is_twenty_slices_of_each_of_three_patients(pairs):
-    patients = [patient_of(pair.name) for pair in pairs]
+    patients = [patient_key(pair.name) for pair in pairs]
     assert {p: patients.count(p) for p in patients} == {
         "LCTSC-101": 20,
         "LCTSC-201": 20,
@@ -49,15 +49,15 @@ def test_images_are_hounsfield_units(slices):
 
 
 def test_three_slices_of_each_patient_are_without_lung(slices):
-    empty = [patient_of(name) for name, (_, mask) in slices.items() if not mask.any()]
+    empty = [patient_key(name) for name, (_, mask) in slices.items() if not mask.any()]
     assert sorted(empty) == sorted(["LCTSC-101", "LCTSC-201", "LCTSC-202"] * 3)
 
 
 def test_patients_lie_on_their_back_with_the_left_side_on_the_right(slices):
     """The heart takes its room from the left lung, and the couch lies under the patient."""
     for patient in ("LCTSC-101", "LCTSC-201", "LCTSC-202"):
-        masks = np.stack([m for n, (_, m) in slices.items() if patient_of(n) == patient])
-        images = np.stack([i for n, (i, _) in slices.items() if patient_of(n) == patient])
+        masks = np.stack([m for n, (_, m) in slices.items() if patient_key(n) == patient])
+        images = np.stack([i for n, (i, _) in slices.items() if patient_key(n) == patient])
         assert masks[..., :128].sum() > masks[..., 128:].sum()
         matter = (images > -700).any(axis=0)
         assert matter[215:].sum() > 2 * matter[:41].sum()
@@ -66,10 +66,10 @@ def test_patients_lie_on_their_back_with_the_left_side_on_the_right(slices):
 def test_split_names_every_image_once_and_keeps_the_test_patient_apart(sample, pairs):
     names = [pair.name for pair in pairs]
     split = read_split(sample.split, names)
-    assert sorted(split.train + split.validation + split.test) == names
-    seen = {patient_of(name) for name in split.train + split.validation}
-    assert seen.isdisjoint(patient_of(name) for name in split.test)
-    assert (len(split.train), len(split.validation), len(split.test)) == (32, 8, 20)
+    assert sorted(split.training + split.validation + split.test) == names
+    seen = {patient_key(name) for name in split.training + split.validation}
+    assert seen.isdisjoint(patient_key(name) for name in split.test)
+    assert (len(split.training), len(split.validation), len(split.test)) == (32, 8, 20)
 
 
 def test_patients_table_groups_the_sample_as_the_name_pattern_does(sample, pairs):
@@ -118,7 +118,7 @@ def test_slices_are_what_the_source_says(patient, data, slices):
     hu, inside = np.asarray(scan.dataobj), np.asarray(lungs.dataobj) > 0
     corners = [(i, j) for i in (0, 1) for j in (0, 1)]
     for name, (image, mask) in slices.items():
-        if patient_of(name) == f"LCTSC-{patient}":
+        if patient_key(name) == f"LCTSC-{patient}":
             k = int(name[-7:-4])
             total = sum(hu[i::2, j::2, k].T.astype(np.int32) for i, j in corners)
             np.testing.assert_array_equal(image, np.rint(total / 4))

@@ -43,9 +43,9 @@ def test_sources_are_collected_and_split_each_by_itself(root):
     sources = (SLICES, VOLUMES, EMPTY)
     pairs = collect_pairs(root, None, sources)
     split = split_pairs(root, None, sources, SORTED)
-    assert [len(split.train), len(split.validation), len(split.test)] == [6 + 13 + 1, 2, 2]
+    assert [len(split.training), len(split.validation), len(split.test)] == [6 + 13 + 1, 2, 2]
     assert len(pairs) == 24
-    assert {pair.name for pair in pairs} == {*split.train, *split.validation, *split.test}
+    assert {pair.name for pair in pairs} == {*split.training, *split.validation, *split.test}
 
 
 def test_slices_of_a_volume_are_pairs_in_hu_from_the_foot(root, sample):
@@ -77,7 +77,7 @@ def test_what_is_left_out_is_in_no_part_and_moves_no_boundary(root):
     without = SLICES.model_copy(update={"leave_out": (names[1],)})
     assert names[1] not in {pair.name for pair in collect_pairs(root, None, (without,))}
     split = split_pairs(root, None, (without,), SORTED)
-    assert split.train == (names[0], *names[2:6])
+    assert split.training == (names[0], *names[2:6])
     assert split.validation == tuple(names[6:8])
 
 
@@ -95,7 +95,7 @@ def test_only_and_leave_out_hold_for_folders_and_whole_volumes_too(root):
     without = VOLUMES.model_copy(update={"leave_out": ("101",)})
     assert len(collect_pairs(root, None, (SLICES, without))) == 10
     split = split_pairs(root, None, (SLICES, without), SORTED)
-    assert len(split.subsets()) == 10
+    assert len(split.subset_by_name()) == 10
 
 
 @pytest.mark.parametrize("key", ["only", "leave_out"])
@@ -111,7 +111,7 @@ def test_name_of_no_image_is_refused(root, key):
 def test_what_the_split_leaves_out_is_in_no_source_whatever_its_part(root):
     names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
     recipe = SORTED.model_copy(update={"leave_out": (names[0], "101#005", "neck.tif")})
-    used = split_pairs(root, None, (SLICES, VOLUMES, EMPTY), recipe).subsets()
+    used = split_pairs(root, None, (SLICES, VOLUMES, EMPTY), recipe).subset_by_name()
     assert not {names[0], "101#005", "neck"} & used.keys()
     assert len(used) == 9 + 12
 
@@ -126,11 +126,11 @@ def test_sources_with_equal_names_are_told_apart_by_their_paths(root):
     first = pairs[f"slices/images/{names[0]}"], pairs[f"other/images/{names[0]}"]
     assert [pair.factor for pair in first] == [1, 2]
     split = split_pairs(root, None, (SLICES, other), SORTED)
-    assert len(split.subsets()) == 20
+    assert len(split.subset_by_name()) == 20
     with pytest.raises(DataError, match=r"is the name of 2 images"):
         split_pairs(root, None, (SLICES, other), SORTED.model_copy(update={"leave_out": names[:1]}))
     recipe = SORTED.model_copy(update={"leave_out": (f"other/images/{names[0]}",)})
-    assert len(split_pairs(root, None, (SLICES, other), recipe).subsets()) == 19
+    assert len(split_pairs(root, None, (SLICES, other), recipe).subset_by_name()) == 19
     with pytest.raises(DataError, match="an image is in two sources"):
         collect_pairs(root, None, (SLICES, SLICES))
 
@@ -141,13 +141,13 @@ def test_split_file_holds_for_all_sources(root, tmp_path):
     split.write(tmp_path / "split.csv")
     recipe = SplitRecipe(method="file", file=tmp_path / "split.csv")
     again = split_pairs(root, None, sources, recipe)
-    assert again.subsets() == split.subsets()
+    assert again.subset_by_name() == split.subset_by_name()
     text = (tmp_path / "split.csv").read_text()
-    (tmp_path / "split.csv").write_text(text.replace("neck,train", "neck,test"))
+    (tmp_path / "split.csv").write_text(text.replace("neck,training", "neck,test"))
     with pytest.raises(DataError, match=r"'part: train' are in another subset: neck"):
         split_pairs(root, None, sources, recipe)
-    (tmp_path / "split.csv").write_text(text.replace("neck,train\n", ""))
-    assert split_pairs(root, None, sources, recipe).subsets() == split.subsets()
+    (tmp_path / "split.csv").write_text(text.replace("neck,training\n", ""))
+    assert split_pairs(root, None, sources, recipe).subset_by_name() == split.subset_by_name()
 
 
 def test_patient_of_two_sources_is_in_one_subset(root):
@@ -160,7 +160,7 @@ def test_patient_of_two_sources_is_in_one_subset(root):
             shutil.copy(path, root / letter / f"P{k}_{letter}.tif")
             Image.fromarray(read_picture(mask)).save(root / letter / f"P{k}_{letter}.png")
     recipe = SplitRecipe(method="grouped", patient_pattern=r"^P\d+", seed=3)
-    subsets = split_pairs(root, None, halves, recipe).subsets()
+    subsets = split_pairs(root, None, halves, recipe).subset_by_name()
     assert len(subsets) == 20
     assert all(subsets[f"P{k}_a"] == subsets[f"P{k}_b"] for k in range(10))
     halves[1] = halves[1].model_copy(update={"part": "train"})
@@ -179,7 +179,7 @@ def test_volumes_are_never_cut_by_default(root, method):
     assert [len(part) for part in volumes] == [4, 1, 1]
     assert len(set.union(*volumes)) == 6
     two = source.model_copy(update={"only": ("101", "102")})
-    with pytest.raises(DataError, match=r"(?s)test subset empty.*stay together"):
+    with pytest.raises(DataError, match=r"(?s)test subset of the split is empty.*stay together"):
         split_pairs(root, None, (two,), recipe)
 
 

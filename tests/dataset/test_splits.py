@@ -3,20 +3,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pleura.dataset.splits import Split, SplitRecipe, read_split, split_names
+from pleura.dataset.splits import Split, SplitRecipe, read_split, read_training_hashes, split_names
 from pleura.errors import DataError
 
 NAMES = [f"ID_{i:04}.tif" for i in range(267)]
 
 
 def parts(split: Split):
-    return [split.train, split.validation, split.test]
+    return [split.training, split.validation, split.test]
 
 
 def test_the_exercise_splits_267_names_in_sorted_order():
     split = split_names(NAMES[::-1], SplitRecipe())
     assert [len(part) for part in parts(split)] == [160, 53, 54]
-    assert [*split.train, *split.validation, *split.test] == NAMES
+    assert [*split.training, *split.validation, *split.test] == NAMES
 
 
 def test_shuffle_follows_its_seed():
@@ -48,7 +48,7 @@ def test_grouped_split_takes_patients_from_a_table(tmp_path):
     split = split_names(NAMES, SplitRecipe(method="grouped", patient_file=table))
     groups = [{NAMES.index(name) // 30 for name in part} for part in parts(split)]
     assert sum(len(group) for group in groups) == 9
-    assert len(split.train) == pytest.approx(160, abs=30)
+    assert len(split.training) == pytest.approx(160, abs=30)
 
 
 def test_patient_unknown_to_the_pattern_is_named():
@@ -67,10 +67,10 @@ def test_written_split_reads_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,part\na,train\nb,validation\nz,test\n", "not there: z"),
-        ("name,part\na,train\nb,validation\nc,tset\n", "'tset' is no subset"),
-        ("name,part\na,train\na,validation\nc,test\n", "'a' is listed twice"),
-        ("name,part\na,train\nb,validation\n", "leaves its test subset empty"),
+        ("name,subset\na,training\nb,validation\nz,test\n", "unknown.*: z"),
+        ("name,subset\na,training\nb,validation\nc,tset\n", "'tset' is no subset"),
+        ("name,subset\na,training\na,validation\nc,test\n", "'a' is listed twice"),
+        ("name,subset\na,training\nb,validation\n", "the test subset of the split is empty"),
         ("image,part\na,train\n", "no column 'name'"),
         ("", "no column 'name'"),
     ],
@@ -86,8 +86,15 @@ def test_missing_split_file_is_named(tmp_path):
         read_split(tmp_path / "split.csv", ["a"])
 
 
-def test_split_that_leaves_a_part_empty_is_refused():
-    with pytest.raises(DataError, match="validation subset empty"):
+def test_split_file_of_an_earlier_version_is_read(tmp_path):
+    text = "name,part,pixels\na,train,f0\nb,validation,f1\nc,test,f2\n"
+    (tmp_path / "split.csv").write_text(text)
+    assert read_split(tmp_path / "split.csv", ["a", "b", "c"]) == Split(("a",), ("b",), ("c",))
+    assert read_training_hashes(tmp_path / "split.csv") == {"f0"}
+
+
+def test_split_with_an_empty_subset_is_refused():
+    with pytest.raises(DataError, match="the validation subset of the split is empty"):
         split_names(["a", "b", "c"], SplitRecipe())
 
 

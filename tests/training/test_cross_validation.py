@@ -6,7 +6,7 @@ import pytest
 from pleura.dataset.checks import check
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture, write_picture
-from pleura.report.suspects import suspects_page
+from pleura.report.check import check_page
 from pleura.training.cross_validation import cross_validate
 from pleura.training.recipe import load_recipe
 
@@ -42,9 +42,9 @@ def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_se
     assert report.suspects[0].name == SPOILT
     for fold in (1, 2, 3):
         with (tmp_path / f"fold-{fold}.csv").open() as file:
-            parts = [row["part"] for row in csv.DictReader(file)]
+            parts = [row["subset"] for row in csv.DictReader(file)]
         assert parts.count("test") in (8, 9)
-    page = suspects_page(report)
+    page = check_page(report)
     assert page.cases[0].name == SPOILT
     assert page.cases[0].picture is not None
     assert any("nearly the same" in line for line in page.warnings)

@@ -38,11 +38,11 @@ def copy_over(folders, source, target):
 def test_no_training_starts_with_a_test_image_among_its_training_images(folders, recipe, tmp_path):
     names = copy_over(folders, 0, 9)
     for start in (None, "default"):
-        with pytest.raises(DataError, match=rf"same pixels: {names[0]} \(train\) and {names[1]}"):
+        with pytest.raises(DataError, match=rf"same pixels: {names[0]} \(training\)"):
             train(*folders, tmp_path / "run", recipe, start=start)
     assert not (tmp_path / "run").exists()
     data = load_data(*folders, override_recipe(recipe, ["split.duplicates=leave_out"]))
-    assert len(data.split.train) == 5
+    assert len(data.split.training) == 5
     assert names[0] in data.warnings[0]
 
 
@@ -62,10 +62,10 @@ def test_no_training_is_resumed_with_one_either(folders, recipe, tmp_path):
 
 def test_no_test_image_is_one_that_the_start_was_trained_on(folders, recipe, tmp_path):
     data = load_data(*folders, recipe)
-    made = data.split, data.prepared.fingerprint, data.prepared.pixels()
+    made = data.split, data.prepared.fingerprint, data.prepared.pixel_hashes()
     run = create_run(tmp_path / "run", recipe, *made).update()
     assert load_data(*folders, recipe, start=run.folder).start_images == run.trained_on()
-    assert len(run.trained_on()) == len(data.split.train)
+    assert len(run.trained_on()) == len(data.split.training)
     shuffled = override_recipe(recipe, ["split.method=shuffled", "split.seed=1"])
     with pytest.raises(DataError, match=r"test subset are training images of the run .*LCTSC"):
         load_data(*folders, shuffled, start=run.folder)
@@ -80,7 +80,7 @@ def test_nearly_equal_images_are_warned_of_and_recorded(folders, recipe, tmp_pat
     np.save(folders[0] / other, noisy)
     with pytest.warns(DataWarning, match="nearly the same"):
         run = train(*folders, tmp_path / "run", recipe)
-    assert f"{name} (train) and {other} (test)" in run.record["warnings"][0]
+    assert f"{name} (training) and {other} (test)" in run.record["warnings"][0]
 
 
 def test_images_that_the_split_file_does_not_list_are_named(folders, recipe, tmp_path):

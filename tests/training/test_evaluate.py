@@ -26,7 +26,7 @@ def found(run, sample):
 
 def test_test_part_of_the_runs_own_split_is_judged(found, sample):
     with sample.split.open() as file:
-        test = [row["name"] for row in csv.DictReader(file) if row["part"] == "test"]
+        test = [row["name"] for row in csv.DictReader(file) if row["subset"] == "test"]
     assert [case.name for case in found.cases] == test
 
 

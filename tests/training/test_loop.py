@@ -51,7 +51,7 @@ def test_run_folder_holds_all_that_defines_and_follows_from_a_training(tiny_run,
     own = {"split": tiny.split.model_copy(update={"file": Path("split.csv")})}
     assert opened.recipe == tiny.model_copy(update=own)
     assert opened.finished
-    assert opened.record["parts"] == {"train": 32, "validation": 8, "test": 20}
+    assert opened.record["subsets"] == {"training": 32, "validation": 8, "test": 20}
     assert opened.record["seed"] == tiny.training.seed
     assert len(opened.record["data_fingerprint"]) == 64
     assert opened.record["versions"]["torch"] == torch.__version__
@@ -164,7 +164,7 @@ def test_interrupted_training_on_simulated_images_of_several_sources_goes_on_exa
             os.kill(os.getpid(), signal.SIGINT)
 
     uncut = train(sample.folder, None, tmp_path / "uncut", recipe)
-    assert uncut.record["parts"]["train"] == 36 + 7 + 1
+    assert uncut.record["subsets"]["training"] == 36 + 7 + 1
     assert uncut.record["units"]["kind"] == "HU"
     train(
         sample.folder,

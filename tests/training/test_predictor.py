@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pleura.dataset.pairs import read_image
+from pleura.dataset.pairs import read_image_2d
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.predictor import Outputs, Predictor, box_of, mask_image, predict
@@ -36,7 +36,7 @@ def test_mask_has_the_images_name_and_size_and_finds_the_lungs(run, sample, lung
 
 
 def test_image_of_any_size_gets_a_mask_of_its_size(run, lung_slice, tmp_path):
-    image = read_image(lung_slice)[20:221, 10:253]
+    image = read_image_2d(lung_slice)[20:221, 10:253]
     write_picture(tmp_path / "cut.tif", image)
     predict(run, tmp_path / "cut.tif", tmp_path / "out")
     assert read_picture(tmp_path / "out" / "cut.tif").shape == (201, 243)
@@ -172,7 +172,7 @@ def test_weights_of_another_network_are_refused(run, lung_slice, tmp_path):
 
 def test_prediction_does_not_hang_on_the_batch(run, sample):
     predictor = Predictor(run)
-    images = [read_image(path) for path in sorted(sample.images.glob("*201*"))[4:9]]
+    images = [read_image_2d(path) for path in sorted(sample.images.glob("*201*"))[4:9]]
     from pleura.dataset.preparation import prepare_image
 
     prepared = np.stack([prepare_image(image, predictor.preparation) for image in images])

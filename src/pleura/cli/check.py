@@ -12,19 +12,19 @@ import click
 from pleura.cli.common import (
     PATH,
     command_line,
+    echo,
     images_argument,
     json_option,
     masks_argument,
     progress_bar,
     quiet_option,
-    say,
-    write_json_option,
+    write_json,
 )
 from pleura.errors import DataWarning
 
 if TYPE_CHECKING:
     from pleura.dataset.checks import CheckReport, Finding
-    from pleura.dataset.suspects import Probability
+    from pleura.dataset.label_errors import Probability
     from pleura.training.loop import StepReport
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -90,10 +90,10 @@ def command(
     if pictures is not None:
         _draw(found, pictures)
     if report is not None:
-        from pleura.report.suspects import suspects_page
+        from pleura.report.check import check_page
 
-        suspects_page(found, command_line()).write(report)
-    write_json_option(json_file, found.to_dict())
+        check_page(found, command_line()).write(report)
+    write_json(json_file, found.to_dict())
     if str(json_file) != "-":
         _print(found)
     return 0 if found.fit_to_train else 1
@@ -148,37 +148,37 @@ def _draw(report: CheckReport, path: Path) -> None:
     if drawn:
         save_figure(contact_sheet(drawn, titles), path)
     else:
-        say("no mask looks wrong: nothing is drawn", err=True)
+        echo("no mask looks wrong: nothing is drawn", err=True)
 
 
 _DRAWN = 40
 
 
 def _print(report: CheckReport) -> None:
-    say(f"pairs    {report.pairs} ({report.readable} readable)")
-    say(f"sizes    {_counts(report.sizes)}")
-    say(f"dtypes   {_counts(report.dtypes)}")
+    echo(f"pairs    {report.pairs} ({report.readable} readable)")
+    echo(f"sizes    {_counts(report.sizes)}")
+    echo(f"dtypes   {_counts(report.dtypes)}")
     if report.values is not None:
-        say(f"values   {report.values[0]:g} to {report.values[1]:g}")
+        echo(f"values   {report.values[0]:g} to {report.values[1]:g}")
     if report.lung is not None:
         lung = report.lung
-        say(
+        echo(
             f"lung     {lung.median:.1%} of an image (median; {lung.smallest:.1%} to "
             f"{lung.largest:.1%}); {lung.empty} empty masks"
         )
-    say(f"units    {report.units.reason}")
+    echo(f"units    {report.units.reason}")
     for finding in report.findings:
         _print_finding(finding)
     verdict = "fit to train on" if report.fit_to_train else "not fit to train on: see the errors"
-    say(verdict, fg="green" if report.fit_to_train else "red", bold=True)
+    echo(verdict, fg="green" if report.fit_to_train else "red", bold=True)
 
 
 def _print_finding(finding: Finding) -> None:
     names = [path.name for path in finding.files]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    say(f"{finding.severity:<8} ", fg=_COLOURS[finding.severity], nl=False)
-    say(f" {finding.message}" + (f"\n          files: {listed}" if names else ""))
-    say(f"          hint: {finding.hint}")
+    echo(f"{finding.severity:<8} ", fg=_COLOURS[finding.severity], nl=False)
+    echo(f" {finding.message}" + (f"\n          files: {listed}" if names else ""))
+    echo(f"          hint: {finding.hint}")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

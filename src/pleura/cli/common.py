@@ -43,7 +43,7 @@ class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         return value if is_address(value) else Path(value)
 
 
-PLACE = _Place()
+PATH_OR_URL = _Place()
 
 console, output = Console(stderr=True), Console()
 
@@ -67,13 +67,13 @@ units_option = click.option(
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 
 
-def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
+def echo(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
     """Print text; what a terminal could take for a command, such as in a file name, is escaped."""
     lines = (printable(line) for line in text.split("\n"))
     click.secho("\n".join(lines), err=err, nl=nl, **style)
 
 
-def write_json_option(target: Path | None, content: dict[str, Any]) -> None:
+def write_json(target: Path | None, content: dict[str, Any]) -> None:
     """Write a command's result where `--json` says."""
     if target is None:
         return
@@ -124,7 +124,7 @@ def new_progress(quiet: bool, *extra: ProgressColumn) -> Progress:
     )
 
 
-def need_masks(masks: Path | None, recipe: Recipe) -> None:
+def require_masks(masks: Path | None, recipe: Recipe) -> None:
     """Hold a command to MASKS unless the recipe names its own data below IMAGES."""
     if masks is None and not recipe.data:
         raise click.UsageError("MASKS is missing: the recipe names no data of its own")

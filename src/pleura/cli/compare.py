@@ -9,12 +9,12 @@ import click
 from pleura.cli.common import (
     PATH,
     command_line,
+    echo,
     json_option,
     output,
     progress_bar,
     quiet_option,
-    say,
-    write_json_option,
+    write_json,
 )
 from pleura.cli.scores import by_option, cases_option, print_scores, read_case_table
 
@@ -82,9 +82,9 @@ def command(
             other = compare(against, reference, patients=table.patients, progress=progress)
         changes = differences(found, other, "lungs")
         told["against"] = {name: vars(change) for name, change in changes.items()}
-    write_json_option(json_file, told)
+    write_json(json_file, told)
     for text, masks in found.labels.items():
-        say(f"labels   {masks} masks; {text}", fg="yellow", err=True)
+        echo(f"labels   {masks} masks; {text}", fg="yellow", err=True)
     if str(json_file) != "-":
         print_scores(found, table.groups)
         if against is not None:

@@ -20,7 +20,7 @@ from pleura.cli.common import (
     progress_bar,
     quiet_option,
     units_option,
-    write_json_option,
+    write_json,
 )
 from pleura.cli.scores import CaseTable, by_option, cases_option, print_scores, read_case_table
 
@@ -101,7 +101,7 @@ def command(
             raise click.UsageError("--part and --output are of a run: a model has --report, --json")
         judged = _judge_model(model, (images, masks), how | reading, table.groups, quiet)
     table.warn(judged.scores.comparison)
-    write_json_option(json_file, judged.content)
+    write_json(json_file, judged.content)
     if report is not None:
         from pleura.report.comparison import judgement_page
 

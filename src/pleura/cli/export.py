@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pleura.cli.common import PATH, json_option, say, write_json_option
+from pleura.cli.common import PATH, echo, json_option, write_json
 
 _EPILOG = """\
 \b
@@ -52,6 +52,6 @@ def command(
 
     named = {} if name is None else {"name": name}
     record = export(run, output, eight_bit, data=data, licence=licence, **named)
-    write_json_option(json_file, record.to_dict())
+    write_json(json_file, record.to_dict())
     if str(json_file) != "-":
-        say(f"{output}: model '{record.name}', threshold {record.threshold:g}")
+        echo(f"{output}: model '{record.name}', threshold {record.threshold:g}")

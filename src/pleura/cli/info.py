@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, say, write_json_option
+from pleura.cli.common import PATH, echo, json_option, progress_bar, quiet_option, write_json
 
 if TYPE_CHECKING:
     from pleura.formats.find import ScanEntry
@@ -38,12 +38,12 @@ def command(path: Path, json_file: Path | None, quiet: bool) -> int:
         for i, one in enumerate(found):
             rows.append(_describe(one))
             progress(i + 1, len(found))
-    write_json_option(json_file, {"path": path.name, "scans": rows})
+    write_json(json_file, {"path": path.name, "scans": rows})
     if str(json_file) != "-":
         for row in rows:
             _print(row)
         readable = sum(row["error"] is None for row in rows)
-        say(f"{readable} of {len(rows)} scans can be read")
+        echo(f"{readable} of {len(rows)} scans can be read")
     return 0 if all(row["error"] is None for row in rows) else 1
 
 
@@ -85,16 +85,16 @@ def _facts(scan: Scan) -> dict[str, Any]:
 
 
 def _print(row: dict[str, Any]) -> None:
-    say(row["name"], bold=True, nl=False)
+    echo(row["name"], bold=True, nl=False)
     if row["error"] is not None:
-        say(f"  {row['description']}", nl=True)
-        say("  " + row["error"].replace("\n", "\n  "), fg="red")
+        echo(f"  {row['description']}", nl=True)
+        echo("  " + row["error"].replace("\n", "\n  "), fg="red")
         return
     aside = "" if row["chosen"] else "  (not chosen: a better series of the same study is there)"
-    say(f"  {row['format']}; {row['grid']}; {row['units']}{aside}")
+    echo(f"  {row['format']}; {row['grid']}; {row['units']}{aside}")
     for decision in row["decisions"]:
         text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
-        say(
+        echo(
             f"  {'warning  ' if decision['warning'] else ''}{text}",
             fg="yellow" if decision["warning"] else None,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from pleura.cli.common import PATH, json_option, say, units_option, write_json_option
+from pleura.cli.common import PATH, echo, json_option, units_option, write_json
 
 if TYPE_CHECKING:
     from pleura.measurement.measure import Measurement
@@ -47,7 +47,7 @@ def command(
     else:
         with Segmenter() as segmenter:
             found = measure(opened, segmenter.segment(opened, warn=False).mask)
-    write_json_option(json_file, found.to_dict())
+    write_json(json_file, found.to_dict())
     if csv_file is not None:
         _write_slices(csv_file, found)
     if str(json_file) != "-":
@@ -76,9 +76,9 @@ def _print(found: Measurement) -> None:
         table.add_row(name, *(_text(value(one)) for one in found.regions))
     output.print(table)
     if found.labels:
-        say(found.labels)
+        echo(found.labels)
     for name, what in found.flags.items():
-        say(f"flag     {name}: {what}", fg="yellow", err=True)
+        echo(f"flag     {name}: {what}", fg="yellow", err=True)
 
 
 def _of_densities(get: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pleura.cli.common import PATH, json_option, progress_bar, quiet_option, say, write_json_option
+from pleura.cli.common import PATH, echo, json_option, progress_bar, quiet_option, write_json
 
 _EPILOG = """\
 \b
@@ -57,10 +57,10 @@ def command(
     with progress_bar("predicting", quiet) as progress:
         outputs = Outputs(threshold, overlay, masked, crop, overwrite)
         results = predict(opened, inputs, output, outputs, progress)
-    write_json_option(json_file, {"run": run.name, "images": [asdict(r) for r in results]})
+    write_json(json_file, {"run": run.name, "images": [asdict(r) for r in results]})
     failed = [result for result in results if result.error]
     for result in failed:
-        say(f"{result.image}: {result.error}", fg="red", err=True)
+        echo(f"{result.image}: {result.error}", fg="red", err=True)
     if str(json_file) != "-":
-        say(f"{len(results) - len(failed)} masks in {output}")
+        echo(f"{len(results) - len(failed)} masks in {output}")
     return 1 if failed else 0

@@ -8,12 +8,12 @@ import click
 
 from pleura.cli.common import (
     PATH,
+    echo,
     images_argument,
     json_option,
-    need_masks,
     optional_masks_argument,
-    say,
-    write_json_option,
+    require_masks,
+    write_json,
 )
 
 _EPILOG = """\
@@ -55,8 +55,8 @@ def command(
     from pleura.training.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    need_masks(masks, loaded)
+    require_masks(masks, loaded)
     names = preview(images, masks, output, loaded, number)
-    write_json_option(json_file, {"picture": str(output), "images": names})
+    write_json(json_file, {"picture": str(output), "images": names})
     if str(json_file) != "-":
-        say(f"{', '.join(names)} in {output}")
+        echo(f"{', '.join(names)} in {output}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pleura.cli.common import PATH, say
+from pleura.cli.common import PATH, echo
 
 _EPILOG = """\
 \b
@@ -28,4 +28,4 @@ def command(folder: Path, output: Path | None) -> None:
     target = output or folder / "report.html"
     cohort_page(rows, folder).write(target)
     failed = sum(row.status == "failed" for row in rows)
-    say(f"{len(rows)} scans, {failed} failed: {target}")
+    echo(f"{len(rows)} scans, {failed} failed: {target}")

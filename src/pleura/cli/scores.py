@@ -12,7 +12,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from pleura.cli.common import PATH, output, say
+from pleura.cli.common import PATH, echo, output
 from pleura.errors import DataError
 from pleura.names import printable
 
@@ -43,7 +43,7 @@ class CaseTable:
         unknown = [case for case in cases if known is not None and case not in known]
         if unknown:
             named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-            say(
+            echo(
                 f"warning  {len(unknown)} of {len(cases)} cases are not in {self.path}: {named}; "
                 "each counts as a patient of its own",
                 fg="yellow",

@@ -10,13 +10,13 @@ import click
 
 from pleura.cli.common import (
     PATH,
-    PLACE,
+    PATH_OR_URL,
+    echo,
     json_option,
     progress_bar,
     quiet_option,
-    say,
     units_option,
-    write_json_option,
+    write_json,
 )
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 
 
 @click.command("segment", epilog=_EPILOG)
-@click.argument("scan", type=PLACE)
+@click.argument("scan", type=PATH_OR_URL)
 @click.option(
     "--model",
     type=PATH,
     help="A file that `pleura export` wrote; or `accurate`: slower, a little better.",
 )
-@click.option("--output", "-o", type=PLACE, required=True, help="Mask or folder to write.")
+@click.option("--output", "-o", type=PATH_OR_URL, required=True, help="Mask or folder to write.")
 @click.option(
     "--format",
     "kind",
@@ -138,7 +138,7 @@ def command(
         if isinstance(output, str):
             raise click.UsageError("one mask is written here: let -o name a file, or a folder")
         report = _one(settings, scan, output, how, json_file, quiet)
-        write_json_option(json_file, report)
+        write_json(json_file, report)
         if str(json_file) != "-":
             _print(report)
         return 0
@@ -277,7 +277,7 @@ def _all(
         from pleura.report.cohort import cohort_page
 
         cohort_page(rows, Path(output)).write(how["report"])
-    write_json_option(json_file, {"scans": [asdict(row) for row in rows]})
+    write_json(json_file, {"scans": [asdict(row) for row in rows]})
     if str(json_file) != "-":
         _print_rows(rows, output)
     return 1 if any(row.status == "failed" for row in rows) else 0
@@ -286,15 +286,15 @@ def _all(
 def _print_rows(rows: list[Row], output: Path | str) -> None:
     for row in rows:
         if row.status == "failed":
-            say(f"failed   {_named(row)}: {row.error}", fg="red", err=True)
+            echo(f"failed   {_named(row)}: {row.error}", fg="red", err=True)
     flagged = [row for row in rows if row.flags]
     for row in flagged[:_SHOWN]:
-        say(f"flag     {_named(row)}: {row.flags}", fg="yellow", err=True)
+        echo(f"flag     {_named(row)}: {row.flags}", fg="yellow", err=True)
     if len(flagged) > _SHOWN:
-        say(f"flag     and {len(flagged) - _SHOWN} more", fg="yellow", err=True)
+        echo(f"flag     and {len(flagged) - _SHOWN} more", fg="yellow", err=True)
     counts = {s: sum(row.status == s for row in rows) for s in ("done", "skipped", "failed")}
     counted = ", ".join(f"{n} {status}" for status, n in counts.items())
-    say(f"{counted}; see {str(output).rstrip('/')}/summary.csv")
+    echo(f"{counted}; see {str(output).rstrip('/')}/summary.csv")
 
 
 def _named(row: Row) -> str:
@@ -302,17 +302,17 @@ def _named(row: Row) -> str:
 
 
 def _print(report: dict[str, Any]) -> None:
-    say(f"{report['scan']}: {report['grid']}; {report['units']}")
+    echo(f"{report['scan']}: {report['grid']}; {report['units']}")
     for decision in report["decisions"]:
         text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
         if not decision["warning"]:
-            say(text)
+            echo(text)
         elif decision["topic"] not in report["flags"]:  # which says the same
-            say(f"warning  {text}", fg="yellow", err=True)
+            echo(f"warning  {text}", fg="yellow", err=True)
     for what in report["flags"].values():
-        say(f"flag     {what}", fg="red", err=True)
+        echo(f"flag     {what}", fg="red", err=True)
     sizes = report["volume_ml"] or report["voxels"]
     unit = "ml" if report["volume_ml"] else "pixels"
-    say(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
+    echo(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report["seconds"].items())
-    say(f"{report['mask']} ({seconds})")
+    echo(f"{report['mask']} ({seconds})")

@@ -14,14 +14,14 @@ from rich.progress import Progress, TextColumn
 from pleura.cli.common import (
     PATH,
     console,
+    echo,
     json_option,
-    need_masks,
     new_progress,
     optional_masks_argument,
     progress_bar,
     quiet_option,
-    say,
-    write_json_option,
+    require_masks,
+    write_json,
 )
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def command(
 
 
 def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]) -> int:
-    """Fine-tune on what was corrected, export, and say whether that is better."""
+    """Fine-tune on what was corrected, export, and echo whether that is better."""
     from pleura.corrections.learning import corrected_cases, judge, read_slices, write_slices
     from pleura.files.atomic import write_atomically
     from pleura.files.records import read_record
@@ -122,14 +122,14 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
             require_empty(output)
         start = how["start"] = how["start"] or "default"
         found = write_slices(cases, data, rest, how["seed"] or 0)
-        say(f"{found.corrected} corrected slices, {found.rest} others", err=True)
+        echo(f"{found.corrected} corrected slices, {found.rest} others", err=True)
         split = ["split.method=file", f"split.file={json.dumps(str(found.split))}"]
         how["overrides"] = (*how["overrides"], *split)
     code = _train(found.images, found.masks, **how)
     write_atomically(note, lambda file: file.write(json.dumps({"start": start}).encode()))
     if code:
         again = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
-        say(f"or, to have it judged then: {again}", err=True)
+        echo(f"or, to have it judged then: {again}", err=True)
         return code
     model, before = output / "model.onnx", Path(start)
     export(output, model, data=f"{before.name}, and corrections")
@@ -147,16 +147,16 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
 def _print_judged(judged: Mapping[str, Mapping[str, float]], model: Path, *, err: bool) -> None:
     from pleura.corrections.learning import WORSE
 
-    say(f"{'Dice of both lungs':<40} before  after", err=err)
+    echo(f"{'Dice of both lungs':<40} before  after", err=err)
     for name, scores in judged.items():
-        say(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}", err=err)
+        echo(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}", err=err)
     if len(judged) == 1:
-        say("no scan is held out: correct three or more to see what it learned", err=True)
+        echo("no scan is held out: correct three or more to see what it learned", err=True)
     worse = [n for n, scores in judged.items() if scores["after"] < scores["before"] - WORSE]
     if worse:
-        say(f"worse on {', '.join(worse)}: keep the model that you had", fg="red", err=True)
+        echo(f"worse on {', '.join(worse)}: keep the model that you had", fg="red", err=True)
     next_ = f"next     pleura segment SCAN -o lungs.nii.gz --model {model}"
-    say(f"model    {model}\n{next_}", err=err)
+    echo(f"model    {model}\n{next_}", err=err)
 
 
 def _train(
@@ -196,7 +196,7 @@ def _train(
         loaded = override_recipe(starting_recipe(start), overrides)
     else:
         loaded = load_recipe(recipe or "exercise", overrides)
-    need_masks(masks, loaded)
+    require_masks(masks, loaded)
     data = [images] if masks is None else [images, masks]
     quiet = quiet or not is_first()
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
@@ -210,9 +210,9 @@ def _train(
     if not is_first():
         return 0 if run.finished else 130
     history = run.history()
-    write_json_option(json_file, {"run": str(output), **run.record, "history": history})
+    write_json(json_file, {"run": str(output), **run.record, "history": history})
     if not run.finished:
-        say(
+        echo(
             f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; go on "
             f"with: pleura train {_quoted(*data)} -o {_quoted(output)} --resume",
             err=True,
@@ -221,7 +221,7 @@ def _train(
     if str(json_file) == "-":
         return 0
     last = history[-1]
-    say(
+    echo(
         f"trained {len(history)} epochs: loss {last['loss']:.4f}, accuracy {last['accuracy']:.4f}; "
         f"validation loss {last['validation_loss']:.4f}, "
         f"accuracy {last['validation_accuracy']:.4f}\n"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pleura.cli.common import PATH, say
+from pleura.cli.common import PATH, echo
 from pleura.errors import PleuraError
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def command(
     with temporary_folder() as scratch, listening_at(host, port, folder or path) as listening:
         at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
         places = [f"http://{located(name, at)}/?token={token}" for name in addresses_of(host)]
-        say(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {places[0]}")
+        echo(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {places[0]}")
         for place in places[1:]:
-            say(f"from other machines: {place}")
+            echo(f"from other machines: {place}")
         if not no_browser:
             opener = write_opener(scratch, places[0])
             threading.Thread(target=webbrowser.open, args=(opener,), daemon=True).start()

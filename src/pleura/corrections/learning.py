@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pleura.corrections.cases import ViewCase, results
 from pleura.corrections.saving import corrected_slices
-from pleura.dataset.pairs import patient_of
+from pleura.dataset.pairs import patient_key
 from pleura.errors import DataError
 from pleura.evaluation.metrics import dice
 from pleura.files.atomic import write_atomically
@@ -104,12 +104,12 @@ def write_slices(
     parts: dict[str, str] = {}
     names, counts = [], {True: 0, False: 0}
     for number, (case, one) in enumerate(zip(cases, written, strict=True)):
-        part = "test" if case in held_out else "train"
+        part = "test" if case in held_out else "training"
         for name, changed in one.slices:
             counts[changed] += 1
             parts[name] = part
         names.append([f"case-{number:04d}", case.name, part])
-    training = [name for name, part in parts.items() if part == "train"]
+    training = [name for name, part in parts.items() if part == "training"]
     for name in training[_EVERY - 1 :: _EVERY] or training[-1:]:
         parts[name] = "validation"
     if not held_out:
@@ -121,8 +121,8 @@ def write_slices(
             where=target,
             hint="correct more slices, or more scans",
         )
-    _write_table(target / "split.csv", ["name", "part"], parts.items())
-    _write_table(target / "cases.csv", ["case", "name", "part"], names)
+    _write_table(target / "split.csv", ["name", "subset"], parts.items())
+    _write_table(target / "cases.csv", ["case", "name", "subset"], names)
     return _slices(target, counts[True], counts[False], held_out)
 
 
@@ -136,7 +136,8 @@ def read_slices(cases: Sequence[ViewCase], target: Path) -> Slices:
     """
     try:
         with (target / "cases.csv").open(newline="", encoding="utf-8") as file:
-            test = {csv_value(row["name"]) for row in csv.DictReader(file) if row["part"] == "test"}
+            rows = list(csv.DictReader(file))
+            test = {csv_value(r["name"]) for r in rows if (r.get("subset") or r["part"]) == "test"}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(
             "the slices of this training are not there", where=target, hint="train anew"
@@ -199,7 +200,7 @@ def _write_case(case: ViewCase, name: str, target: Path, rest: float) -> _Writte
         lung = np.where(new[index] > 0, 255, 0).astype(np.uint8)
         write_picture(target / "masks" / file, lung)
         written.append((file, bool(changed[index])))
-    return _Written(patient_of(scan), hashlib.sha256(hu.tobytes()).hexdigest(), written)
+    return _Written(patient_key(scan), hashlib.sha256(hu.tobytes()).hexdigest(), written)
 
 
 def _labels(case: ViewCase) -> tuple[Scan, NDArray[np.uint8], NDArray[np.uint8]]:

@@ -13,18 +13,18 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.near_duplicates import nearly_the_same, pixel_print, thumbnail
+from pleura.dataset.duplicates import find_near_duplicates, pixel_hash, thumbnail
+from pleura.dataset.label_errors import Probability, SuspectedLabel, find_label_errors
 from pleura.dataset.pairs import (
     Pair,
     Pairing,
     check_sizes,
-    match_names,
-    read_image,
-    read_mask,
+    expand_slices,
+    match_folders,
+    read_image_2d,
+    read_mask_2d,
     read_pair,
-    slices_of,
 )
-from pleura.dataset.suspects import Probability, Suspect, find_suspects
 from pleura.dataset.volumes import stated_values
 from pleura.errors import PleuraError, ScanError
 from pleura.intensity.decision import decide_units_from_levels
@@ -72,7 +72,7 @@ class CheckReport:
     lung: LungFraction | None
     units: UnitsEstimate
     findings: tuple[Finding, ...]
-    suspects: tuple[Suspect, ...] = ()
+    suspects: tuple[SuspectedLabel, ...] = ()
 
     @property
     def fit_to_train(self) -> bool:
@@ -131,7 +131,7 @@ def check(
         A folder is unreadable or holds no picture.
     """
     images, masks = Path(images), Path(masks)
-    pairing = match_names(images, masks)
+    pairing = match_folders(images, masks)
     looks: list[_Look] = []
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
@@ -146,7 +146,7 @@ def check(
     line = _line(units)
     other = {seen[i].pair.name for i in units.differing}
     readable = [x.pair for x in looks if not x.errors and x.pair.name not in other]
-    suspects, turned = ([], []) if line is None else find_suspects(readable, line, probability)
+    suspects, turned = ([], []) if line is None else find_label_errors(readable, line, probability)
     sizes = dict(Counter(look.size for look in seen).most_common())
     dtypes = dict(Counter(look.dtype for look in seen).most_common())
     return CheckReport(
@@ -177,7 +177,7 @@ def check(
 
 def _slices_of(pair: Pair) -> list[Pair]:
     """Return a pair for each slice of a volume; the pair itself where it cannot be read."""
-    return _try(lambda: list(slices_of(pair)), []) or [pair]
+    return _try(lambda: list(expand_slices(pair)), []) or [pair]
 
 
 def _look_at(pair: Pair) -> _Look:
@@ -185,8 +185,8 @@ def _look_at(pair: Pair) -> _Look:
     image: AnyArray | None
     mask: NDArray[np.uint8] | None
     if pair.index is None:
-        image = _try(lambda: read_image(pair.image), errors)
-        mask = _try(lambda: read_mask(pair.mask), errors)
+        image = _try(lambda: read_image_2d(pair.image), errors)
+        mask = _try(lambda: read_mask_2d(pair.mask), errors)
     else:
         image, mask = _try(lambda: read_pair(pair), errors) or (None, None)
     if image is not None and mask is not None:
@@ -199,11 +199,11 @@ def _look_at(pair: Pair) -> _Look:
             levels=measure_levels(_stated_image(pair, image)),
             size="x".join(str(side) for side in image.shape),
             dtype=str(image.dtype),
-            image_print=pixel_print(image),
+            image_print=pixel_hash(image),
             thumbnail=thumbnail(image),
         )
     if mask is not None:
-        look = replace(look, mask_print=pixel_print(mask), lung=float(mask.mean()))
+        look = replace(look, mask_print=pixel_hash(mask), lung=float(mask.mean()))
     return look
 
 
@@ -230,10 +230,10 @@ def _lung_fraction(fractions: Sequence[float]) -> LungFraction | None:
 
 
 def _pairing_findings(pairing: Pairing) -> Iterator[Finding]:
-    for files in pairing.namesakes:
+    for files in pairing.ambiguous:
         what = f"{len(files)} files share the name '{files[0].stem}'"
         yield Finding("error", what, files, "keep one file a name")
-    for files, kind in ((pairing.images_alone, "mask"), (pairing.masks_alone, "image")):
+    for files, kind in ((pairing.unmatched_images, "mask"), (pairing.unmatched_masks, "image")):
         if files:
             yield Finding(
                 "error",
@@ -330,7 +330,9 @@ def _near_twin_findings(looks: Sequence[_Look]) -> Iterator[Finding]:
     seen = [look for look in looks if look.thumbnail is not None]
     pairs = [
         (seen[i].pair.image, seen[j].pair.image)
-        for i, j in nearly_the_same([look.thumbnail for look in seen if look.thumbnail is not None])
+        for i, j in find_near_duplicates(
+            [look.thumbnail for look in seen if look.thumbnail is not None]
+        )
         if seen[i].pair.image != seen[j].pair.image and seen[i].image_print != seen[j].image_print
     ]
     if pairs:
@@ -387,7 +389,7 @@ def _line(units: UnitsEstimate) -> IntensityMapping | None:
     return IntensityMapping(units.scale, units.offset, wraparound=units.wraparound)
 
 
-def _suspect_findings(suspects: Sequence[Suspect]) -> Iterator[Finding]:
+def _suspect_findings(suspects: Sequence[SuspectedLabel]) -> Iterator[Finding]:
     for suspect in suspects:
         what = f"{suspect.name} looks wrong: {'; '.join(suspect.reasons)}"
         hint = "look at it; draw it again, or leave it out with train --exclude"

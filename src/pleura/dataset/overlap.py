@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from itertools import combinations
 
 import numpy as np
 
-from pleura.dataset.near_duplicates import ALIKE, is_copy
+from pleura.dataset.duplicates import NEAR_DUPLICATE_CORRELATION, is_duplicate
 from pleura.dataset.pairs import Pair, read_pair
 from pleura.dataset.preparation import PreparedPairs
-from pleura.dataset.splits import Split, SplitRecipe, require_subsets, without
+from pleura.dataset.splits import SUBSETS, Split, SplitRecipe, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import composed
 
 
-def keep_apart(
+def resolve_duplicates(
     pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, recipe: SplitRecipe
 ) -> Split:
     """Return the split if no image is in two subsets, by name or by its pixels.
@@ -31,7 +30,7 @@ def keep_apart(
     DataError
         An image is in two subsets.
     """
-    counts = Counter(composed(name) for name in (*split.train, *split.validation, *split.test))
+    counts = Counter(composed(name) for name in (*split.training, *split.validation, *split.test))
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise DataError(
@@ -41,7 +40,7 @@ def keep_apart(
         )
     copies = list(_copies(pairs, prepared, split))
     if copies and recipe.duplicates == "refuse":
-        subset = split.subsets()
+        subset = split.subset_by_name()
         shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in copies[:5])
         raise DataError(
             f"{len(copies)} pair(s) of images in different subsets have the same pixels: {shown}"
@@ -51,22 +50,25 @@ def keep_apart(
             "validation images: --set split.duplicates=leave_out",
         )
     removed = {first for first, _ in copies}
-    return require_subsets(without(removed, split), f"{len(removed)} copies left out")
+    return require_nonempty(split.without(removed), f"{len(removed)} copies left out")
 
 
-def near_duplicates(prepared: PreparedPairs, split: Split) -> str | None:
+def near_duplicate_warning(prepared: PreparedPairs, split: Split) -> str | None:
     """Return a warning that names images in different subsets that are nearly the same, if any."""
     position = {name: i for i, name in enumerate(prepared.names)}
     found: list[tuple[float, str, str]] = []
-    for first, second in combinations((split.train, split.validation, split.test), 2):
+    for first, second in combinations((split.training, split.validation, split.test), 2):
         table = prepared.thumbnails[[position[name] for name in first]]
         for name in second:
             alike = table @ prepared.thumbnails[position[name]]
-            found += [(float(alike[i]), first[i], name) for i in np.flatnonzero(alike > ALIKE)]
+            found += [
+                (float(alike[i]), first[i], name)
+                for i in np.flatnonzero(alike > NEAR_DUPLICATE_CORRELATION)
+            ]
     if not found:
         return None
     found.sort(reverse=True)
-    subset = split.subsets()
+    subset = split.subset_by_name()
     shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in found[:3])
     return (
         f"{len(found)} pair(s) of images in different subsets are nearly the same, as slices of "
@@ -79,14 +81,13 @@ def _copies(
     pairs: Sequence[Pair], prepared: PreparedPairs, split: Split
 ) -> Iterator[tuple[str, str]]:
     """Yield each two names in different subsets whose images are copies, by order of subsets."""
-    order = [f.name for f in fields(Split)]
-    subset, by_name = split.subsets(), {pair.name: pair for pair in pairs}
+    subset, by_name = split.subset_by_name(), {pair.name: pair for pair in pairs}
     groups: dict[bytes, list[str]] = {}
-    for name, mark in zip(prepared.names, prepared.prints, strict=True):
+    for name, mark in zip(prepared.names, prepared.hashes, strict=True):
         if mark and name in subset:
             groups.setdefault(mark, []).append(name)
     for names in groups.values():
-        names.sort(key=lambda name: order.index(subset[name]))
+        names.sort(key=lambda name: SUBSETS.index(subset[name]))
         for a, b in combinations(names, 2):
-            if subset[a] != subset[b] and is_copy(*(read_pair(by_name[n])[0] for n in (a, b))):
+            if subset[a] != subset[b] and is_duplicate(*(read_pair(by_name[n])[0] for n in (a, b))):
                 yield a, b

@@ -52,9 +52,9 @@ class Pairing:
     """Two folders matched by name: pairs sorted by name, and the files that make none."""
 
     pairs: tuple[Pair, ...]
-    images_alone: tuple[Path, ...]
-    masks_alone: tuple[Path, ...]
-    namesakes: tuple[tuple[Path, ...], ...]
+    unmatched_images: tuple[Path, ...]
+    unmatched_masks: tuple[Path, ...]
+    ambiguous: tuple[tuple[Path, ...], ...]
     """Files of one folder between which the names do not decide; none of them is paired."""
 
 
@@ -70,8 +70,8 @@ def find_pairs(images: str | Path, masks: str | Path) -> list[Pair]:
         A folder is unreadable or empty, a name is not unique, a partner is missing, a volume
         cannot be read, or both folders are the same.
     """
-    pairing = match_names(Path(images), Path(masks))
-    for first, second, *_ in pairing.namesakes:
+    pairing = match_folders(Path(images), Path(masks))
+    for first, second, *_ in pairing.ambiguous:
         raise DataError(
             f"two files share the name '{scan_name(first)}': {first.name} and {second.name}",
             where=first.parent,
@@ -83,14 +83,14 @@ def find_pairs(images: str | Path, masks: str | Path) -> list[Pair]:
             where=f"{images} and {masks}",
             hint="name each mask as its image, for example images/017.tif and masks/017.tif",
         )
-    for lonely, kind in ((pairing.images_alone, "mask"), (pairing.masks_alone, "image")):
+    for lonely, kind in ((pairing.unmatched_images, "mask"), (pairing.unmatched_masks, "image")):
         if lonely:
             raise DataError(
                 f"{len(lonely)} file(s) without {kind}: {_some([path.name for path in lonely])}",
                 where=lonely[0].parent,
                 hint=f"add each missing {kind} under the same name, or move its partner away",
             )
-    return [one for pair in pairing.pairs for one in slices_of(pair)]
+    return [one for pair in pairing.pairs for one in expand_slices(pair)]
 
 
 def find_images(folder: Path) -> list[Pair]:
@@ -103,10 +103,10 @@ def find_images(folder: Path) -> list[Pair]:
     """
     files = list_pictures(folder, (*SUFFIXES, *VOLUMES))
     pairs = [Pair(composed(path.name), path, path, no_lung=True) for path in files]
-    return [one for pair in pairs for one in slices_of(pair)]
+    return [one for pair in pairs for one in expand_slices(pair)]
 
 
-def slices_of(pair: Pair) -> Iterator[Pair]:
+def expand_slices(pair: Pair) -> Iterator[Pair]:
     """Yield a picture's pair as it is, and a volume's or a DICOM file's as one pair per slice.
 
     Raises
@@ -118,17 +118,17 @@ def slices_of(pair: Pair) -> Iterator[Pair]:
         yield pair
         return
     scan = read_scan(pair.image, "hu")
-    grid, group = scan.geometry, patient_of(scan) or str(pair.image)
+    grid, group = scan.geometry, patient_key(scan) or str(pair.image)
     for i in range(grid.to_canonical().apply_to(grid).shape[0]):
         yield replace(pair, name=f"{pair.name}#{i:03d}", index=i, group=group)
 
 
-def patient_of(scan: Scan) -> str:
+def patient_key(scan: Scan) -> str:
     """Return who was scanned, by the header of a DICOM file; empty where it does not tell."""
     return scan.origin.patient.strip("|^ ")
 
 
-def match_names(images: Path, masks: Path) -> Pairing:
+def match_folders(images: Path, masks: Path) -> Pairing:
     """Match the files of two folders by name, whatever is missing.
 
     Raises
@@ -148,13 +148,13 @@ def match_names(images: Path, masks: Path) -> Pairing:
     pairs = [Pair(composed(image.name), image, mask) for _, image, mask in found.pairs]
     return Pairing(
         pairs=tuple(sorted(pairs, key=lambda pair: pair.name)),
-        images_alone=found.first_alone,
-        masks_alone=found.second_alone,
-        namesakes=found.ambiguous,
+        unmatched_images=found.first_alone,
+        unmatched_masks=found.second_alone,
+        ambiguous=found.ambiguous,
     )
 
 
-def read_image(path: Path) -> AnyArray:
+def read_image_2d(path: Path) -> AnyArray:
     """Read one image as (rows, columns), in its stored dtype and units.
 
     Raises
@@ -191,7 +191,7 @@ def read_image(path: Path) -> AnyArray:
     return image
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
+def read_mask_2d(path: Path) -> NDArray[np.uint8]:
     """Read one mask as (rows, columns) of 0 and 1: values divided by their maximum.
 
     An all-zero mask is a slice without lung and is accepted. Equal colour channels are one, and a
@@ -238,7 +238,7 @@ def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
     Raises
     ------
     DataError
-        As `read_image` and `read_mask`, or the two differ in size.
+        As `read_image_2d` and `read_mask_2d`, or the two differ in size.
     """
     image, mask = _read_picture_pair(pair) if pair.index is None else _read_slice_pair(pair)
     if pair.factor != 1:
@@ -248,10 +248,10 @@ def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
 
 
 def _read_picture_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
-    image = read_image(pair.image)
+    image = read_image_2d(pair.image)
     if pair.no_lung:
         return image, np.zeros(image.shape, np.uint8)
-    mask = read_mask(pair.mask)
+    mask = read_mask_2d(pair.mask)
     check_sizes(pair, image.shape, mask.shape)
     return image, mask
 

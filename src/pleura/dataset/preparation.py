@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from pleura.dataset.near_duplicates import thumbnail, value_print
+from pleura.dataset.duplicates import thumbnail, value_hash
 from pleura.dataset.pairs import Pair, read_pair
 from pleura.errors import DataError
 from pleura.typing import AnyArray, FloatArray, Progress
@@ -24,7 +24,7 @@ _INTERPOLATION = {
 }
 
 
-MOST_SIDE = 4096
+MAX_SIDE = 4096
 """Rows and columns of the network's grid; CT slices have 512 or 1024."""
 
 
@@ -55,8 +55,8 @@ class Preparation(BaseModel):
             raise ValueError("window: the lower end must be below the upper end")
         if max(map(abs, self.window)) > 1e9:
             raise ValueError("window: from -1e9 to 1e9")
-        if min(self.size) < 8 or max(self.size) > MOST_SIDE:
-            raise ValueError(f"size: from 8 to {MOST_SIDE} rows and columns")
+        if min(self.size) < 8 or max(self.size) > MAX_SIDE:
+            raise ValueError(f"size: from 8 to {MAX_SIDE} rows and columns")
         return self
 
 
@@ -65,8 +65,8 @@ class PreparedPairs:
     """All pairs of a set on the network's grid.
 
     ``images`` is float32 (n, rows, columns); ``masks`` float32 (n, rows, columns) in [0, 1];
-    ``fingerprint`` is the SHA-256 of every name, image and mask as stored. ``prints`` has the
-    `value_print` of each image, empty where it is constant; ``thumbnails`` is (n, 2304).
+    ``fingerprint`` is the SHA-256 of every name, image and mask as stored. ``hashes`` has the
+    `value_hash` of each image, empty where it is constant; ``thumbnails`` is (n, 2304).
     """
 
     names: tuple[str, ...]
@@ -74,14 +74,14 @@ class PreparedPairs:
     masks: FloatArray
     fingerprint: str
     preparation: Preparation
-    prints: tuple[bytes, ...]
+    hashes: tuple[bytes, ...]
     thumbnails: FloatArray
 
-    def pixels(self) -> dict[str, str]:
+    def pixel_hashes(self) -> dict[str, str]:
         """Return a hash of each image by name, which its copies share; empty where constant."""
-        return {name: one.hex()[:32] for name, one in zip(self.names, self.prints, strict=True)}
+        return {name: one.hex()[:32] for name, one in zip(self.names, self.hashes, strict=True)}
 
-    def part(self, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    def select(self, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return images and masks of these names, in this order."""
         index = [self.names.index(name) for name in names]
         return self.images[index], self.masks[index]
@@ -108,7 +108,7 @@ def prepare_pairs(
             where="recipe key 'preparation.size'",
             hint="choose a smaller size, or give fewer images",
         ) from error
-    prints, thumbnails = [], []
+    hashes, thumbnails = [], []
     for i, pair in enumerate(pairs):
         image, mask = read_pair(pair)
         digest.update(f"{pair.name} {image.dtype.str} {image.shape}".encode())
@@ -116,7 +116,7 @@ def prepare_pairs(
         digest.update(mask.data)
         images[i] = prepare_image(image, preparation, where=str(pair.image))
         masks[i] = prepare_mask(mask, preparation)
-        prints.append(b"" if image.min() == image.max() else value_print(image))
+        hashes.append(b"" if image.min() == image.max() else value_hash(image))
         thumbnails.append(thumbnail(image))
         if progress is not None:
             progress(i + 1, len(pairs))
@@ -127,7 +127,7 @@ def prepare_pairs(
         masks,
         digest.hexdigest(),
         preparation,
-        tuple(prints),
+        tuple(hashes),
         np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32),
     )
 

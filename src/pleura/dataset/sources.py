@@ -5,22 +5,22 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from pleura.dataset.pairs import Pair, find_images, find_pairs, slices_of
+from pleura.dataset.pairs import Pair, expand_slices, find_images, find_pairs
 from pleura.dataset.splits import (
+    SUBSETS,
     Split,
     SplitRecipe,
-    cut_names,
-    patients_of,
+    find_patients,
     read_split,
-    require_subsets,
-    split_groups,
-    without,
+    require_nonempty,
+    split_by_fraction,
+    split_by_group,
 )
 from pleura.errors import DataError
 from pleura.formats.matching import composed, same_name
@@ -103,7 +103,7 @@ def split_pairs(
     if recipe.method in ("sorted", "shuffled"):
         _require_groups_apart(pairs, split)
     what = f"{len(pairs)} images, {len(left_out)} left out"
-    return require_subsets(without(left_out, split), what, grouped=any(p.group for p in pairs))
+    return require_nonempty(split.without(left_out), what, grouped=any(p.group for p in pairs))
 
 
 def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[str]:
@@ -205,25 +205,22 @@ def _split_parts(parts: Sequence[_Part], recipe: SplitRecipe) -> Split:
                 where=recipe.file,
                 hint="list them as train, or set the source's part to split",
             )
-        rest = [name for name in fixed if name not in set(listed.train)]
-        return replace(listed, train=(*listed.train, *rest))
+        rest = [name for name in fixed if name not in set(listed.training)]
+        return replace(listed, training=(*listed.training, *rest))
     if recipe.method == "grouped":
         every = [pair for part in parts for pair in part.all]
-        patients = patients_of(every, recipe)
-        split = split_groups(names, patients, recipe, shuffled=True)
+        patients = find_patients(every, recipe)
+        split = split_by_group(names, patients, recipe, shuffled=True)
         _require_patients_apart(fixed, split, patients)
         found = [split]
     else:
-        found = [cut_names(part.all, recipe) for part in parts if not part.train]
-    joined = {
-        field.name: tuple(name for split in found for name in getattr(split, field.name))
-        for field in fields(Split)
-    }
-    return Split(**{**joined, "train": (*joined["train"], *fixed)})
+        found = [split_by_fraction(part.all, recipe) for part in parts if not part.train]
+    joined = Split(*(tuple(name for split in found for name in getattr(split, s)) for s in SUBSETS))
+    return replace(joined, training=(*joined.training, *fixed))
 
 
 def _require_groups_apart(pairs: Sequence[Pair], split: Split) -> None:
-    subset = split.subsets()
+    subset = split.subset_by_name()
     first: dict[str, Pair] = {}
     for pair in pairs:
         if pair.group is None or pair.name not in subset:
@@ -258,7 +255,7 @@ def _pairs_of(source: Source, root: Path) -> list[Pair]:
         found = [
             one
             for pair in _matched(source, root)
-            for one in ([pair] if same_name(pair.name) in out else slices_of(pair))
+            for one in ([pair] if same_name(pair.name) in out else expand_slices(pair))
         ]
     elif source.masks is None:
         found = find_images(root / source.images)

@@ -6,7 +6,7 @@ import csv
 import random
 import re
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,11 @@ from pleura.errors import DataError
 from pleura.files.atomic import write_atomically
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.matching import composed
+
+SUBSETS = ("training", "validation", "test")
+
+_OLD_NAMES = {"part": "subset", "train": "training", "pixels": "pixel_hash"}
+"""Columns and values in split files of earlier versions."""
 
 
 class SplitRecipe(BaseModel):
@@ -68,24 +73,38 @@ class SplitRecipe(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
-    """Names of the images of each subset."""
+    """Names of the images of each subset.
 
-    train: tuple[str, ...]
+    Parameters
+    ----------
+    training, validation, test:
+        Names of images, as in `pleura.dataset.pairs.Pair`.
+    """
+
+    training: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
-    def subsets(self) -> dict[str, str]:
-        """Return the subset of each name."""
-        return {name: field.name for field in fields(self) for name in getattr(self, field.name)}
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{subset}: {len(getattr(self, subset))}" for subset in SUBSETS)
+        return f"<Split, images per subset: {counts}>"
 
-    def write(self, path: Path, pixels: Mapping[str, str] | None = None) -> None:
-        """Write the split as CSV: `name`, `part`, and a hash of each image where it is given."""
-        header = ["name", "part", *(["pixels"] if pixels else [])]
+    def subset_by_name(self) -> dict[str, str]:
+        """Return the subset of each image by name."""
+        return {name: subset for subset in SUBSETS for name in getattr(self, subset)}
+
+    def without(self, names: Set[str]) -> Split:
+        """Return the split without the images of these names."""
+        return Split(*(tuple(x for x in getattr(self, s) if x not in names) for s in SUBSETS))
+
+    def write(self, path: Path, pixel_hashes: Mapping[str, str] | None = None) -> None:
+        """Write the split as CSV with the columns `name`, `subset` and, if given, `pixel_hash`."""
+        header = ["name", "subset", *(["pixel_hash"] if pixel_hashes else [])]
         rows = (
-            [name, part, *([pixels[name]] if pixels else [])]
-            for name, part in self.subsets().items()
+            [name, subset, *([pixel_hashes[name]] if pixel_hashes else [])]
+            for name, subset in self.subset_by_name().items()
         )
         text = csv_text(header, rows)
         write_atomically(path, lambda file: file.write(text.encode()))
@@ -103,26 +122,20 @@ def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
     if recipe.method == "file" and recipe.file is not None:
         split = read_split(recipe.file, names)
     elif recipe.method == "grouped":
-        split = split_groups(names, patients_of(pairs, recipe), recipe, shuffled=True)
+        split = split_by_group(names, find_patients(pairs, recipe), recipe, shuffled=True)
     else:
-        split = cut_names(pairs, recipe)
+        split = split_by_fraction(pairs, recipe)
     out = set(recipe.leave_out)
-    return require_subsets(without(out, split), f"{len(names)} images, {len(out)} left out")
+    return require_nonempty(split.without(out), f"{len(names)} images, {len(out)} left out")
 
 
-def without(names: Set[str], split: Split) -> Split:
-    """Return a split without some names."""
-    kept = (tuple(x for x in getattr(split, f.name) if x not in names) for f in fields(split))
-    return Split(*kept)
-
-
-def cut_names(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
+def split_by_fraction(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
     """Cut the names of pairs into subsets, sorted or shuffled; groups of pairs stay whole."""
     shuffled = recipe.method == "shuffled"
     names = sorted(pair.name for pair in pairs)
     groups = {pair.name: pair.group or pair.name for pair in pairs}
     if len(set(groups.values())) < len(names):
-        return split_groups(names, groups, recipe, shuffled=shuffled)
+        return split_by_group(names, groups, recipe, shuffled=shuffled)
     if shuffled:
         random.Random(recipe.seed).shuffle(names)  # noqa: S311  (not a secret)
     first = int(len(names) * recipe.train)
@@ -130,7 +143,7 @@ def cut_names(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
     return Split(tuple(names[:first]), tuple(names[first:second]), tuple(names[second:]))
 
 
-def split_groups(
+def split_by_group(
     names: Sequence[str], groups: Mapping[str, str], recipe: SplitRecipe, *, shuffled: bool
 ) -> Split:
     """Deal groups of names to the subsets, each to the one with the least of its share.
@@ -151,7 +164,7 @@ def split_groups(
     return Split(*(tuple(sorted(subset)) for subset in subsets))
 
 
-def require_subsets(split: Split, where: str, *, grouped: bool = False) -> Split:
+def require_nonempty(split: Split, where: str, *, grouped: bool = False) -> Split:
     """Require every subset to hold an image.
 
     Raises
@@ -159,10 +172,10 @@ def require_subsets(split: Split, where: str, *, grouped: bool = False) -> Split
     DataError
         One is empty.
     """
-    for field in fields(split):
-        if not getattr(split, field.name):
+    for subset in SUBSETS:
+        if not getattr(split, subset):
             raise DataError(
-                f"the split leaves its {field.name} subset empty",
+                f"the {subset} subset of the split is empty",
                 where=where,
                 hint="slices of one volume, and files of one patient, stay together: give three "
                 "volumes (patients) or more, or assign the slices yourself with split.method=file"
@@ -173,40 +186,62 @@ def require_subsets(split: Split, where: str, *, grouped: bool = False) -> Split
 
 
 def read_split(path: Path, names: Sequence[str]) -> Split:
-    """Read a split from a CSV file with the columns `name` and `part`, for images of these names.
+    """Read a split from a CSV file.
 
-    Unicode form does not count; images that are not listed are in no subset.
+    Parameters
+    ----------
+    path:
+        Table with the columns `name` and `subset` (training, validation or test). The column name
+        `part` and the value `train` of earlier versions are accepted.
+    names:
+        Names of all images. Their Unicode form is ignored; images that are not listed are in no
+        subset.
 
     Raises
     ------
     DataError
-        The file is unreadable, names an unknown image or part, or names an image twice.
+        The file is unreadable, lists an unknown image or subset, or lists an image twice.
     """
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    there = {composed(name): name for name in names}
-    seen: set[str] = set()
-    for row in _read_rows(path, ("name", "part")):
-        name, part = composed(row["name"]), row["part"]
-        if part not in parts:
+    subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
+    known = {composed(name): name for name in names}
+    listed: set[str] = set()
+    for row in _read_rows(path, ("name", "subset")):
+        name, subset = composed(row["name"]), _OLD_NAMES.get(row["subset"], row["subset"])
+        if subset not in subsets:
             raise DataError(
-                f"'{part}' is no subset of a split (image '{name}')",
+                f"'{subset}' is no subset of a split (image '{name}')",
                 where=path,
-                hint="use train, validation or test",
+                hint="use training, validation or test",
             )
-        if name in seen:
+        if name in listed:
             raise DataError(
                 f"'{name}' is listed twice", where=path, hint="list each image in one subset"
             )
-        seen.add(name)
-        parts[part].append(there.get(name, name))
-    unknown = sorted(seen - there.keys())
+        listed.add(name)
+        subsets[subset].append(known.get(name, name))
+    unknown = sorted(listed - known.keys())
     if unknown:
         raise DataError(
-            f"the split names {len(unknown)} image(s) that are not there: {', '.join(unknown[:5])}",
+            f"the split lists {len(unknown)} unknown image(s): {', '.join(unknown[:5])}",
             where=path,
             hint="correct the names (with suffix), or add the images",
         )
-    return require_subsets(Split(*map(tuple, parts.values())), str(path))
+    return require_nonempty(Split(*map(tuple, subsets.values())), str(path))
+
+
+def read_training_hashes(path: Path) -> set[str]:
+    """Return the pixel hashes of the training images in a split file, if it has any.
+
+    Raises
+    ------
+    DataError
+        The file is unreadable.
+    """
+    columns, rows = _read_table(path)
+    if not {"subset", "pixel_hash"} <= set(columns):
+        return set()
+    training = (row for row in rows if _OLD_NAMES.get(row["subset"], row["subset"]) == "training")
+    return {row["pixel_hash"] for row in training} - {""}
 
 
 def read_names(path: Path) -> list[str]:
@@ -226,7 +261,7 @@ def read_names(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def patients_of(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]:
+def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]:
     """Return the patient of each pair by name, as the recipe's pattern or file has it.
 
     Raises
@@ -270,22 +305,29 @@ def patients_of(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]
     return {name: str(patient) for name, patient in found.items()}
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            known, rows = reader.fieldnames or [], list(reader)
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(
-            f"the table cannot be read ({error})", where=path, hint="give a CSV file in UTF-8"
-        ) from error
-    missing = [c for c in columns if c not in known]
+def _read_rows(path: Path, columns: tuple[str, str]) -> list[dict[str, str]]:
+    """Return the rows of a CSV file that has these columns: a name, and a value."""
+    known, rows = _read_table(path)
+    missing = [column for column in columns if column not in known]
     if missing:
         raise DataError(
             f"the table has no column '{missing[0]}'",
             where=path,
-            hint=f"give it the columns {' and '.join(columns)}",
+            hint=f"add the columns {' and '.join(columns)}",
         )
-    # Names stay to the letter: a file's name may begin with a space.
-    name, value = columns
-    return [{name: csv_value(row[name] or ""), value: (row[value] or "").strip()} for row in rows]
+    name, value = columns  # a file name may begin with a space: names are not stripped
+    return [{name: csv_value(row[name]), value: row[value].strip()} for row in rows]
+
+
+def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns of a CSV file, by their current names, and its rows."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = [_OLD_NAMES.get(column, column) for column in reader.fieldnames or []]
+            reader.fieldnames = columns
+            return columns, list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"the table cannot be read ({error})", where=path, hint="give a CSV file in UTF-8"
+        ) from error

@@ -108,7 +108,7 @@ def make_training_set(
         A pair cannot be read.
     """
     if simulation is None or augmentation is None:
-        return PreparedSet(*prepared.part(names), augmentation)
+        return PreparedSet(*prepared.select(names), augmentation)
     by_name = {pair.name: pair for pair in pairs}
     chosen = [by_name[name] for name in names]
     return SimulatedSet(chosen, prepared.preparation, augmentation, simulation, progress)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.label_errors import Probability
 from pleura.dataset.pairs import Pair, find_pairs
-from pleura.dataset.suspects import Probability
 from pleura.engine.engine import Engine
 from pleura.errors import DataError
 from pleura.files.atomic import write_atomically
@@ -80,7 +80,7 @@ def _write_split(
     path: Path, pairs: Sequence[Pair], fold_of: dict[str, int], fold: int, folds: int
 ) -> None:
     """Write a split: one fold to judge, the next to validate on, the others to learn from."""
-    parts = {fold: "test", (fold + 1) % folds: "validation"}
-    rows = ([pair.name, parts.get(fold_of[_source(pair)], "train")] for pair in pairs)
-    text = csv_text(["name", "part"], rows)
+    subsets = {fold: "test", (fold + 1) % folds: "validation"}
+    rows = ([pair.name, subsets.get(fold_of[_source(pair)], "training")] for pair in pairs)
+    text = csv_text(["name", "subset"], rows)
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pleura.dataset.overlap import keep_apart, near_duplicates
+from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
 from pleura.dataset.pairs import Pair, read_pair
 from pleura.dataset.preparation import PreparedPairs, prepare_pairs
 from pleura.dataset.sources import collect_pairs, find_names, split_pairs
@@ -69,7 +69,7 @@ def load_data(
     if split is None:
         assert run is not None  # noqa: S101  (for mypy)
         split = run.split(prepared.names)
-    apart = keep_apart(pairs, prepared, split, recipe.split)
+    apart = resolve_duplicates(pairs, prepared, split, recipe.split)
     seen = frozenset(open_run(start).trained_on() if start and Path(start).is_dir() else ())
     _require_unseen(seen, prepared, apart, str(start))
     if not prepared.masks.any():
@@ -78,7 +78,7 @@ def load_data(
             where=images if masks is None else masks,
             hint="give masks with 0 outside and 255 (or 1) inside the lungs",
         )
-    units = _units(named(pairs, apart.train))
+    units = _units(named(pairs, apart.training))
     if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
         raise DataError(
             f"the simulation is in HU, and the images are not: {units.reason}",
@@ -92,7 +92,7 @@ def load_data(
 
 def _require_unseen(seen: Set[str], prepared: PreparedPairs, split: Split, start: str) -> None:
     """Refuse to test on images that the run which a training starts from was trained on."""
-    pixels = prepared.pixels()
+    pixels = prepared.pixel_hashes()
     known = [name for name in split.test if pixels[name] in seen]
     if known:
         raise DataError(
@@ -120,7 +120,7 @@ def _warnings(
     pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, apart: Split, recipe: Recipe
 ) -> Iterator[str]:
     """Yield what makes the results less trustworthy than they look."""
-    split_names, used = split.subsets(), apart.subsets()
+    split_names, used = split.subset_by_name(), apart.subset_by_name()
     left_out = find_names(pairs, recipe.split.leave_out, "split.leave_out")
     unlisted = [p.name for p in pairs if p.name not in split_names and p.name not in left_out]
     if unlisted:
@@ -128,7 +128,7 @@ def _warnings(
     copies = [name for name in split_names if name not in used]
     if copies:
         yield f"{len(copies)} copies of images in other subsets are not used: {_some(copies)}"
-    if similar := near_duplicates(prepared, apart):
+    if similar := near_duplicate_warning(prepared, apart):
         yield similar
 
 

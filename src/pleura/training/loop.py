@@ -133,7 +133,7 @@ def _train(
     if not overwrite:
         processes.on_rank_zero(lambda: require_empty(output))
     data = load_data(images, masks, recipe, callbacks.on_read, start=start)
-    processes.check_batch(min(recipe.training.batch_size, len(data.split.train)))
+    processes.check_batch(min(recipe.training.batch_size, len(data.split.training)))
     state = new_state(recipe, start)
 
     def begin() -> None:
@@ -141,7 +141,7 @@ def _train(
         if overwrite:
             clear_run(output)
         run = create_run(
-            output, recipe, data.split, data.prepared.fingerprint, data.prepared.pixels()
+            output, recipe, data.split, data.prepared.fingerprint, data.prepared.pixel_hashes()
         )
         seen = {"start_images": sorted(data.start_images)} if data.start_images else {}
         save_figure(figure, output / "pairs.png")
@@ -242,10 +242,10 @@ class _Training:
         split, prepared = data.split, data.prepared
         changes = self.recipe.augmentation, self.recipe.simulation
         self.training_set = make_training_set(
-            data.pairs, prepared, split.train, *changes, progress=callbacks.on_read
+            data.pairs, prepared, split.training, *changes, progress=callbacks.on_read
         )
         self.validation_pairs = named(data.pairs, split.validation)
-        self.validation_images, self.validation_masks = prepared.part(split.validation)
+        self.validation_images, self.validation_masks = prepared.select(split.validation)
         self.state = state
         self.logits_of = processes.network(state.network)
         self.stopped = False
@@ -254,7 +254,7 @@ class _Training:
         self.batch = min(self.recipe.training.batch_size, len(self.training_set))
         processes.check_batch(self.batch)
         self.steps = len(self.training_set) // self.batch
-        self.balance = class_balance(_binary(prepared.part(split.train)[1]))
+        self.balance = class_balance(_binary(prepared.select(split.training)[1]))
 
     def go_on(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""

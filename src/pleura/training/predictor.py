@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import read_image
+from pleura.dataset.pairs import read_image_2d
 from pleura.dataset.preparation import prepare_image, restore
 from pleura.errors import DataError, PleuraError
 from pleura.figures.masks import overlay
@@ -200,7 +200,7 @@ def _identity(path: Path) -> tuple[int, int]:
 def _predict_file(
     predictor: Predictor, path: Path, targets: Mapping[str, Path], outputs: Outputs
 ) -> Prediction:
-    image = read_image(path)
+    image = read_image_2d(path)
     threshold = predictor.run.threshold if outputs.threshold is None else outputs.threshold
     probability = predictor.probability(image, str(path))
     mask = np.greater_equal(probability, threshold).astype(np.uint8)

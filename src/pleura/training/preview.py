@@ -49,10 +49,10 @@ def preview_figure(
     changes = recipe.augmentation, recipe.simulation
     training_set = make_training_set(pairs, prepared, names, *changes)
     drawn = training_set.draw(np.arange(len(names)), np.random.default_rng(recipe.training.seed))
-    pictures = zip(names, *prepared.part(names), *drawn, strict=True)
+    pictures = zip(names, *prepared.select(names), *drawn, strict=True)
     return pairs_figure([PairPicture(*picture) for picture in pictures])
 
 
 def _spread(split: Split, number: int) -> list[str]:
-    index = np.linspace(0, len(split.train) - 1, min(number, len(split.train))).round()
-    return [split.train[int(i)] for i in index]
+    index = np.linspace(0, len(split.training) - 1, min(number, len(split.training))).round()
+    return [split.training[int(i)] for i in index]

@@ -37,7 +37,7 @@ def calibration_slices(
     """
     sources = run.recipe.data
     pairs = collect_pairs(images, None, sources) if sources else find_images(images)
-    wanted = set(run.split([pair.name for pair in pairs]).train)
+    wanted = set(run.split([pair.name for pair in pairs]).training)
     chosen = [pair for pair in pairs if pair.name in wanted]
     for pair in chosen[:: max(1, len(chosen) // _MOST)]:
         image, _ = read_pair(replace(pair, no_lung=True))  # its mask is not asked for

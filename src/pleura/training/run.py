@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import pleura
-from pleura.dataset.splits import Split, read_split
+from pleura.dataset.splits import SUBSETS, Split, read_split, read_training_hashes
 from pleura.errors import DataError, RecipeError, RunError, first_line
 from pleura.files.atomic import remove_unfinished, unfinished, write_atomically
 from pleura.training.recipe import Recipe, build_recipe
@@ -99,16 +99,7 @@ class Run:
 
         Empty for a run of an earlier version.
         """
-        try:
-            with (self.folder / "split.csv").open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, ValueError, csv.Error) as error:
-            raise RunError(
-                f"the run's split cannot be read ({error})",
-                where=self.folder / "split.csv",
-                hint="restore the folder from a copy, or train again",
-            ) from error
-        own = {row.get("pixels") or "" for row in rows if row.get("part") == "train"}
+        own = read_training_hashes(self.folder / "split.csv")
         return (own | {str(one) for one in self.record.get("start_images", ())}) - {""}
 
     def history(self) -> list[dict[str, float]]:
@@ -170,7 +161,7 @@ def create_run(
         "data_fingerprint": fingerprint,
         "versions": versions(),
         "git": _git_describe(),
-        "parts": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+        "subsets": {subset: len(getattr(split, subset)) for subset in SUBSETS},
     }
     run = Run(folder, _without_paths(recipe), record)
     text = run.recipe.to_yaml()

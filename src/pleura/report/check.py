@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pleura
 from pleura.dataset.checks import CheckReport
+from pleura.dataset.label_errors import SuspectedLabel
 from pleura.dataset.pairs import read_pair
-from pleura.dataset.suspects import Suspect
 from pleura.figures.masks import grey_range
 from pleura.report.page import Page, PageCase, slice_picture
 
 
-def suspects_page(found: CheckReport, command: str = "") -> Page:
+def check_page(found: CheckReport, command: str = "") -> Page:
     """Make the page of what `check` found, worst first.
 
     Raises
@@ -37,7 +37,7 @@ def suspects_page(found: CheckReport, command: str = "") -> Page:
     )
 
 
-def _case(one: Suspect) -> PageCase:
+def _case(one: SuspectedLabel) -> PageCase:
     image, mask = read_pair(one.pair)
     picture = slice_picture(image, {"reference": mask}, grey_range(image))
     return PageCase(one.name, {"score": one.score}, one.reasons, picture)

@@ -3,8 +3,13 @@ import numpy as np
 import pytest
 
 from pleura.dataset.checks import check
+from pleura.dataset.label_errors import (
+    disagreement,
+    find_label_errors,
+    find_mask_problems,
+    upside_down,
+)
 from pleura.dataset.pairs import find_pairs, read_pair
-from pleura.dataset.suspects import disagreement, doubts_of, find_suspects, upside_down
 from pleura.formats.pictures import read_picture
 from pleura.intensity.mapping import HU, IntensityMapping
 
@@ -16,11 +21,11 @@ def slice_(sample):
 
 
 def words(hu, mask):
-    return " ".join(reason for _, reason in doubts_of(hu, mask))
+    return " ".join(reason for _, reason in find_mask_problems(hu, mask))
 
 
 def test_masks_of_experts_raise_no_doubt(sample):
-    assert find_suspects(find_pairs(sample.images, sample.masks), HU) == ([], [])
+    assert find_label_errors(find_pairs(sample.images, sample.masks), HU) == ([], [])
 
 
 def test_air_around_the_patient_is_no_lung(slice_):
@@ -110,11 +115,13 @@ def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
     hu, _ = slice_
     write_picture(tmp_path / "a.tif", (hu + 1024).astype(np.uint16))
     pair = Pair("a", tmp_path / "a.tif", sample.masks / "LCTSC-201_058.tif")
-    assert find_suspects([pair], IntensityMapping(1, 1024)) == ([], [])
+    assert find_label_errors([pair], IntensityMapping(1, 1024)) == ([], [])
 
 
 @pytest.mark.slow
 def test_the_wrong_references_of_the_public_set_are_found_and_no_other(data):
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
-    found = [suspect.name[:7] for suspect in find_suspects(pairs, IntensityMapping(0.8165, 0))[0]]
+    found = [
+        suspect.name[:7] for suspect in find_label_errors(pairs, IntensityMapping(0.8165, 0))[0]
+    ]
     assert sorted(found) == ["ID_0052", "ID_0079", "ID_0134", "ID_0181", "ID_0254"]

@@ -36,7 +36,7 @@ _SURE = 0.95
 
 
 @dataclass(frozen=True)
-class Suspect:
+class SuspectedLabel:
     """A reference that looks wrong; ``score`` ranks: 1 is at the limit, more is worse."""
 
     pair: Pair
@@ -49,12 +49,12 @@ class Suspect:
         return self.pair.name
 
 
-def find_suspects(
+def find_label_errors(
     pairs: Sequence[Pair],
     line: IntensityMapping,
     probability: Probability | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Suspect], list[Pair]]:
+) -> tuple[list[SuspectedLabel], list[Pair]]:
     """Return the pairs whose mask looks wrong, worst first, and those that lie upside down.
 
     Unreadable ones are passed over. ``line`` leads from HU to the values of pictures. With
@@ -67,7 +67,7 @@ def find_suspects(
         except PleuraError:
             continue
         hu = line.to_hu(image) if pair.index is None else image.astype(np.int16)
-        doubts = list(doubts_of(hu, mask))
+        doubts = list(find_mask_problems(hu, mask))
         if not doubts and upside_down(hu, mask):
             turned.append(pair)
         if probability is not None:
@@ -76,13 +76,15 @@ def find_suspects(
             doubts.sort(reverse=True)
             score = sum(weight for weight, _ in doubts)
             reasons = tuple(reason for _, reason in doubts)
-            found.append(Suspect(pair, score, reasons))
+            found.append(SuspectedLabel(pair, score, reasons))
         if progress is not None:
             progress(i + 1, len(pairs))
     return sorted(found, key=lambda suspect: -suspect.score), turned
 
 
-def doubts_of(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> Iterator[tuple[float, str]]:
+def find_mask_problems(
+    hu: NDArray[np.int16], mask: NDArray[np.uint8]
+) -> Iterator[tuple[float, str]]:
     """Yield (weight, reason) of what is odd about a mask (rows, columns) on its image in HU."""
     smooth = _smooth(hu)
     outside = _air_outside(smooth)
