@@ -30,7 +30,7 @@ from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.errors import PleuraError
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).resolve().parent
 FACTOR = 0.8165  # of kmader's stored values to HU
@@ -86,7 +86,7 @@ def kmader(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
         found = segmenter.segment(scan, keep_probability=True)
         yield {
             "case": pair.name,
-            **overlap(mask > 0, found.mask.labels[0] > 0),
+            **overlap(mask > 0, found.labels[0] > 0),
             "small": small_grid(mask, found.probability, segmenter.threshold),
         }
 

@@ -24,8 +24,8 @@ from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 from pleura.scan.scan import Scan
 from pleura.segmentation.flags import SLICE_UNSURE, SMALL_LUNG, UNSURE
-from pleura.segmentation.segment import UNSURE as BETWEEN
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.inference import LOW_CONFIDENCE as BETWEEN
+from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).resolve().parent
 BAD = 0.85
@@ -85,7 +85,7 @@ def case(
 ) -> Iterator[Case]:
     """Yield the case, if any lung was found: 'no lung' is a flag of its own."""
     found = segmenter.segment(scan, keep_probability=True)
-    lung = found.mask.labels[0] > 0
+    lung = found.labels[0] > 0
     if not lung.any():
         return
     if isinstance(bad, np.ndarray):

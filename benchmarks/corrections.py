@@ -31,7 +31,7 @@ from pleura.corrections.learning import SAMPLE
 from pleura.evaluation.metrics import dice
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.formats.read import from_array, read
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).resolve().parent
 SIZES = (1, 2, 5, 10, 20)

@@ -17,7 +17,7 @@ from accuracy import LINES, interval, lctsc
 
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 from pleura.training.export import export
 from pleura.training.loop import train
 from pleura.training.recipe import Recipe, build_recipe, load_recipe

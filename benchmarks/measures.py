@@ -25,7 +25,7 @@ from pleura.figures.palette import TRAINING, VALIDATION
 from pleura.formats.read import from_array
 from pleura.masks.mask import Mask
 from pleura.measurement.measure import measure
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = {  # of lung_stats.csv, with the unit of their differences

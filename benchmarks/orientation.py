@@ -24,7 +24,7 @@ from pleura.formats.pictures import read_picture
 from pleura.formats.read import from_array, read
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 Arrays = tuple[Any, Any]  # sampled HU, labels
 Counts = dict[str, dict[str, Counter[bool]]]
@@ -60,7 +60,7 @@ def segmented(
         with np.load(cache) as stored:
             return stored["hu"], stored["labels"]
     affine = spacing and affine_from_axes((0, 0, 0), tuple(np.diag(spacing)[:, ::-1]))
-    labels = segmenter.segment(from_array(hu, affine=affine, units="hu"), warn=False).mask.labels
+    labels = segmenter.segment(from_array(hu, affine=affine, units="hu"), warn=False).labels
     step = sampling_step(labels.shape)
     arrays = np.atleast_3d(hu.reshape(labels.shape))[:, ::step, ::step], labels[:, ::step, ::step]
     if cache is not None:

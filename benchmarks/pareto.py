@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pleura.dataset.sources import split_pairs
 from pleura.engine.engine import Engine
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.export import export
 from pleura.training.loop import train

@@ -201,7 +201,7 @@ def tables(bench: Run, slices: int) -> str:
     ]
     for key, runs in bench["ours"].items():
         best = min(runs, key=lambda r: r["seconds"])
-        stages = [best["stages"].get(s, 0) for s in ("read", "network", "clean")]
+        stages = [best["stages"].get(s, 0) for s in ("read", "inference", "postprocessing")]
         cells = [best["seconds"], *stages, best["seconds"] - sum(stages)]
         told = " | ".join(f"{cell:.2f}" for cell in cells)
         lines.append(f"| {names.get(key, key)} | {told} | {best['peak_mb']:.0f} |")

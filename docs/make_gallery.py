@@ -15,7 +15,7 @@ from pleura.figures.palette import REFERENCE, rgb
 from pleura.figures.preview import LABEL_COLOURS, LUNG_WINDOW
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).parent
 COLUMNS, ROWS, SIDE = 5, 4, 300

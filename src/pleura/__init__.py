@@ -33,9 +33,9 @@ _HOMES = {
     "compare": "pleura.evaluation.compare",
     "predict": "pleura.training.predictor",
     "export": "pleura.training.export",
-    "segment": "pleura.segmentation.segment",
+    "segment": "pleura.segmentation.segmenter",
     "measure": "pleura.measurement.measure",
-    "Segmenter": "pleura.segmentation.segment",
+    "Segmenter": "pleura.segmentation.segmenter",
     "open_run": "pleura.training.run",
     "load_recipe": "pleura.training.recipe",
     "iou": "pleura.evaluation.metrics",
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from pleura.formats.read import from_array as from_array
     from pleura.formats.read import read as read
     from pleura.measurement.measure import measure as measure
-    from pleura.segmentation.segment import Segmenter as Segmenter
-    from pleura.segmentation.segment import segment as segment
+    from pleura.segmentation.segmenter import Segmenter as Segmenter
+    from pleura.segmentation.segmenter import segment as segment
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
     from pleura.training.loop import resume as resume

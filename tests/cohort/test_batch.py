@@ -14,7 +14,7 @@ from pleura.cohort.summary import read_summaries
 from pleura.errors import ScanError
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 TABLES = ("summary.csv", "lungs.csv", "lungs.parquet", "progress.json")
 

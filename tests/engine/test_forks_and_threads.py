@@ -26,7 +26,7 @@ def work(_):
     return int((pleura.segment(scan()).labels > 0).sum())
 
 def work_shared(_):
-    return int((segmenter.segment(scan()).mask.labels > 0).sum())
+    return int((segmenter.segment(scan()).labels > 0).sum())
 
 if __name__ == "__main__":
     segmenter = pleura.Segmenter(sys.argv[2], threads=1) if len(sys.argv) > 2 else None

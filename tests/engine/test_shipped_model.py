@@ -48,7 +48,7 @@ def test_nothing_is_flagged_there(volume):
     with pleura.Segmenter() as segmenter:
         result = segmenter.segment(volume)
     assert result.flags == ()
-    assert {"read", "network", "clean"} <= result.seconds.keys()
+    assert {"read", "inference", "postprocessing"} <= result.seconds.keys()
 
 
 def test_a_prone_and_a_turned_scan_give_the_same_lungs(volume):

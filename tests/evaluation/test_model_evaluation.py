@@ -11,7 +11,7 @@ from pleura.errors import DataError
 from pleura.evaluation.model import evaluate_model
 from pleura.evaluation.probability import THRESHOLDS, LevelCounts, calibration
 from pleura.formats.read import read
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 
 def guess(seed, shape=(40, 50)):

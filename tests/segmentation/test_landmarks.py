@@ -6,7 +6,7 @@ import pytest
 from pleura.formats.read import from_array, read
 from pleura.segmentation.flags import find_flags
 from pleura.segmentation.landmarks import Landmarks, find_landmarks
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 LEFT_RIGHT = "the liver lies on the left"
 FRONT_BACK = "the spine lies in front of the lungs"
@@ -129,5 +129,5 @@ def test_turned_scan_is_flagged_and_its_labels_are_kept(sample):
     flag = result.to_dict()["flags"]["orientation"]
     assert FRONT_BACK in flag
     assert LEFT_RIGHT in flag
-    columns = [np.nonzero(result.mask.labels == side)[2].mean() for side in (1, 2)]
+    columns = [np.nonzero(result.labels == side)[2].mean() for side in (1, 2)]
     assert columns[0] < columns[1]

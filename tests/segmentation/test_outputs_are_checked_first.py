@@ -10,7 +10,7 @@ from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
 from pleura.errors import PleuraError
 from pleura.scan.geometry import affine_from_axes
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 HU = np.random.default_rng(0).integers(-1000, 300, (3, 20, 24), np.int16)
 AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))

@@ -9,8 +9,9 @@ from pleura.errors import ScanError
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import from_array, read
 from pleura.scan.geometry import Geometry, affine_from_axes
-from pleura.segmentation.clean import STEP, keep_lungs, tell_sides
-from pleura.segmentation.segment import Segmenter, lung_alone
+from pleura.segmentation.masking import masked_scan
+from pleura.segmentation.postprocessing import HU_STEP, clean_mask, label_sides
+from pleura.segmentation.segmenter import Segmenter
 
 TURNS = list(
     itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
@@ -109,14 +110,16 @@ def test_picture_gets_a_mask_of_its_own_size_and_units_are_told(sample, segmente
     assert (mask.labels[both] != flipped.labels[both]).mean() > 0.99
 
 
-def test_lung_alone_keeps_lung_and_its_place(chest, segmenter):
+def test_masked_scan_keeps_lung_and_its_position(chest, segmenter):
     scan = from_array(chest, affine=AXIAL, units="hu")
     mask = segmenter(scan)
-    whole, same = lung_alone(mask)
-    assert same is mask.geometry
+    masked = masked_scan(mask)
+    whole = masked.hu()
+    assert masked.geometry is mask.geometry
     assert np.array_equal(whole[mask.labels > 0], chest[mask.labels > 0])
     assert (whole[mask.labels == 0] == -1024).all()
-    cut, cropped = lung_alone(mask, crop=True)
+    cropped_scan = masked_scan(mask, crop=True)
+    cut, cropped = cropped_scan.hu(), cropped_scan.geometry
     assert cut.shape == cropped.shape
     assert cut.size < 0.6 * whole.size
     index = np.argwhere(cut > -1024)[7]
@@ -132,7 +135,7 @@ def test_probability_is_kept_on_the_scans_grid_when_asked_for(chest, segmenter):
     scan = from_array(turned, affine=affine, units="hu")
     result = segmenter.segment(scan, keep_probability=True)
     assert result.probability.shape == turned.shape
-    inside = result.probability[result.mask.labels > 0]
+    inside = result.probability[result.labels > 0]
     assert (inside >= segmenter.threshold).mean() > 0.95
     assert segmenter.segment(scan).probability is None
 
@@ -154,7 +157,7 @@ def lung_like(lung):
 
 
 def sampled(hu):
-    return hu[:, ::STEP, ::STEP]
+    return hu[:, ::HU_STEP, ::HU_STEP]
 
 
 def test_specks_go_and_holes_are_filled():
@@ -162,21 +165,21 @@ def test_specks_go_and_holes_are_filled():
     hu = lung_like(lung)
     lung[10, 32, 20] = False
     lung[2, 60, 60] = True
-    kept = keep_lungs(lung, sampled(hu))
+    kept = clean_mask(lung, sampled(hu))
     assert kept[10, 32, 20]
     assert not kept[2, 60, 60]
     nothing = np.zeros_like(lung)
-    assert np.array_equal(keep_lungs(nothing, sampled(hu)), nothing)
+    assert np.array_equal(clean_mask(nothing, sampled(hu)), nothing)
 
 
 def test_a_mass_inside_is_filled_and_the_dome_of_the_liver_is_not():
     lung = ball((40, 96, 96), (20, 48, 48), 19)
     mass = ball(lung.shape, (26, 48, 48), 6)
     liver = ball(lung.shape, (4, 48, 40), 12)
-    kept = keep_lungs(lung & ~mass & ~liver, sampled(lung_like(lung & ~mass & ~liver)))
+    kept = clean_mask(lung & ~mass & ~liver, sampled(lung_like(lung & ~mass & ~liver)))
     assert kept[mass].all()
     assert kept[liver].mean() < 0.02
-    alone = keep_lungs((lung & ~liver)[10:11], sampled(lung_like(lung & ~liver))[10:11])
+    alone = clean_mask((lung & ~liver)[10:11], sampled(lung_like(lung & ~liver))[10:11])
     assert not alone[liver[10:11]].any()
 
 
@@ -184,11 +187,11 @@ def test_gas_goes_unless_the_picture_is_grey():
     lung, gas = ball((20, 64, 64), (10, 32, 20), 9), ball((20, 64, 64), (10, 32, 50), 8)
     hu = lung_like(lung)
     hu[gas] = -1000
-    assert np.array_equal(keep_lungs(lung | gas, sampled(hu)), lung)
-    assert np.array_equal(keep_lungs(lung | gas, sampled(hu), calibrated=False), lung | gas)
+    assert np.array_equal(clean_mask(lung | gas, sampled(hu)), lung)
+    assert np.array_equal(clean_mask(lung | gas, sampled(hu), calibrated=False), lung | gas)
     hu[lung] = np.minimum(hu[lung], -930)  # emphysema, with the vessels that are left
     hu[9:11, ::3] = np.where(lung[9:11, ::3], -850, hu[9:11, ::3])
-    assert np.array_equal(keep_lungs(lung, sampled(hu)), lung)
+    assert np.array_equal(clean_mask(lung, sampled(hu)), lung)
 
 
 def test_touching_lungs_are_parted_where_they_touch():
@@ -197,7 +200,7 @@ def test_touching_lungs_are_parted_where_they_touch():
     bridge = np.zeros(shape, bool)
     bridge[7:9, 30:34, 40:54] = True
     hu = np.where(right | left, -850, 0).astype(np.int16)
-    labels = tell_sides(right | left | bridge, sampled(hu), grid(shape, (1.0, 1.0, 1.0)))
+    labels = label_sides(right | left | bridge, sampled(hu), grid(shape, (1.0, 1.0, 1.0)))
     assert (labels[right] == 1).mean() > 0.99
     assert (labels[left] == 2).mean() > 0.99
 
@@ -209,7 +212,7 @@ def test_a_lone_lung_is_told_by_the_middle_of_the_body(column, side):
     hu = np.full(shape, -1000, np.int16)
     hu[:, 8:56, 8:88] = 30
     hu[lung] = -850
-    assert set(np.unique(tell_sides(lung, sampled(hu), grid(shape)))) == {0, side}
+    assert set(np.unique(label_sides(lung, sampled(hu), grid(shape)))) == {0, side}
 
 
 @pytest.mark.parametrize("slices", [1, 16])
@@ -221,7 +224,7 @@ def test_a_small_second_lung_apart_keeps_its_side(slices):
     hu[right | left] = -850
     if slices == 1:
         hu, right, left = hu[8:9], right[8:9], left[8:9]
-    labels = tell_sides(right | left, sampled(hu), grid(hu.shape))
+    labels = label_sides(right | left, sampled(hu), grid(hu.shape))
     assert [np.unique(labels[lung]).tolist() for lung in (right, left)] == [[1], [2]]
 
 
@@ -232,7 +235,7 @@ def test_pieces_of_a_lung_go_to_the_nearer_side():
         ball(shape, (8, 46, 24), 5),
         ball(shape, (8, 30, 70), 10),
     ]
-    labels = tell_sides(np.any(pieces, 0), sampled(np.zeros(shape, np.int16)), grid(shape))
+    labels = label_sides(np.any(pieces, 0), sampled(np.zeros(shape, np.int16)), grid(shape))
     assert [np.unique(labels[piece]).tolist() for piece in pieces] == [[1], [1], [2]]
 
 
@@ -242,7 +245,7 @@ def test_one_lung_in_two_pieces_is_one_lung():
     hu = np.full(shape, -1000, np.int16)
     hu[:, 8:56, 8:88] = 30
     hu[lung] = -850
-    assert set(np.unique(tell_sides(lung, sampled(hu), grid(shape)))) == {0, 2}
+    assert set(np.unique(label_sides(lung, sampled(hu), grid(shape)))) == {0, 2}
 
 
 def test_a_coronal_slice_alone_is_refused(segmenter, chest):

@@ -39,14 +39,14 @@ def command(
     """
     from pleura.formats.read import read
     from pleura.measurement.measure import measure
-    from pleura.segmentation.segment import Segmenter
+    from pleura.segmentation.segmenter import Segmenter
 
     opened = read(scan, units=units)
     if mask is not None:
         found = measure(opened, mask)
     else:
         with Segmenter() as segmenter:
-            found = measure(opened, segmenter.segment(opened, warn=False).mask)
+            found = measure(opened, segmenter.segment(opened, warn=False))
     write_json(json_file, found.to_dict())
     if csv_file is not None:
         _write_slices(csv_file, found)

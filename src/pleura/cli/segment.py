@@ -169,7 +169,7 @@ def _one(
     from pleura.formats.pictures import write_picture
     from pleura.formats.read import read
     from pleura.formats.write import write_labels, write_volume
-    from pleura.segmentation.segment import lung_alone
+    from pleura.segmentation.masking import masked_scan
 
     _must_be_of_one(how)
     written = _written(output, how, json_file)
@@ -189,13 +189,14 @@ def _one(
         with progress_bar("segmenting", quiet, "slices") as progress:
             wanted = how["probability"] is not None
             result = segmenter.segment(opened, progress, keep_probability=wanted, warn=False)
-        write_labels(output, result.mask, binary=how["binary"])
+        write_labels(output, result, binary=how["binary"])
         if how["masked"] is not None:
-            write_volume(how["masked"], *lung_alone(result.mask, crop=how["crop"]))
+            masked = masked_scan(result, crop=how["crop"])
+            write_volume(how["masked"], masked.hu(), masked.geometry)
         if result.probability is not None:
             write_volume(how["probability"], result.probability, opened.geometry)
         if how["preview"]:
-            write_picture(written["preview"], result.preview())
+            write_picture(written["preview"], result.preview_image())
         return {**reported(result, measures=how["measure"]), "mask": str(output)}
 
 

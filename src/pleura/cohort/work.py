@@ -31,7 +31,8 @@ from pleura.measurement.measure import measure
 from pleura.names import printable, short_hash
 from pleura.scan.orientation import flipped
 from pleura.scan.scan import Scan
-from pleura.segmentation.segment import Segmentation, Segmenter
+from pleura.segmentation.result import Segmentation
+from pleura.segmentation.segmenter import Segmenter
 
 Format = Literal["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
 
@@ -162,9 +163,9 @@ def _segment(task: Task, output: OutputStore, segmenter: Segmenter, settings: Se
         decisions = (*scan.decisions, *check_can_write(folder / target, scan))
         name = PurePosixPath(task.name).name if settings.anonymous else scan.name
         result = segmenter.segment(replace(scan, name=name, decisions=decisions), warn=False)
-        write_labels(folder / target, result.mask, binary=settings.binary)
+        write_labels(folder / target, result, binary=settings.binary)
         if settings.preview:
-            write_picture(folder / preview, result.preview())
+            write_picture(folder / preview, result.preview_image())
         told = {
             **reported(result, measures=settings.measure),
             "options": asked,
@@ -203,7 +204,7 @@ def reported(result: Segmentation, *, measures: bool) -> dict[str, Any]:
     """Return the report of a scan as what JSON can hold, with measures if wanted."""
     told = result.to_dict()
     if measures:
-        told["measurements"] = measure(result.mask.scan, result.mask).to_dict()
+        told["measurements"] = measure(result.scan, result).to_dict()
     return told
 
 

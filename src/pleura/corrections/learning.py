@@ -24,7 +24,7 @@ from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
 from pleura.scan.scan import Scan
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 """A scan with an expert's masks, on which a model that forgot what lungs are is seen."""
@@ -233,7 +233,7 @@ def judge(
     for i, (label, model) in enumerate(models.items()):
         with Segmenter(model) as segmenter:
             for j, (name, scan, truth) in enumerate(_truths(held_out)):
-                mask: Mask = segmenter.segment(scan, warn=False).mask
+                mask: Mask = segmenter.segment(scan, warn=False)
                 found.setdefault(name, {})[label] = dice(truth > 0, mask.labels > 0)
                 if progress is not None:
                     progress(i * (len(held_out) + 1) + j + 1, total)

@@ -23,7 +23,7 @@ from pleura.evaluation.probability import THRESHOLDS, Calibration, LevelCounts, 
 from pleura.formats.read import read
 from pleura.intensity.mapping import IntensityMapping, UnitsOption
 from pleura.masks.labels import read_labels
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress
 
 Look = Callable[[str, NDArray[Any], NDArray[Any], NDArray[Any]], None]
@@ -143,7 +143,7 @@ def _judge(
     wanted = order_of_mask.apply(reference.hu())
     return _Case(
         lambda: order.apply(scan.hu()),
-        (np.ascontiguousarray(order.apply(found.mask.labels)), wanted),
+        (np.ascontiguousarray(order.apply(found.labels)), wanted),
         next((g.steps for g in (grid, own) if g.spacing_known), None),
         LevelCounts.of(probability, wanted > 0),
         tuple(flag.name for flag in found.flags),

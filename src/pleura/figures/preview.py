@@ -18,7 +18,7 @@ LABEL_COLOURS = {1: rgb(RIGHT_LUNG), 2: rgb(LEFT_LUNG)}
 """RGB colours of the labels."""
 
 
-def preview_picture(
+def preview_image(
     hu: NDArray[np.int16],
     labels: NDArray[np.uint8],
     spacing: tuple[float, float, float],

@@ -1,4 +1,4 @@
-"""Slices whose values contradict those of their neighbours."""
+"""Discontinuities between neighbouring slices."""
 
 from __future__ import annotations
 
@@ -6,42 +6,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 TISSUE = -500
-"""HU: brighter pixels are compared. Air and lung would hide what a body shows."""
+"""HU: only brighter pixels are compared; air and lung would dominate the median."""
 
 BASE, PER_MM = 300.0, 15.0
-"""HU between neighbours, median over tissue, that are no anatomy: at steps of 0 mm, and for each
-millimetre more. In four whole chests the largest is 39 at 3 mm, 138 at 12 mm, 308 at 24 mm and 828
-at 36 mm, cropped ones included; values shifted by 1024 HU make 920 to 1024, halved ones 345."""
+"""Largest median HU difference between neighbouring slices that anatomy explains: at a distance of
+0 mm, and the increase per mm. In four whole chests, cropped ones included, the largest difference
+is 39 at 3 mm, 138 at 12 mm, 308 at 24 mm and 828 at 36 mm; values shifted by 1024 HU cause 920 to
+1024, halved values 345."""
 
 
-def find_jumps(sampled: NDArray[np.int16], step: float) -> str:
-    """Return a clause on slices that differ from their neighbours by more than anatomy; or "".
+def find_discontinuity(hu: NDArray[np.int16], spacing: float) -> str:
+    """Describe the largest difference between neighbouring slices that anatomy does not explain.
 
-    Constant slices at both ends are padding, and left out.
+    Constant slices at both ends are padding and ignored.
 
     Parameters
     ----------
-    sampled:
-        HU (slices, rows, columns), some of the pixels.
-    step:
-        Millimetres from slice to slice.
+    hu:
+        int16 (slices, rows, columns): HU of some of the pixels.
+    spacing:
+        Distance of slices in mm.
+
+    Returns
+    -------
+    A clause, empty if there is no discontinuity.
     """
-    hu = np.clip(sampled, -1000, 400)
+    hu = np.clip(hu, -1000, 400)
     varied = np.flatnonzero([np.ptp(one) > 0 for one in hu])
     if varied.size < 2:
         return ""
     pairs = range(int(varied[0]), int(varied[-1]))
-    jumps = {i: apart for i in pairs if (apart := _apart(hu[i], hu[i + 1])) > BASE + PER_MM * step}
-    if not jumps:
+    differences = {i: _difference(hu[i], hu[i + 1]) for i in pairs}
+    worst = max(differences, key=lambda i: differences[i])
+    if differences[worst] <= BASE + PER_MM * spacing:
         return ""
-    worst = max(jumps, key=lambda i: jumps[i])
     return (
-        f"values differ by {jumps[worst]:.0f} HU between slices {worst + 1} and {worst + 2} from "
-        "the feet, more than anatomy does: the rescale of a slice is wrong, or its place"
+        f"HU differ by {differences[worst]:.0f} between slices {worst + 1} and {worst + 2}, "
+        "counted from the feet, more than anatomy explains: a slice has a wrong rescale slope or "
+        "intercept, or a wrong position"
     )
 
 
-def _apart(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
+def _difference(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
     """Return the median difference of two slices where either shows tissue."""
     tissue = np.maximum(one, other) > TISSUE
     return float(np.median(np.abs(one - other)[tissue])) if tissue.mean() > 0.02 else 0.0

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.segmentation.clean import box_of
+from pleura.segmentation.postprocessing import bounding_box
 from pleura.typing import BoolArray
 
 Table = dict[str, NDArray[np.float64]]
@@ -247,7 +247,7 @@ def _spine(hu: NDArray[np.int16], lung: BoolArray) -> float:
     filled = size[size > 0.1 * size.max()]  # without slices that were added as padding
     if not len(filled) or max(filled[[0, -1]]) > 0.5 * filled.max() or max(cut) < 0.04:
         return np.nan
-    bone = hu[box_of(lung) or ...] > 200
+    bone = hu[bounding_box(lung) or ...] > 200
     extent = np.array(bone.shape)
     line = []
     for axis in range(3):

@@ -10,7 +10,7 @@ from pleura.cohort.work import reported
 from pleura.corrections.cases import ViewCase
 from pleura.errors import DataError
 from pleura.formats.read import read, scan_name
-from pleura.segmentation.segment import Segmenter
+from pleura.segmentation.segmenter import Segmenter
 
 LARGEST = 8 << 30
 """Bytes of all that is dropped while the server runs."""
@@ -64,5 +64,5 @@ class Dropped:
             result = self._segmenter.segment(scan, warn=False)
         name = scan_name(source) if len(files) == 1 else f"scan {drop}"
         mask = self.folder / f"{drop}_lungs.nii.gz"
-        result.mask.write(mask)
+        result.write(mask)
         return ViewCase(name, lambda: scan, mask, None, reported(result, measures=True))

@@ -1,0 +1,170 @@
+"""Inference on the slices of a scan, in batches that are read while the network runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.engine.engine import Engine
+from pleura.scan.geometry import Geometry, Reorientation
+from pleura.scan.scan import Scan
+from pleura.segmentation.landmarks import sampling_step
+from pleura.segmentation.postprocessing import HU_STEP
+from pleura.typing import BoolArray, Progress
+
+BATCH_SIZE = 8
+"""Slices per batch."""
+
+LOW_CONFIDENCE = 51, 205
+"""Probabilities (times 255) between 0.2 and 0.8."""
+
+
+@dataclass
+class SlicePredictions:
+    """Predictions of the canonical axial slices of a scan, before postprocessing.
+
+    Attributes
+    ----------
+    lung:
+        bool (slices, rows, columns).
+    hu:
+        int16: HU at every ``HU_STEP``-th row and column.
+    landmark_hu:
+        int16: HU at every row and column that `find_landmarks` needs.
+    probability:
+        uint8 (slices, rows, columns): probability of lung times 255, or None.
+    low_confidence_voxels:
+        Number of voxels with a probability in ``LOW_CONFIDENCE``.
+    waiting_seconds:
+        Time in which the caller waited for the network.
+    """
+
+    lung: BoolArray
+    hu: NDArray[np.int16]
+    landmark_hu: NDArray[np.int16]
+    probability: NDArray[np.uint8] | None
+    low_confidence_voxels: int = 0
+    waiting_seconds: float = 0.0
+
+    @classmethod
+    def empty(cls, geometry: Geometry, keep_probability: bool) -> SlicePredictions:
+        slices, rows, columns = geometry.shape
+        step = sampling_step(geometry.shape)
+        return cls(
+            np.empty(geometry.shape, np.bool_),
+            np.empty((slices, -(-rows // HU_STEP), -(-columns // HU_STEP)), np.int16),
+            np.empty((slices, -(-rows // step), -(-columns // step)), np.int16),
+            np.empty(geometry.shape, np.uint8) if keep_probability else None,
+        )
+
+    def store(
+        self, start: int, hu: NDArray[np.int16], probability: NDArray[np.uint8], threshold: int
+    ) -> None:
+        """Store a batch of slices, the first of which has the index ``start``."""
+        batch = slice(start, start + len(hu))
+        self.lung[batch] = probability >= threshold
+        self.hu[batch] = hu[:, ::HU_STEP, ::HU_STEP]
+        step = sampling_step(self.lung.shape)
+        self.landmark_hu[batch] = hu[:, ::step, ::step]
+        low, high = LOW_CONFIDENCE
+        self.low_confidence_voxels += int(
+            np.count_nonzero((probability > low) & (probability < high))
+        )
+        if self.probability is not None:
+            self.probability[batch] = probability
+
+
+def predict_slices(
+    engine: Engine,
+    scan: Scan,
+    threshold: int,
+    *,
+    keep_probability: bool = False,
+    progress: Progress | None = None,
+) -> SlicePredictions:
+    """Run a model on all slices of a scan.
+
+    Parameters
+    ----------
+    engine:
+        The model.
+    scan:
+        The scan. Its slices are reordered to canonical axial slices.
+    threshold:
+        Smallest probability of lung, times 255.
+    keep_probability:
+        Also return the probability.
+    progress:
+        Called with the number of slices that are done, and of all slices.
+
+    Raises
+    ------
+    ScanError
+        The voxels cannot be read.
+    ModelError
+        The model cannot run on slices of this size.
+    """
+    order = scan.geometry.to_canonical()
+    geometry = order.apply_to(scan.geometry)
+    predictions = SlicePredictions.empty(geometry, keep_probability)
+    for start, hu, probability in _run_batches(engine, scan, order, geometry):
+        before = time.perf_counter()
+        result = probability()
+        predictions.waiting_seconds += time.perf_counter() - before
+        predictions.store(start, hu, result, threshold)
+        if progress is not None:
+            progress(start + len(hu), geometry.shape[0])
+    return predictions
+
+
+def _run_batches(
+    engine: Engine, scan: Scan, order: Reorientation, geometry: Geometry
+) -> Iterator[tuple[int, NDArray[np.int16], Callable[[], NDArray[np.uint8]]]]:
+    """Yield first slice, HU and a function that waits for the probability, for each batch.
+
+    The network runs on the next batch while the caller processes one.
+    """
+    slices, rows, columns = geometry.shape
+    compile_model = partial(engine.prepare, (min(BATCH_SIZE, slices), rows, columns))
+    with ThreadPoolExecutor(1) as network:
+        submitted = None
+        for start, hu in _read_batches(scan, order, geometry, compile_model):
+            result = network.submit(engine.probability, hu).result
+            if submitted is not None:
+                yield submitted
+            submitted = start, hu, result
+        if submitted is not None:
+            yield submitted
+
+
+def _read_batches(
+    scan: Scan, order: Reorientation, geometry: Geometry, while_reading: Callable[[], None]
+) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """Yield first slice and HU of each batch; the next batch is read while one is used.
+
+    ``while_reading`` is called while the first batch is read.
+    """
+    total = geometry.shape[0]
+    whole = None if order.axes[0] == 0 else order.apply(scan.hu())
+
+    def load(start: int) -> NDArray[np.int16]:
+        stop = min(start + BATCH_SIZE, total)
+        if whole is not None:
+            return np.ascontiguousarray(whole[start:stop])
+        first, last = (total - stop, total - start) if order.flipped[0] else (start, stop)
+        return np.ascontiguousarray(order.apply(scan.hu(first, last)))
+
+    with ThreadPoolExecutor(1) as reader:
+        loading = reader.submit(load, 0)
+        while_reading()
+        for start in range(0, total, BATCH_SIZE):
+            hu = loading.result()
+            if start + BATCH_SIZE < total:
+                loading = reader.submit(load, start + BATCH_SIZE)
+            yield start, hu

@@ -1,0 +1,81 @@
+"""The result of a segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pleura
+from pleura.figures.preview import preview_image
+from pleura.masks.mask import Mask
+from pleura.names import printable
+from pleura.scan.labels import BOTH, LEFT, RIGHT
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Segmentation(Mask):
+    """The mask of a scan that a model segmented, with model name and run times.
+
+    Parameters
+    ----------
+    labels, scan, sides, algorithm, decisions, flags:
+        See `Mask`.
+    model:
+        Name of the model.
+    seconds:
+        Run times of the stages ``read``, ``inference`` and ``postprocessing``, in seconds.
+    probability:
+        uint8 (slices, rows, columns): probability of lung times 255 on the grid of the scan, before
+        postprocessing. None unless it was requested.
+    """
+
+    model: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    probability: NDArray[np.uint8] | None = None
+
+    def preview_image(self) -> NDArray[np.uint8]:
+        """Draw slices of the scan with the contours of the mask.
+
+        Returns
+        -------
+        uint8 (rows, columns, 3)
+            An RGB image.
+
+        Raises
+        ------
+        ScanError
+            The voxels of the scan cannot be read.
+        """
+        order = self.geometry.to_canonical()
+        report = self.to_dict()
+        sizes = report["volume_ml"] or report["voxels"]
+        unit = "ml" if report["volume_ml"] else "pixels"
+        lines = [
+            ", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()),
+            report["grid"],
+            report["units"],
+            *(f"! {flag.name}: {flag.message}" for flag in self.flags),
+        ]
+        hu, labels = order.apply(self.scan.hu()), order.apply(self.labels)
+        return preview_image(hu, labels, order.apply_to(self.geometry).spacing, lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a dictionary that JSON can store; voxels are left out."""
+        labels = {"right": RIGHT, "left": LEFT} if self.sides else {"lung": BOTH}
+        known = self.geometry.spacing_known
+        volumes = {k: round(self.volume_ml(v), 1) for k, v in labels.items()}
+        return {
+            "scan": printable(self.scan.name),
+            "grid": str(self.geometry),
+            "units": str(self.scan.intensity),
+            "volume_ml": volumes if known else None,
+            "voxels": {k: int(np.count_nonzero(self.labels == v)) for k, v in labels.items()},
+            "flags": {flag.name: flag.message for flag in self.flags},
+            "decisions": [asdict(decision) for decision in self.decisions],
+            "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
+            "versions": {"pleura": pleura.__version__, "model": self.model},
+        }

@@ -1,0 +1,240 @@
+"""Segmentation of the lungs of one scan."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from pleura.engine.engine import Engine, model_path
+from pleura.engine.runtimes import Precision, Runtime, cores
+from pleura.errors import MaskWarning, ScanError
+from pleura.formats.scan_like import ScanLike, as_scan
+from pleura.masks.mask import Flag, Mask
+from pleura.scan.geometry import Geometry
+from pleura.scan.scan import Scan
+from pleura.segmentation.continuity import find_discontinuity
+from pleura.segmentation.flags import find_flags
+from pleura.segmentation.inference import SlicePredictions, predict_slices
+from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
+from pleura.segmentation.postprocessing import clean_mask, label_sides
+from pleura.segmentation.result import Segmentation
+from pleura.typing import AnyArray, Progress
+
+MIN_SLICE_SIZE = 16
+"""Smallest number of rows and columns of an axial slice."""
+
+
+class Segmenter:
+    """A model that is loaded once and segments many scans.
+
+    A segmenter is a context manager, and calling it is the same as calling `segment`. Threads may
+    share a segmenter: inferences are queued, reading and postprocessing run in parallel. A
+    segmenter also works in processes that are forked later; each of them starts a subprocess.
+
+    Parameters
+    ----------
+    model:
+        A file that `export` wrote, or the name of a shipped model: ``default`` (the default) or
+        ``accurate``, an ensemble of three networks that is slower and slightly more accurate.
+    threads:
+        CPU threads; all cores by default.
+    precision:
+        Floating-point precision of OpenVINO; ``auto`` is bfloat16 where the CPU supports it, else
+        float32.
+    threshold:
+        Smallest probability (0 to 1) of a lung voxel; the threshold of the model by default.
+    sides:
+        Label the right lung 1 and the left lung 2; otherwise both lungs are 1.
+    runtime:
+        ``openvino`` for CPUs, or ``onnxruntime`` (an extra) for GPUs.
+
+    Raises
+    ------
+    ModelError
+        The file is not a model of pleura, or the runtime is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        precision: Precision = "auto",
+        threshold: float | None = None,
+        sides: bool = True,
+        runtime: Runtime = "openvino",
+    ) -> None:
+        self.threads = threads or cores()
+        self.engine = Engine(model_path(model), self.threads, precision, runtime)
+        default = self.engine.threshold
+        self.threshold = default if threshold is None else int(np.ceil(threshold * 255))
+        self.sides = sides
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the memory of the model."""
+        self.engine.release()
+
+    def segment(
+        self,
+        scan: ScanLike,
+        progress: Progress | None = None,
+        *,
+        keep_probability: bool = False,
+        warn: bool = True,
+    ) -> Segmentation:
+        """Segment the lungs of a scan.
+
+        Parameters
+        ----------
+        scan:
+            A `Scan`, a path, an array, or an image of SimpleITK or nibabel: see `read`.
+        progress:
+            Called with the number of slices that are done, and of all slices.
+        keep_probability:
+            Also return the probability of lung.
+        warn:
+            Emit a `MaskWarning` for each flag and each decision that may change the mask.
+
+        Raises
+        ------
+        ScanError, DataError
+            The value is not a scan, its voxels cannot be read, or its axial slices are too small.
+        """
+        start = time.perf_counter()
+        scan = as_scan(scan)
+        order = scan.geometry.to_canonical()
+        geometry = order.apply_to(scan.geometry)
+        _check_slice_size(scan, geometry)
+        predictions = predict_slices(
+            self.engine, scan, self.threshold, keep_probability=keep_probability, progress=progress
+        )
+        predicted = time.perf_counter()
+        lung = clean_mask(predictions.lung, predictions.hu, calibrated=scan.intensity.calibrated)
+        labels = lung.astype(np.uint8)
+        if self.sides:
+            labels = label_sides(lung, predictions.hu, geometry, self.threads)
+        flags = _flags_of(labels, scan, geometry, predictions, sides=self.sides)
+
+        def to_scan_grid(array: AnyArray) -> AnyArray:
+            return np.ascontiguousarray(order.undo(array))
+
+        labels = to_scan_grid(labels)
+        done = time.perf_counter()
+        waiting, model = predictions.waiting_seconds, self.engine.record
+        segmentation = Segmentation(
+            labels=labels,
+            scan=scan,
+            sides=self.sides,
+            algorithm=(f"pleura, model {model.name}", model.version),
+            decisions=scan.decisions,
+            flags=flags,
+            model=model.name,
+            seconds={
+                "read": predicted - start - waiting,
+                "inference": waiting,
+                "postprocessing": done - predicted,
+            },
+            probability=(
+                None if predictions.probability is None else to_scan_grid(predictions.probability)
+            ),
+        )
+        if warn:
+            _warn(segmentation)
+        return segmentation
+
+    __call__ = segment
+
+
+def segment(scan: ScanLike, model: str | Path | None = None) -> Segmentation:
+    """Segment the lungs of one scan; `Segmenter` loads the model only once for many scans.
+
+    Parameters
+    ----------
+    scan:
+        A `Scan`; a path that `read` accepts; an image of SimpleITK or nibabel, with its geometry;
+        or an array (rows, columns) or (slices, rows, columns). For an array with spacing and
+        orientation, use `from_array`.
+    model:
+        As for `Segmenter`.
+
+    Returns
+    -------
+    Segmentation
+        A mask on the grid of the scan: 1 right lung, 2 left lung. Check the mask if it has
+        ``flags`` or ``warnings``.
+
+    Warns
+    -----
+    MaskWarning
+        For each flag, and each decision that may change the mask.
+
+    Raises
+    ------
+    ScanError, DataError
+        The value is not a scan, or its voxels cannot be read.
+    ModelError
+        The file is not a model of pleura.
+    """
+    with Segmenter(model) as segmenter:
+        segmentation = segmenter.segment(scan, warn=False)
+    _warn(segmentation)
+    return segmentation
+
+
+def _warn(mask: Mask) -> None:
+    for text in mask.warnings:
+        warnings.warn(text, MaskWarning, stacklevel=3)
+
+
+def _check_slice_size(scan: Scan, geometry: Geometry) -> None:
+    rows, columns = geometry.shape[1:]
+    if min(rows, columns) < MIN_SLICE_SIZE:
+        raise ScanError(
+            f"an axial slice of this scan has {rows}x{columns} voxels",
+            where=scan.source or scan.name,
+            hint="pass axial slices of at least "
+            f"{MIN_SLICE_SIZE}x{MIN_SLICE_SIZE} voxels, or the whole volume",
+        )
+
+
+def _flags_of(
+    labels: AnyArray,
+    scan: Scan,
+    geometry: Geometry,
+    predictions: SlicePredictions,
+    *,
+    sides: bool,
+) -> tuple[Flag, ...]:
+    """Return the flags of canonical axial labels."""
+    landmarks, discontinuity = Landmarks(), ""
+    if scan.intensity.calibrated:
+        step = sampling_step(geometry.shape)
+        landmarks = find_landmarks(predictions.landmark_hu, labels[:, ::step, ::step] > 0)
+        hu = predictions.hu
+        if scan.absent:  # missing slices are constant
+            hu = hu[[np.ptp(one) > 0 for one in hu]]
+        discontinuity = find_discontinuity(hu, geometry.steps[0])
+    return find_flags(
+        labels,
+        scan,
+        geometry,
+        predictions.low_confidence_voxels / max(int(np.count_nonzero(labels)), 1),
+        landmarks.contradictions(),
+        discontinuity,
+        sides=sides,
+    )
