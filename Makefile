@@ -68,6 +68,7 @@ bench: $(READY)  ## measure speed and memory, compared with Keras (training) and
 
 docs: $(READY)  ## generate the reference pages from the code
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_architecture_picture.py
 
 clean:  ## remove the environment and all generated files
 	rm -rf $(VENV) demo dist
