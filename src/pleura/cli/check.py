@@ -75,7 +75,7 @@ def command(
     Masks that look wrong are listed, worst first, each with its reasons.
     """
     from pleura.dataset.checks import check
-    from pleura.files.atomic import write_atomically
+    from pleura.files.atomic import write_text
     from pleura.files.temporary import temporary_folder
 
     if model is not None and folds is not None:
@@ -86,7 +86,7 @@ def command(
             found = check(images, masks, probability=probability, progress=progress)
     if suspects is not None:
         text = "".join(f"{one.name}\n" for one in found.suspects)
-        write_atomically(suspects, lambda file: file.write(text.encode()))
+        write_text(suspects, text)
     if pictures is not None:
         _draw(found, pictures)
     if report is not None:

@@ -77,7 +77,7 @@ def write_json(target: Path | None, content: dict[str, Any]) -> None:
     """Write a command's result where `--json` says."""
     if target is None:
         return
-    from pleura.files.atomic import write_atomically
+    from pleura.files.atomic import write_text
 
     text = json.dumps(content, indent=2) + "\n"  # ASCII: any terminal and pipe takes it
     if str(target) == "-":
@@ -85,7 +85,7 @@ def write_json(target: Path | None, content: dict[str, Any]) -> None:
     elif target.exists() and not target.is_file():
         target.write_text(text)  # a pipe or device, which must not be replaced by a file
     else:
-        write_atomically(target, lambda file: file.write(text.encode()))
+        write_text(target, text)
 
 
 class _Speed(ProgressColumn):

@@ -59,7 +59,7 @@ def command(
     """
     from pleura.evaluation.compare import compare, differences
     from pleura.evaluation.statistics import interval_text
-    from pleura.files.atomic import write_atomically
+    from pleura.files.atomic import write_text
 
     table = read_case_table(cases, by)
     with progress_bar("comparing", quiet, "cases") as progress:
@@ -70,8 +70,7 @@ def command(
         parts = found.by_group(table.groups)
         told["groups"] = {name: part.summary() for name, part in parts.items()}
     if csv_file is not None:
-        text = found.to_csv()
-        write_atomically(csv_file, lambda file: file.write(text.encode()))
+        write_text(csv_file, found.to_csv())
     if report is not None:
         from pleura.report.comparison import comparison_page
 

@@ -55,7 +55,7 @@ def command(
 
 
 def _write_slices(path: Path, found: Measurement) -> None:
-    from pleura.files.atomic import write_atomically
+    from pleura.files.atomic import write_text
 
     rows = [
         {**{k: v for k, v in vars(one).items() if k != "percentiles"}, **one.percentiles}
@@ -65,7 +65,7 @@ def _write_slices(path: Path, found: Measurement) -> None:
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["slice"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_text(path, text.getvalue())
 
 
 def _print(found: Measurement) -> None:

@@ -103,8 +103,7 @@ def command(
 def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]) -> int:
     """Fine-tune on what was corrected, export, and echo whether that is better."""
     from pleura.corrections.learning import corrected_cases, judge, read_slices, write_slices
-    from pleura.files.atomic import write_atomically
-    from pleura.files.records import read_record
+    from pleura.files.records import read_record, write_json
     from pleura.training.export import export
     from pleura.training.loop import require_empty
     from pleura.training.processes import are_several
@@ -126,7 +125,7 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
         split = ["split.method=file", f"split.file={json.dumps(str(found.split))}"]
         how["overrides"] = (*how["overrides"], *split)
     code = _train(found.images, found.masks, **how)
-    write_atomically(note, lambda file: file.write(json.dumps({"start": start}).encode()))
+    write_json(note, {"start": start})
     if code:
         again = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
         echo(f"or, to have it judged then: {again}", err=True)
@@ -138,8 +137,7 @@ def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]
         export(start, before)
     with progress_bar("judging", how["quiet"], "scans") as progress:
         judged = judge({"before": before, "after": model}, found.held_out, progress)
-    text = json.dumps(judged, indent=2) + "\n"
-    write_atomically(output / "before-after.json", lambda file: file.write(text.encode()))
+    write_json(output / "before-after.json", judged)
     _print_judged(judged, model, err=str(how["json_file"]) == "-")
     return 0
 

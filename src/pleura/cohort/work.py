@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import queue
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,9 +17,9 @@ from pleura.cohort.tasks import Task
 from pleura.engine.engine import model_path
 from pleura.engine.runtimes import Precision, Runtime
 from pleura.errors import DataError, PleuraError
-from pleura.files.atomic import write_atomically
+from pleura.files.hashing import hash_files
 from pleura.files.listing import check_path, files_below
-from pleura.files.records import parse_record
+from pleura.files.records import parse_record, write_json
 from pleura.formats.find import ScanEntry, with_companions
 from pleura.formats.pictures import TIFF, write_picture
 from pleura.formats.read import read
@@ -172,8 +170,7 @@ def _segment(task: Task, output: OutputStore, segmenter: Segmenter, settings: Se
             "fingerprint": told_input,
         }
         told |= {"mask": PurePosixPath(target).name, "source": task.path}
-        text = json.dumps(told, indent=2) + "\n"
-        write_atomically(folder / report, lambda file: file.write(text.encode()))
+        write_json(folder / report, told)
     return _row(task.name, target, told, "done")
 
 
@@ -223,12 +220,7 @@ def _input(task: Task) -> dict[str, Any]:
     if isinstance(task.source, RemoteScan):
         return {"store": task.source.identity()}
     files = _files(task)
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return {"files": _stamps(files), "sha256": digest.hexdigest()}
+    return {"files": _stamps(files), "sha256": hash_files(files)}
 
 
 def _unchanged(task: Task, before: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from pleura.corrections.saving import corrected_slices
 from pleura.dataset.pairs import patient_key
 from pleura.errors import DataError
 from pleura.evaluation.metrics import dice
-from pleura.files.atomic import write_atomically
+from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
@@ -212,8 +212,7 @@ def _labels(case: ViewCase) -> tuple[Scan, NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Any) -> None:
-    text = csv_text(columns, rows)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, csv_text(columns, rows))
 
 
 def judge(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import getpass
 import gzip
-import hashlib
-import json
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import pleura
 from pleura.corrections.cases import ViewCase
 from pleura.errors import DataError, PleuraError
 from pleura.evaluation.metrics import dice
-from pleura.files.atomic import remove_unfinished, write_atomically
-from pleura.files.records import read_record
+from pleura.files.atomic import remove_unfinished
+from pleura.files.hashing import hash_files
+from pleura.files.records import read_record, write_json
 from pleura.files.temporary import temporary_folder
 from pleura.formats.read import read
 from pleura.formats.write import write_labels
@@ -62,9 +61,8 @@ def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
     earlier = _recorded_slices(read_record(record_of(target))) or []
     record["slices"] = sorted({*earlier, *np.flatnonzero(changed).tolist()})
     write_labels(target, mask)
-    record["sha256"] = _sha256(target)
-    text = json.dumps(record, indent=2) + "\n"
-    write_atomically(record_of(target), lambda file: file.write(text.encode()))
+    record["sha256"] = hash_files([target])
+    write_json(record_of(target), record)
     for path in (target, record_of(target)):
         remove_unfinished(path)
     return record
@@ -83,7 +81,7 @@ def corrected_slices(corrected: Path) -> list[int] | None:
     """
     record = read_record(record_of(corrected))
     known = record.get("sha256")  # not in records of version 0.1.0
-    return None if known and known != _sha256(corrected) else _recorded_slices(record)
+    return None if known and known != hash_files([corrected]) else _recorded_slices(record)
 
 
 def _recorded_slices(record: dict[str, Any]) -> list[int] | None:
@@ -91,10 +89,6 @@ def _recorded_slices(record: dict[str, Any]) -> list[int] | None:
         return [int(one) for one in record["slices"]]
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _who() -> str | None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
-from pleura.files.atomic import write_atomically
+from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.matching import composed
 
@@ -106,8 +106,7 @@ class Split:
             [name, subset, *([pixel_hashes[name]] if pixel_hashes else [])]
             for name, subset in self.subset_by_name().items()
         )
-        text = csv_text(header, rows)
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_text(path, csv_text(header, rows))
 
 
 def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from pleura.errors import DataError
 from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.statistics import Difference, Spread, paired, spread
 from pleura.evaluation.surface import distance_metrics, largest_missed
+from pleura.files.hashing import hash_files
 from pleura.files.listing import list_below
 from pleura.files.tables import csv_text
 from pleura.formats.matching import Matching, case_name, match_files
@@ -174,13 +174,7 @@ def outcomes_text(counted: Mapping[str, int]) -> str:
 
 def fingerprint(files: Iterable[Path]) -> str:
     """Return the SHA-256 of the names and contents of files, in their order."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.name.encode("utf-8", "surrogatepass"))
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return hash_files(files, names=True)
 
 
 def differences(first: Comparison, second: Comparison, region: str) -> dict[str, Difference]:

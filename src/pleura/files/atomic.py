@@ -43,6 +43,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 through `write_atomically`.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be written or the disk is full; an older file stays as it was.
+    """
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 

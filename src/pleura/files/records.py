@@ -1,10 +1,12 @@
-"""JSON files that pleura itself wrote, read as if anyone might have changed them since."""
+"""JSON files that pleura writes; reading one tolerates damage and changes by others."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+from pleura.files.atomic import write_text
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -13,6 +15,17 @@ def read_record(path: Path) -> dict[str, Any]:
         return parse_record(path.read_bytes())
     except OSError:
         return {}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write an object as indented ASCII JSON through `write_atomically`.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be written or the disk is full; an older file stays as it was.
+    """
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def parse_record(content: bytes) -> dict[str, Any]:

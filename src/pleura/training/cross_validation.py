@@ -12,7 +12,7 @@ from pleura.dataset.label_errors import Probability
 from pleura.dataset.pairs import Pair, find_pairs
 from pleura.engine.engine import Engine
 from pleura.errors import DataError
-from pleura.files.atomic import write_atomically
+from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text
 from pleura.training.export import export
 from pleura.training.loop import TrainingCallbacks, train
@@ -82,5 +82,4 @@ def _write_split(
     """Write a split: one fold to judge, the next to validate on, the others to learn from."""
     subsets = {fold: "test", (fold + 1) % folds: "validation"}
     rows = ([pair.name, subsets.get(fold_of[_source(pair)], "training")] for pair in pairs)
-    text = csv_text(["name", "subset"], rows)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, csv_text(["name", "subset"], rows))

@@ -18,10 +18,11 @@ from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.model import Look, ModelEvaluation
 from pleura.evaluation.probability import LevelCounts
 from pleura.figures.masks import CasePicture, cases_figure, choose_cases, save_figure
-from pleura.files.atomic import write_atomically
+from pleura.files.atomic import write_text
+from pleura.files.records import write_json
 from pleura.files.tables import csv_text
 from pleura.training.predictor import Predictor, sigmoid
-from pleura.training.run import Run, open_run, versions, write_json
+from pleura.training.run import Run, open_run, versions
 from pleura.typing import Progress
 
 PartName = Literal["train", "validation", "test", "all"]
@@ -177,7 +178,7 @@ def evaluate(
         run.folder.name, part, run.threshold, tuple(cases), grids, thresholds, native
     )
     folder = Path(output or run.folder / f"evaluation-{part}")
-    write_atomically(folder / "cases.csv", lambda file: file.write(found.to_csv().encode()))
+    write_text(folder / "cases.csv", found.to_csv())
     write_json(folder / "evaluation.json", found.to_dict(groups))
     _draw_cases(predictor, found, pairs, folder / "cases.png")
     return found

@@ -20,7 +20,8 @@ import torch
 import pleura
 from pleura.dataset.splits import SUBSETS, Split, read_split, read_training_hashes
 from pleura.errors import DataError, RecipeError, RunError, first_line
-from pleura.files.atomic import remove_unfinished, unfinished, write_atomically
+from pleura.files.atomic import remove_unfinished, unfinished, write_atomically, write_text
+from pleura.files.records import write_json
 from pleura.training.recipe import Recipe, build_recipe
 from pleura.training.recipe_text import read_recipe_text
 
@@ -164,8 +165,7 @@ def create_run(
         "subsets": {subset: len(getattr(split, subset)) for subset in SUBSETS},
     }
     run = Run(folder, _without_paths(recipe), record)
-    text = run.recipe.to_yaml()
-    write_atomically(folder / "recipe.yaml", lambda file: file.write(text.encode()))
+    write_text(folder / "recipe.yaml", run.recipe.to_yaml())
     split.write(folder / "split.csv", pixels)
     return run
 
@@ -309,13 +309,7 @@ def write_history(run: Run, history: Sequence[Epoch]) -> None:
     writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_atomically(run.folder / "history.csv", lambda f: f.write(text.getvalue().encode()))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(run.folder / "history.csv", text.getvalue())
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
