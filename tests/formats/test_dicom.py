@@ -285,7 +285,7 @@ def test_deflated_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     dataset.save_as(path)
     assert np.array_equal(read(path, units="hu").hu(), chest(1))
-    monkeypatch.setattr(deflate, "SMALL", 1000)
+    monkeypatch.setattr(deflate, "MIN_LIMIT", 1000)
     monkeypatch.setattr(deflate, "MAX_RATIO", 1)
     with pytest.raises(ScanError, match="unpacks to more"):
         read(path)

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, label
 from test_seg import mask  # noqa: F401
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.contours import rings
+from pleura.formats.dicom.contours import find_contours
 from pleura.formats.read import from_array, read
 from pleura.formats.write import write_labels
 from pleura.masks.mask import Mask
@@ -76,7 +76,7 @@ def test_a_region_with_holes_is_one_contour_that_reads_back(tmp_path, series):
 def test_rings_filled_by_either_rule_give_any_slice_back(seed):
     rng = np.random.default_rng(seed)
     inside = gaussian_filter(rng.normal(size=rng.integers(3, 30, 2)), seed % 3) > -0.02
-    times = sum(filled(ring, inside.shape).astype(int) for ring in rings(inside))
+    times = sum(filled(ring, inside.shape).astype(int) for ring in find_contours(inside))
     assert np.array_equal(times, inside)  # so neither XOR nor OR of the contours changes it
 
 

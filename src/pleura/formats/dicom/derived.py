@@ -19,9 +19,10 @@ from pydicom.uid import UID
 from pydicom.valuerep import TEXT_VR_DELIMS, validate_value
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import Frame, quiet
-from pleura.formats.dicom.opening import open_dicom
+from pleura.formats.dicom.dataset import read_dataset
+from pleura.formats.dicom.header import Frame
 from pleura.formats.dicom.origin import dicom_origin
+from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Decision, Scan
 
@@ -103,8 +104,8 @@ def patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
         The file of the slice cannot be read any more.
     """
     try:
-        with quiet():
-            source = open_dicom(frame.path, stop_before_pixels=True)
+        with suppress_pydicom_log():
+            source = read_dataset(frame.path, stop_before_pixels=True)
             encodings = convert_encodings(source.get("SpecificCharacterSet"))
     except (OSError, InvalidDicomError) as error:
         raise ScanError(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,9 @@ from pydicom.tag import Tag
 
 from pleura.errors import first_line
 from pleura.files.limits import readable_size
-from pleura.formats.dicom.deflate import inflates_too_far, most_inflated
-from pleura.formats.dicom.opening import open_dicom
+from pleura.formats.dicom.dataset import read_dataset
+from pleura.formats.dicom.deflate import exceeds_inflation_limit, inflation_limit
+from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
@@ -95,36 +93,17 @@ def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SkippedFile]]
 def read_header(path: Path) -> list[Frame] | SkippedFile:
     """Read one file's header: its CT frames, or why it has none."""
     try:
-        with quiet():
-            if inflates_too_far(path):
-                most = readable_size(most_inflated(path))
+        with suppress_pydicom_log():
+            if exceeds_inflation_limit(path):
+                most = readable_size(inflation_limit(path))
                 return SkippedFile(path, f"deflated, it unpacks to more than {most}", True)
-            return _classify(path, open_dicom(path, stop_before_pixels=True))
+            return _classify(path, read_dataset(path, stop_before_pixels=True))
     except InvalidDicomError:
         named = path.suffix.lower() in (".dcm", ".ima")
         return SkippedFile(path, "no DICOM file", damaged=named)
     # A damaged file makes pydicom raise anything from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
         return SkippedFile(path, f"its header cannot be read ({first_line(error)})", damaged=True)
-
-
-_quiet = threading.local()
-
-
-def _silent(_: logging.LogRecord) -> bool:
-    return not getattr(_quiet, "depth", 0)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom from reporting each odd value, in private elements mostly, on its own."""
-    log = logging.getLogger("pydicom")
-    log.addFilter(_silent)
-    _quiet.depth = getattr(_quiet, "depth", 0) + 1
-    try:
-        yield
-    finally:
-        _quiet.depth -= 1
 
 
 def _classify(path: Path, dataset: Dataset) -> list[Frame] | SkippedFile:

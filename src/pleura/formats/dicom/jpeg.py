@@ -1,9 +1,13 @@
-"""JPEG frames of DICOM: 8 and 12 bits by Pillow, the lossless process here.
+"""Decoder of JPEG frames in DICOM: Pillow for 8 and 12 bits, this module for lossless JPEG.
 
 No permissively licensed package of a few megabytes decodes 12 bits or the lossless process, and
-the large ones abort the process on damaged data. Pillow's libtiff decodes 12-bit JPEG inside TIFF,
-so such a frame is given a TIFF header. The lossless process (ITU-T T.81, annex H) is Huffman
-decoding and a running sum.
+the large ones abort the Python process on corrupt data. Pillow's libtiff decodes 12-bit JPEG inside
+TIFF, so such a frame is wrapped in a TIFF. The lossless process is Huffman decoding and a running
+sum.
+
+References
+----------
+ITU-T T.81 (JPEG), annexes B and H; ITU-T T.87 (JPEG-LS); TIFF 6.0.
 """
 
 from __future__ import annotations
@@ -22,26 +26,43 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Start of frame: all processes of T.81, and JPEG-LS (T.87)."""
 _LOSSLESS = 0xC3
 _DHT, _EOI, _SOS, _DRI = 0xC4, 0xD9, 0xDA, 0xDD
-_NO_LENGTH = frozenset((0x01, 0xD8, *range(0xD0, 0xD8)))
+_STANDALONE = frozenset((0x01, 0xD8, *range(0xD0, 0xD8)))
 _INVALID = 255
 
 
 @dataclass
 class Header:
-    """What the segments before the first scan's data contain (T.81, annex B)."""
+    """Marker segments before the entropy-coded data of the first scan (T.81, annex B).
+
+    Attributes
+    ----------
+    process:
+        The start-of-frame marker.
+    precision:
+        Bits per sample.
+    rows, columns, components:
+        Size of the frame.
+    restart_interval:
+        Samples between restart markers; 0 without restarts.
+    predictor, point_transform, table:
+        Parameters of the first scan.
+    tables:
+        Huffman tables by their number: 16 counts of codes, then the symbols.
+    data_start:
+        Offset of the entropy-coded data in the frame.
+    """
 
     process: int = 0
     precision: int = 0
     rows: int = 0
     columns: int = 0
     components: int = 0
-    restart: int = 0
+    restart_interval: int = 0
     predictor: int = 0
-    shift: int = 0
+    point_transform: int = 0
     table: int = 0
     tables: dict[int, bytes] = field(default_factory=dict)
-    start: int = 0
-    """Where the entropy-coded data begin."""
+    data_start: int = 0
 
 
 def read_header(frame: bytes) -> Header:
@@ -50,16 +71,16 @@ def read_header(frame: bytes) -> Header:
     Raises
     ------
     ValueError
-        There is no such frame.
+        It is not such a frame, or it is truncated.
     """
     header, at = Header(), 0
     if frame[:2] != b"\xff\xd8":
-        raise ValueError("no JPEG frame")
+        raise ValueError("not a JPEG frame")
     while at + 4 <= len(frame):
         if frame[at] != 0xFF:
-            raise ValueError("damaged JPEG header")
+            raise ValueError("corrupt JPEG header")
         marker = frame[at + 1]
-        if marker == 0xFF or marker in _NO_LENGTH:
+        if marker == 0xFF or marker in _STANDALONE:
             at += 1 if marker == 0xFF else 2
             continue
         (length,) = struct.unpack_from(">H", frame, at + 2)
@@ -73,23 +94,24 @@ def read_header(frame: bytes) -> Header:
         elif marker == _DHT:
             _add_tables(header.tables, segment)
         elif marker == _DRI:
-            (header.restart,) = struct.unpack(">H", segment)
+            (header.restart_interval,) = struct.unpack(">H", segment)
         elif marker == _SOS:
-            header.table, header.predictor, header.shift = segment[2] >> 4, segment[3], segment[-1]
-            header.start = at
+            header.table, header.predictor = segment[2] >> 4, segment[3]
+            header.point_transform = segment[-1]
+            header.data_start = at
             break
-    if not header.process or not header.start:
-        raise ValueError("the JPEG frame is cut off")
+    if not header.process or not header.data_start:
+        raise ValueError("the JPEG frame is truncated")
     return header
 
 
 def decode(frame: bytes) -> NDArray[Any]:
-    """Return the stored values (rows, columns) of a grey JPEG frame, as uint8 or uint16.
+    """Return the stored values (rows, columns) of a frame with one component: uint8 or uint16.
 
     Raises
     ------
     ValueError, OSError
-        The frame is damaged, in colour, or of a process that is not read.
+        The frame is corrupt, in colour, or of a process that is not supported.
     """
     header = read_header(frame)
     if header.components != 1:
@@ -126,28 +148,30 @@ def _as_tiff(frame: bytes, header: Header) -> bytes:
 
 
 def _decode_lossless(frame: bytes, header: Header) -> NDArray[np.uint16]:
-    """Decode process 14 (T.81 annex H): differences to a predicted value, Huffman coded."""
+    """Decode process 14 (T.81 annex H): Huffman-coded differences to a predicted value."""
     rows, columns = header.rows, header.columns
     if header.table not in header.tables or not 1 <= header.predictor <= 7:
         raise ValueError("no Huffman table or predictor for the lossless scan")
-    if not 2 <= header.precision <= 16 or header.shift >= header.precision:
+    if not 2 <= header.precision <= 16 or header.point_transform >= header.precision:
         raise ValueError(f"{header.precision} bits in a lossless frame")
-    if header.restart % max(columns, 1):
-        raise ValueError("a restart interval that is no whole number of rows")
-    lengths, sizes = _lookup(header.tables[header.table])
-    interval = header.restart // columns or rows
+    if header.restart_interval % max(columns, 1):
+        raise ValueError("a restart interval that is not a whole number of rows")
+    lengths, sizes = _build_lookup(header.tables[header.table])
+    interval = header.restart_interval // columns or rows
     values = np.empty((rows, columns), np.uint16)
-    first = 1 << (header.precision - header.shift - 1)
-    segments = _segments(frame[header.start :])
+    first = 1 << (header.precision - header.point_transform - 1)
+    segments = _split_at_restarts(frame[header.data_start :])
     for row in range(0, rows, interval):
         n = min(interval, rows - row)
-        differences = _differences(next(segments, b""), n * columns, lengths, sizes)
-        values[row : row + n] = _predict(differences.reshape(n, columns), header.predictor, first)
-    return values << np.uint16(header.shift)
+        differences = _decode_differences(next(segments, b""), n * columns, lengths, sizes)
+        values[row : row + n] = _add_predictions(
+            differences.reshape(n, columns), header.predictor, first
+        )
+    return values << np.uint16(header.point_transform)
 
 
-def _segments(data: bytes) -> Iterator[bytes]:
-    """Yield the entropy-coded data between restart markers, without stuffed bytes."""
+def _split_at_restarts(data: bytes) -> Iterator[bytes]:
+    """Yield the entropy-coded data between restart markers, without stuffed bytes (B.1.1.5)."""
     at = start = 0
     while True:
         at = data.find(b"\xff", at)
@@ -163,7 +187,7 @@ def _segments(data: bytes) -> Iterator[bytes]:
 
 
 def _add_tables(tables: dict[int, bytes], segment: bytes) -> None:
-    """Store Huffman tables by their number: 16 counts of codes, then the symbols (B.2.4.2)."""
+    """Add the Huffman tables of a segment (B.2.4.2)."""
     while len(segment) > 17:
         size = 17 + sum(segment[1:17])
         if segment[0] < 16:  # class 0: DC and lossless
@@ -171,8 +195,8 @@ def _add_tables(tables: dict[int, bytes], segment: bytes) -> None:
         segment = segment[size:]
 
 
-def _lookup(table: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return code length and size of the difference for each 16 bits that data can begin with."""
+def _build_lookup(table: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return code length and size of the difference for each sequence of 16 bits."""
     lengths = np.zeros(1 << 16, np.uint8)
     sizes = np.full(1 << 16, _INVALID, np.uint8)
     code, symbols = 0, iter(table[16:])
@@ -181,24 +205,24 @@ def _lookup(table: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             symbol = next(symbols, _INVALID)
             begin, end = code << (16 - length), (code + 1) << (16 - length)
             if symbol > 16 or end > 1 << 16:
-                raise ValueError("damaged Huffman table")
+                raise ValueError("corrupt Huffman table")
             lengths[begin:end], sizes[begin:end] = length, symbol
             code += 1
         code <<= 1
     return lengths, sizes
 
 
-def _differences(
+def _decode_differences(
     data: bytes, n: int, lengths: NDArray[np.uint8], sizes: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
     """Decode ``n`` differences (H.1.2.2).
 
-    Where a code begins depends on all before it. The distance to the next code is looked up for
-    every bit at once; only the sum of these distances is taken code by code.
+    The position of a code depends on all codes before it. The distance from every bit to the next
+    code is looked up at once; only the sum of these distances is computed code by code.
     """
     if n > 8 * len(data):
-        raise ValueError("the JPEG data are cut off")
-    extra = np.where(sizes == 16, 0, sizes)  # of size 16 there is one difference, 32768
+        raise ValueError("the JPEG data are truncated")
+    extra = np.where(sizes == 16, 0, sizes)  # size 16 has one difference, 32768
     distance = np.where(sizes == _INVALID, 0, lengths + extra).astype(np.uint8)
     content = np.frombuffer(data + b"\0" * 8, np.uint8)
     wide: NDArray[Any] = content.astype(np.uint32)
@@ -206,30 +230,32 @@ def _differences(
     distances = np.empty((len(wide), 8), np.uint8)
     for bit in range(8):
         distances[:, bit] = distance[(wide >> (8 - bit)).astype(np.uint16)]
-    steps, places, at = distances.tobytes(), [0] * n, 0
+    steps, positions, at = distances.tobytes(), [0] * n, 0
     try:
         for i in range(n):
-            places[i] = at
+            positions[i] = at
             at += steps[at]
     except IndexError as error:
-        raise ValueError("the JPEG data are cut off") from error
+        raise ValueError("the JPEG data are truncated") from error
     if at > 8 * len(data):
-        raise ValueError("the JPEG data are cut off")
-    bits = np.array(places)
+        raise ValueError("the JPEG data are truncated")
+    bits = np.array(positions)
     words = np.lib.stride_tricks.sliding_window_view(content, 8)[bits >> 3].view(">u8")[:, 0]
     words = words.astype(np.uint64) << (bits & 7).astype(np.uint64)
     code = (words >> np.uint64(48)).astype(np.uint16)
     size = sizes[code].astype(np.uint64)
     if (size == _INVALID).any():
-        raise ValueError("damaged JPEG data")
+        raise ValueError("corrupt JPEG data")
     value = (words << lengths[code].astype(np.uint64)) >> np.uint64(1) >> (np.uint64(63) - size)
     signed, size = value.astype(np.int64), size.astype(np.int64)
     negative = signed < (1 << size >> 1)
     return np.where(size == 16, 32768, np.where(negative, signed - (1 << size) + 1, signed))
 
 
-def _predict(differences: NDArray[np.int64], predictor: int, first: int) -> NDArray[np.uint16]:
-    """Add each difference to what its neighbours predict, modulo 2^16 (table H.1)."""
+def _add_predictions(
+    differences: NDArray[np.int64], predictor: int, first: int
+) -> NDArray[np.uint16]:
+    """Add differences to the values that their neighbours predict, modulo 2^16 (table H.1)."""
     differences[0, 0] += first
     if predictor == 1:
         differences[:, 0] = np.cumsum(differences[:, 0])
@@ -238,11 +264,11 @@ def _predict(differences: NDArray[np.int64], predictor: int, first: int) -> NDAr
     values[0] = np.cumsum(differences[0]) & 0xFFFF
     for row in range(1, len(values)):
         above = values[row - 1]
-        values[row] = _predict_row(differences[row], above, predictor) & 0xFFFF
+        values[row] = _add_predictions_to_row(differences[row], above, predictor) & 0xFFFF
     return values.astype(np.uint16)
 
 
-def _predict_row(
+def _add_predictions_to_row(
     difference: NDArray[np.int64], above: NDArray[np.int64], predictor: int
 ) -> NDArray[np.int64]:
     row = difference.copy()

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from pleura.errors import PleuraError, ScanError, first_line
+from pleura.formats.dicom.dataset import read_dataset
 from pleura.formats.dicom.grouping import group_frames
-from pleura.formats.dicom.header import Frame, SkippedFile, quiet, read_headers
-from pleura.formats.dicom.opening import open_dicom
+from pleura.formats.dicom.header import Frame, SkippedFile, read_headers
 from pleura.formats.dicom.origin import DicomOrigin
 from pleura.formats.dicom.pixels import stored_pixels
+from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 from pleura.formats.dicom.rescale import padding_decisions, to_hu, with_rescale
 from pleura.formats.dicom.series import Stack, make_stack
 from pleura.scan.scan import AIR, Decision, Scan
@@ -74,7 +75,7 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFil
     if all(frame.rescale is None for frame in frames):
         reason = "the header has no Rescale Intercept"
         decisions.append(Decision("units", "stored values", reason, warning=True))
-    open_file = lru_cache(1)(open_dicom)  # a multi-frame file is parsed once, not per frame
+    open_file = lru_cache(1)(read_dataset)  # a multi-frame file is parsed once, not per frame
     inferred, rescaled = with_rescale(frames, partial(decode, open_file=open_file))
     decisions += rescaled
     decisions += padding_decisions(frames, partial(decode_stored, open_file=open_file))
@@ -93,7 +94,7 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFil
     )
 
 
-def decode(frame: Frame, open_file: OpenFile = open_dicom) -> AnyArray:
+def decode(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     """Return a frame (rows, columns) in HU: rescaled, and with air for padding.
 
     Raises
@@ -104,7 +105,7 @@ def decode(frame: Frame, open_file: OpenFile = open_dicom) -> AnyArray:
     return to_hu(decode_stored(frame, open_file), frame)
 
 
-def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> AnyArray:
+def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     """Return the stored values of a frame (rows, columns).
 
     Raises
@@ -113,7 +114,7 @@ def decode_stored(frame: Frame, open_file: OpenFile = open_dicom) -> AnyArray:
         The file is truncated or corrupt, or no decoder for its transfer syntax is installed.
     """
     try:
-        with quiet():
+        with suppress_pydicom_log():
             stored = stored_pixels(open_file(frame.path), frame)
     except PleuraError:
         raise

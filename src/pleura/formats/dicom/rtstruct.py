@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_
 import pleura
 from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
 from pleura.files.atomic import write_atomically
-from pleura.formats.dicom.contours import rings
+from pleura.formats.dicom.contours import find_contours
 from pleura.formats.dicom.derived import (
     long_string,
     patient_and_study,
@@ -24,8 +24,9 @@ from pleura.formats.dicom.derived import (
     refer_to,
     series_number,
 )
-from pleura.formats.dicom.header import Frame, quiet
+from pleura.formats.dicom.header import Frame
 from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
+from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
@@ -52,7 +53,7 @@ def write_rtstruct(path: Path, mask: LabelMap) -> None:
     """
     origin = dicom_origin(mask.scan, "an RT Structure Set")
     content = io.BytesIO()
-    with quiet():
+    with suppress_pydicom_log():
         _structure_set(mask, origin).save_as(content, enforce_file_format=True)
     write_atomically(path, lambda file: file.write(content.getbuffer()))
 
@@ -113,7 +114,7 @@ def _contours(mask: LabelMap, origin: DicomOrigin, label: int) -> Iterator[Datas
         inside = mask.labels[i] == label
         if frame is None or not inside.any():
             continue
-        for ring in rings(inside):
+        for ring in find_contours(inside):
             points = places(frame, mask.geometry, ring)
             contour = _item(
                 ContourImageSequence=[refer_to(Dataset(), frame)],

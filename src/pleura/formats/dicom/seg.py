@@ -19,8 +19,9 @@ from pleura.errors import ScanError, first_line
 from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
 from pleura.files.atomic import write_atomically
 from pleura.formats.dicom.derived import long_string, patient_and_study, refer_to, series_number
-from pleura.formats.dicom.header import Frame, quiet
+from pleura.formats.dicom.header import Frame
 from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
+from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
@@ -54,7 +55,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
         )
     content = io.BytesIO()
     try:
-        with quiet():
+        with suppress_pydicom_log():
             _segmentation(mask, origin).save_as(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ScanError(
