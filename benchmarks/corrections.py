@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
-from pleura.corrections.learning import SAMPLE
+from pleura.corrections.comparison import SAMPLE
 from pleura.evaluation.metrics import dice
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.formats.read import from_array, read

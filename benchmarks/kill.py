@@ -36,8 +36,8 @@ import torch
 
 from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
-from pleura.corrections.cases import single
-from pleura.corrections.saving import corrected_slices, record_of, save_correction
+from pleura.corrections.cases import case_from_files
+from pleura.corrections.saving import read_changed_slices, record_path, save_correction
 from pleura.engine.model_file import read_record
 from pleura.errors import RunError
 from pleura.training.export import export
@@ -318,8 +318,7 @@ class Correction:
         self.before = hashlib.sha256((self.made / "ct_lungs.nii.gz").read_bytes()).digest()
 
     def _case(self, folder: Path) -> Any:
-        (case,) = single(folder / "ct.nii.gz", folder / "ct_lungs.nii.gz")
-        return case
+        return case_from_files(folder / "ct.nii.gz", folder / "ct_lungs.nii.gz")
 
     def prepare(self, trial: int) -> None:
         shutil.copytree(self.made, self.folder)
@@ -334,23 +333,25 @@ class Correction:
         before = hashlib.sha256((self.folder / "ct_lungs.nii.gz").read_bytes()).digest()
         assert before == self.before, "the mask before the correction changed"
         case = self._case(self.folder)
-        voxels = np.asarray(nib.load(case.corrected).dataobj)
+        voxels = np.asarray(nib.load(case.corrected_path).dataobj)
         matches = [np.array_equal(voxels, labels) for labels in self.labels]
-        json.loads(record_of(case.corrected).read_text())
+        json.loads(record_path(case.corrected_path).read_text())
         assert any(matches), "neither correction is there"
-        listed = corrected_slices(case.corrected)
+        listed = read_changed_slices(case.corrected_path)
         assert listed is None or matches[0] or len(listed) == 6, f"only {listed} are recorded"
 
     def compare(self, reference: Path) -> None:
         one, two = (
-            json.loads(record_of(self._case(each).corrected).read_text())
+            json.loads(record_path(self._case(each).corrected_path).read_text())
             for each in (self.folder, reference)
         )
         assert without(one, "when") == without(two, "when")
         assert len(one["slices"]) == 6
         names = [set(visible(each)) for each in (self.folder, reference)]
         assert names[0] == names[1]
-        corrected = [self._case(each).corrected.read_bytes() for each in (self.folder, reference)]
+        corrected = [
+            self._case(each).corrected_path.read_bytes() for each in (self.folder, reference)
+        ]
         assert corrected[0] == corrected[1]
         assert not temporary(self.folder), temporary(self.folder)
 

@@ -20,7 +20,7 @@ import uvicorn
 from bench import machine
 from playwright.sync_api import sync_playwright
 
-from pleura.corrections.cases import single
+from pleura.corrections.cases import case_from_files
 from pleura.viewer.server import make_app
 
 HERE = Path(__file__).resolve().parent
@@ -60,7 +60,7 @@ def main() -> None:
         config = uvicorn.Config(lambda: None, port=0, log_level="error")
         listening = config.bind_socket()
         host = f"127.0.0.1:{listening.getsockname()[1]}"
-        config.app = make_app(single(scan, mask), "secret", [host])
+        config.app = make_app([case_from_files(scan, mask)], "secret", [host])
         server = uvicorn.Server(config)
         threading.Thread(target=server.run, args=([listening],), daemon=True).start()
         found: dict[str, object] = {"machine": machine(), "slices": options.slices}

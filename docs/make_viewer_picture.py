@@ -15,8 +15,8 @@ from playwright.sync_api import sync_playwright
 
 from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
-from pleura.corrections.cases import results
-from pleura.corrections.learning import SAMPLE
+from pleura.corrections.cases import cases_from_results
+from pleura.corrections.comparison import SAMPLE
 from pleura.viewer.server import make_app
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -36,7 +36,7 @@ def main() -> None:
         config = uvicorn.Config(lambda: None, port=0, log_level="error")
         listening = config.bind_socket()
         host = f"127.0.0.1:{listening.getsockname()[1]}"
-        config.app = make_app(results(out), "secret", [host], folder=out)
+        config.app = make_app(cases_from_results(out), "secret", [host], folder=out)
         server = uvicorn.Server(config)
         threading.Thread(target=server.run, args=([listening],), daemon=True).start()
         with sync_playwright() as playwright:

@@ -33,6 +33,11 @@ _HOMES = {
     "compare": "pleura.evaluation.compare",
     "predict": "pleura.training.predictor",
     "export": "pleura.training.export",
+    "fine_tune_on_corrections": "pleura.corrections.fine_tuning",
+    "resume_fine_tuning": "pleura.corrections.fine_tuning",
+    "FineTuningOptions": "pleura.corrections.fine_tuning",
+    "FineTuningCallbacks": "pleura.corrections.fine_tuning",
+    "FineTuningResult": "pleura.corrections.fine_tuning",
     "segment": "pleura.segmentation.segmenter",
     "measure": "pleura.measurement.measure",
     "Segmenter": "pleura.segmentation.segmenter",
@@ -45,6 +50,11 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  (names of _HOMES are strings)
 
 if TYPE_CHECKING:
+    from pleura.corrections.fine_tuning import FineTuningCallbacks as FineTuningCallbacks
+    from pleura.corrections.fine_tuning import FineTuningOptions as FineTuningOptions
+    from pleura.corrections.fine_tuning import FineTuningResult as FineTuningResult
+    from pleura.corrections.fine_tuning import fine_tune_on_corrections as fine_tune_on_corrections
+    from pleura.corrections.fine_tuning import resume_fine_tuning as resume_fine_tuning
     from pleura.dataset.checks import check as check
     from pleura.errors import MaskWarning as MaskWarning
     from pleura.errors import PleuraError as PleuraError

@@ -10,7 +10,7 @@ import pytest
 
 from pleura.cohort.batch import INPUTS, segment_all
 from pleura.cohort.work import Settings
-from pleura.corrections.cases import results
+from pleura.corrections.cases import cases_from_results
 from pleura.errors import PleuraError
 from pleura.evaluation.compare import fingerprint
 
@@ -65,7 +65,7 @@ def test_anonymous_results_name_no_file(cohort, settings, tmp_path):
         assert not any(word in path.name for path in output.rglob("*"))
         assert not any(word in path.read_text("utf-8") for path in written), word
     assert not (output / INPUTS).exists()
-    assert len(results(output, cohort)) == sum(row.status == "done" for row in rows)
+    assert len(cases_from_results(output, cohort)) == sum(row.status == "done" for row in rows)
     again = segment_all(cohort, output, anonymous)
     assert {row.status for row in again} <= {"skipped", "failed"}
 

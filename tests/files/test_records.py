@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pleura.cohort.summary import read_summaries
-from pleura.corrections.cases import results
-from pleura.corrections.saving import corrected_slices, record_of
+from pleura.corrections.cases import cases_from_results
+from pleura.corrections.saving import read_changed_slices, record_path
 from pleura.files.records import read_record
 from pleura.report.cohort import cohort_page
 from pleura.viewer.progress import progress_of
@@ -25,8 +25,8 @@ def test_a_damaged_record_is_an_empty_one(tmp_path, content):
 def test_a_damaged_record_of_a_correction_counts_no_slices(tmp_path, slices):
     mask = tmp_path / "ct_lungs.corrected.nii.gz"
     mask.write_bytes(b"")
-    record_of(mask).write_text(f'{{"slices": {slices}}}')
-    assert not corrected_slices(mask)
+    record_path(mask).write_text(f'{{"changed_slices": {slices}}}')
+    assert not read_changed_slices(mask)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_damaged_progress_is_none(tmp_path, content):
 def test_results_with_a_damaged_report_can_be_viewed_and_reported(sample, tmp_path, content):
     name = "LCTSC-201_054"
     (tmp_path / f"{name}_lungs.json").write_bytes(content)
-    (case,) = results(tmp_path, sample.images)
+    (case,) = cases_from_results(tmp_path, sample.images)
     assert case.name == name
     (tmp_path / "summary.csv").write_text(f"name,status,mask\n{name},done,x.tif\n")
     assert cohort_page(read_summaries(tmp_path), tmp_path).cases

@@ -9,8 +9,8 @@ from dicom_files import write_series
 from starlette.testclient import TestClient
 
 from pleura.cohort.batch import segment_all
-from pleura.corrections.cases import results, single
-from pleura.corrections.saving import corrected_slices, save_correction
+from pleura.corrections.cases import case_from_files, cases_from_results
+from pleura.corrections.saving import read_changed_slices, save_correction
 from pleura.errors import DataError
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
@@ -23,7 +23,7 @@ HOST = "127.0.0.1:8000"
 
 @pytest.fixture
 def client(pair):
-    app = make_app(single(*pair), "secret", [HOST])
+    app = make_app([case_from_files(*pair)], "secret", [HOST])
     with TestClient(app, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
         yield client
@@ -66,7 +66,7 @@ def test_a_correction_is_a_new_file_with_a_record_of_what_changed(client, pair):
 
 def test_record_of_an_earlier_correction_does_not_count_for_a_later_one(pair, monkeypatch):
     """Saving is killed between the mask and its record, and then done again."""
-    (case,) = single(*pair)
+    case = case_from_files(*pair)
     mask = nib.load(pair[1])
     axis = read(pair[0]).geometry.to_canonical().axes[0]
     drawn = []
@@ -74,14 +74,14 @@ def test_record_of_an_earlier_correction_does_not_count_for_a_later_one(pair, mo
         labels = np.asarray(mask.dataobj).copy()
         labels[(slice(None),) * (2 - axis) + (index,)] = 0
         drawn.append(nib.Nifti1Image(labels, mask.affine).to_bytes())
-    first = save_correction(case, drawn[0])["slices"]
+    first = save_correction(case, drawn[0])["changed_slices"]
     with monkeypatch.context() as patched:
-        patched.setattr("pleura.corrections.saving.write_atomically", lambda *_: 1 / 0)
+        patched.setattr("pleura.corrections.saving.write_json", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             save_correction(case, drawn[1])
-    assert corrected_slices(case.corrected) is None
-    second = save_correction(case, drawn[1])["slices"]
-    assert corrected_slices(case.corrected) == second
+    assert read_changed_slices(case.corrected_path) is None
+    second = save_correction(case, drawn[1])["changed_slices"]
+    assert read_changed_slices(case.corrected_path) == second
     assert set(first) < set(second)
 
 
@@ -103,7 +103,9 @@ def test_what_is_no_mask_of_the_scan_is_refused_and_nothing_is_written(client, p
 
 
 def test_nobody_gets_in_without_the_token(pair):
-    with TestClient(make_app(single(*pair), "secret", [HOST]), base_url=f"http://{HOST}") as client:
+    with TestClient(
+        make_app([case_from_files(*pair)], "secret", [HOST]), base_url=f"http://{HOST}"
+    ) as client:
         for path in ("/", "/?token=guess", "/api/cases", "/static/viewer.js"):
             assert client.get(path).status_code == 403
         assert client.put("/api/cases/0/corrected", content=b"").status_code == 403
@@ -136,16 +138,16 @@ def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample
     nib.save(image.slicer[:, :, 20:34], scans / "part.nii.gz")
     rows = segment_all(scans, out)
     assert [row.status for row in rows] == ["done", "done"]
-    cases = results(out)
+    cases = cases_from_results(out)
     assert {case.name for case in cases} == {"a/whole", "part"}
     counts = [len(case.report["flags"]) for case in cases]
     assert counts == sorted(counts, reverse=True)
     for case in cases:
-        assert case.load().geometry.fits(read(case.mask, units="hu").geometry)
+        assert case.read_scan().geometry.fits(read(case.mask_path, units="hu").geometry)
     scans.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match="not where they were"):
-        results(out)
-    assert len(results(out, tmp_path / "moved")) == 2
+    with pytest.raises(DataError, match="are not found"):
+        cases_from_results(out)
+    assert len(cases_from_results(out, tmp_path / "moved")) == 2
 
 
 @pytest.fixture
@@ -236,14 +238,15 @@ def test_results_of_a_manifest_and_of_scans_of_one_name_are_shown(sample, tmp_pa
     for inputs in (tmp_path / "scans", table):
         out = tmp_path / f"out-{inputs.name}"
         segment_all(inputs, out)
-        cases = results(out)
+        cases = cases_from_results(out)
         assert len(cases) == 2
         for case in cases:
-            mask = read_mask(case.mask, case.load())
+            mask = read_mask(case.mask_path, case.read_scan())
             assert mask.labels.any()
     first = next(case for case in cases if case.name == "first")
     columns = [
-        np.argwhere(read_mask(first.mask, first.load()).labels == side)[:, 2] for side in (1, 2)
+        np.argwhere(read_mask(first.mask_path, first.read_scan()).labels == side)[:, 2]
+        for side in (1, 2)
     ]
     assert columns[0].mean() > columns[1].mean()  # flipped: the right lung is on the right
 
@@ -257,8 +260,8 @@ def test_results_of_a_newer_pleura_are_refused_by_both_versions(sample, tmp_path
     report = out / "part_lungs.json"
     told = json.loads(report.read_text())
     report.write_text(json.dumps({**told, "versions": {"pleura": "99.1"}}))
-    with pytest.raises(DataError, match=r"of pleura 99\.1, and this is 0\."):
-        results(out)
+    with pytest.raises(DataError, match=r"pleura 99\.1 wrote these results"):
+        cases_from_results(out)
 
 
 def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path):
@@ -267,8 +270,8 @@ def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path
     image = nib.load(sample.folder / "volume" / "ct.nii.gz")
     nib.save(image.slicer[:, :, 20:24], scans / "one.nii.gz")
     segment_all(scans, out)
-    cases = results(out)
-    app = make_app(cases, "secret", [HOST], folder=out, more=lambda: results(out))
+    cases = cases_from_results(out)
+    app = make_app(cases, "secret", [HOST], folder=out, more=lambda: cases_from_results(out))
     with TestClient(app, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
         told = client.get("/api/progress").json()

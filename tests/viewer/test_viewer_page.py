@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from pleura.corrections.cases import single
+from pleura.corrections.cases import case_from_files
 from pleura.viewer.dropped import Dropped
 from pleura.viewer.server import STATIC, make_app
 
@@ -76,7 +76,7 @@ def until(page, expression, seconds=30):
 @pytest.fixture
 def page(browser, pair):
     """The pair, its mask its own reference."""
-    with served(single(*pair, pair[1])) as address, opened(browser, address) as page:
+    with served([case_from_files(*pair, pair[1])]) as address, opened(browser, address) as page:
         until(page, "document.body.dataset.ready === '0'")
         yield page
 
@@ -217,7 +217,7 @@ def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
 
     message = "document.getElementById('message').textContent"
     with (
-        served(single(*pair)) as address,
+        served([case_from_files(*pair)]) as address,
         opened(browser, address) as first,
         opened(browser, address, faulty=True) as second,
     ):
@@ -239,7 +239,7 @@ def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
 @ONE_GRID
 def test_what_is_drawn_can_be_left_found_again_and_discarded(browser, pair):
     ready = "document.body.dataset.ready === '{}'"
-    cases = [*single(*pair), *single(*pair)]
+    cases = [case_from_files(*pair), case_from_files(*pair)]
     with served(cases) as address, opened(browser, address) as page:
         until(page, ready.format(0))
         page.on("dialog", lambda dialog: dialog.accept())
@@ -262,7 +262,7 @@ def test_what_is_drawn_can_be_left_found_again_and_discarded(browser, pair):
 def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
     without = "HTMLCanvasElement.prototype.getContext = () => null"
     with (
-        served(single(*pair)) as address,
+        served([case_from_files(*pair)]) as address,
         opened(browser, address, faulty=True, script=without) as p,
     ):
         until(p, "document.getElementById('message').textContent.includes('no WebGL 2')")
@@ -273,7 +273,7 @@ def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
 @pytest.mark.parametrize("width", [1200, 390])
 def test_the_page_can_be_read_aloud(browser, pair, width):
     """No fault by the rules of WCAG 2.2 AA that a program can check."""
-    with served(single(*pair)) as address, opened(browser, address, width) as page:
+    with served([case_from_files(*pair)]) as address, opened(browser, address, width) as page:
         until(page, "document.body.dataset.ready === '0'")
         page.evaluate(AXE.read_text("utf-8"))
         rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"

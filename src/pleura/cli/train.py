@@ -18,14 +18,16 @@ from pleura.cli.common import (
     json_option,
     new_progress,
     optional_masks_argument,
-    progress_bar,
     quiet_option,
     require_masks,
     write_json,
 )
 
 if TYPE_CHECKING:
+    from pleura.corrections.training_slices import TrainingSlices
     from pleura.training.loop import TrainingCallbacks
+    from pleura.training.recipe import Recipe
+    from pleura.training.run import Run
 
 _EPILOG = """\
 \b
@@ -36,7 +38,7 @@ Examples:
   pleura train images/ masks/ -o runs/first --resume      # after Ctrl-C
   pleura train images/ masks/ --from default -o runs/mine # goes on from the model that ships
   pleura train data/ --recipe default -o runs/default     # the model that ships, from its sources
-  pleura train --from default --corrected out/ -o runs/mine   # from what `pleura view` corrected
+  pleura train --from default --corrected out/ -o runs/mine   # on masks corrected in `pleura view`
 """
 
 
@@ -59,15 +61,15 @@ Examples:
     help="Override a value of the recipe, such as training.epochs=5; repeatable.",
 )
 @click.option(
-    "--corrected", type=PATH, metavar="OUT", help="Results with masks that you corrected."
+    "--corrected", type=PATH, metavar="OUT", help="Fine-tune on the corrected masks in OUT."
 )
-@click.option("--scans", type=PATH, help="The folder that was segmented, if it has moved.")
+@click.option("--scans", type=PATH, help="Folder or manifest that was segmented, if it was moved.")
 @click.option(
-    "--rest",
+    "--uncorrected-fraction",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Weight of a slice that you left as it was (with --corrected).",
+    help="Fraction of the uncorrected slices to train on (with --corrected).",
 )
 @click.option("--exclude", type=PATH, help="File of names to leave out, one a line.")
 @click.option("--seed", type=int, help="Same as --set training.seed=SEED.")
@@ -80,86 +82,74 @@ def command(
     masks: Path | None,
     corrected: Path | None,
     scans: Path | None,
-    rest: float,
-    **how: Any,
+    uncorrected_fraction: float,
+    **options: Any,
 ) -> int:
     """Train a U-Net on the pictures or volumes in IMAGES and their MASKS of the same names.
 
     Without MASKS, IMAGES is the folder of the sets that the recipe names under `data`.
     Ctrl-C saves; --resume goes on to the same weights as an uninterrupted training.
 
-    With --corrected, the slices are those of the scans below OUT whose masks you corrected; the
-    model before and after is judged on corrected scans that are held out, and on a sample.
+    With --corrected, the images are slices of the scans whose masks you corrected in OUT, the
+    output folder of `pleura segment`. The models before and after are compared on held-out
+    corrected scans and on a sample scan.
     """
     if corrected is not None:
         if images is not None:
             raise click.UsageError("--corrected finds the scans itself: leave out IMAGES")
-        return _learn(corrected, scans, rest, how)
+        return _fine_tune(corrected, scans, uncorrected_fraction, options)
     if images is None:
         raise click.UsageError("IMAGES is missing, or --corrected")
-    return _train(images, masks, **how)
+    return _train(images, masks, options)
 
 
-def _learn(corrected: Path, scans: Path | None, rest: float, how: dict[str, Any]) -> int:
-    """Fine-tune on what was corrected, export, and echo whether that is better."""
-    from pleura.corrections.learning import corrected_cases, judge, read_slices, write_slices
-    from pleura.files.records import read_record, write_json
-    from pleura.training.export import export
-    from pleura.training.loop import require_empty
+def _fine_tune(
+    corrected: Path, scans: Path | None, fraction: float, options: dict[str, Any]
+) -> int:
+    """Fine-tune on corrected masks, and print the scores before and after."""
+    from pleura.corrections import fine_tuning
     from pleura.training.processes import are_several
 
     if are_several():
-        raise click.UsageError("corrections are few: train on them in one process")
-    output: Path = how["output"].absolute()
-    data, note = output.with_name(f"{output.name}.corrected"), output / "learning.json"
-    cases = corrected_cases(corrected, scans)
-    if how["resume"]:
-        found = read_slices(cases, data)
-        start = str(read_record(note).get("start", "default"))
-    else:
-        if not how["overwrite"]:
-            require_empty(output)
-        start = how["start"] = how["start"] or "default"
-        found = write_slices(cases, data, rest, how["seed"] or 0)
-        echo(f"{found.corrected} corrected slices, {found.rest} others", err=True)
-        split = ["split.method=file", f"split.file={json.dumps(str(found.split))}"]
-        how["overrides"] = (*how["overrides"], *split)
-    code = _train(found.images, found.masks, **how)
-    write_json(note, {"start": start})
-    if code:
-        again = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
-        echo(f"or, to have it judged then: {again}", err=True)
-        return code
-    model, before = output / "model.onnx", Path(start)
-    export(output, model, data=f"{before.name}, and corrections")
-    if before.is_dir():
-        before = output / "before.onnx"
-        export(start, before)
-    with progress_bar("judging", how["quiet"], "scans") as progress:
-        judged = judge({"before": before, "after": model}, found.held_out, progress)
-    write_json(output / "before-after.json", judged)
-    _print_judged(judged, model, err=str(how["json_file"]) == "-")
-    return 0
+        raise click.UsageError("--corrected trains in one process: start pleura without torchrun")
+    output, json_file, quiet = options["output"], options["json_file"], options["quiet"]
+    model = options["start"] or "default"
+    recipe = _recipe_of(**(options if options["resume"] else {**options, "start": model}))
+    with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
+        training = _watch(bar, recipe.training.epochs, quiet)
+        evaluation = bar.add_task("evaluating", total=None, note="", visible=False)
+
+        def on_slices(slices: TrainingSlices) -> None:
+            counts = f"{slices.n_corrected} corrected slices, {slices.n_uncorrected} others"
+            echo(counts, err=True)
+
+        def on_evaluation(done: int, total: int) -> None:
+            bar.update(evaluation, completed=done, total=total, visible=True)
+
+        callbacks = fine_tuning.FineTuningCallbacks(on_slices, training, on_evaluation)
+        if options["resume"]:
+            result = fine_tuning.resume_fine_tuning(
+                corrected, output, scans=scans, callbacks=callbacks
+            )
+        else:
+            seed, overwrite = options["seed"] or 0, options["overwrite"]
+            result = fine_tuning.fine_tune_on_corrections(
+                corrected,
+                output,
+                fine_tuning.FineTuningOptions(model, recipe, scans, fraction, seed, overwrite),
+                callbacks=callbacks,
+            )
+    again = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
+    next_ = f"pleura segment SCAN -o lungs.nii.gz --model {_quoted(output / 'model.onnx')}"
+    code = _print_run(result.run, json_file, again, next_)
+    if result.scores:
+        echo(str(result), err=str(json_file) == "-")
+    for warning in result.warnings:
+        echo(f"warning  {warning}", fg="yellow", err=True)
+    return code
 
 
-def _print_judged(judged: Mapping[str, Mapping[str, float]], model: Path, *, err: bool) -> None:
-    from pleura.corrections.learning import WORSE
-
-    echo(f"{'Dice of both lungs':<40} before  after", err=err)
-    for name, scores in judged.items():
-        echo(f"{name:<40} {scores['before']:.4f}  {scores['after']:.4f}", err=err)
-    if len(judged) == 1:
-        echo("no scan is held out: correct three or more to see what it learned", err=True)
-    worse = [n for n, scores in judged.items() if scores["after"] < scores["before"] - WORSE]
-    if worse:
-        echo(f"worse on {', '.join(worse)}: keep the model that you had", fg="red", err=True)
-    next_ = f"next     pleura segment SCAN -o lungs.nii.gz --model {model}"
-    echo(f"model    {model}\n{next_}", err=err)
-
-
-def _train(
-    images: Path,
-    masks: Path | None,
+def _recipe_of(
     *,
     output: Path,
     recipe: str | None,
@@ -169,13 +159,10 @@ def _train(
     seed: int | None,
     resume: bool,
     overwrite: bool,
-    json_file: Path | None,
-    quiet: bool,
-) -> int:
+    **_: object,
+) -> Recipe:
     from pleura.dataset.splits import read_names
-    from pleura.training import loop
     from pleura.training.initial_weights import starting_recipe
-    from pleura.training.processes import is_first
     from pleura.training.recipe import load_recipe, override_recipe
     from pleura.training.run import open_run
 
@@ -189,30 +176,47 @@ def _train(
     if seed is not None:
         overrides = (*overrides, f"training.seed={seed}")
     if resume:
-        loaded = open_run(output).recipe
-    elif recipe is None and start is not None:
-        loaded = override_recipe(starting_recipe(start), overrides)
-    else:
-        loaded = load_recipe(recipe or "exercise", overrides)
-    require_masks(masks, loaded)
-    data = [images] if masks is None else [images, masks]
-    quiet = quiet or not is_first()
+        return open_run(output).recipe
+    if recipe is None and start is not None:
+        return override_recipe(starting_recipe(start), overrides)
+    return load_recipe(recipe or "exercise", overrides)
+
+
+def _train(images: Path, masks: Path | None, options: dict[str, Any]) -> int:
+    from pleura.training import loop
+    from pleura.training.processes import is_first
+
+    output, start, overwrite = options["output"], options["start"], options["overwrite"]
+    recipe = _recipe_of(**options)
+    require_masks(masks, recipe)
+    quiet = options["quiet"] or not is_first()
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
-        callbacks = _watch(bar, loaded.training.epochs, quiet)
-        if resume:
+        callbacks = _watch(bar, recipe.training.epochs, quiet)
+        if options["resume"]:
             run = loop.resume(images, masks, output, callbacks=callbacks)
         else:
             how: dict[str, Any] = {"start": start, "overwrite": overwrite, "callbacks": callbacks}
-            run = loop.train(images, masks, output, loaded, **how)
-
+            run = loop.train(images, masks, output, recipe, **how)
     if not is_first():
         return 0 if run.finished else 130
+    data = _quoted(images) if masks is None else _quoted(images, masks)
+    next_ = (
+        f"pleura evaluate {_quoted(output)} {data}"
+        if masks
+        else f"pleura export {_quoted(output)} -o model.onnx"
+    )
+    again = f"pleura train {data} -o {_quoted(output)} --resume"
+    return _print_run(run, options["json_file"], again, next_)
+
+
+def _print_run(run: Run, json_file: Path | None, again: str, next_: str) -> int:
+    """Print what a training has left, and the command that follows; return the exit code."""
     history = run.history()
-    write_json(json_file, {"run": str(output), **run.record, "history": history})
+    write_json(json_file, {"run": str(run.folder), **run.record, "history": history})
     if not run.finished:
         echo(
-            f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; go on "
-            f"with: pleura train {_quoted(*data)} -o {_quoted(output)} --resume",
+            f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; "
+            f"resume with: {again}",
             err=True,
         )
         return 130
@@ -223,13 +227,9 @@ def _train(
         f"trained {len(history)} epochs: loss {last['loss']:.4f}, accuracy {last['accuracy']:.4f}; "
         f"validation loss {last['validation_loss']:.4f}, "
         f"accuracy {last['validation_accuracy']:.4f}\n"
-        f"run      {output}\n"
-        f"curves   {output / 'curves.png'}\n"
-        + (
-            f"next     pleura evaluate {_quoted(output, *data)}"
-            if masks
-            else f"next     pleura export {_quoted(output)} -o model.onnx"
-        )
+        f"run      {run.folder}\n"
+        f"curves   {run.folder / 'curves.png'}\n"
+        f"next     {next_}"
     )
     return 0
 

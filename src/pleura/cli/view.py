@@ -17,7 +17,7 @@ from pleura.cli.common import PATH, echo
 from pleura.errors import PleuraError
 
 if TYPE_CHECKING:
-    from pleura.corrections.cases import ViewCase
+    from pleura.corrections.cases import ReviewCase
 
 _EPILOG = """\
 \b
@@ -71,7 +71,7 @@ def command(
     """
     if (path is None) != empty:
         raise click.UsageError("give a scan, a folder of results, or --open")
-    from pleura.corrections.cases import results, single
+    from pleura.corrections.cases import case_from_files, cases_from_results
     from pleura.files.temporary import new_folder, temporary_folder
     from pleura.viewer.progress import is_run, progress_of
 
@@ -99,14 +99,14 @@ def command(
             hint="install Node.js 18 or newer, then install pleura from its source again",
         )
     folder = path if path is not None and path.is_dir() and mask is None else None
-    more: Callable[[], list[ViewCase]] | None = None
+    more: Callable[[], list[ReviewCase]] | None = None
     if folder is not None and (is_run(folder) or progress_of(folder) is not None):
         more = partial(_results, folder, scans)
         cases = more()
     elif folder is not None and next(folder.rglob("*_lungs.json"), None):
-        cases = results(folder, scans)
+        cases = cases_from_results(folder, scans)
     else:
-        cases = [] if path is None else single(path, mask, reference)
+        cases = [] if path is None else [case_from_files(path, mask, reference)]
     with temporary_folder() as scratch, listening_at(host, port, folder or path) as listening:
         at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
         places = [f"http://{located(name, at)}/?token={token}" for name in addresses_of(host)]
@@ -140,8 +140,8 @@ def _end_by_terminal() -> None:
         signal.signal(hang_up, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
-def _results(folder: Path, scans: Path | None) -> list[ViewCase]:
+def _results(folder: Path, scans: Path | None) -> list[ReviewCase]:
     """Return what a batch has left so far, which may be nothing."""
-    from pleura.corrections.cases import results
+    from pleura.corrections.cases import cases_from_results
 
-    return results(folder, scans) if next(folder.rglob("*_lungs.json"), None) else []
+    return cases_from_results(folder, scans) if next(folder.rglob("*_lungs.json"), None) else []

@@ -1,1 +1,1 @@
-"""Corrected masks: saved from the viewer, and made a training set."""
+"""Corrected masks: saved from the viewer, and used to fine-tune a model."""

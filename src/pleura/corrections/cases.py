@@ -1,10 +1,10 @@
-"""What there is to look at: scans with their masks, references and reports."""
+"""Scans to review, with their masks, reference masks and reports."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,81 +22,117 @@ from pleura.formats.write import VOLUMES
 from pleura.intensity.mapping import UnitsOption
 from pleura.scan.scan import Scan
 
+_REPORT_KEYS = (
+    "source",
+    "grid",
+    "units",
+    "volume_ml",
+    "voxels",
+    "flags",
+    "decisions",
+    "measurements",
+)
+"""Keys of a report that the viewer displays."""
+
 
 @dataclass(frozen=True)
-class ViewCase:
-    """A scan to look at; ``load`` reads it, ``report`` is what `segment` said of it."""
+class ReviewCase:
+    """A scan to review, with the files of its mask and of its corrected mask.
+
+    Parameters
+    ----------
+    name:
+        Name of the scan, as the viewer lists it.
+    read_scan:
+        Reads the scan.
+    mask_path:
+        File of the mask; None if the scan has none.
+    reference_path:
+        File of a reference mask to compare the mask with.
+    report:
+        Fields of the report that `pleura segment` wrote beside the mask.
+    """
 
     name: str
-    load: Callable[[], Scan]
-    mask: Path | None = None
-    reference: Path | None = None
-    report: dict[str, Any] = field(default_factory=dict)
+    read_scan: Callable[[], Scan]
+    mask_path: Path | None = None
+    reference_path: Path | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def corrected(self) -> Path | None:
-        """Where a corrected mask is written: beside the mask, under a name of its own."""
-        if self.mask is None:
+    def corrected_path(self) -> Path | None:
+        """File of the corrected mask, beside the mask; None if the scan has no mask."""
+        if self.mask_path is None:
             return None
-        stem = scan_name(self.mask).removesuffix(".corrected")
-        return self.mask.with_name(f"{stem}.corrected.nii.gz")
+        stem = scan_name(self.mask_path).removesuffix(".corrected")
+        return self.mask_path.with_name(f"{stem}.corrected.nii.gz")
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether a corrected mask was saved."""
+        return self.corrected_path is not None and self.corrected_path.exists()
+
+    @property
+    def latest_mask_path(self) -> Path | None:
+        """File of the corrected mask if there is one, else of the mask."""
+        return self.corrected_path if self.is_corrected else self.mask_path
 
 
-def results(
-    folder: Path, inputs: Path | None = None, units: UnitsOption = "auto"
-) -> list[ViewCase]:
-    """Return the scans that `segment` left in a folder, those with most flags first.
+def cases_from_results(
+    folder: Path, scans: Path | None = None, units: UnitsOption = "auto"
+) -> list[ReviewCase]:
+    """Return the segmented scans of a folder of results, those with most flags first.
+
+    Parameters
+    ----------
+    folder:
+        Output folder of `pleura segment`.
+    scans:
+        Folder or manifest that was segmented; None takes the path that the folder records.
+    units:
+        Intensity units of scans whose report does not name them.
 
     Raises
     ------
     DataError
-        The folder holds no results, or nobody knows from which scans they were made.
+        The folder holds no results, or the scans are not found.
     """
     reports = sorted(folder.rglob("*_lungs.json"))
     if not reports:
         raise DataError(
             "no results of `pleura segment` here", where=folder, hint="give the folder of its -o"
         )
-    if inputs is None:
-        note = folder / INPUTS
-        inputs = folder / os.fsdecode(note.read_bytes()) if note.exists() else None
-        if inputs is None or not inputs.exists():
-            raise DataError(
-                "the scans are not where they were, or nobody knows where that was",
-                where=inputs or folder,
-                hint="add --scans PATH, the folder or the manifest that was segmented",
-            )
-    _must_be_known(reports[0])
-    found = find_tasks(inputs, str(folder))
+    scans = scans or _recorded_scans(folder)
+    _check_version(reports[0])
+    found = find_tasks(scans, str(folder))
     tasks = {anonymous_task(task).name: task for task in found} | {t.name: t for t in found}
     cases = []
     for path in reports:
         name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
         task = tasks.get(name)
-        if task is None or isinstance(task.source, RemoteScan) or _leads_outside(path, folder):
+        if task is None or isinstance(task.source, RemoteScan) or _is_outside(path, folder):
             continue
-        told = read_record(path)
-        asked = told.get("options")
-        asked = asked if isinstance(asked, dict) else {}
-        known = asked.get("units") in get_args(UnitsOption)
-        load = partial(_load, task, asked["units"] if known else units, bool(asked.get("flip")))
-        cases.append(ViewCase(name, load, _mask(path, told, folder), None, _shown(told)))
+        report = read_record(path)
+        options = report.get("options")
+        options = options if isinstance(options, dict) else {}
+        known = options.get("units") in get_args(UnitsOption)
+        used = options["units"] if known else units
+        read_scan = partial(_read_task, task, used, bool(options.get("flip")))
+        mask = _mask_of_report(path, report, folder)
+        cases.append(ReviewCase(name, read_scan, mask, None, _displayed(report)))
     if not cases:
         raise DataError(
             "none of these results belongs to a scan there",
-            where=inputs,
+            where=scans,
             hint="give the folder or the manifest that was segmented: --scans PATH",
         )
     return sorted(cases, key=lambda case: (-len(case.report.get("flags", {})), case.name))
 
 
-def _load(task: Task, units: UnitsOption, flip: bool) -> Scan:
-    with opened(task, units, flip) as scan:
-        return scan
-
-
-def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list[ViewCase]:
-    """Return one scan with its mask, and a reference to hold it against.
+def case_from_files(
+    scan: Path, mask: Path | None = None, reference: Path | None = None
+) -> ReviewCase:
+    """Return the case of one scan, its mask, and a reference mask.
 
     Raises
     ------
@@ -106,41 +142,56 @@ def single(scan: Path, mask: Path | None, reference: Path | None = None) -> list
     for path in (scan, mask, reference):
         if path is not None and not path.exists():
             raise DataError("no such file", where=path, hint="check the spelling of the path")
-    return [ViewCase(scan_name(scan), lambda: read(scan), mask, reference)]
+    return ReviewCase(scan_name(scan), partial(read, scan), mask, reference)
 
 
-def _must_be_known(report: Path) -> None:
-    version = read_record(report).get("versions", {}).get("pleura", "0")
-    if _numbers(version) > _numbers(pleura.__version__):
+def _recorded_scans(folder: Path) -> Path:
+    """Return the path of the scans that `pleura segment` wrote into a folder of results."""
+    note = folder / INPUTS
+    scans = folder / os.fsdecode(note.read_bytes()) if note.exists() else None
+    if scans is None or not scans.exists():
         raise DataError(
-            f"these results are of pleura {version}, and this is {pleura.__version__}",
+            "the scans of these results are not found",
+            where=scans or folder,
+            hint="add --scans PATH, the folder or the manifest that was segmented",
+        )
+    return scans
+
+
+def _read_task(task: Task, units: UnitsOption, flip: bool) -> Scan:
+    with opened(task, units, flip) as scan:
+        return scan
+
+
+def _check_version(report: Path) -> None:
+    version = read_record(report).get("versions", {}).get("pleura", "0")
+    if _version_numbers(version) > _version_numbers(pleura.__version__):
+        raise DataError(
+            f"pleura {version} wrote these results, and this is pleura {pleura.__version__}",
             where=report,
-            hint="look at them with that version: pip install --upgrade pleura",
+            hint="open them with that version: pip install --upgrade pleura",
         )
 
 
-def _numbers(version: str) -> list[int]:
+def _version_numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def _mask(report: Path, told: dict[str, Any], folder: Path) -> Path | None:
-    """Return the mask that a report is of, if it is there and in the folder."""
-    stem = report.name.removesuffix(".json")
-    beside = [report.with_name(f"{stem}{suffix}") for suffix in (*VOLUMES, ".dcm")]
-    named = Path(str(told.get("mask", ""))).name
-    if named:
-        beside.insert(0, report.with_name(named))
-    there = (path for path in beside if path.is_file() and not _leads_outside(path, folder))
-    return next(there, None)
+def _mask_of_report(report_path: Path, report: Mapping[str, Any], folder: Path) -> Path | None:
+    """Return the mask that a report describes, if it exists inside the folder."""
+    stem = report_path.name.removesuffix(".json")
+    candidates = [report_path.with_name(f"{stem}{suffix}") for suffix in (*VOLUMES, ".dcm")]
+    name = Path(str(report.get("mask", ""))).name
+    if name:
+        candidates.insert(0, report_path.with_name(name))
+    found = (path for path in candidates if path.is_file() and not _is_outside(path, folder))
+    return next(found, None)
 
 
-def _leads_outside(path: Path, folder: Path) -> bool:
+def _is_outside(path: Path, folder: Path) -> bool:
     return not path.resolve().is_relative_to(folder.resolve())
 
 
-def _shown(told: dict[str, Any]) -> dict[str, Any]:
-    shown = {key: told[key] for key in _SHOWN if key in told}
-    return shown if isinstance(shown.get("flags", {}), dict) else {}
-
-
-_SHOWN = ("source", "grid", "units", "volume_ml", "voxels", "flags", "decisions", "measurements")
+def _displayed(report: Mapping[str, Any]) -> dict[str, Any]:
+    displayed = {key: report[key] for key in _REPORT_KEYS if key in report}
+    return displayed if isinstance(displayed.get("flags", {}), dict) else {}

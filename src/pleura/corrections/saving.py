@@ -1,17 +1,19 @@
-"""Corrected masks: a new file beside the old one, and a record of what was changed."""
+"""Save corrected masks beside the masks, with a record of the changes."""
 
 from __future__ import annotations
 
 import getpass
 import gzip
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import pleura
-from pleura.corrections.cases import ViewCase
+from pleura.corrections.cases import ReviewCase
 from pleura.errors import DataError, PleuraError
 from pleura.evaluation.metrics import dice
 from pleura.files.atomic import remove_unfinished
@@ -24,85 +26,98 @@ from pleura.masks.labels import read_mask, whole_labels
 from pleura.masks.mask import Mask
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
+from pleura.typing import BoolArray
 
 
-def save_correction(case: ViewCase, content: bytes) -> dict[str, Any]:
-    """Write what was drawn, a NIfTI file, as ``NAME.corrected.nii.gz``; return its record.
+def save_correction(case: ReviewCase, content: bytes) -> dict[str, Any]:
+    """Write a corrected mask as ``NAME.corrected.nii.gz``, and its record.
 
-    The old mask stays. The record is beside it, as ``NAME.corrected.json``: who, when, with what,
-    and what changed by side, in ml and in Dice.
+    The mask itself is not changed. The record ``NAME.corrected.json`` holds the user, the time, the
+    version of pleura, the changed slices, and the changes of each lung in voxels, ml and Dice.
+
+    Parameters
+    ----------
+    case:
+        The scan and its mask.
+    content:
+        A NIfTI file of labels, 1 right and 2 left lung, on the grid of the scan.
+
+    Returns
+    -------
+    dict
+        The record.
 
     Raises
     ------
     DataError
-        There is no mask to correct, or what was drawn is no mask of the scan.
+        The case has no mask, or ``content`` is not a mask of the scan.
     """
-    target = case.corrected
-    if target is None or case.mask is None:
-        raise DataError(
-            "there is no mask to correct", where=case.name, hint="segment the scan first"
-        )
-    scan = case.load()
-    drawn = _drawn(content, scan)
-    before = read_mask(case.mask, scan)
-    mask = Mask(drawn, scan, sides=True, algorithm=("corrected by hand", pleura.__version__))
+    target = case.corrected_path
+    if target is None or case.mask_path is None:
+        raise DataError("the scan has no mask", where=case.name, hint="segment the scan first")
+    scan = case.read_scan()
+    after = _labels_of(content, scan)
+    before = read_mask(case.mask_path, scan).labels
+    mask = Mask(after, scan, sides=True, algorithm=("corrected by hand", pleura.__version__))
     record: dict[str, Any] = {
-        "mask": case.mask.name,
+        "mask": case.mask_path.name,
         "corrected": target.name,
-        "who": _who(),
-        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "user": _user_name(),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "pleura": pleura.__version__,
         "changes": {
-            side: _change(before.labels == label, drawn == label, scan)
+            side: _change(before == label, after == label, scan)
             for side, label in (("right", RIGHT), ("left", LEFT))
         },
     }
-    changed = scan.geometry.to_canonical().apply(before.labels != drawn).any(axis=(1, 2))
-    earlier = _recorded_slices(read_record(record_of(target))) or []
-    record["slices"] = sorted({*earlier, *np.flatnonzero(changed).tolist()})
+    changed = scan.geometry.to_canonical().apply(before != after).any(axis=(1, 2))
+    earlier = _recorded_slices(read_record(record_path(target))) or []
+    record["changed_slices"] = sorted({*earlier, *np.flatnonzero(changed).tolist()})
     write_labels(target, mask)
     record["sha256"] = hash_files([target])
-    write_json(record_of(target), record)
-    for path in (target, record_of(target)):
+    write_json(record_path(target), record)
+    for path in (target, record_path(target)):
         remove_unfinished(path)
     return record
 
 
-def record_of(corrected: Path) -> Path:
-    """Return where the record of a corrected mask is."""
+def record_path(corrected: Path) -> Path:
+    """Return the path of the record of a corrected mask."""
     return corrected.with_name(corrected.name.removesuffix(".nii.gz") + ".json")
 
 
-def corrected_slices(corrected: Path) -> list[int] | None:
-    """Return the axial slices, from foot to head, that a person changed; None if not recorded.
+def read_changed_slices(corrected: Path) -> list[int] | None:
+    """Return the indices of the axial slices, from foot to head, that a user has changed.
 
-    A record of another file does not count: of a correction whose saving was killed, or that was
-    edited by another tool since.
+    Returns None if there is no record of this file: saving was interrupted, or another tool has
+    changed the file since.
     """
-    record = read_record(record_of(corrected))
-    known = record.get("sha256")  # not in records of version 0.1.0
-    return None if known and known != hash_files([corrected]) else _recorded_slices(record)
+    record = read_record(record_path(corrected))
+    recorded = record.get("sha256")  # not in records of version 0.1.0
+    matches = not recorded or recorded == hash_files([corrected])
+    return _recorded_slices(record) if matches else None
 
 
-def _recorded_slices(record: dict[str, Any]) -> list[int] | None:
+def _recorded_slices(record: Mapping[str, Any]) -> list[int] | None:
+    key = "changed_slices" if "changed_slices" in record else "slices"  # of earlier versions
     try:
-        return [int(one) for one in record["slices"]]
+        return [int(index) for index in record[key]]
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
-def _who() -> str | None:
+def _user_name() -> str | None:
     try:
         return getpass.getuser()
     except (KeyError, ImportError, OSError):  # a user without a name, as in containers
         return None
 
 
-def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Read labels from the bytes of a NIfTI file and hold them to the scan's grid."""
+def _labels_of(content: bytes, scan: Scan) -> NDArray[np.uint8]:
+    """Read labels from the bytes of a NIfTI file, and check that they are on the scan's grid."""
     with temporary_folder() as folder:
-        packed = content[:2] == b"\x1f\x8b"
-        path = folder / ("drawn.nii.gz" if packed else "drawn.nii")
+        compressed = content[:2] == b"\x1f\x8b"
+        path = folder / ("mask.nii.gz" if compressed else "mask.nii")
         path.write_bytes(content)
         try:
             found = read(path, units="hu")
@@ -110,18 +125,20 @@ def _drawn(content: bytes, scan: Scan) -> np.ndarray[Any, np.dtype[np.uint8]]:
             labels = whole_labels(found) if fits else None
         except (PleuraError, gzip.BadGzipFile, EOFError) as error:
             raise DataError(
-                "what was sent is no NIfTI mask", where=scan.name, hint="draw and save again"
+                "the corrected mask is not a NIfTI file of labels",
+                where=scan.name,
+                hint="correct the mask and save it again",
             ) from error
     if labels is None or not set(np.unique(labels)) <= {0, RIGHT, LEFT}:
         raise DataError(
-            "what was sent is no mask of this scan",
+            "the corrected mask is not a mask of this scan",
             where=scan.name,
             hint="open the scan again; labels are 1 right and 2 left",
         )
     return labels.astype(np.uint8)
 
 
-def _change(before: Any, after: Any, scan: Scan) -> dict[str, float | None]:
+def _change(before: BoolArray, after: BoolArray, scan: Scan) -> dict[str, float | None]:
     changed, overlap = int(np.count_nonzero(before != after)), dice(before, after)
     known = scan.geometry.spacing_known
     return {

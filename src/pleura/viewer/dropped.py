@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from pleura.cohort.work import reported
-from pleura.corrections.cases import ViewCase
+from pleura.corrections.cases import ReviewCase
 from pleura.errors import DataError
 from pleura.formats.read import read, scan_name
 from pleura.segmentation.segmenter import Segmenter
@@ -45,7 +45,7 @@ class Dropped:
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 
-    def segment(self, drop: int) -> ViewCase:
+    def segment(self, drop: int) -> ReviewCase:
         """Find the lungs of what was dropped: one file, or the files of one DICOM series.
 
         Raises
@@ -65,4 +65,4 @@ class Dropped:
         name = scan_name(source) if len(files) == 1 else f"scan {drop}"
         mask = self.folder / f"{drop}_lungs.nii.gz"
         result.write(mask)
-        return ViewCase(name, lambda: scan, mask, None, reported(result, measures=True))
+        return ReviewCase(name, lambda: scan, mask, None, reported(result, measures=True))

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from pleura.corrections.cases import ViewCase
+from pleura.corrections.cases import ReviewCase
 from pleura.corrections.saving import save_correction
 from pleura.errors import PleuraError
 from pleura.files.temporary import new_folder
@@ -39,13 +39,13 @@ LARGEST = 1 << 30
 
 
 def make_app(
-    cases: list[ViewCase],
+    cases: list[ReviewCase],
     token: str,
     hosts: Sequence[str],
     dropped: Dropped | None = None,
     *,
     folder: Path | None = None,
-    more: Callable[[], Sequence[ViewCase]] | None = None,
+    more: Callable[[], Sequence[ReviewCase]] | None = None,
 ) -> Starlette:
     """Make the application; ``hosts`` are what a browser may call it, as ``127.0.0.1:8000``.
 
@@ -78,9 +78,9 @@ class _Answers:
 
     def __init__(
         self,
-        cases: list[ViewCase],
+        cases: list[ReviewCase],
         folder: Path | None,
-        more: Callable[[], Sequence[ViewCase]] | None,
+        more: Callable[[], Sequence[ReviewCase]] | None,
     ) -> None:
         self.cases, self.folder, self.more = cases, folder, more
         self.completed = self._completed()
@@ -135,7 +135,7 @@ class _Answers:
             self._save, case, bytes(content), request.headers.get("if-match")
         )
 
-    def _save(self, case: ViewCase, content: bytes, stamp: str | None) -> Response:
+    def _save(self, case: ReviewCase, content: bytes, stamp: str | None) -> Response:
         with self.lock:
             if stamp is not None and stamp != _stamp(case):
                 return _SAVED_ELSEWHERE
@@ -145,7 +145,7 @@ class _Answers:
                 return _failed(error)
             return JSONResponse({**record, "stamp": _stamp(case)})
 
-    def _case(self, request: Request) -> ViewCase:
+    def _case(self, request: Request) -> ReviewCase:
         index = _number(request, "index")
         if index >= len(self.cases):
             raise HTTPException(404)
@@ -155,7 +155,7 @@ class _Answers:
 class _Drops:
     """Scans that are dropped on the page."""
 
-    def __init__(self, cases: list[ViewCase], dropped: Dropped) -> None:
+    def __init__(self, cases: list[ReviewCase], dropped: Dropped) -> None:
         self.cases, self.dropped = cases, dropped
 
     async def taken(self, request: Request) -> Response:
@@ -217,40 +217,35 @@ _SENT_TWICE = JSONResponse({"error": "two of these files have one name; give a z
 _TOO_LARGE = JSONResponse({"error": "too large for the page: use `pleura segment`"}, 413)
 
 
-def _told(case: ViewCase) -> dict[str, Any]:
-    corrected = case.corrected
+def _told(case: ReviewCase) -> dict[str, Any]:
     return {
         "name": case.name,
-        "mask": case.mask is not None,
-        "reference": case.reference is not None,
-        "corrected": corrected is not None and corrected.exists(),
+        "mask": case.mask_path is not None,
+        "reference": case.reference_path is not None,
+        "corrected": case.is_corrected,
         "draft": _draft(case),
         "report": case.report,
     }
 
 
-def _draft(case: ViewCase) -> str:
+def _draft(case: ReviewCase) -> str:
     """Return under what the browser keeps strokes that are not saved: no name, and no other's."""
-    return hashlib.sha256(os.fsencode((case.mask or Path(case.name)).absolute())).hexdigest()[:16]
+    path = case.mask_path or Path(case.name)
+    return hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
 
 
-def _latest(case: ViewCase) -> Path | None:
-    corrected = case.corrected
-    return corrected if corrected is not None and corrected.exists() else case.mask
-
-
-def _stamp(case: ViewCase) -> str:
+def _stamp(case: ReviewCase) -> str:
     """Return what changes whenever the mask that is shown does."""
-    path = _latest(case)
+    path = case.latest_mask_path
     return "" if path is None or not path.exists() else str(path.stat().st_mtime_ns)
 
 
-def _nifti(case: ViewCase, kind: str) -> Path:
+def _nifti(case: ReviewCase, kind: str) -> Path:
     """Write what is asked of a case to a NIfTI file for the page; the caller deletes its folder."""
-    scan = case.load()
+    scan = case.read_scan()
     if kind == "scan":
         return _written(scan.hu(), scan.geometry)
-    path = {"mask": _latest(case), "reference": case.reference}.get(kind)
+    path = {"mask": case.latest_mask_path, "reference": case.reference_path}.get(kind)
     if path is None:
         raise HTTPException(404)
     return _written(read_mask(path, scan).labels, scan.geometry)
