@@ -1,4 +1,4 @@
-"""How well the flag `unsure` finds bad masks of single slices.
+"""How well the flag `low_confidence` finds bad masks of single slices.
 
     python benchmarks/confidence.py DATA
 
@@ -23,8 +23,8 @@ from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 from pleura.scan.scan import Scan
-from pleura.segmentation.flags import SLICE_UNSURE, SMALL_LUNG, UNSURE
-from pleura.segmentation.inference import LOW_CONFIDENCE as BETWEEN
+from pleura.segmentation.flags import LUNG_SHARE_EXPONENT, MAX_LOW_CONFIDENCE, MAX_LOW_CONFIDENCE_2D
+from pleura.segmentation.inference import LOW_CONFIDENCE
 from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).resolve().parent
@@ -83,7 +83,7 @@ def case(
     *,
     choice: bool,
 ) -> Iterator[Case]:
-    """Yield the case, if any lung was found: 'no lung' is a flag of its own."""
+    """Yield the case, if any lung was found: `no_lung` is a flag of its own."""
     found = segmenter.segment(scan, keep_probability=True)
     lung = found.labels[0] > 0
     if not lung.any():
@@ -91,7 +91,8 @@ def case(
     if isinstance(bad, np.ndarray):
         bad = overlap(bad, lung)["dice"] < BAD
     probability = found.probability[0]
-    uncertain = np.count_nonzero((probability > BETWEEN[0]) & (probability < BETWEEN[1]))
+    low, high = LOW_CONFIDENCE
+    uncertain = np.count_nonzero((probability > low) & (probability < high))
     yield {
         "set": f"{kind}, {'choice' if choice else 'report'}",
         "case": name,
@@ -130,8 +131,8 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name in sorted({c["set"] for c in found}):
         ours = [c for c in found if c["set"] == name]
-        before = rates(ours, measure(ours, 0) > UNSURE)
-        after = rates(ours, measure(ours, SMALL_LUNG) > SLICE_UNSURE)
+        before = rates(ours, measure(ours, 0) > MAX_LOW_CONFIDENCE)
+        after = rates(ours, measure(ours, LUNG_SHARE_EXPONENT) > MAX_LOW_CONFIDENCE_2D)
         print(f"| {name} | {before} | {after} |")
     target = HERE / "results" / "confidence.json"
     target.write_text("[" + ",\n".join(json.dumps(c) for c in found) + "]\n")

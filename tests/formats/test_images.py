@@ -142,10 +142,10 @@ def test_python_warns_as_the_command_line_does(model):
         with pytest.warns(MaskWarning) as caught:
             mask = segment(empty)
         assert [w.filename for w in caught] == [__file__] * len(caught)
-        assert {"no lung", "orientation"} <= {str(w.message).split(":")[0] for w in caught}
-        assert "no lung" in {flag.name for flag in mask.flags}
-        assert "flag: no lung" in str(mask)
-        assert "no lung" in repr(mask)
+        assert {"no_lung", "orientation"} <= {str(w.message).split(":")[0] for w in caught}
+        assert "no_lung" in {flag.name for flag in mask.flags}
+        assert "flag: no_lung" in str(mask)
+        assert "no_lung" in repr(mask)
         assert "units: " in str(mask)
 
 

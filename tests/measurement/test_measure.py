@@ -11,7 +11,7 @@ from pleura.formats.pictures import read_picture
 from pleura.formats.read import from_array, read
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
-from pleura.measurement.measure import densities_of, measure
+from pleura.measurement.measure import density_statistics, measure
 from pleura.scan.geometry import affine_from_axes
 
 AXIAL = affine_from_axes((10, 20, 30), ((0, 0, 2.0), (0, 0.5, 0), (0.8, 0, 0)))
@@ -52,7 +52,7 @@ def test_slices_are_counted_from_the_foot_with_area_and_share():
 
 def test_densities_are_those_of_their_definitions():
     values = np.array([-980, -951, -950, -911, -860, -700, -600, -250, -100, 50], np.int16)
-    found = densities_of(values)
+    found = density_statistics(values)
     assert found.low_attenuation == {"LAA-950": 0.2, "LAA-910": 0.4, "LAA-856": 0.5}
     assert found.high_attenuation == 0.2
     assert found.aeration == {
@@ -79,7 +79,7 @@ def test_without_spacing_there_are_pixels_and_no_millimetres():
 def test_an_empty_mask_is_flagged_and_measures_nothing():
     scan, _ = box()
     found = measure(scan, Mask(np.zeros(scan.geometry.shape, np.uint8), scan))
-    assert "no lung" in found.flags
+    assert "no_lung" in found.flags
     assert found.regions[0].densities is None
     assert found.slices == ()
 
@@ -141,4 +141,29 @@ def test_a_mask_larger_than_any_lungs_is_flagged():
     affine = affine_from_axes((0, 0, 0), ((0, 0, 5.0), (0, 4.0, 0), (4.0, 0, 0)))
     scan = from_array(np.full((80, 100, 100), -800, np.int16), affine=affine, units="hu")
     whole = Mask(np.ones(scan.geometry.shape, np.uint8), scan, sides=False)
-    assert measure(scan, whole).flags["volume"].startswith("64000 ml")
+    assert measure(scan, whole).flags["volume"].startswith("both lungs have 64000 ml")
+
+
+def test_repr_is_short_and_html_is_a_table():
+    found = measure(*box())
+    assert repr(found).startswith("Measurement(array; 0 ml; mean -833 HU; flags: ")
+    html = found._repr_html_()
+    assert "<td" in html
+    assert "LAA-950, %" in html
+    assert [row[0] for row in found.table()][:2] == ["voxels", "volume, ml"]
+
+
+def test_slices_are_written_as_csv(tmp_path):
+    found = measure(*box())
+    found.write_slices(tmp_path / "slices.csv")
+    with (tmp_path / "slices.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(found.slices)
+    assert rows[0]["region"] == "lungs"
+    assert float(rows[0]["Perc15"]) == found.slices[0].percentiles["Perc15"]
+
+
+def test_without_a_mask_the_default_model_segments(sample):
+    found = pleura.measure(sample.folder / "volume" / "ct.nii.gz")
+    assert [region.region for region in found.regions] == ["lungs", "right", "left"]
+    assert 3500 < found.regions[0].volume_ml < 4500

@@ -18,9 +18,9 @@ def labels():
     return labels
 
 
-def flags(labels, unsure=0.05, sides=True, affine=CHEST, units="hu"):
+def flags(labels, low_confidence=0.05, sides=True, affine=CHEST, units="hu"):
     scan = from_array(np.zeros(labels.shape, np.int16), affine=affine, units=units)
-    found = find_flags(labels, scan, scan.geometry, unsure, sides=sides)
+    found = find_flags(labels, scan, scan.geometry, low_confidence, sides=sides)
     return {flag.name: flag.message for flag in found}
 
 
@@ -29,13 +29,15 @@ def test_a_usual_mask_has_no_flag(labels):
 
 
 def test_nothing_found_is_the_only_thing_to_say(labels):
-    assert flags(0 * labels) == {"no lung": "no lung was found"}
+    assert flags(0 * labels) == {"no_lung": "no lung was found"}
 
 
 def test_implausible_volume_is_told_in_ml(labels):
     small = labels.copy()
     small[7:] = 0
-    assert flags(small)["volume"].startswith(f"{3 * 70 * 100 * 6 * 2.4 * 2.4 / 1000:.0f} ml")
+    assert flags(small)["volume"].startswith(
+        f"both lungs have {3 * 70 * 100 * 6 * 2.4 * 2.4 / 1000:.0f} ml"
+    )
     assert "volume" in flags(labels, affine=CHEST @ np.diag([1.4, 1.4, 1.4, 1]))
     assert "volume" not in flags(small, affine=None)
 
@@ -43,33 +45,34 @@ def test_implausible_volume_is_told_in_ml(labels):
 @pytest.mark.parametrize(("side", "name"), [(1, "right"), (2, "left")])
 def test_missing_side_is_named(labels, side, name):
     labels[labels == side] = 0
-    assert flags(labels)["one side"].startswith(f"the {name} lung is missing")
-    assert "one side" not in flags(np.minimum(labels, 1), sides=False)
+    assert flags(labels)["asymmetric"].startswith(f"the {name} lung is missing")
+    assert "asymmetric" not in flags(np.minimum(labels, 1), sides=False)
 
 
 def test_lung_at_the_ends_and_at_the_border_is_cut_off(labels):
     labels[0, 50:60, 30:40] = 1
-    assert flags(labels)["cut off"] == "the lung reaches the lowest slice"
+    assert flags(labels)["truncated"] == "the lung reaches the lowest slice"
     labels[-1, 50:60, 30:40] = 1
     labels[20, 50, 0] = 1
     found = flags(labels)
-    assert found["cut off"] == "the lung reaches the lowest and the highest slice"
+    assert found["truncated"] == "the lung reaches the lowest and the highest slice"
     assert "border" in found
 
 
 def test_uncertain_border_is_flagged(labels):
-    assert "unsure" in flags(labels, unsure=0.6)
+    assert "low_confidence" in flags(labels, low_confidence=0.6)
 
 
 @pytest.mark.parametrize(
-    ("columns", "unsure", "flagged"), [(40, 0.16, True), (40, 0.12, False), (4, 0.16, False)]
+    ("columns", "low_confidence", "flagged"),
+    [(40, 0.16, True), (40, 0.12, False), (4, 0.16, False)],
 )
-def test_a_large_lung_of_a_single_slice_may_be_less_uncertain(columns, unsure, flagged):
+def test_a_large_lung_of_a_single_slice_may_be_less_uncertain(columns, low_confidence, flagged):
     """The border of a small lung is a larger share of it; 0.16 would pass in a volume."""
     labels = np.zeros((1, 128, 160), np.uint8)
     labels[0, 30:100, 20 : 20 + columns] = 1
     labels[0, 30:100, 90 : 90 + columns] = 2
-    assert ("unsure" in flags(labels, unsure=unsure)) is flagged
+    assert ("low_confidence" in flags(labels, low_confidence=low_confidence)) is flagged
 
 
 def test_doubtful_units_are_flagged(labels):
@@ -77,6 +80,6 @@ def test_doubtful_units_are_flagged(labels):
     scan = from_array(values, orientation="SPL", units="grey")
     assert scan.warnings
     empty = find_flags(0 * labels, scan, scan.geometry, 0.0, sides=True)
-    assert [f.name for f in empty] == ["units", "no lung"]
+    assert [f.name for f in empty] == ["units", "no_lung"]
     names = [f.name for f in find_flags(labels, scan, scan.geometry, 0.05, sides=True)]
     assert names == ["units"]

@@ -1,35 +1,50 @@
-"""Measures of both lungs, the right and the left, for a scan and for each of its slices.
+"""Quantitative CT measures of both lungs, the right and the left, per scan and per axial slice.
 
-Densities as the literature on quantitative CT has them; docs/explanation/measurements.md gives the
-sources. What cannot be told is None, with a flag that says why: never a guess, never a zero.
+A value that cannot be determined is None, and a flag gives the reason.
+docs/explanation/measurements.md lists the definitions.
+
+References
+----------
+.. [1] P. A. Gevenois et al., Am J Respir Crit Care Med 154:187, 1996 (LAA-950).
+.. [2] N. L. Müller et al., Chest 94:782, 1988 (LAA-910).
+.. [3] A. Busacker et al., Chest 135:48, 2009 (LAA-856).
+.. [4] D. J. Lederer et al., Am J Respir Crit Care Med 180:407, 2009 (HAA).
+.. [5] L. Gattinoni et al., Am J Respir Crit Care Med 164:1701, 2001 (aeration, tissue).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
-from pleura.formats.read import read
+from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.intensity.mapping import HU
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
+from pleura.measurement.result import (
+    DensityStatistics,
+    Measurement,
+    RegionMeasurement,
+    SliceMeasurement,
+)
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
-from pleura.segmentation.flags import LARGE
+from pleura.segmentation.flags import MAX_VOLUME_ML
+from pleura.segmentation.segmenter import Segmenter
+from pleura.typing import BoolArray
 
 PERCENTILES = (5, 15, 50, 95)
+
 LOW_ATTENUATION = (-950, -910, -856)
-"""HU: emphysema at -950 (Gevenois 1996), mild at -910, trapped air in expiration at -856."""
+"""HU: limits of emphysema [1]_, mild emphysema [2]_, and trapped air in expiration [3]_."""
 
 HIGH_ATTENUATION = (-600, -250)
-"""HU: interstitial lung abnormality (Lederer 2009)."""
+"""HU: range of interstitial lung abnormality [4]_."""
 
 AERATION = {
     "hyperinflated": (-1024, -900),
@@ -37,96 +52,42 @@ AERATION = {
     "poorly_aerated": (-500, -100),
     "not_aerated": (-100, 100),
 }
-"""HU, lower end in, upper end out (Gattinoni 2001); vessels count as not aerated."""
+"""HU ranges [5]_: the lower limit is included, the upper one is not. Vessels are not aerated."""
 
 AIR_DENSITY = 1.1e-3
-"""g / ml of air in the lung, at body temperature and sea level."""
+"""Density of air in the lung at body temperature and sea level, in g/ml."""
 
 BINS = np.arange(-1024, 201, 8)
-"""HU: edges of the histogram; what lies beyond counts in the last bins."""
+"""HU: edges of the histogram. The first and last bin also count values beyond."""
+
+MAX_SLICE_SPACING_MM = 5.0
+"""Larger distances of slices are flagged."""
 
 
-@dataclass(frozen=True)
-class Densities:
-    """Of a set of voxels, in HU, and shares of 1."""
+def measure(scan: ScanLike, mask: Mask | str | Path | None = None) -> Measurement:
+    """Measure volume, density and extent of the lungs.
 
-    mean: float
-    sd: float
-    percentiles: dict[str, float]
-    """As ``Perc15``: linear between neighbours, NumPy's default."""
-    low_attenuation: dict[str, float]
-    """As ``LAA-950``: the share below."""
-    high_attenuation: float
-    aeration: dict[str, float]
-    histogram: tuple[int, ...]
+    Parameters
+    ----------
+    scan:
+        A `Scan`, a path, an array, or an image of SimpleITK or nibabel: see `read`.
+    mask:
+        A mask, or the path of one, on the grid of the scan. By default, the shipped model segments
+        the lungs.
 
-
-@dataclass(frozen=True)
-class RegionMeasures:
-    """Of one lung, or both; what hangs on millimetres is None where the spacing is not known."""
-
-    region: str
-    voxels: int
-    volume_ml: float | None
-    tissue_g: float | None
-    air_g: float | None
-    densities: Densities | None
-    extent_mm: tuple[float, float, float] | None
-    """From right to left, front to back, foot to head."""
-    centroid_mm: tuple[float, float, float] | None
-    """LPS, as DICOM."""
-    thirds: dict[str, dict[str, float | None]]
-    """Of the extent: basal, middle, apical; front, centre, back: share of the voxels, mean HU."""
-
-
-@dataclass(frozen=True)
-class SliceMeasures:
-    """Of one lung, or both, in one axial slice."""
-
-    slice: int
-    region: str
-    area_px: int
-    area_mm2: float | None
-    share_of_slice: float
-    mean: float | None
-    percentiles: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """All of a scan."""
-
-    scan: str
-    regions: tuple[RegionMeasures, ...]
-    slices: tuple[SliceMeasures, ...]
-    flags: dict[str, str]
-    labels: str = ""
-    """How the labels of the mask were interpreted."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return asdict(self)
-
-
-def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
-    """Measure the lungs of a scan under a mask; each of them may be a path.
-
-    Slices are axial, counted from the foot. Without sides there is one region, ``lungs``.
+    Returns
+    -------
+    Measurement
+        Regions ``lungs``, ``right`` and ``left``; only ``lungs`` if the mask does not separate
+        them. Slices are axial, counted from the feet.
 
     Raises
     ------
     ScanError, DataError
-        Scan or mask cannot be read, or the mask lies on another grid.
+        Scan or mask cannot be read, or the mask has another grid.
     """
-    scan = scan if isinstance(scan, Scan) else read(scan)
-    if not isinstance(mask, Mask):
-        mask = read_mask(mask, scan)
-    elif not mask.geometry.fits(scan.geometry):
-        raise DataError(
-            f"mask and scan lie on different grids: {mask.geometry.difference(scan.geometry)}",
-            where=scan.name,
-            hint="give the mask that was drawn on this scan",
-        )
+    scan = as_scan(scan)
+    mask = _mask_of(scan, mask)
     order = scan.geometry.to_canonical()
     geometry = order.apply_to(scan.geometry)
     hu, labels = order.apply(scan.hu()), order.apply(mask.labels)
@@ -135,13 +96,50 @@ def measure(scan: Scan | str | Path, mask: Mask | str | Path) -> Measurement:
         regions |= {"right": labels == RIGHT, "left": labels == LEFT}
     return Measurement(
         scan=scan.name,
-        regions=tuple(_region(name, inside, hu, geometry) for name, inside in regions.items()),
+        regions=tuple(
+            _measure_region(name, inside, hu, geometry) for name, inside in regions.items()
+        ),
         slices=tuple(
-            one for name, inside in regions.items() for one in _slices(name, inside, hu, geometry)
+            one
+            for name, inside in regions.items()
+            for one in _measure_slices(name, inside, hu, geometry)
         ),
         flags={**dict(_flags(scan, labels, geometry)), **_mask_flags(mask)},
         labels=next((str(d) for d in mask.decisions if d.topic == "labels"), ""),
     )
+
+
+def density_statistics(hu: NDArray[np.int16]) -> DensityStatistics:
+    """Return statistics of the HU of at least one voxel, an array (n,)."""
+    low, high = HIGH_ATTENUATION
+    counts, _ = np.histogram(np.clip(hu, BINS[0], BINS[-1]), BINS)
+    return DensityStatistics(
+        mean=float(hu.mean(dtype=np.float64)),
+        sd=float(hu.std(dtype=np.float64)),
+        percentiles=_percentiles(hu),
+        low_attenuation={f"LAA{limit}": float(np.mean(hu < limit)) for limit in LOW_ATTENUATION},
+        high_attenuation=float(np.mean((hu >= low) & (hu <= high))),
+        aeration={
+            name: float(np.mean((hu >= low) & (hu < high)))
+            for name, (low, high) in AERATION.items()
+        },
+        histogram=tuple(int(n) for n in counts),
+    )
+
+
+def _mask_of(scan: Scan, mask: Mask | str | Path | None) -> Mask:
+    if mask is None:
+        with Segmenter() as segmenter:
+            return segmenter.segment(scan, warn=False)
+    if not isinstance(mask, Mask):
+        return read_mask(mask, scan)
+    if not mask.geometry.fits(scan.geometry):
+        raise DataError(
+            f"mask and scan lie on different grids: {mask.geometry.difference(scan.geometry)}",
+            where=scan.name,
+            hint="pass a mask of this scan",
+        )
+    return mask
 
 
 def _mask_flags(mask: Mask) -> dict[str, str]:
@@ -149,78 +147,59 @@ def _mask_flags(mask: Mask) -> dict[str, str]:
     return warned | {flag.name: flag.message for flag in mask.flags}
 
 
-def _region(
-    name: str, inside: NDArray[np.bool_], hu: NDArray[np.int16], geometry: Geometry
-) -> RegionMeasures:
+def _measure_region(
+    name: str, inside: BoolArray, hu: NDArray[np.int16], geometry: Geometry
+) -> RegionMeasurement:
     values = hu[inside]
     if not len(values):
-        return RegionMeasures(name, 0, None, None, None, None, None, None, {})
+        return RegionMeasurement(name, 0, None, None, None, None, None, None, {})
     known = geometry.spacing_known
     ml = len(values) * geometry.voxel_volume
-    # A voxel of HU holds (HU + 1000) / 1000 of tissue at 1 g/ml, the rest is air.
+    # A voxel contains (HU + 1000) / 1000 of tissue at 1 g/ml; the rest is air.
     tissue = float(np.clip(values / 1000 + 1, 0, None).mean())
     index = np.argwhere(inside)
     spans = index.max(0) - index.min(0) + 1
     extent = tuple(float(n * s) for n, s in zip(spans, geometry.spacing, strict=True))
     x, y, z = (float(v) for v in geometry.world(index.mean(0)))
-    return RegionMeasures(
+    return RegionMeasurement(
         region=name,
         voxels=len(values),
         volume_ml=ml if known else None,
         tissue_g=ml * tissue if known else None,
         air_g=ml * max(1 - tissue, 0) * AIR_DENSITY if known else None,
-        densities=densities_of(values),
+        densities=density_statistics(values),
         extent_mm=(extent[2], extent[1], extent[0]) if known else None,
         centroid_mm=(x, y, z) if known else None,
         thirds=_thirds(index, values),
     )
 
 
-def densities_of(values: NDArray[np.int16]) -> Densities:
-    """Return the densities of HU values (n,), n > 0."""
-    shares = {
-        name: float(np.mean((values >= a) & (values < b))) for name, (a, b) in AERATION.items()
-    }
-    low, high = HIGH_ATTENUATION
-    counts, _ = np.histogram(np.clip(values, BINS[0], BINS[-1]), BINS)
-    return Densities(
-        mean=float(values.mean(dtype=np.float64)),
-        sd=float(values.std(dtype=np.float64)),
-        percentiles=_percentiles(values),
-        low_attenuation={f"LAA{hu}": float(np.mean(values < hu)) for hu in LOW_ATTENUATION},
-        high_attenuation=float(np.mean((values >= low) & (values <= high))),
-        aeration=shares,
-        histogram=tuple(int(n) for n in counts),
-    )
+def _percentiles(hu: NDArray[np.int16]) -> dict[str, float]:
+    values = np.percentile(hu, PERCENTILES)
+    return {f"Perc{q:02d}": float(value) for q, value in zip(PERCENTILES, values, strict=True)}
 
 
-def _percentiles(values: NDArray[np.int16]) -> dict[str, float]:
-    found = np.percentile(values, PERCENTILES)
-    return {f"Perc{q:02d}": float(v) for q, v in zip(PERCENTILES, found, strict=True)}
-
-
-def _thirds(
-    index: NDArray[np.int64], values: NDArray[np.int16]
-) -> dict[str, dict[str, float | None]]:
-    found: dict[str, dict[str, float | None]] = {}
+def _thirds(index: NDArray[np.int64], hu: NDArray[np.int16]) -> dict[str, dict[str, float | None]]:
+    """Return share of voxels and mean HU of thirds along the slice and row axis."""
+    thirds: dict[str, dict[str, float | None]] = {}
     for axis, names in ((0, ("basal", "middle", "apical")), (1, ("front", "centre", "back"))):
-        place = index[:, axis]
-        first, span = int(place.min()), int(np.ptp(place)) + 1
-        third = np.minimum((place - first) * 3 // span, 2)
+        position = index[:, axis]
+        first, span = int(position.min()), int(np.ptp(position)) + 1
+        third = np.minimum((position - first) * 3 // span, 2)
         for i, name in enumerate(names):
-            chosen = values[third == i]
-            mean = float(chosen.mean()) if len(chosen) else None
-            found[name] = {"share": len(chosen) / len(values), "mean": mean}
-    return found
+            values = hu[third == i]
+            mean = float(values.mean()) if len(values) else None
+            thirds[name] = {"share": len(values) / len(hu), "mean": mean}
+    return thirds
 
 
-def _slices(
-    name: str, inside: NDArray[np.bool_], hu: NDArray[np.int16], geometry: Geometry
-) -> Iterator[SliceMeasures]:
+def _measure_slices(
+    name: str, inside: BoolArray, hu: NDArray[np.int16], geometry: Geometry
+) -> Iterator[SliceMeasurement]:
     _, row, column = geometry.spacing
     for i in np.flatnonzero(inside.any((1, 2))):
         values = hu[i][inside[i]]
-        yield SliceMeasures(
+        yield SliceMeasurement(
             slice=int(i),
             region=name,
             area_px=len(values),
@@ -233,21 +212,19 @@ def _slices(
 
 def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterator[tuple[str, str]]:
     if not labels.any():
-        yield "no lung", "the mask is empty: nothing is measured"
+        yield "no_lung", "the mask is empty: nothing is measured"
     ml = int(np.count_nonzero(labels)) * geometry.voxel_volume
-    if scan.is_volume and geometry.spacing_known and ml > LARGE:
-        yield "volume", f"{ml:.0f} ml of lung in all, more than the largest adult has"
+    if scan.is_volume and geometry.spacing_known and ml > MAX_VOLUME_ML:
+        yield "volume", f"both lungs have {ml:.0f} ml, more than those of the largest adult"
     if not geometry.spacing_known:
-        yield "spacing", "not known: pixels and voxels only, no mm"
+        yield "spacing", "unknown: only pixels and voxels are counted, nothing is in mm"
     if scan.intensity != HU:
-        yield "units", f"the scan's values were {scan.intensity}: densities depend on that mapping"
-    if scan.is_volume and geometry.spacing_known and geometry.spacing[0] > _THICK:
-        yield "thick", f"slices {geometry.spacing[0]:g} mm apart: densities are averages over them"
+        yield "units", f"the values were converted from {scan.intensity}; densities depend on it"
+    slice_spacing = geometry.spacing[0]
+    if scan.is_volume and geometry.spacing_known and slice_spacing > MAX_SLICE_SPACING_MM:
+        yield "slice_thickness", f"slices {slice_spacing:g} mm apart average over different tissues"
     ends = labels[[0, -1]].any() if scan.is_volume else False
     if ends or labels[:, [0, -1]].any() or labels[..., [0, -1]].any():
-        yield "cut off", "the lung reaches the border: a part of it is not measured"
+        yield "truncated", "the lung reaches the border of the scan: a part is not measured"
     if not scan.origin.has_acquisition:
-        yield "contrast", "contrast medium and kernel are not known"
-
-
-_THICK = 5.0  # mm
+        yield "contrast", "contrast agent and convolution kernel are unknown"

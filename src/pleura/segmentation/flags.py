@@ -1,4 +1,4 @@
-"""Reasons not to trust a mask, told from the mask and its scan."""
+"""Quality flags: reasons to check a mask before it is used."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pleura.scan.geometry import Geometry
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
 
-SMALL, LARGE = 800.0, 9000.0
-"""Millilitres of both lungs in a whole chest: between a small child and the largest adult."""
+MIN_VOLUME_ML, MAX_VOLUME_ML = 800.0, 9000.0
+"""Usual volumes of both lungs in a scan of the whole chest, from a small child to a large adult."""
 
-LOPSIDED = 0.2
-"""Of the larger lung: a smaller one is missing, collapsed, or taken for the other."""
+MIN_ASYMMETRY = 0.2
+"""Smallest usual size of the smaller lung, relative to the larger one."""
 
-UNSURE = 0.26
-"""Voxels with a probability of 0.2 to 0.8 per voxel of lung, from which on a volume is flagged."""
+MAX_LOW_CONFIDENCE = 0.26
+"""Largest usual number of voxels of a volume with a probability of 0.2 to 0.8, per lung voxel."""
 
-SLICE_UNSURE, SMALL_LUNG = 0.097, 0.35
-"""The same for a single slice, times the lung's share of the slice to the power of the second: a
-small lung has more border for its size. Chosen by benchmarks/confidence.py."""
+MAX_LOW_CONFIDENCE_2D, LUNG_SHARE_EXPONENT = 0.097, 0.35
+"""The same for a single slice, times the lung's share of the slice to the power of the exponent:
+a small lung has more border for its size. benchmarks/confidence.py determined both."""
 
-DOUBTS = ("units", "padding", "pixels", "slices", "orientation", "coverage")
-"""What decisions are about that are flags where they are warnings. The first three are how stored
-values became HU."""
+DECISION_TOPICS = ("units", "padding", "pixels", "slices", "orientation", "coverage")
+"""Topics of decisions of which a warning is also a flag. The first three concern the conversion of
+stored values to HU."""
 
 
 def find_flags(
     labels: NDArray[np.uint8],
     scan: Scan,
     geometry: Geometry,
-    unsure: float,
+    low_confidence: float,
     contradictions: tuple[str, ...] = (),
-    jumps: str = "",
+    discontinuity: str = "",
     *,
     sides: bool,
 ) -> tuple[Flag, ...]:
@@ -47,64 +47,68 @@ def find_flags(
     labels:
         uint8 (slices, rows, columns), canonical axial.
     scan:
-        The scan that it is of.
+        The scan of the mask.
     geometry:
-        The labels' own grid.
-    unsure:
-        Voxels with a probability of 0.2 to 0.8, per voxel of lung.
+        Grid of ``labels``.
+    low_confidence:
+        Number of voxels with a probability of 0.2 to 0.8, per voxel of lung.
     contradictions:
         Clauses on anatomy that contradicts the orientation: see `Landmarks.contradictions`.
-    jumps:
-        A clause on slices that contradict their neighbours: see `find_jumps`.
+    discontinuity:
+        A clause on slices that differ from their neighbours: see `find_discontinuity`.
     sides:
-        Whether right and left are told apart.
+        Whether right and left lung have different labels.
     """
-    texts: dict[str, list[str]] = {}
-    for flag in _flags(labels, scan, geometry, unsure, sides=sides):
-        texts.setdefault(flag.name, []).append(flag.message)
-    if contradictions and "no lung" not in texts:
-        texts.setdefault("orientation", []).append(_orientation(contradictions, geometry))
-    if jumps:
-        texts.setdefault("slices", []).append(jumps)
-    return tuple(Flag(name, "; ".join(what)) for name, what in texts.items())
+    messages: dict[str, list[str]] = {}
+    for flag in _flags(labels, scan, geometry, low_confidence, sides=sides):
+        messages.setdefault(flag.name, []).append(flag.message)
+    if contradictions and "no_lung" not in messages:
+        messages.setdefault("orientation", []).append(_orientation(contradictions, geometry))
+    if discontinuity:
+        messages.setdefault("slices", []).append(discontinuity)
+    return tuple(Flag(name, "; ".join(texts)) for name, texts in messages.items())
 
 
 def _orientation(contradictions: tuple[str, ...], geometry: Geometry) -> str:
     known = geometry.orientation_known
-    stated = "the orientation in the header" if known else "the assumed orientation"
-    advice = "export the scan again" if known else "pass --flip, or a format that has one"
+    orientation = "the orientation in the header" if known else "the assumed orientation"
+    hint = "export the scan again" if known else "pass --flip, or a format that stores it"
     return (
-        f"{' and '.join(contradictions)}, which contradicts {stated} (or situs inversus): right and"
-        f" left may be exchanged. hint: compare with the original images, and {advice}"
+        f"{' and '.join(contradictions)}, which contradicts {orientation} (or situs inversus): "
+        f"right and left may be exchanged. hint: compare with the original images, and {hint}"
     )
 
 
 def _flags(
-    labels: NDArray[np.uint8], scan: Scan, geometry: Geometry, unsure: float, *, sides: bool
+    labels: NDArray[np.uint8], scan: Scan, geometry: Geometry, low_confidence: float, *, sides: bool
 ) -> Iterator[Flag]:
     counts = {side: int(np.count_nonzero(labels == side)) for side in (RIGHT, LEFT)}
     total = sum(counts.values())
     for decision in scan.warnings:
-        if decision.topic in DOUBTS and (total or decision.topic != "orientation"):
+        if decision.topic in DECISION_TOPICS and (total or decision.topic != "orientation"):
             yield Flag(decision.topic, f"{decision.choice}: {decision.reason}")
     if total == 0:
-        yield Flag("no lung", "no lung was found")
+        yield Flag("no_lung", "no lung was found")
         return
     if scan.is_volume and geometry.spacing_known:
         ml = total * geometry.voxel_volume
-        if not SMALL <= ml <= LARGE:
-            yield Flag("volume", f"{ml:.0f} ml of lung in all; {SMALL:.0f} to {LARGE:.0f} is usual")
-    if sides and min(counts[RIGHT], counts[LEFT]) < LOPSIDED * max(counts[RIGHT], counts[LEFT]):
+        if not MIN_VOLUME_ML <= ml <= MAX_VOLUME_ML:
+            usual = f"{MIN_VOLUME_ML:.0f} to {MAX_VOLUME_ML:.0f} ml is usual"
+            yield Flag("volume", f"both lungs have {ml:.0f} ml; {usual}")
+    if sides and min(counts[RIGHT], counts[LEFT]) < MIN_ASYMMETRY * max(counts.values()):
         side = "right" if counts[RIGHT] < counts[LEFT] else "left"
-        yield Flag("one side", f"the {side} lung is missing or much smaller than the other")
+        yield Flag("asymmetric", f"the {side} lung is missing or much smaller than the other")
     if scan.is_volume and (labels[0].any() or labels[-1].any()):
         ends = [end for end, i in (("lowest", 0), ("highest", -1)) if labels[i].any()]
-        yield Flag("cut off", f"the lung reaches the {' and the '.join(ends)} slice")
+        yield Flag("truncated", f"the lung reaches the {' and the '.join(ends)} slice")
     if any(edge.any() for edge in (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])):
-        yield Flag("border", "the lung reaches the picture's border")
-    if _is_unsure(unsure, total / labels.size, scan.is_volume):
-        yield Flag("unsure", f"the border is uncertain: {unsure:.0%} of the lung's size")
+        yield Flag("border", "the lung reaches the border of the image")
+    if _is_low_confidence(low_confidence, total / labels.size, scan.is_volume):
+        share = f"{low_confidence:.0%} of the lung's size"
+        yield Flag("low_confidence", f"voxels with a probability of 0.2 to 0.8 are {share}")
 
 
-def _is_unsure(unsure: float, lung_share: float, is_volume: bool) -> bool:
-    return unsure > UNSURE if is_volume else unsure * lung_share**SMALL_LUNG > SLICE_UNSURE
+def _is_low_confidence(low_confidence: float, lung_share: float, is_volume: bool) -> bool:
+    if is_volume:
+        return low_confidence > MAX_LOW_CONFIDENCE
+    return bool(low_confidence * lung_share**LUNG_SHARE_EXPONENT > MAX_LOW_CONFIDENCE_2D)
