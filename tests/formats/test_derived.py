@@ -124,11 +124,14 @@ def test_slices_that_nothing_can_refer_to_are_refused_by_name(tmp_path, kind, ra
 def test_slices_of_several_series_or_frames_of_reference_are_refused(tmp_path):
     scan = scan_with(tmp_path)
     first, *others = scan.origin.frames
-    for field, named in (("series", "Series Instance"), ("frame_of_reference", "Frame of Ref")):
-        stack = replace(scan.origin.stack, frames=(replace(first, **{field: "1.2.3"}), *others))
+    for field, named in (
+        ("series_instance_uid", "Series Instance"),
+        ("frame_of_reference_uid", "Frame of Ref"),
+    ):
+        stack = replace(scan.origin.volume, frames=(replace(first, **{field: "1.2.3"}), *others))
         with pytest.raises(ScanError, match=f"2 different values of {named}"):
             check_can_write(tmp_path / "m.dcm", with_stack(scan, stack))
-        stack = replace(scan.origin.stack, frames=(replace(first, **{field: ""}), *others))
+        stack = replace(scan.origin.volume, frames=(replace(first, **{field: ""}), *others))
         with pytest.raises(ScanError, match=f"do not all have a {named}"):
             check_can_write(tmp_path / "m.dcm", with_stack(scan, stack))
 
@@ -164,10 +167,16 @@ def test_frames_of_multi_frame_files_are_referred_to_by_number(tmp_path, kind):
     enhanced = "1.2.840.10008.5.1.4.1.1.2.1"
     places = ((a, 1), (a, 0), (b, 0), (b, 2))
     frames = tuple(
-        replace(frame, instance=instance, index=index, of_many=True, sop_class=enhanced)
+        replace(
+            frame,
+            sop_instance_uid=instance,
+            index=index,
+            is_multiframe=True,
+            sop_class_uid=enhanced,
+        )
         for frame, (instance, index) in zip(scan.origin.frames, places, strict=True)
     )
-    mask = lungs(with_stack(scan, replace(scan.origin.stack, frames=frames)))
+    mask = lungs(with_stack(scan, replace(scan.origin.volume, frames=frames)))
     write_labels(tmp_path / kind, mask)
     assert dciodvfy_errors(tmp_path / kind) == []
     written = pydicom.dcmread(tmp_path / kind)

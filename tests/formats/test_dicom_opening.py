@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import SkippedFile, read_header
+from pleura.formats.dicom.frames import SkippedFile, read_frames_of_file
 from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 
@@ -88,7 +88,7 @@ def deflated(path):
 def test_other_files_do_not_become_dicom(tmp_path, spoil):
     (path,) = write_series(tmp_path, HU[:1], AXIAL)
     spoil(path)
-    found = read_header(path)
+    found = read_frames_of_file(path)
     assert isinstance(found, SkippedFile)
     assert found.damaged
     with pytest.raises(ScanError, match="cannot be read"):

@@ -27,7 +27,7 @@ def series(tmp_path_factory):
 def drawn_again(dataset, mask):  # noqa: F811
     """Draw the contours by pixel centres, on the slices that they name."""
     inverse = np.linalg.inv(mask.geometry.affine)
-    slices = {frame.instance: i for i, frame in enumerate(mask.scan.origin.frames) if frame}
+    slices = {frame.sop_instance_uid: i for i, frame in enumerate(mask.scan.origin.frames) if frame}
     labels = np.zeros_like(mask.labels)
     for roi in dataset.ROIContourSequence:
         for contour in roi.get("ContourSequence", []):
@@ -49,7 +49,7 @@ def test_contours_drawn_again_give_the_mask(mask, tmp_path):  # noqa: F811
     expected[2] = 0  # the slice that is missing has no image to refer to
     assert np.array_equal(drawn_again(dataset, mask), expected)
     assert [roi.ROIName for roi in dataset.StructureSetROISequence] == ["Lung_R", "Lung_L"]
-    assert dataset.FrameOfReferenceUID == mask.scan.origin.first.frame_of_reference
+    assert dataset.FrameOfReferenceUID == mask.scan.origin.first.frame_of_reference_uid
 
 
 def test_single_label_is_one_structure(mask, tmp_path):  # noqa: F811

@@ -31,7 +31,7 @@ def test_seg_reads_back_voxel_for_voxel_on_the_slices_it_is_of(mask, tmp_path):
     seg = highdicom.seg.segread(tmp_path / "lungs.dcm")
     frames = [frame for frame in mask.scan.origin.frames if frame is not None]
     found = seg.get_pixels_by_source_instance(
-        [frame.instance for frame in frames],
+        [frame.sop_instance_uid for frame in frames],
         combine_segments=True,
         assert_missing_frames_are_empty=True,
     )

@@ -19,9 +19,9 @@ from pleura.names import safe_name, short_hash
 from pleura.scan.scan import Decision, Scan
 
 if TYPE_CHECKING:
-    from pleura.formats.dicom.header import Frame, SkippedFile
-    from pleura.formats.dicom.read import Contents
-    from pleura.formats.dicom.series import Stack
+    from pleura.formats.dicom.frames import Frame, SkippedFile
+    from pleura.formats.dicom.read import DicomContents
+    from pleura.formats.dicom.volume import DicomVolume
 
 Load = Callable[[UnitsOption], Scan]
 
@@ -67,9 +67,9 @@ def find_scans(path: str | Path) -> list[ScanEntry]:
     found.extend(_left_out(listing.left_out, folder))
     others = sorted(set(files) - set(by_suffix))
     if others:
-        from pleura.formats.dicom.read import find_stacks
+        from pleura.formats.dicom.read import find_volumes
 
-        found.extend(_in_dicom(find_stacks(others), folder, listing.left_out))
+        found.extend(_in_dicom(find_volumes(others), folder, listing.left_out))
     if not found and not path.is_dir():
         found = [_by_suffix(path, folder)]  # reading it says why it is no scan
     return sorted(_told_apart(found), key=lambda one: one.name)
@@ -129,25 +129,25 @@ def _read(file: Path, units: UnitsOption) -> Scan:
 
 
 def _in_dicom(
-    contents: Contents, folder: Path, left_out: Sequence[ScanError]
+    contents: DicomContents, folder: Path, left_out: Sequence[ScanError]
 ) -> Iterator[ScanEntry]:
-    from pleura.formats.dicom.choice import Relatives, explain_choice, study_of
-    from pleura.formats.dicom.header import SkippedFile
+    from pleura.formats.dicom.frames import SkippedFile
+    from pleura.formats.dicom.selection import StudyIndex, selection_decisions, study_key
 
-    chosen: dict[tuple[str, str], Stack] = {}
-    for stack in contents.stacks:  # best first
-        chosen.setdefault(study_of(stack.first), stack)
-    firsts = [one.frames[0] for one in contents.refused]
-    folders = Counter(f.path.parent for f in (*(s.first for s in contents.stacks), *firsts))
-    relatives = Relatives(contents)
-    damaged = [aside for aside in contents.aside if aside.damaged]
+    chosen: dict[tuple[str, str], DicomVolume] = {}
+    for stack in contents.volumes:  # best first
+        chosen.setdefault(study_key(stack.first), stack)
+    firsts = [one.frames[0] for one in contents.rejected]
+    folders = Counter(f.path.parent for f in (*(s.first for s in contents.volumes), *firsts))
+    relatives = StudyIndex(contents)
+    damaged = [aside for aside in contents.skipped if aside.damaged]
     unreached = [
         SkippedFile(Path(one.where or folder), one.message, damaged=True) for one in left_out
     ]
-    for stack in contents.stacks:
+    for stack in contents.volumes:
         name = _dicom_name(stack.first, folder, alone=folders[stack.first.path.parent] == 1)
-        best = chosen[study_of(stack.first)] is stack
-        decisions = explain_choice(stack, *relatives.of(stack), warn=False) if best else ()
+        best = chosen[study_key(stack.first)] is stack
+        decisions = selection_decisions(stack, *relatives.of(stack), warn=False) if best else ()
         around = {frame.path.parent for frame in stack.present}
         beside = tuple(
             aside
@@ -162,8 +162,8 @@ def _in_dicom(
             chosen=best,
             files=stack.files,
         )
-    hidden = {word for stack in contents.stacks for word in _words(stack.first.patient)}
-    for refused, first in zip(contents.refused, firsts, strict=True):
+    hidden = {word for stack in contents.volumes for word in _words(stack.first.patient)}
+    for refused, first in zip(contents.rejected, firsts, strict=True):
         name = _dicom_name(first, folder, alone=folders[first.path.parent] == 1)
         where = Path(refused.error.where or folder)
         what = f"series {first.series_number}; DICOM"
@@ -175,15 +175,15 @@ def _in_dicom(
 
 
 def _read_stack(
-    stack: Stack,
+    stack: DicomVolume,
     name: str,
     decisions: tuple[Decision, ...],
     damaged: tuple[SkippedFile, ...],
     units: UnitsOption,
 ) -> Scan:
-    from pleura.formats.dicom.read import read_stack
+    from pleura.formats.dicom.read import read_volume
 
-    scan = read_stack(stack, name, stack.first.path.parent, damaged)
+    scan = read_volume(stack, name, stack.first.path.parent, damaged)
     return with_units(replace(scan, decisions=(*decisions, *scan.decisions)), units)
 
 
@@ -191,7 +191,8 @@ def _dicom_name(frame: Frame, folder: Path, *, alone: bool) -> str:
     """Mirror the series' folder, with a hash in place of any part that names the patient."""
     name = _mirrored(frame.path.parent, folder, _words(frame.patient))
     if name == "." or not alone:
-        unique = f"series-{frame.series_number}-{short_hash(frame.series + frame.instance)}"
+        digest = short_hash(frame.series_instance_uid + frame.sop_instance_uid)
+        unique = f"series-{frame.series_number}-{digest}"
         return unique if name == "." else f"{name}/{unique}"
     return name
 

@@ -277,23 +277,23 @@ def _read_files(
 
 
 def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan:
-    from pleura.formats.dicom.choice import choose
-    from pleura.formats.dicom.read import find_stacks, read_stack
+    from pleura.formats.dicom.read import find_volumes, read_volume
+    from pleura.formats.dicom.selection import select_volume
 
-    contents = find_stacks(files)
-    if not contents.stacks:
-        if contents.refused:
-            raise contents.refused[0].error
-        if any(one.damaged for one in contents.aside):
-            broken = next(one for one in contents.aside if one.damaged)
+    contents = find_volumes(files)
+    if not contents.volumes:
+        if contents.rejected:
+            raise contents.rejected[0].error
+        if any(one.damaged for one in contents.skipped):
+            broken = next(one for one in contents.skipped if one.damaged)
             raise ScanError(
                 f"the slice cannot be read: {broken.reason}",
                 where=broken.path,
                 hint="copy or export it again",
             )
-        raise _no_ct(contents.aside, source)
-    stack, decisions = choose(contents, source, series)
-    scan = read_stack(stack, scan_name(source), source, contents.aside)
+        raise _no_ct(contents.skipped, source)
+    stack, decisions = select_volume(contents, source, series)
+    scan = read_volume(stack, scan_name(source), source, contents.skipped)
     return replace(scan, decisions=(*decisions, *scan.decisions))
 
 

@@ -48,7 +48,7 @@ def check_can_write(path: Path, scan: Scan) -> tuple[Decision, ...]:
     """
     lower = path.name.lower()
     if lower.endswith(".dcm"):
-        from pleura.formats.dicom.derived import check_references
+        from pleura.formats.dicom.references import check_references
 
         structures = lower.endswith(".rtstruct.dcm")
         return check_references(scan, "an RT Structure Set" if structures else "a DICOM SEG")

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.patients import unify_patients
-from pleura.formats.dicom.series import Stack, make_stack, project, without_duplicates
+from pleura.formats.dicom.volume import DicomVolume, build_volume, project, remove_duplicates
 from pleura.scan.scan import Decision
 from pleura.typing import AnyArray
 
@@ -39,14 +39,19 @@ _SEAMS = 16
 """Pairs of neighbours that are compared."""
 
 _FIELDS = {
-    "study": "Study Instance UID",
-    "series": "Series Instance UID",
-    "frame_of_reference": "Frame of Reference UID",
-    "kernel": "Convolution Kernel",
+    "study_instance_uid": "Study Instance UID",
+    "series_instance_uid": "Series Instance UID",
+    "frame_of_reference_uid": "Frame of Reference UID",
+    "convolution_kernel": "Convolution Kernel",
     "kind": "Image Type",
     "acquisition": "Acquisition Number",
 }
-_LEVELS = (tuple(_FIELDS)[:-1], ("study", "series"), ("study",), ())
+_LEVELS = (
+    tuple(_FIELDS)[:-1],
+    ("study_instance_uid", "series_instance_uid"),
+    ("study_instance_uid",),
+    (),
+)
 """Fields that parts agree in to be joined: first the acquisitions of a series, studies last."""
 
 
@@ -82,7 +87,10 @@ def group_frames(frames: Sequence[Frame], decode: Decode) -> list[Group]:
     """
     groups: list[Group] = []
     for family in _families(unify_patients(frames)):
-        series = [_group(part, decode) for part in _separate(family, "study", "series")]
+        series = [
+            _group(part, decode)
+            for part in _separate(family, "study_instance_uid", "series_instance_uid")
+        ]
         groups.extend(group for group in series if group.error)
         parts = [
             Group(part, group.decisions)
@@ -102,7 +110,7 @@ def group_frames(frames: Sequence[Frame], decode: Decode) -> list[Group]:
 def _group(frames: Sequence[Frame], decode: Decode) -> Group:
     """Return the frames of one series without duplicates."""
     try:
-        single = without_duplicates(
+        single = remove_duplicates(
             frames, lambda one, other: np.array_equal(decode(one), decode(other))
         )
     except ScanError as error:
@@ -118,8 +126,8 @@ def _values(frame: Frame, fields: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _value(frame: Frame, field: str) -> Any:
-    if field == "series":
-        return frame.series or str(frame.path.parent)
+    if field == "series_instance_uid":
+        return frame.series_instance_uid or str(frame.path.parent)
     return frame.image_type[:3] if field == "kind" else getattr(frame, field)
 
 
@@ -134,11 +142,13 @@ def _separate(frames: Sequence[Frame], *fields: str) -> list[tuple[Frame, ...]]:
 def _families(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
     """Separate frames by patient, size, and what differs in spacing or direction."""
     for alike in _separate(frames, "patient", "rows", "columns"):
-        grids = sorted({(frame.spacing, frame.orientation) for frame in alike})
+        grids = sorted({(frame.pixel_spacing, frame.image_orientation) for frame in alike})
         label = dict(zip(grids, _connected(grids), strict=True))
         families: dict[int, list[Frame]] = {}
         for frame in alike:
-            families.setdefault(label[frame.spacing, frame.orientation], []).append(frame)
+            families.setdefault(label[frame.pixel_spacing, frame.image_orientation], []).append(
+                frame
+            )
         yield from families.values()
 
 
@@ -181,21 +191,21 @@ def _join(parts: list[Group], decode: Decode) -> list[Group]:
     return parts
 
 
-def _stack(frames: Sequence[Frame]) -> Stack | None:
+def _stack(frames: Sequence[Frame]) -> DicomVolume | None:
     """Return the frames as an evenly spaced stack; None where they are none."""
     try:
-        return make_stack(frames)
+        return build_volume(frames)
     except ScanError:
         return None
 
 
-def _is_weak(stack: Stack | None, part: Group) -> bool:
+def _is_weak(stack: DicomVolume | None, part: Group) -> bool:
     """Whether a part is no plausible volume: uneven, with gaps, or of one or two slices."""
     return stack is None or None in stack.frames or len(part.frames) <= _TINY
 
 
 def _decisions_to_join(
-    parts: Sequence[Group], stacks: dict[int, Stack | None], decode: Decode
+    parts: Sequence[Group], stacks: dict[int, DicomVolume | None], decode: Decode
 ) -> tuple[Decision, ...] | None:
     """Return the decisions with which parts are joined; None where they stay separate.
 
@@ -223,14 +233,18 @@ def _decisions_to_join(
         f"{' and '.join(_FIELDS[field] for field in differing)} separated them, "
         "and together they are evenly spaced"
     )
-    certain = (any(weak) or following) and set(differing) <= {"acquisition", "kernel", "kind"}
+    certain = (any(weak) or following) and set(differing) <= {
+        "acquisition",
+        "convolution_kernel",
+        "kind",
+    }
     what = f"{len(union.present)} slices joined from {len(parts)} parts"
     return (Decision("series", what, reason, warning=not certain),)
 
 
 def _is_one_volume(
     parts: Sequence[Group],
-    union: Stack,
+    union: DicomVolume,
     differing: Sequence[str],
     decode: Decode,
     *,
@@ -238,17 +252,19 @@ def _is_one_volume(
     weak: bool,
 ) -> bool:
     """Tell whether parts that are evenly spaced together are one volume."""
-    if following and not {"study", "series"} & set(differing):
+    if following and not {"study_instance_uid", "series_instance_uid"} & set(differing):
         return True
-    if not all(_agree(parts, field) for field in ("kernel", "kind")):
+    if not all(_agree(parts, field) for field in ("convolution_kernel", "kind")):
         return False
     tiny = all(len(part.frames) <= _TINY for part in parts)
     if weak and (tiny or not following):
-        return "study" not in differing or _is_one_breath(parts, union, decode)
-    described = all(_agree(parts, field) for field in ("series_number", "description"))
-    if ("series" in differing and not described) or not _of_one_thickness(parts):
+        return "study_instance_uid" not in differing or _is_one_breath(parts, union, decode)
+    described = all(_agree(parts, field) for field in ("series_number", "series_description"))
+    if ("series_instance_uid" in differing and not described) or not _of_one_thickness(parts):
         return False
-    return "study" not in differing if following else _is_one_breath(parts, union, decode)
+    return (
+        "study_instance_uid" not in differing if following else _is_one_breath(parts, union, decode)
+    )
 
 
 def _follow_each_other(parts: Sequence[Group]) -> bool:
@@ -264,11 +280,11 @@ def _agree(parts: Sequence[Group], field: str) -> bool:
 
 
 def _of_one_thickness(parts: Sequence[Group]) -> bool:
-    known = [part.first.thickness for part in parts if part.first.thickness]
+    known = [part.first.slice_thickness for part in parts if part.first.slice_thickness]
     return not known or max(known) <= (1 + _THICKNESS) * min(known)
 
 
-def _is_one_breath(parts: Sequence[Group], union: Stack, decode: Decode) -> bool:
+def _is_one_breath(parts: Sequence[Group], union: DicomVolume, decode: Decode) -> bool:
     """Tell by the pixels whether slices of different parts are neighbours in one patient.
 
     In one volume neighbours are more alike than second neighbours. Of two breaths that lie between
@@ -295,8 +311,8 @@ def _is_one_breath(parts: Sequence[Group], union: Stack, decode: Decode) -> bool
 
     near = differ([(i, i + 1) for i in chosen])
     far = differ([pair for i in chosen for pair in ((i - 1, i + 1), (i, i + 2))])
-    thickness, step = union.first.thickness, union.geometry.steps[0]
-    of_one_study = len({part.first.study for part in parts}) == 1
+    thickness, step = union.first.slice_thickness, union.geometry.steps[0]
+    of_one_study = len({part.first.study_instance_uid for part in parts}) == 1
     touching = of_one_study and abs((thickness or 0) - step) <= _THICKNESS * step
     return near <= (_DISSIMILAR if touching else _SMOOTH) * far
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import Frame
-from pleura.formats.dicom.series import Stack
+from pleura.formats.dicom.frames import Frame
+from pleura.formats.dicom.volume import DicomVolume
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Scan
 
@@ -18,27 +18,27 @@ class DicomOrigin(Origin):
 
     Parameters
     ----------
-    stack:
+    volume:
         The frames, in the order of the grid.
     """
 
-    stack: Stack
+    volume: DicomVolume
     format: str = "DICOM"
 
     @property
     def frames(self) -> Sequence[Frame | None]:
         """One frame per slice of the grid; None for a slice that is missing."""
-        return self.stack.frames
+        return self.volume.frames
 
     @property
     def present(self) -> list[Frame]:
         """The frames of the slices that are not missing."""
-        return self.stack.present
+        return self.volume.present
 
     @property
     def first(self) -> Frame:
         """The first frame that is not missing."""
-        return self.stack.first
+        return self.volume.first
 
     @property
     def states_hu(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 
 
 def unify_patients(frames: Sequence[Frame]) -> list[Frame]:
@@ -17,10 +17,11 @@ def unify_patients(frames: Sequence[Frame]) -> list[Frame]:
     """
     studies: dict[str, set[Identity]] = {}
     for frame in frames:
-        studies.setdefault(frame.study, set()).add(_identity(frame))
+        studies.setdefault(frame.study_instance_uid, set()).add(_identity(frame))
     patients = {
-        (frame.study, frame.patient): _completed(
-            *_identity(frame), studies[frame.study] if frame.study else set()
+        (frame.study_instance_uid, frame.patient): _completed(
+            *_identity(frame),
+            studies[frame.study_instance_uid] if frame.study_instance_uid else set(),
         )
         for frame in frames
     }
@@ -28,7 +29,9 @@ def unify_patients(frames: Sequence[Frame]) -> list[Frame]:
     for (_, spelling), patient in patients.items():
         spellings.setdefault(patient, {})[spelling] = None
     return [
-        replace(frame, patient=" ".join(spellings[patients[frame.study, frame.patient]]))
+        replace(
+            frame, patient=" ".join(spellings[patients[frame.study_instance_uid, frame.patient]])
+        )
         for frame in frames
     ]
 

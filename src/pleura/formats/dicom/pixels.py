@@ -17,7 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from pleura.errors import ScanError
 from pleura.files.limits import check_claim
 from pleura.formats.dicom import jpeg
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 
 _NATIVE = {f"1.2.840.10008.1.2{rest}" for rest in ("", ".1", ".1.99", ".2")}
 _RLE = "1.2.840.10008.1.2.5"
@@ -30,7 +30,7 @@ _RLE_RATIO = 64
 _MAX_TILES = 1 << 12
 
 
-def stored_pixels(dataset: Any, frame: Frame) -> NDArray[Any]:
+def read_stored_values(dataset: Any, frame: Frame) -> NDArray[Any]:
     """Return the stored values (rows, columns) of a frame.
 
     Raises
@@ -78,7 +78,7 @@ def stored_pixels(dataset: Any, frame: Frame) -> NDArray[Any]:
         plugin = "pydicom"
     else:
         raise ScanError(
-            f"the transfer syntax {frame.syntax} is not read",
+            f"the transfer syntax {frame.transfer_syntax} is not read",
             where=frame.path,
             hint="export the series uncompressed",
         )

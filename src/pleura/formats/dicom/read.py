@@ -12,24 +12,24 @@ import numpy as np
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.formats.dicom.dataset import read_dataset
+from pleura.formats.dicom.frames import Frame, SkippedFile, read_frames
 from pleura.formats.dicom.grouping import group_frames
-from pleura.formats.dicom.header import Frame, SkippedFile, read_headers
 from pleura.formats.dicom.origin import DicomOrigin
-from pleura.formats.dicom.pixels import stored_pixels
+from pleura.formats.dicom.pixels import read_stored_values
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
-from pleura.formats.dicom.rescale import padding_decisions, to_hu, with_rescale
-from pleura.formats.dicom.series import Stack, make_stack
+from pleura.formats.dicom.rescale import infer_rescale, padding_decisions, to_hu
+from pleura.formats.dicom.volume import DicomVolume, build_volume
 from pleura.scan.scan import AIR, Decision, Scan
 from pleura.typing import AnyArray
 
 OpenFile = Callable[[Path], Any]
 
-FEW = 5
+MIN_SLICES = 5
 """Slices below which a stack is rather a planning or a biopsy scan than a chest."""
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedFrames:
     """Frames that are no volume, and why."""
 
     frames: tuple[Frame, ...]
@@ -37,46 +37,49 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Contents:
+class DicomContents:
     """What a folder of DICOM holds: stacks, best first; groups that are none; files set aside."""
 
-    stacks: tuple[Stack, ...]
-    refused: tuple[Refused, ...]
-    aside: tuple[SkippedFile, ...]
+    volumes: tuple[DicomVolume, ...]
+    rejected: tuple[RejectedFrames, ...]
+    skipped: tuple[SkippedFile, ...]
 
 
-def find_stacks(paths: Iterable[Path]) -> Contents:
+def find_volumes(paths: Iterable[Path]) -> DicomContents:
     """Read the headers of files and make stacks of them, the one for lungs first.
 
-    What has ``FEW`` slices or more comes first; then original images before derived ones, axial
-    before others, what covers most of the body, thin slices before thick, lower series numbers.
+    What has ``MIN_SLICES`` slices or more comes first; then original images before derived ones,
+    axial before others, what covers most of the body, thin slices before thick, lower series
+    numbers.
     """
-    frames, aside = read_headers(paths)
-    stacks: list[Stack] = []
-    refused: list[Refused] = []
+    frames, aside = read_frames(paths)
+    stacks: list[DicomVolume] = []
+    refused: list[RejectedFrames] = []
     for group in group_frames(frames, decode):
         try:
             if group.error is not None:
                 raise group.error
-            stacks.append(make_stack(group.frames, group.decisions))
+            stacks.append(build_volume(group.frames, group.decisions))
         except ScanError as error:  # noqa: PERF203
-            refused.append(Refused(group.frames, error))
+            refused.append(RejectedFrames(group.frames, error))
     stacks.sort(key=_rank)
-    return Contents(tuple(stacks), tuple(refused), tuple(aside))
+    return DicomContents(tuple(stacks), tuple(refused), tuple(aside))
 
 
-def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFile] = ()) -> Scan:
+def read_volume(
+    stack: DicomVolume, name: str, source: Path, aside: Sequence[SkippedFile] = ()
+) -> Scan:
     """Return a stack as a scan."""
     decisions = [*stack.decisions, *_set_aside(aside)]
     frames = stack.present
     if any(frame.lossy for frame in frames):
-        reason = f"{frames[0].syntax}; borders may be off"
+        reason = f"{frames[0].transfer_syntax}; borders may be off"
         decisions.append(Decision("pixels", "lossy compression", reason, warning=True))
     if all(frame.rescale is None for frame in frames):
         reason = "the header has no Rescale Intercept"
         decisions.append(Decision("units", "stored values", reason, warning=True))
     open_file = lru_cache(1)(read_dataset)  # a multi-frame file is parsed once, not per frame
-    inferred, rescaled = with_rescale(frames, partial(decode, open_file=open_file))
+    inferred, rescaled = infer_rescale(frames, partial(decode, open_file=open_file))
     decisions += rescaled
     decisions += padding_decisions(frames, partial(decode_stored, open_file=open_file))
 
@@ -88,7 +91,7 @@ def read_stack(stack: Stack, name: str, source: Path, aside: Sequence[SkippedFil
         name=name,
         geometry=stack.geometry,
         read=read,
-        origin=DicomOrigin(stack=stack, path=source, files=stack.files),
+        origin=DicomOrigin(volume=stack, path=source, files=stack.files),
         decisions=tuple(decisions),
         absent=frozenset(i for i, frame in enumerate(stack.frames) if frame is None),
     )
@@ -115,14 +118,14 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     """
     try:
         with suppress_pydicom_log():
-            stored = stored_pixels(open_file(frame.path), frame)
+            stored = read_stored_values(open_file(frame.path), frame)
     except PleuraError:
         raise
     # Decoders are C extensions with errors of their own, down to SystemError.
     except Exception as error:
         raise ScanError(
             f"the slice cannot be decoded: it is truncated, corrupt, or of a rare kind "
-            f"({frame.syntax}; {first_line(error)})",
+            f"({frame.transfer_syntax}; {first_line(error)})",
             where=frame.path,
             hint="copy or export it again, uncompressed if it is whole; or move it away, and the "
             "gap is reported",
@@ -137,14 +140,14 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     return stored
 
 
-def _read_slice(frame: Frame | None, stack: Stack, open_file: OpenFile) -> AnyArray:
+def _read_slice(frame: Frame | None, stack: DicomVolume, open_file: OpenFile) -> AnyArray:
     if frame is None:
         return np.full(stack.geometry.shape[1:], AIR, np.int16)
     return decode(frame, open_file)
 
 
-def _rank(stack: Stack) -> tuple[Any, ...]:
-    few = len(stack.present) < FEW
+def _rank(stack: DicomVolume) -> tuple[Any, ...]:
+    few = len(stack.present) < MIN_SLICES
     derived = "DERIVED" in stack.first.image_type
     axial = stack.geometry.orientation[0] in "SI"
     covered = round(stack.extent / 20)  # to 2 cm

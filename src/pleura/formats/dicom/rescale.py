@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 from pleura.scan.scan import AIR, Decision
 from pleura.typing import AnyArray
 
@@ -54,9 +54,9 @@ def find_padding(stored: NDArray[Any], values: AnyArray, frame: Frame) -> NDArra
     Pixel Padding Value and Pixel Padding Range Limit (PS3.3 C.7.5.1.1.2) may be written with the
     wrong sign. Where the value may be a tissue's, only regions that reach the border are padding.
     """
-    if frame.padding is None:
+    if frame.pixel_padding is None:
         return None
-    low, high = sorted(_as_stored(value, stored.dtype) for value in frame.padding)
+    low, high = sorted(_as_stored(value, stored.dtype) for value in frame.pixel_padding)
     found = (stored >= low) & (stored <= high) & (values > DENSE)
     if not found.any():
         return None
@@ -85,7 +85,7 @@ def padding_decisions(frames: Sequence[Frame], stored_of: Decode) -> list[Decisi
     some = {frames[i].path: frames[i] for i in (0, len(frames) // 2, -1)}.values()
     levels: list[float] = []
     for frame in some:
-        if frame.padding is None:
+        if frame.pixel_padding is None:
             continue
         stored = stored_of(frame)
         slope, intercept = frame.rescale or (1.0, 0.0)
@@ -103,7 +103,7 @@ def padding_decisions(frames: Sequence[Frame], stored_of: Decode) -> list[Decisi
     return [Decision("padding", "taken for air", reason, warning=doubtful)]
 
 
-def with_rescale(
+def infer_rescale(
     frames: Sequence[Frame], decode: Decode
 ) -> tuple[dict[Frame, Frame], list[Decision]]:
     """Return frames whose rescale had to be inferred from their neighbours, with the decision.

@@ -17,16 +17,16 @@ import pleura
 from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
 from pleura.files.atomic import write_atomically
 from pleura.formats.dicom.contours import find_contours
-from pleura.formats.dicom.derived import (
-    long_string,
-    patient_and_study,
-    places,
-    refer_to,
-    series_number,
-)
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
+from pleura.formats.dicom.references import (
+    copy_patient_and_study,
+    places,
+    series_number,
+    set_image_reference,
+    to_long_string,
+)
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
@@ -60,14 +60,14 @@ def write_rtstruct(path: Path, mask: LabelMap) -> None:
 
 def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
     first = origin.first
-    dataset, now = patient_and_study(first)[0], datetime.now()
+    dataset, now = copy_patient_and_study(first)[0], datetime.now()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.SeriesInstanceUID = generate_uid()
     dataset.Modality, dataset.Manufacturer = "RTSTRUCT", "pleura"
-    dataset.ManufacturerModelName = long_string(mask.algorithm[0]) or "pleura"
+    dataset.ManufacturerModelName = to_long_string(mask.algorithm[0]) or "pleura"
     dataset.SoftwareVersions = pleura.__version__
     dataset.SeriesNumber, dataset.InstanceNumber = series_number(first), 1
     dataset.SeriesDescription = dataset.StructureSetLabel = "Lungs"
@@ -79,7 +79,7 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
     dataset.StructureSetROISequence = [
         _item(
             ROINumber=label,
-            ReferencedFrameOfReferenceUID=first.frame_of_reference,
+            ReferencedFrameOfReferenceUID=first.frame_of_reference_uid,
             ROIName=name,
             ROIGenerationAlgorithm="AUTOMATIC" if mask.algorithm[0] else "",
         )
@@ -117,7 +117,7 @@ def _contours(mask: LabelMap, origin: DicomOrigin, label: int) -> Iterator[Datas
         for ring in find_contours(inside):
             points = places(frame, mask.geometry, ring)
             contour = _item(
-                ContourImageSequence=[refer_to(Dataset(), frame)],
+                ContourImageSequence=[set_image_reference(Dataset(), frame)],
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
             )
@@ -129,16 +129,16 @@ def _contours(mask: LabelMap, origin: DicomOrigin, label: int) -> Iterator[Datas
 
 def _referenced(frames: Sequence[Frame]) -> Dataset:
     series = _item(
-        SeriesInstanceUID=frames[0].series,
-        ContourImageSequence=[refer_to(Dataset(), frame) for frame in frames],
+        SeriesInstanceUID=frames[0].series_instance_uid,
+        ContourImageSequence=[set_image_reference(Dataset(), frame) for frame in frames],
     )
     study = _item(
         ReferencedSOPClassUID=_STUDY_COMPONENT,
-        ReferencedSOPInstanceUID=frames[0].study,
+        ReferencedSOPInstanceUID=frames[0].study_instance_uid,
         RTReferencedSeriesSequence=[series],
     )
     return _item(
-        FrameOfReferenceUID=frames[0].frame_of_reference, RTReferencedStudySequence=[study]
+        FrameOfReferenceUID=frames[0].frame_of_reference_uid, RTReferencedStudySequence=[study]
     )
 
 

@@ -18,10 +18,15 @@ import pleura
 from pleura.errors import ScanError, first_line
 from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
 from pleura.files.atomic import write_atomically
-from pleura.formats.dicom.derived import long_string, patient_and_study, refer_to, series_number
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
+from pleura.formats.dicom.references import (
+    copy_patient_and_study,
+    series_number,
+    set_image_reference,
+    to_long_string,
+)
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
@@ -70,7 +75,7 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
     import highdicom as hd
 
     slices = [(i, frame) for i, frame in enumerate(origin.frames) if frame is not None]
-    described = patient_and_study(slices[0][1])[0]
+    described = copy_patient_and_study(slices[0][1])[0]
     sources = [_source(frame, mask.geometry, described) for _, frame in slices]
     segmentation = hd.seg.Segmentation(
         source_images=sources,
@@ -82,7 +87,7 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
         sop_instance_uid=hd.UID(),
         instance_number=1,
         manufacturer="pleura",
-        manufacturer_model_name=long_string(mask.algorithm[0]) or "pleura",
+        manufacturer_model_name=to_long_string(mask.algorithm[0]) or "pleura",
         software_versions=pleura.__version__,
         device_serial_number="0",
         series_description="Lungs",
@@ -101,7 +106,7 @@ def _segments(mask: LabelMap) -> list[Any]:
     """
     import highdicom as hd
 
-    name, version = (long_string(word) for word in mask.algorithm)
+    name, version = (to_long_string(word) for word in mask.algorithm)
     types, families = hd.seg.SegmentAlgorithmTypeValues, codes.cid7162
     algorithm = hd.AlgorithmIdentificationSequence(
         name=name or "unknown",
@@ -132,13 +137,13 @@ def _source(frame: Frame, geometry: Geometry, described: Dataset) -> Dataset:
     # highdicom quotes a name of one component in a warning; the name is set afterwards.
     source.add_new("PatientName", "PN", "")
     source.SOPClassUID, source.SOPInstanceUID = CTImageStorage, generate_uid()
-    source.SeriesInstanceUID, source.Modality = frame.series, "CT"
+    source.SeriesInstanceUID, source.Modality = frame.series_instance_uid, "CT"
     source.Rows, source.Columns = frame.rows, frame.columns
-    source.ImagePositionPatient = _decimal(frame.position)
+    source.ImagePositionPatient = _decimal(frame.image_position)
     directions = geometry.directions.T  # of slice, row and column index
     source.ImageOrientationPatient = _decimal((*directions[2], *directions[1]))
     source.PixelSpacing = _decimal(geometry.spacing[1:])
-    thickness = frame.thickness or 0.0
+    thickness = frame.slice_thickness or 0.0
     source.SliceThickness = _decimal([thickness if thickness > 0 else geometry.steps[0]])[0]
     source.LossyImageCompression = "01" if frame.lossy else "00"
     return source
@@ -154,9 +159,9 @@ def _set_references(segmentation: Dataset, frames: Mapping[str, Frame]) -> None:
         for derivation in groups.DerivationImageSequence:
             for source in derivation.SourceImageSequence:
                 if source.ReferencedSOPInstanceUID in frames:  # segments share these items
-                    refer_to(source, frames[source.ReferencedSOPInstanceUID])
-    unique = {frame.instance: frame for frame in frames.values()}
+                    set_image_reference(source, frames[source.ReferencedSOPInstanceUID])
+    unique = {frame.sop_instance_uid: frame for frame in frames.values()}
     for series in segmentation.ReferencedSeriesSequence:
         series.ReferencedInstanceSequence = [
-            refer_to(Dataset(), frame, whole=True) for frame in unique.values()
+            set_image_reference(Dataset(), frame, whole=True) for frame in unique.values()
         ]

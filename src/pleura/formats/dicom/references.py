@@ -20,7 +20,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS, validate_value
 
 from pleura.errors import ScanError
 from pleura.formats.dicom.dataset import read_dataset
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.origin import dicom_origin
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 from pleura.scan.geometry import Geometry
@@ -51,10 +51,10 @@ _OPTIONAL = (
 )
 _SEXES = ("M", "F", "O")
 _REFERENCES = {
-    "SOPInstanceUID": "instance",
-    "StudyInstanceUID": "study",
-    "SeriesInstanceUID": "series",
-    "FrameOfReferenceUID": "frame_of_reference",
+    "SOPInstanceUID": "sop_instance_uid",
+    "StudyInstanceUID": "study_instance_uid",
+    "SeriesInstanceUID": "series_instance_uid",
+    "FrameOfReferenceUID": "frame_of_reference_uid",
 }
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
 _LARGEST_IS = (1 << 31) - 1  # of value representation IS (PS3.5 6.2)
@@ -84,10 +84,10 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
             problem = f"have {found} different values of" if found > 1 else ""
         if problem:
             raise _refusal(scan, kind, f"{problem} {_named(keyword)}")
-    pairs = Counter((frame.instance, frame.index) for frame in frames)
+    pairs = Counter((frame.sop_instance_uid, frame.index) for frame in frames)
     if len(pairs) < len(frames):
         raise _refusal(scan, kind, f"do not each have their own {_named('SOPInstanceUID')}")
-    emptied = patient_and_study(frames[0])[1]
+    emptied = copy_patient_and_study(frames[0])[1]
     if not emptied:
         return ()
     names = ", ".join(emptied)
@@ -95,7 +95,7 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
     return (Decision("header", f"left empty in {kind}: {names}", reason, warning=True),)
 
 
-def patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
+def copy_patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
     """Return patient and study of a slice in UTF-8, and the attributes that had to be emptied.
 
     Raises
@@ -123,8 +123,8 @@ def patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
     if "DeidentificationMethod" not in dataset and "PatientIdentityRemoved" in dataset:
         del dataset.PatientIdentityRemoved  # PS3.3 C.7.1.1: one is required with the other
     dataset.PositionReferenceIndicator = dataset.get("PositionReferenceIndicator", "")
-    dataset.StudyInstanceUID = frame.study
-    dataset.FrameOfReferenceUID = frame.frame_of_reference
+    dataset.StudyInstanceUID = frame.study_instance_uid
+    dataset.FrameOfReferenceUID = frame.frame_of_reference_uid
     return dataset, [dictionary_description(name) for name in invalid if name in _REQUIRED]
 
 
@@ -134,11 +134,11 @@ def series_number(frame: Frame) -> int:
     return number if 0 < number <= _LARGEST_IS else _SERIES_OFFSET
 
 
-def refer_to(item: Dataset, frame: Frame, *, whole: bool = False) -> Dataset:
+def set_image_reference(item: Dataset, frame: Frame, *, whole: bool = False) -> Dataset:
     """Let an item refer to a slice: to its frame of a multi-frame file, or to the whole file."""
-    item.ReferencedSOPClassUID = frame.sop_class
-    item.ReferencedSOPInstanceUID = frame.instance
-    if frame.of_many and not whole:
+    item.ReferencedSOPClassUID = frame.sop_class_uid
+    item.ReferencedSOPInstanceUID = frame.sop_instance_uid
+    if frame.is_multiframe and not whole:
         item.ReferencedFrameNumber = frame.index + 1
     return item
 
@@ -149,11 +149,13 @@ def places(frame: Frame, geometry: Geometry, pixels: NDArray[Any]) -> NDArray[np
     They are counted from the slice's own Image Position (Patient), so that they lie in its plane
     where the slices are not quite evenly spaced.
     """
-    points: NDArray[np.float64] = pixels @ geometry.affine[:3, 1:3].T + np.array(frame.position)
+    points: NDArray[np.float64] = pixels @ geometry.affine[:3, 1:3].T + np.array(
+        frame.image_position
+    )
     return points
 
 
-def long_string(text: str) -> str:
+def to_long_string(text: str) -> str:
     """Return a text as value representation LO allows it: one value of at most 64 bytes."""
     value = "".join("_" if c == "\\" or not c.isprintable() else c for c in text)
     return value.encode()[:64].decode(errors="ignore").strip()

@@ -34,37 +34,37 @@ MAX_PIXELS = 1 << 28
 class Frame:
     """One CT image of a file, by its header.
 
-    ``position`` and ``orientation`` are Image Position and Orientation (Patient), LPS
-    (PS3.3 C.7.6.2.1.1); ``spacing`` is Pixel Spacing, between rows and between columns, in mm.
-    ``rescale`` is slope and intercept, None where the header has none. ``padding`` is Pixel Padding
-    Value and Range Limit, as written.
+    ``image_position`` and ``image_orientation`` are Image Position and Orientation (Patient), LPS
+    (PS3.3 C.7.6.2.1.1); ``pixel_spacing`` is Pixel Spacing, between rows and between columns, in
+    mm. ``rescale`` is slope and intercept, None where the header has none. ``pixel_padding`` is
+    Pixel Padding Value and Range Limit, as written.
     """
 
     path: Path
     index: int
-    of_many: bool
-    sop_class: str
-    study: str
-    series: str
-    instance: str
-    frame_of_reference: str
+    is_multiframe: bool
+    sop_class_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    frame_of_reference_uid: str
     patient: str
     rows: int
     columns: int
-    position: tuple[float, float, float]
-    orientation: tuple[float, ...]
-    spacing: tuple[float, float]
+    image_position: tuple[float, float, float]
+    image_orientation: tuple[float, ...]
+    pixel_spacing: tuple[float, float]
     rescale: tuple[float, float] | None
-    padding: tuple[int, int] | None
+    pixel_padding: tuple[int, int] | None
     acquisition: str
-    number: int
+    instance_number: int
     series_number: int
     image_type: tuple[str, ...]
-    thickness: float | None
-    kernel: str
-    maker: str
-    description: str
-    syntax: str
+    slice_thickness: float | None
+    convolution_kernel: str
+    manufacturer: str
+    series_description: str
+    transfer_syntax: str
     lossy: bool
 
 
@@ -77,12 +77,12 @@ class SkippedFile:
     damaged: bool = False
 
 
-def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SkippedFile]]:
+def read_frames(paths: Iterable[Path]) -> tuple[list[Frame], list[SkippedFile]]:
     """Read the headers of files, CT or not."""
     frames: list[Frame] = []
     aside: list[SkippedFile] = []
     for path in paths:
-        found = read_header(path)
+        found = read_frames_of_file(path)
         if isinstance(found, SkippedFile):
             aside.append(found)
         else:
@@ -90,7 +90,7 @@ def read_headers(paths: Iterable[Path]) -> tuple[list[Frame], list[SkippedFile]]
     return frames, aside
 
 
-def read_header(path: Path) -> list[Frame] | SkippedFile:
+def read_frames_of_file(path: Path) -> list[Frame] | SkippedFile:
     """Read one file's header: its CT frames, or why it has none."""
     try:
         with suppress_pydicom_log():
@@ -203,29 +203,29 @@ def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
     return Frame(
         path=path,
         index=index,
-        of_many=int(dataset.get("NumberOfFrames", 1) or 1) > 1,
-        sop_class=text("SOPClassUID"),
-        study=text("StudyInstanceUID"),
-        series=text("SeriesInstanceUID"),
-        instance=text("SOPInstanceUID"),
-        frame_of_reference=text("FrameOfReferenceUID"),
+        is_multiframe=int(dataset.get("NumberOfFrames", 1) or 1) > 1,
+        sop_class_uid=text("SOPClassUID"),
+        study_instance_uid=text("StudyInstanceUID"),
+        series_instance_uid=text("SeriesInstanceUID"),
+        sop_instance_uid=text("SOPInstanceUID"),
+        frame_of_reference_uid=text("FrameOfReferenceUID"),
         patient=f"{text('PatientID')}|{text('PatientName')}",
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
-        position=position,
-        orientation=orientation,
-        spacing=spacing,
+        image_position=position,
+        image_orientation=orientation,
+        pixel_spacing=spacing,
         rescale=None if intercept is None else ((slope or (1.0,))[0], intercept[0]),
-        padding=_padding(dataset),
+        pixel_padding=_padding(dataset),
         acquisition=_acquisition(dataset, index),
-        number=_whole(dataset.get("InstanceNumber")) + index,
+        instance_number=_whole(dataset.get("InstanceNumber")) + index,
         series_number=_whole(dataset.get("SeriesNumber")),
         image_type=_words(dataset.get("ImageType")),
-        thickness=None if thickness is None else thickness[0],
-        kernel="/".join(_words(kernel)),
-        maker=text("Manufacturer"),
-        description=text("SeriesDescription"),
-        syntax=syntax.name,
+        slice_thickness=None if thickness is None else thickness[0],
+        convolution_kernel="/".join(_words(kernel)),
+        manufacturer=text("Manufacturer"),
+        series_description=text("SeriesDescription"),
+        transfer_syntax=syntax.name,
         lossy=text("LossyImageCompression") == "01" or syntax in _LOSSY,
     )
 

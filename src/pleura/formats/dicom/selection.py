@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import Frame
-from pleura.formats.dicom.read import FEW, Contents, Refused
-from pleura.formats.dicom.series import Stack, normal_of, project
+from pleura.formats.dicom.frames import Frame
+from pleura.formats.dicom.read import MIN_SLICES, DicomContents, RejectedFrames
+from pleura.formats.dicom.volume import DicomVolume, project, slice_normal
 from pleura.scan.scan import Decision
 
 _REACH = 10.0
@@ -24,9 +24,9 @@ slices of another series may lie that fill it."""
 _PARALLEL = np.cos(np.radians(20.0))
 
 
-def choose(
-    contents: Contents, source: Path, series: str | None
-) -> tuple[Stack, tuple[Decision, ...]]:
+def select_volume(
+    contents: DicomContents, source: Path, series: str | None
+) -> tuple[DicomVolume, tuple[Decision, ...]]:
     """Return the stack that is meant, and the decisions about what is left out.
 
     Parameters
@@ -43,7 +43,7 @@ def choose(
     ScanError
         There are several patients, or no such series, or it cannot be read.
     """
-    patients = {stack.first.patient for stack in contents.stacks}
+    patients = {stack.first.patient for stack in contents.volumes}
     if len(patients) > 1:
         raise ScanError(
             f"the folder holds scans of {len(patients)} patients",
@@ -52,34 +52,34 @@ def choose(
         )
 
     def meant(frame: Frame) -> bool:
-        return series is None or series in (str(frame.series_number), frame.series)
+        return series is None or series in (str(frame.series_number), frame.series_instance_uid)
 
-    stacks = [stack for stack in contents.stacks if any(map(meant, stack.present))]
-    refused = [one for one in contents.refused if any(map(meant, one.frames))]
+    stacks = [stack for stack in contents.volumes if any(map(meant, stack.present))]
+    refused = [one for one in contents.rejected if any(map(meant, one.frames))]
     if not stacks:
         if refused:
             raise refused[0].error
-        have = ", ".join(str(stack.first.series_number) for stack in contents.stacks)
+        have = ", ".join(str(stack.first.series_number) for stack in contents.volumes)
         raise ScanError(
             f"no series {series}", where=source, hint=f"choose one of {have}; see pleura info"
         )
-    return stacks[0], explain_choice(stacks[0], stacks[1:], refused, warn=series is None)
+    return stacks[0], selection_decisions(stacks[0], stacks[1:], refused, warn=series is None)
 
 
-class Relatives:
+class StudyIndex:
     """Finds what a folder holds besides a stack, of its study or its series."""
 
-    def __init__(self, contents: Contents) -> None:
-        self._stacks: dict[Any, list[Stack]] = {}
-        self._refused: dict[Any, list[Refused]] = {}
-        for stack in contents.stacks:
+    def __init__(self, contents: DicomContents) -> None:
+        self._stacks: dict[Any, list[DicomVolume]] = {}
+        self._refused: dict[Any, list[RejectedFrames]] = {}
+        for stack in contents.volumes:
             for key in _keys(stack.first):
                 self._stacks.setdefault(key, []).append(stack)
-        for one in contents.refused:
+        for one in contents.rejected:
             for key in _keys(one.frames[0]):
                 self._refused.setdefault(key, []).append(one)
 
-    def of(self, chosen: Stack) -> tuple[list[Stack], list[Refused]]:
+    def of(self, chosen: DicomVolume) -> tuple[list[DicomVolume], list[RejectedFrames]]:
         """Return the other stacks, and the frames that are no volume."""
         keys = _keys(chosen.first)
         stacks = {id(one): one for key in keys for one in self._stacks.get(key, ())}
@@ -88,16 +88,20 @@ class Relatives:
 
 
 def _keys(frame: Frame) -> list[Any]:
-    return [study_of(frame), *([frame.series] if frame.series else [])]
+    return [study_key(frame), *([frame.series_instance_uid] if frame.series_instance_uid else [])]
 
 
-def study_of(frame: Frame) -> tuple[str, str]:
+def study_key(frame: Frame) -> tuple[str, str]:
     """Return what a frame's study is known by: its patient and UID, or else its folder."""
-    return frame.patient, frame.study or str(frame.path.parent)
+    return frame.patient, frame.study_instance_uid or str(frame.path.parent)
 
 
-def explain_choice(
-    chosen: Stack, others: Sequence[Stack], refused: Sequence[Refused], *, warn: bool
+def selection_decisions(
+    chosen: DicomVolume,
+    others: Sequence[DicomVolume],
+    refused: Sequence[RejectedFrames],
+    *,
+    warn: bool,
 ) -> tuple[Decision, ...]:
     """Return the decisions about a stack that was chosen among others.
 
@@ -115,7 +119,7 @@ def explain_choice(
     """
     decisions = []
     left_out = [*(other.present for other in others), *(list(one.frames) for one in refused)]
-    if len(chosen.present) < FEW:
+    if len(chosen.present) < MIN_SLICES:
         left_out.append([frame for frames in left_out for frame in frames])
     lost = dict.fromkeys(reason for frames in left_out if (reason := _lost(chosen, frames)))
     if lost:
@@ -132,15 +136,15 @@ def explain_choice(
     return tuple(decisions)
 
 
-def _count(chosen: Stack, left_out: Sequence[Sequence[Frame]]) -> int:
+def _count(chosen: DicomVolume, left_out: Sequence[Sequence[Frame]]) -> int:
     frames = {(frame.path, frame.index) for frames in left_out for frame in frames}
     return len(chosen.present) + len(frames)
 
 
-def _lost(chosen: Stack, left_out: Sequence[Frame]) -> str:
+def _lost(chosen: DicomVolume, left_out: Sequence[Frame]) -> str:
     """Say what the chosen stack lacks because frames are left out; empty where nothing."""
-    first, normal = chosen.first, normal_of(chosen.first)
-    frames = [frame for frame in left_out if abs(normal @ normal_of(frame)) > _PARALLEL]
+    first, normal = chosen.first, slice_normal(chosen.first)
+    frames = [frame for frame in left_out if abs(normal @ slice_normal(frame)) > _PARALLEL]
     if not frames:
         return ""
     ours, theirs = project(chosen.present, first), project(frames, first)
@@ -156,11 +160,14 @@ def _lost(chosen: Stack, left_out: Sequence[Frame]) -> str:
     return ""
 
 
-def _fills_gaps(chosen: Stack, frames: Sequence[Frame]) -> bool:
+def _fills_gaps(chosen: DicomVolume, frames: Sequence[Frame]) -> bool:
     """Whether frames lie in the middle of gaps that the slices of a stack leave by thickness."""
     first, step = chosen.first, chosen.geometry.steps[0]
-    kinds = {(f.study, f.frame_of_reference, f.kernel, f.image_type) for f in (first, *frames)}
-    gaps = first.thickness is None or first.thickness <= _COVERED * step
+    kinds = {
+        (f.study_instance_uid, f.frame_of_reference_uid, f.convolution_kernel, f.image_type)
+        for f in (first, *frames)
+    }
+    gaps = first.slice_thickness is None or first.slice_thickness <= _COVERED * step
     if len(kinds) > 1 or not gaps or abs(len(frames) - len(chosen.present)) > 1:
         return False
     ours, theirs = project(chosen.present, first), project(frames, first)
@@ -169,10 +176,17 @@ def _fills_gaps(chosen: Stack, frames: Sequence[Frame]) -> bool:
 
 
 def _same_series(one: Frame, other: Frame) -> bool:
-    return one.series == other.series != ""
+    return one.series_instance_uid == other.series_instance_uid != ""
 
 
 def _alike(one: Frame, other: Frame) -> bool:
     """Whether two frames are of one kind by what describes a series."""
-    named = ("patient", "study", "kernel", "image_type", "series_number", "description")
+    named = (
+        "patient",
+        "study_instance_uid",
+        "convolution_kernel",
+        "image_type",
+        "series_number",
+        "series_description",
+    )
     return all(getattr(one, name) == getattr(other, name) for name in named)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.header import Frame
+from pleura.formats.dicom.frames import Frame
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.scan import Decision
 
@@ -24,7 +24,7 @@ _EVEN = 0.1  # of a step: what positions may differ from an even spacing
 
 
 @dataclass(frozen=True)
-class Stack:
+class DicomVolume:
     """Frames of one volume in the order of the grid; None stands where a slice is missing."""
 
     frames: tuple[Frame | None, ...]
@@ -53,12 +53,16 @@ class Stack:
 
     def describe(self) -> str:
         """Say in a line what it is; no patient's data."""
-        frame, kernel = self.first, self.first.kernel
-        words = [str(self.geometry), frame.maker.title(), f"kernel {kernel}" if kernel else ""]
+        frame, kernel = self.first, self.first.convolution_kernel
+        words = [
+            str(self.geometry),
+            frame.manufacturer.title(),
+            f"kernel {kernel}" if kernel else "",
+        ]
         return "; ".join([f"series {frame.series_number}", *(word for word in words if word)])
 
 
-def make_stack(frames: Sequence[Frame], decisions: Sequence[Decision] = ()) -> Stack:
+def build_volume(frames: Sequence[Frame], decisions: Sequence[Decision] = ()) -> DicomVolume:
     """Sort the frames of one volume along the slices' normal and make them a stack.
 
     Parameters
@@ -86,13 +90,15 @@ def make_stack(frames: Sequence[Frame], decisions: Sequence[Decision] = ()) -> S
     return _stack(ordered, places, list(decisions))
 
 
-def without_duplicates(frames: Sequence[Frame], same_pixels: SamePixels) -> list[Frame]:
+def remove_duplicates(frames: Sequence[Frame], same_pixels: SamePixels) -> list[Frame]:
     """Return frames sorted along their normal, without those that are equal pixel for pixel.
 
     ``same_pixels`` is called only for frames at one position.
     """
     places = dict(zip(map(id, frames), project(frames, frames[0]), strict=True))
-    ordered = sorted(frames, key=lambda f: (round(places[id(f)], 2), f.acquisition, f.number))
+    ordered = sorted(
+        frames, key=lambda f: (round(places[id(f)], 2), f.acquisition, f.instance_number)
+    )
     kept: list[Frame] = []
     for frame in ordered:
         near = (f for f in kept[-4:] if abs(places[id(f)] - places[id(frame)]) <= ALIKE)
@@ -103,19 +109,21 @@ def without_duplicates(frames: Sequence[Frame], same_pixels: SamePixels) -> list
 
 def project(frames: Sequence[Frame], first: Frame) -> NDArray[np.float64]:
     """Return the positions of frames in mm along the normal of one of them."""
-    places: NDArray[np.float64] = np.array([frame.position for frame in frames]) @ normal_of(first)
+    places: NDArray[np.float64] = np.array(
+        [frame.image_position for frame in frames]
+    ) @ slice_normal(first)
     return places
 
 
-def normal_of(frame: Frame) -> NDArray[np.float64]:
+def slice_normal(frame: Frame) -> NDArray[np.float64]:
     """Return the unit vector normal to a frame's rows and columns, in LPS."""
     row, column = (v / (float(np.linalg.norm(v)) or 1.0) for v in _vectors([frame])[0])
     return np.cross(row, column)
 
 
-def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decision]) -> Stack:
+def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decision]) -> DicomVolume:
     index, step = _even_index(frames, places)
-    first, last = (np.array(frame.position) for frame in (frames[0], frames[-1]))
+    first, last = (np.array(frame.image_position) for frame in (frames[0], frames[-1]))
     down, along, normal = _axes(frames)
     slice_step = (last - first) / index[-1] if index[-1] else normal * step
     geometry = Geometry(
@@ -136,21 +144,21 @@ def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decisi
                 warning=True,
             )
         )
-    if len({(frame.spacing, frame.orientation) for frame in frames}) > 1:
+    if len({(frame.pixel_spacing, frame.image_orientation) for frame in frames}) > 1:
         what = "mean of all slices"
         reason = "Pixel Spacing or Image Orientation differs slightly between them"
         decisions.append(Decision("spacing", what, reason))
-    if len(frames) == 1 and frames[0].thickness is None:
+    if len(frames) == 1 and frames[0].slice_thickness is None:
         decisions.append(
             Decision("spacing", "1 mm along the normal", "a single slice of unknown thickness")
         )
-    return Stack(tuple(slots), geometry, tuple(decisions))
+    return DicomVolume(tuple(slots), geometry, tuple(decisions))
 
 
 def _even_index(frames: Sequence[Frame], places: NDArray[Any]) -> tuple[NDArray[Any], float]:
     """Return each slice's index on an even grid, and the grid's step in mm."""
     if len(frames) == 1:
-        return np.zeros(1, np.int64), float(frames[0].thickness or 1.0)
+        return np.zeros(1, np.int64), float(frames[0].slice_thickness or 1.0)
     steps = np.diff(places)
     step = float(np.median(steps[steps <= 1.5 * steps.min()]))
     whole = np.rint(steps / step)
@@ -171,7 +179,9 @@ def _check_line(frames: Sequence[Frame], index: NDArray[Any], geometry: Geometry
     """Refuse slices that do not lie on one line: no grid holds them."""
     corner = np.zeros((len(frames), 3))
     corner[:, 0] = index
-    off = np.linalg.norm(geometry.world(corner) - [frame.position for frame in frames], axis=1)
+    off = np.linalg.norm(
+        geometry.world(corner) - [frame.image_position for frame in frames], axis=1
+    )
     if off.max() > max(1.0, _EVEN * geometry.spacing[0]):
         raise ScanError(
             f"the slices do not lie on one line: {off.max():.3g} mm off",
@@ -182,12 +192,12 @@ def _check_line(frames: Sequence[Frame], index: NDArray[Any], geometry: Geometry
 
 def _vectors(frames: Sequence[Frame]) -> NDArray[np.float64]:
     """Return the direction of rows and of columns (frames, 2, 3) in LPS."""
-    return np.array([frame.orientation for frame in frames], np.float64).reshape(-1, 2, 3)
+    return np.array([frame.image_orientation for frame in frames], np.float64).reshape(-1, 2, 3)
 
 
 def _axes(frames: Sequence[Frame]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return the mean steps in mm along a column and along a row, and their unit normal."""
     row, column = np.mean(_vectors(frames), 0)
     row, column = (v / (float(np.linalg.norm(v)) or 1.0) for v in (row, column))
-    high, wide = np.mean([frame.spacing for frame in frames], 0)
+    high, wide = np.mean([frame.pixel_spacing for frame in frames], 0)
     return column * high, row * wide, np.cross(row, column)
