@@ -32,8 +32,8 @@ def lungs(scan, **options):
     return Mask(labels, scan, algorithm=("pleura, small", "1"), **options)
 
 
-def with_stack(scan, stack):
-    return replace(scan, origin=replace(scan.origin, stack=stack))
+def with_volume(scan, volume):
+    return replace(scan, origin=replace(scan.origin, volume=volume))
 
 
 def scan_with(folder, affine=AXIAL, raw=None, **elements):
@@ -128,12 +128,12 @@ def test_slices_of_several_series_or_frames_of_reference_are_refused(tmp_path):
         ("series_instance_uid", "Series Instance"),
         ("frame_of_reference_uid", "Frame of Ref"),
     ):
-        stack = replace(scan.origin.volume, frames=(replace(first, **{field: "1.2.3"}), *others))
+        volume = replace(scan.origin.volume, frames=(replace(first, **{field: "1.2.3"}), *others))
         with pytest.raises(ScanError, match=f"2 different values of {named}"):
-            check_can_write(tmp_path / "m.dcm", with_stack(scan, stack))
-        stack = replace(scan.origin.volume, frames=(replace(first, **{field: ""}), *others))
+            check_can_write(tmp_path / "m.dcm", with_volume(scan, volume))
+        volume = replace(scan.origin.volume, frames=(replace(first, **{field: ""}), *others))
         with pytest.raises(ScanError, match=f"do not all have a {named}"):
-            check_can_write(tmp_path / "m.dcm", with_stack(scan, stack))
+            check_can_write(tmp_path / "m.dcm", with_volume(scan, volume))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -176,7 +176,7 @@ def test_frames_of_multi_frame_files_are_referred_to_by_number(tmp_path, kind):
         )
         for frame, (instance, index) in zip(scan.origin.frames, places, strict=True)
     )
-    mask = lungs(with_stack(scan, replace(scan.origin.volume, frames=frames)))
+    mask = lungs(with_volume(scan, replace(scan.origin.volume, frames=frames)))
     write_labels(tmp_path / kind, mask)
     assert dciodvfy_errors(tmp_path / kind) == []
     written = pydicom.dcmread(tmp_path / kind)
