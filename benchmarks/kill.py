@@ -38,7 +38,7 @@ from pleura.cohort.batch import segment_all
 from pleura.cohort.work import Settings
 from pleura.corrections.cases import case_from_files
 from pleura.corrections.saving import read_changed_slices, record_path, save_correction
-from pleura.engine.model_file import read_record
+from pleura.engine.model_file import read_metadata
 from pleura.errors import RunError
 from pleura.training.export import export
 from pleura.training.loop import resume, train
@@ -290,7 +290,7 @@ class Export:
 
     def compare(self, reference: Path, temporary_allowed: bool = False) -> None:
         one, two = (each / "model.onnx" for each in (self.folder, reference))
-        assert read_record(one) == read_record(two)
+        assert read_metadata(one) == read_metadata(two)
         assert one.read_bytes() == two.read_bytes()
         assert temporary_allowed or not temporary(self.folder), temporary(self.folder)
 

@@ -158,7 +158,7 @@ def test_output_that_cannot_be_written_is_refused(chest, tmp_path):
 def test_model_that_is_none_is_refused(chest, tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     arguments = ("segment", chest, "--model", tmp_path / "m.onnx", "-o", tmp_path / "x.nii.gz")
-    refused(*arguments, says="no model file of pleura")
+    refused(*arguments, says="not a model file of pleura")
 
 
 def test_a_model_that_comes_with_pleura_is_taken_by_its_name(chest, tmp_path, monkeypatch):

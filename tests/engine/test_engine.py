@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pleura.engine.engine import Engine
-from pleura.engine.model_file import KEY, read_record
+from pleura.engine.model_file import METADATA_KEY, read_metadata
 from pleura.errors import ModelError
 from pleura.formats.pictures import read_picture
 
@@ -58,7 +58,7 @@ def test_bfloat16_draws_nearly_the_same_border(engine, model, sample):
 
 
 def test_record_says_what_the_model_is(model):
-    record = read_record(model)
+    record = read_metadata(model)
     assert record.labels == ("lung",)
     assert record.threshold == 0.5
     assert record.recipe["preparation"]["size"] == [64, 64]
@@ -75,7 +75,7 @@ def test_truncated_model_is_refused(model, tmp_path, cut):
 
 def test_model_without_our_record_is_refused(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"not a model")
-    with pytest.raises(ModelError, match="no model file of pleura"):
+    with pytest.raises(ModelError, match="not a model file of pleura"):
         Engine(tmp_path / "a.onnx")
     with pytest.raises(ModelError, match="no such model"):
         Engine(tmp_path / "b.onnx")
@@ -85,7 +85,7 @@ def test_model_of_a_newer_format_is_refused(model, tmp_path):
     import onnx
 
     content = onnx.load(model)
-    (entry,) = (e for e in content.metadata_props if e.key == KEY)
+    (entry,) = (e for e in content.metadata_props if e.key == METADATA_KEY)
     entry.value = json.dumps({**json.loads(entry.value), "format": 99})
     onnx.save(content, tmp_path / "new.onnx")
     with pytest.raises(ModelError, match="format 99"):
@@ -112,7 +112,7 @@ def test_nothing_is_sent_and_no_torch_is_loaded(model):
 
 def test_onnx_runtime_is_an_engine_too(engine, model, sample):
     other = Engine(model, runtime="onnxruntime", threads=1)
-    assert other.record == engine.record
+    assert other.metadata == engine.metadata
     found = other.probability(slices(sample)).astype(int)
     assert np.abs(found - engine.probability(slices(sample))).max() <= 1
     other.release()
@@ -150,7 +150,7 @@ def test_first_inferences_of_several_threads_do_not_wait_for_each_other():
     """OpenVINO's bindings convert a type for the first time; without a guard most tries hang."""
     code = (
         "import sys, threading; sys.setswitchinterval(1e-6)\n"
-        "from pleura.engine.open_vino import ov\n"
+        "from pleura.engine.openvino_model import ov\n"
         "barrier = threading.Barrier(8)\n"
         "def convert(): barrier.wait(); ov.Type.u8.to_dtype()\n"
         "threads = [threading.Thread(target=convert) for _ in range(8)]\n"

@@ -81,29 +81,29 @@ def test_a_spawn_executor_works_after_a_segmentation_in_the_parent(tmp_path):
 
 @needs_fork
 def test_a_helper_process_that_cannot_run_is_an_error_that_names_spawn(model, monkeypatch):
-    from pleura.engine.helper import HelperProcess
+    from pleura.engine.subprocess_model import SubprocessModel
     from pleura.errors import ModelError
 
     monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: "/bin/false")
     with pytest.raises(ModelError, match="spawn"):
-        HelperProcess(model, 1, "auto", "openvino")
+        SubprocessModel(model, 1, "auto", "openvino")
     monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: "/no/such/python")
     with pytest.raises(ModelError, match="spawn"):
-        HelperProcess(model, 1, "auto", "openvino")
+        SubprocessModel(model, 1, "auto", "openvino")
 
 
 @needs_fork
 def test_a_helper_process_answers_as_the_engine_does_and_ends(model):
-    from pleura.engine.helper import HelperProcess
+    from pleura.engine.subprocess_model import SubprocessModel
     from pleura.errors import ModelError
 
     hu = np.full((2, 48, 48), -800, np.int16)
-    helper = HelperProcess(model, 1, "fp32", "openvino")
+    helper = SubprocessModel(model, 1, "fp32", "openvino")
     np.testing.assert_array_equal(helper.run(hu), Engine(model, 1, "fp32").probability(hu))
     with pytest.raises(RuntimeError):
         helper.run(hu[0])
     with pytest.raises(ModelError, match="truncated"):
-        HelperProcess(model.with_name("none.onnx"), 1, "auto", "openvino")
+        SubprocessModel(model.with_name("none.onnx"), 1, "auto", "openvino")
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])

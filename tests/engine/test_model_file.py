@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import pleura
-from pleura.engine.engine import SHIPPED, Engine
-from pleura.engine.graph import check_graph
-from pleura.engine.model_file import KEY, ModelRecord, read_record
+from pleura.engine.engine import DEFAULT_MODEL, Engine
+from pleura.engine.model_file import METADATA_KEY, ModelMetadata, read_metadata
+from pleura.engine.onnx_graph import check_graph
 from pleura.errors import ModelError
 
 RECORD = {
@@ -41,7 +41,7 @@ def write(path, nodes=None, *, record=RECORD, inputs=None, outputs=None, **graph
     made = helper.make_graph(nodes, "tiny", inputs, outputs, **graph)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, record if isinstance(record, str) else json.dumps(record)
+    entry.key, entry.value = METADATA_KEY, record if isinstance(record, str) else json.dumps(record)
     path.write_bytes(model.SerializeToString())
     return path
 
@@ -89,7 +89,7 @@ def test_a_whole_model_runs(tmp_path, runtime):
 def test_an_invalid_record_is_refused(tmp_path, change, says):
     path = write(tmp_path / "a.onnx", record={**RECORD, **change})
     with pytest.raises(ModelError, match=says) as caught:
-        read_record(path)
+        read_metadata(path)
     assert caught.value.where == str(path)
 
 
@@ -98,12 +98,12 @@ def test_an_invalid_record_is_refused(tmp_path, change, says):
 )
 def test_a_record_that_is_no_record_is_refused(tmp_path, record):
     with pytest.raises(ModelError, match="model"):
-        read_record(write(tmp_path / "a.onnx", record=record))
+        read_metadata(write(tmp_path / "a.onnx", record=record))
 
 
 def test_a_record_is_checked_before_it_is_written():
     with pytest.raises(ModelError, match="name must be"):
-        dataclasses.replace(ModelRecord(**{**RECORD, "labels": ("lung",)}), name="a\nb")
+        dataclasses.replace(ModelMetadata(**{**RECORD, "labels": ("lung",)}), name="a\nb")
 
 
 def looping():
@@ -135,7 +135,7 @@ GRAPHS = {
     "one size": (lambda: {"inputs": [value("hu", TensorProto.INT16, [1, 64, 64])]}, "one size"),
     "another domain": (
         lambda: {"nodes": [helper.make_node("Evil", ["hu"], ["p"], domain="evil")]},
-        "not one of ONNX",
+        "not an ONNX operator",
     ),
     "external data": (
         lambda: {"initializer": [constant([1], data_location=TensorProto.EXTERNAL)]},
@@ -186,7 +186,7 @@ def test_an_intermediate_result_without_bound_is_refused(tmp_path, sides):
 
 def test_damaged_structure_raises_nothing_but_what_is_documented():
     """A byte of the file's end, where its structure is, changes, or the file ends there."""
-    content = SHIPPED.read_bytes()
+    content = DEFAULT_MODEL.read_bytes()
     rng = np.random.default_rng(0)
     for i in range(60):
         damaged = bytearray(content)

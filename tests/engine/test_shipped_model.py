@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import pleura
-from pleura.engine.engine import NAMES, SHIPPED, model_path
-from pleura.engine.model_file import read_record
+from pleura.engine.engine import DEFAULT_MODEL, SHIPPED_MODELS, model_path
+from pleura.engine.model_file import read_metadata
 from pleura.errors import PleuraError
 from pleura.formats.read import read
 
@@ -17,9 +17,9 @@ def volume(sample):
     return read(sample.folder / "volume" / "ct.nii.gz")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_it_says_what_it_is(name):
-    record = read_record(model_path(name))
+    record = read_metadata(model_path(name))
     assert record.name.startswith("pleura-")
     assert record.name.endswith("accurate") == (name == "accurate")
     assert record.licence
@@ -28,14 +28,14 @@ def test_it_says_what_it_is(name):
 
 
 def test_a_name_is_a_model_that_comes_with_pleura_and_all_else_a_file(tmp_path, monkeypatch):
-    assert model_path(None) == model_path("default") == model_path(Path("default")) == SHIPPED
+    assert model_path(None) == model_path("default") == model_path(Path("default")) == DEFAULT_MODEL
     monkeypatch.chdir(tmp_path)
     Path("accurate").mkdir()
-    assert model_path("accurate").parent == SHIPPED.parent
+    assert model_path("accurate").parent == DEFAULT_MODEL.parent
     assert model_path("./accurate.onnx") == Path("accurate.onnx")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_it_finds_each_lung_of_the_shipped_volume(volume, sample, name):
     reference = read(sample.folder / "volume" / "lungs.nii.gz", units="hu").hu()
     labels = pleura.segment(volume, name).labels

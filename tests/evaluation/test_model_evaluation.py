@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from pleura.cli import cli
-from pleura.engine.engine import SHIPPED
+from pleura.engine.engine import DEFAULT_MODEL
 from pleura.errors import DataError
 from pleura.evaluation.model import evaluate_model
 from pleura.evaluation.probability import THRESHOLDS, LevelCounts, calibration
@@ -111,7 +111,7 @@ def test_a_mask_on_another_grid_and_a_column_that_is_not_there_are_refused(scans
     mask = nib.load(scans / "masks" / "a_lungs.nii.gz")
     nib.save(mask.slicer[..., :-1], tmp_path / "short.nii.gz")
     with pytest.raises(DataError, match="different grids"):
-        evaluate_model(SHIPPED, scans / "images" / "a.nii.gz", tmp_path / "short.nii.gz")
+        evaluate_model(DEFAULT_MODEL, scans / "images" / "a.nii.gz", tmp_path / "short.nii.gz")
     (tmp_path / "cases.csv").write_text("name\na\n")
     arguments = ["evaluate", "default", str(scans / "images"), str(scans / "masks")]
     arguments += ["--cases", str(tmp_path / "cases.csv"), "--by", "kernel"]

@@ -8,7 +8,7 @@ import torch
 
 import pleura
 from pleura.dataset.preparation import Preparation, prepare_image, restore
-from pleura.engine.engine import SHIPPED, Engine
+from pleura.engine.engine import DEFAULT_MODEL, Engine
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture
 from pleura.intensity.mapping import IntensityMapping
@@ -145,7 +145,7 @@ def test_an_8_bit_model_can_be_gone_on_from(small_run, eight_bit):
 
 
 def test_a_model_file_names_no_path_of_the_machine_that_wrote_it(model, eight_bit):
-    for path in (model, eight_bit, SHIPPED):
+    for path in (model, eight_bit, DEFAULT_MODEL):
         content = path.read_bytes()
         assert b".py" not in content
         assert str(Path(pleura.__file__).parent).encode() not in content
@@ -198,11 +198,11 @@ def test_several_runs_give_the_mean_of_their_probabilities(
     one, two, both = (
         Engine(path, precision="fp32") for path in (model, tmp_path / "other.onnx", both)
     )
-    assert written == two.record
-    assert both.record.name == "both"
-    weights = {engine.record.weights_sha256 for engine in (one, two, both)}
+    assert written == two.metadata
+    assert both.metadata.name == "both"
+    weights = {engine.metadata.weights_sha256 for engine in (one, two, both)}
     assert len(weights) == 3
-    assert both.record.data_fingerprint == one.record.data_fingerprint
+    assert both.metadata.data_fingerprint == one.metadata.data_fingerprint
     hu = read_picture(sorted(sample.images.iterdir())[10])[None].astype(np.int16)
     said = [engine.probability(hu).astype(int) for engine in (one, two, both)]
     assert np.abs(said[0] - said[1]).mean() > 5

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pleura
-from pleura.engine.engine import NAMES
+from pleura.engine.engine import SHIPPED_MODELS
 from pleura.errors import ModelError, RecipeError, RunError
 from pleura.training.initial_weights import load_start, starting_recipe
 from pleura.training.loop import resume, train
@@ -39,7 +39,7 @@ def test_a_model_file_gives_the_function_of_its_run(small_run, model):
     assert (logits(first) - logits(second)).abs().max() < 0.02  # weights in half precision
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_the_models_that_ship_can_be_gone_on_from(name):
     recipe = starting_recipe(name)
     network = build_network(recipe.network)

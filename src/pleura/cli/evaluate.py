@@ -174,10 +174,10 @@ def _judge_model(
     quiet: bool,
 ) -> _Judged:
     from pleura.engine.engine import model_path
-    from pleura.engine.model_file import read_record
+    from pleura.engine.model_file import read_metadata
     from pleura.evaluation.model import evaluate_model
 
-    record = read_record(model_path(model))
+    record = read_metadata(model_path(model))
     with progress_bar("evaluating", quiet, "cases") as progress:
         found = evaluate_model(model, *data, **how, progress=progress)
     facts = (

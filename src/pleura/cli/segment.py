@@ -124,14 +124,14 @@ def command(
 ) -> int:
     """Find the lungs in a SCAN, or in every scan below a folder: 1 right, 2 left, on its grid."""
     from pleura.cohort.work import settings_of
-    from pleura.engine.engine import NAMES
+    from pleura.engine.engine import SHIPPED_MODELS
     from pleura.formats.write import SUFFIXES
 
     model = how.pop("model")
     how["sides"] = not how.pop("single_label")
     how["format"] = how.pop("kind")
     how["preview"] = how["preview"] or how["report"] is not None
-    if model is not None and str(model) not in NAMES:
+    if model is not None and str(model) not in SHIPPED_MODELS:
         model = model.absolute()
     settings = settings_of({**how, "model": None if model is None else str(model)})
     if str(output).lower().endswith(SUFFIXES):

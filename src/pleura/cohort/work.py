@@ -209,7 +209,7 @@ def _asked(segmenter: Segmenter, settings: Settings) -> dict[str, Any]:
     """Return the settings that a result hangs on: if one changes, the scan is segmented anew."""
     names = ("sides", "units", "format", "binary", "measure", "flip", "pleura")
     return {
-        "model": segmenter.engine.record.summary(),
+        "model": segmenter.engine.metadata.summary(),
         "threshold": segmenter.threshold,
         **{name: getattr(settings, name) for name in names},
     }

@@ -12,7 +12,7 @@ from pleura.cohort.stores import OutputStore
 from pleura.cohort.summary import Row
 from pleura.cohort.tasks import Task
 from pleura.cohort.work import Settings, borrowed, forget_segmenters
-from pleura.engine.runtimes import cores
+from pleura.engine.runtimes import available_cpus
 
 Work = Callable[[Task, OutputStore, Settings], Row]
 
@@ -37,7 +37,9 @@ class Threads(AbstractContextManager["Threads"]):
 
     def __init__(self, jobs: int, settings: Settings) -> None:
         self.window = jobs
-        self._share = replace(settings, threads=settings.threads or max(1, cores() // jobs))
+        self._share = replace(
+            settings, threads=settings.threads or max(1, available_cpus() // jobs)
+        )
         with borrowed(self._share):  # a model that cannot be loaded is told here, once
             pass
         self._pool = ThreadPoolExecutor(jobs)

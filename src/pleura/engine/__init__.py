@@ -1,1 +1,1 @@
-"""A model file made to run, without PyTorch."""
+"""Inference with model files, without PyTorch."""

@@ -1,4 +1,4 @@
-"""A model file made to run, by OpenVINO or by ONNX Runtime."""
+"""Inference with a model file."""
 
 from __future__ import annotations
 
@@ -9,62 +9,76 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.engine.loading import LOADER
-from pleura.engine.model_file import ModelRecord, read_record
-from pleura.engine.runtimes import LoadedModel, Precision, Runtime, cores
+from pleura.engine.loading import load
+from pleura.engine.model_file import ModelMetadata, read_metadata
+from pleura.engine.process_state import PROCESS
+from pleura.engine.runtimes import LoadedModel, Precision, Runtime, available_cpus
 from pleura.errors import ModelError
 
-MODELS = Path(__file__).parents[1] / "models"
-NAMES = ("default", "accurate")
-"""The models that come with pleura; the second is three networks, slower and a little better."""
+_FOLDER = Path(__file__).parents[1] / "models"
 
-SHIPPED = MODELS / "default.onnx"
-"""The one that is used where none is named."""
+SHIPPED_MODELS = ("default", "accurate")
+"""Names of the shipped models; ``accurate`` is an ensemble of three networks, slower and slightly
+more accurate."""
+
+DEFAULT_MODEL = _FOLDER / "default.onnx"
+"""The model file that is used by default."""
 
 
 def model_path(model: str | Path | None) -> Path:
-    """Return the file that is meant: by its name if it comes with pleura, None is ``default``."""
+    """Return the file of a model: a path, the name of a shipped model, or None for ``default``."""
     name = "default" if model is None else str(model)
-    return MODELS / f"{name}.onnx" if name in NAMES else Path(name)
+    return _FOLDER / f"{name}.onnx" if name in SHIPPED_MODELS else Path(name)
 
 
 class Engine:
-    """A model file, loaded once for many scans.
+    """A model file that is loaded once and runs on many batches of slices.
 
-    Threads may share an engine; they take turns, and each inference uses all ``threads``. In a
-    process that was forked after a runtime had been loaded, the model runs in a helper process.
+    Threads may share an engine; inferences are queued, and each uses all ``threads``. In a process
+    that was forked after a runtime had been loaded, the model runs in a subprocess.
 
     Parameters
     ----------
     path:
         A file that `export` wrote.
     threads:
-        CPU threads; all cores if None.
+        CPU threads; all cores by default.
     precision:
-        Of OpenVINO. ``auto``: bfloat16 where the CPU computes in it, else float32.
+        Floating-point precision of OpenVINO; ``auto`` is bfloat16 where the CPU supports it, else
+        float32.
     runtime:
         ``openvino`` for CPUs, ``onnxruntime`` (an extra) for GPUs.
+
+    Attributes
+    ----------
+    metadata:
+        The description of the model in its file.
 
     Raises
     ------
     ModelError
-        The file is missing, truncated, of a newer format, or no model file of pleura; or the
+        The file is missing, truncated, of a newer format, or not a model file of pleura; or the
         runtime is not installed.
     """
 
     def __init__(
         self,
-        path: Path = SHIPPED,
+        path: Path = DEFAULT_MODEL,
         threads: int | None = None,
         precision: Precision = "auto",
         runtime: Runtime = "openvino",
     ) -> None:
-        self.record: ModelRecord = read_record(path)
-        self._arguments = path.absolute(), threads or cores(), precision, runtime
-        self._model, self._process = LOADER.load(*self._arguments), os.getpid()
+        self.metadata: ModelMetadata = read_metadata(path)
+        self._arguments = path.absolute(), threads or available_cpus(), precision, runtime
+        self._model, self._process = load(*self._arguments), os.getpid()
+
+    @property
+    def threshold(self) -> int:
+        """Smallest probability (times 255) of a lung voxel, as the model file specifies it."""
+        return int(np.ceil(self.metadata.threshold * 255))
 
     def probability(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the probability of lung times 255 of int16 HU, both (slices, rows, columns).
+        """Return the probability of lung times 255 for HU, both (slices, rows, columns).
 
         Raises
         ------
@@ -72,7 +86,7 @@ class Engine:
             The model cannot run on slices of this size.
         """
         try:
-            found = self._loaded().run(hu)
+            output = self._model_of_process().run(hu)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or "alloc" in str(error):
                 raise ModelError(
@@ -85,36 +99,31 @@ class Engine:
                 where=None,
                 hint="try the model `default`; if that works, export the other one again",
             ) from error
-        if found.shape != hu.shape or found.dtype != np.uint8:
+        if output.shape != hu.shape or output.dtype != np.uint8:
             raise ModelError(
-                f"the model returned {found.dtype} {found.shape} for {_size(hu)}",
+                f"the model returned {output.dtype} {output.shape} for {_size(hu)}",
                 where=None,
                 hint="use a model file that `pleura export` wrote",
             )
-        return found
+        return output
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Compile the model for batches of this shape, for example while the first one is read."""
-        with suppress(RuntimeError, MemoryError):  # `probability` reports it
-            self._loaded().prepare(shape)
+        """Compile the model for batches of this shape, for example while slices are read."""
+        with suppress(RuntimeError, MemoryError):  # `probability` raises the error
+            self._model_of_process().prepare(shape)
 
     def release(self) -> None:
-        """Release the memory of what was compiled."""
+        """Release the memory of compiled models."""
         if self._process == os.getpid():
             self._model.release()
 
-    def _loaded(self) -> LoadedModel:
-        """Return the model of this process: a fork takes no threads of a runtime along."""
+    def _model_of_process(self) -> LoadedModel:
+        """Return the model; load it again after a fork."""
         if self._process != os.getpid():
-            with LOADER.lock:
+            with PROCESS.lock:
                 if self._process != os.getpid():
-                    self._model, self._process = LOADER.load(*self._arguments), os.getpid()
+                    self._model, self._process = load(*self._arguments), os.getpid()
         return self._model
-
-    @property
-    def threshold(self) -> int:
-        """The model's own threshold, in 255ths."""
-        return int(np.ceil(self.record.threshold * 255))
 
 
 def _size(hu: NDArray[np.int16]) -> str:

@@ -1,4 +1,4 @@
-"""The model file: an ONNX graph from HU to probability, and a record of what it is."""
+"""The model file: an ONNX graph from HU to probability, with metadata of the model."""
 
 from __future__ import annotations
 
@@ -9,29 +9,48 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pleura.engine.graph import GraphError, check_graph
+from pleura.engine.onnx_graph import GraphError, check_graph
 from pleura.errors import ModelError, first_line
 
 FORMAT = 1
-"""Raised whenever an older pleura could misread a new model file."""
+"""Format version of model files; increased when an older pleura would misread a new file."""
 
-KEY = "pleura"
-"""The entry of ONNX's metadata_props that holds the record, as JSON."""
+METADATA_KEY = "pleura"
+"""Entry of ``metadata_props`` of the ONNX file that contains the metadata as JSON."""
 
 MAX_BYTES = 1 << 30
-"""Size of a model file."""
+"""Maximum size of a model file."""
 
-_MAX_NAME = 64  # of a Long String (LO), in which DICOM holds an algorithm's name
+_MAX_NAME = 64  # of a DICOM Long String (LO), which stores the name of an algorithm
 _MAX_TEXT = 10_000
 _MAX_DEPTH = 16  # levels of the recipe
 
 
 @dataclass(frozen=True)
-class ModelRecord:
-    """The description of a model in its file.
+class ModelMetadata:
+    """Metadata of a model in its file.
 
-    The graph takes int16 HU (slices, rows, columns) and gives uint8 of the same shape: the
-    probability of lung times 255. From ``threshold`` on a pixel is lung.
+    The graph converts HU, int16 (slices, rows, columns), to the probability of lung times 255,
+    uint8 of the same shape.
+
+    Attributes
+    ----------
+    format:
+        Format version of the file.
+    name, version:
+        Name and version of the model, at most 64 characters each.
+    labels:
+        ``("lung",)``.
+    threshold:
+        Smallest probability (0 to 1) of a lung voxel.
+    recipe:
+        The recipe of the training.
+    data, data_fingerprint:
+        Description and hash of the training data.
+    licence:
+        Licence of the model.
+    weights_sha256:
+        Hash of the weights.
 
     Raises
     ------
@@ -67,40 +86,40 @@ class ModelRecord:
             raise _invalid("recipe", f"an object of up to {_MAX_DEPTH} levels")
 
     def summary(self) -> dict[str, Any]:
-        """Return what tells one model from another."""
+        """Return the values that identify the model."""
         keys = ("name", "version", "threshold", "weights_sha256")
         return {key: getattr(self, key) for key in keys}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return the metadata as a dictionary that JSON can store."""
         return asdict(self)
 
 
-def read_record(path: Path) -> ModelRecord:
-    """Read the record of a model file and check the structure of its graph.
+def read_metadata(path: Path) -> ModelMetadata:
+    """Read the metadata of a model file and check the structure of its graph.
 
     Raises
     ------
     ModelError
-        The file is missing, truncated, of a newer format, or no model file of pleura; or its
-        record or graph is invalid.
+        The file is missing, truncated, of a newer format, or not a model file of pleura; or
+        its metadata or graph is invalid.
     """
     try:
         entries = check_graph(_read(path))
-        return _parse(json.loads(entries[KEY]))
+        return _parse(json.loads(entries[METADATA_KEY]))
     except ModelError as error:
         raise ModelError(error.message, where=path, hint=error.hint) from error
     except GraphError as error:
         raise ModelError(
             f"the model file {error}",
             where=path,
-            hint="give a file that `pleura export` wrote",
+            hint="pass a file that `pleura export` wrote",
         ) from error
     except FileNotFoundError as error:
         raise ModelError(
             "no such model file",
             where=path,
-            hint="give a file that `pleura export` wrote, or `default` or `accurate`",
+            hint="pass a file that `pleura export` wrote, or `default` or `accurate`",
         ) from error
     except OSError as error:
         raise ModelError(
@@ -110,42 +129,42 @@ def read_record(path: Path) -> ModelRecord:
         ) from error
     except (KeyError, ValueError, TypeError, IndexError, RecursionError, OverflowError) as error:
         raise ModelError(
-            "this is no model file of pleura, or it is truncated",
+            "this is not a model file of pleura, or it is truncated",
             where=path,
-            hint="give a file that `pleura export` wrote, or copy it again",
+            hint="pass a file that `pleura export` wrote, or copy it again",
         ) from error
 
 
 def _read(path: Path) -> bytes:
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for a writer
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would block
         raise OSError("not a regular file")
     if status.st_size > MAX_BYTES:
         raise GraphError(f"is larger than {MAX_BYTES >> 30} GB")
     return path.read_bytes()
 
 
-def _parse(content: Any) -> ModelRecord:
+def _parse(content: Any) -> ModelMetadata:
     version = content["format"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise _invalid("format", "a positive integer")
     if version > FORMAT:
         raise ModelError(
-            f"the model has format {version:.9g}; this pleura reads up to {FORMAT}",
+            f"the model has format {version:.9g}; this version of pleura reads up to {FORMAT}",
             where=None,
             hint="update pleura: pip install --upgrade pleura",
         )
-    names = {field.name for field in fields(ModelRecord)}
+    names = {field.name for field in fields(ModelMetadata)}
     if content.keys() != names:
         missing = sorted(names - content.keys())
         raise _invalid("keys", f"those of a model file (missing: {', '.join(missing) or 'none'})")
     labels = content["labels"]
-    return ModelRecord(**{**content, "labels": tuple(labels) if isinstance(labels, list) else ()})
+    return ModelMetadata(**{**content, "labels": tuple(labels) if isinstance(labels, list) else ()})
 
 
 def _invalid(name: str, expected: str) -> ModelError:
     return ModelError(
-        f"invalid model record: {name} must be {expected}",
+        f"invalid model metadata: {name} must be {expected}",
         where=None,
         hint="export the run again, with valid options",
     )
@@ -160,7 +179,7 @@ def _is_text(value: object, longest: int) -> bool:
 
 
 def _within(value: object, levels: int) -> bool:
-    """Whether a JSON value is nested at most so many levels deep."""
+    """Return whether a JSON value has at most this number of nested levels."""
     if isinstance(value, dict):
         return levels > 0 and all(_within(one, levels - 1) for one in value.values())
     if isinstance(value, list):

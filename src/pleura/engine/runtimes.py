@@ -1,4 +1,4 @@
-"""Runtimes that run a model file, chosen by name."""
+"""Runtimes that run a model file, selected by name."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["auto", "fp32", "bf16"]
-
+"""Floating-point precision of OpenVINO; ``auto`` is bfloat16 where the CPU supports it."""
 
 Runtime = Literal["openvino", "onnxruntime"]
 
 
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
+def available_cpus() -> int:
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class LoadedModel(Protocol):
-    """A model file loaded by a runtime; may be called by several threads."""
+    """A model file that a runtime has loaded; several threads may call it."""
 
     def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the graph's output for HU, both (slices, rows, columns)."""
+        """Return the output of the graph for HU, both (slices, rows, columns)."""
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Compile the model for batches of this shape, where the runtime does so."""
+        """Compile the model for batches of this shape, if the runtime compiles."""
 
     def release(self) -> None:
-        """Release the memory of what was compiled."""
+        """Release the memory of compiled models."""
 
 
 def load_model(path: Path, threads: int, precision: Precision, runtime: Runtime) -> LoadedModel:
@@ -44,9 +44,9 @@ def load_model(path: Path, threads: int, precision: Precision, runtime: Runtime)
         The runtime is not installed, or cannot load the file.
     """
     if runtime == "onnxruntime":
-        from pleura.engine.onnx_runtime import OnnxRuntime
+        from pleura.engine.onnxruntime_model import OnnxRuntimeModel
 
-        return OnnxRuntime(path, threads)
-    from pleura.engine.open_vino import OpenVino
+        return OnnxRuntimeModel(path, threads)
+    from pleura.engine.openvino_model import OpenVinoModel
 
-    return OpenVino(path, threads, precision)
+    return OpenVinoModel(path, threads, precision)

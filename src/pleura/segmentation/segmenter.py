@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from pleura.engine.engine import Engine, model_path
-from pleura.engine.runtimes import Precision, Runtime, cores
+from pleura.engine.runtimes import Precision, Runtime, available_cpus
 from pleura.errors import MaskWarning, ScanError
 from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.masks.mask import Flag, Mask
@@ -68,7 +68,7 @@ class Segmenter:
         sides: bool = True,
         runtime: Runtime = "openvino",
     ) -> None:
-        self.threads = threads or cores()
+        self.threads = threads or available_cpus()
         self.engine = Engine(model_path(model), self.threads, precision, runtime)
         default = self.engine.threshold
         self.threshold = default if threshold is None else int(np.ceil(threshold * 255))
@@ -135,7 +135,7 @@ class Segmenter:
 
         labels = to_scan_grid(labels)
         done = time.perf_counter()
-        waiting, model = predictions.waiting_seconds, self.engine.record
+        waiting, model = predictions.waiting_seconds, self.engine.metadata
         segmentation = Segmentation(
             labels=labels,
             scan=scan,

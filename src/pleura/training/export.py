@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import pleura
 from pleura.dataset.preparation import Preparation
-from pleura.engine.model_file import FORMAT, KEY, ModelRecord
+from pleura.engine.model_file import FORMAT, METADATA_KEY, ModelMetadata
 from pleura.errors import RunError
 from pleura.files.atomic import remove_unfinished, write_atomically
 from pleura.intensity.mapping import HU, IntensityMapping
@@ -108,7 +108,7 @@ def export(
     output: str | Path,
     eight_bit: str | Path | None = None,
     **record: str,
-) -> ModelRecord:
+) -> ModelMetadata:
     """Write a run as one ONNX file that `segment` takes; of several runs, their mean probability.
 
     A run trained on HU times a factor, or with an offset, gives a model for HU all the same.
@@ -143,7 +143,7 @@ def export(
         content = quantise(content, calibration_slices(first, Path(eight_bit), line))
     content = _halved(content)
     weights = b"".join(t.numpy().tobytes() for t in network.state_dict().values())
-    written = ModelRecord(
+    written = ModelMetadata(
         format=FORMAT,
         name=record.get("name", first.folder.resolve().name),
         version=record.get("version", pleura.__version__),
@@ -228,8 +228,8 @@ def _halved(model: Any) -> Any:
     return model
 
 
-def _with_record(model: Any, record: ModelRecord) -> bytes:
+def _with_record(model: Any, record: ModelMetadata) -> bytes:
     entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, json.dumps(record.to_dict())
+    entry.key, entry.value = METADATA_KEY, json.dumps(record.to_dict())
     content: bytes = model.SerializeToString()
     return content

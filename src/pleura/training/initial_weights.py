@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pleura.engine.engine import model_path
-from pleura.engine.model_file import read_record
+from pleura.engine.model_file import read_metadata
 from pleura.errors import ModelError, RecipeError
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.recipe import Recipe, build_recipe
@@ -38,7 +38,7 @@ def starting_recipe(source: str | Path) -> Recipe:
     if _is_run(source):
         values = open_run(source).recipe.model_dump(mode="json")
     else:
-        values = dict(read_record(model_path(source)).recipe)
+        values = dict(read_metadata(model_path(source)).recipe)
     values |= {
         "name": "fine-tuned",
         "description": f"goes on from {Path(source).name}",
@@ -88,7 +88,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
-    read_record(path)
+    read_metadata(path)
     try:
         graph = onnx.load(path).graph
     except DecodeError as error:

@@ -1,4 +1,13 @@
-"""The structure of an ONNX file, checked without a runtime and without the onnx package."""
+"""Check of the structure of an ONNX file before a runtime loads it.
+
+Runtimes allocate the memory that a file claims and read other files that it refers to. This check
+refuses such files. docs/experiments.md compares it with the reader of OpenVINO.
+
+References
+----------
+.. [1] https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+.. [2] https://protobuf.dev/programming-guides/encoding/
+"""
 
 from __future__ import annotations
 
@@ -8,7 +17,7 @@ from collections.abc import Iterator
 Fields = list[tuple[int, "int | memoryview"]]
 
 MAX_FIELDS = 1_000_000
-"""Fields of a file that are parsed; the larger of the shipped models has 30,000."""
+"""Maximum number of fields of a file; the larger of the shipped models has 30,000."""
 
 _RANK = 3
 _INT16, _UINT8 = 5, 2
@@ -16,59 +25,69 @@ _ONNX = ("", "ai.onnx")
 
 
 class GraphError(ValueError):
-    """A graph that pleura does not run; the message completes "the model file ..."."""
+    """A graph that pleura refuses; the message completes "the model file ..."."""
 
 
 def check_graph(content: bytes) -> dict[str, str]:
     """Check the graph of an ONNX file and return the file's metadata.
 
-    The graph must take int16 ``(slices, rows, columns)`` named ``hu`` and return uint8 of the same
-    rank, without loops, branches, functions, operators of other domains, or data in other files.
-    Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+    The graph must have one input ``hu``, int16 (slices, rows, columns), and one output, uint8 of
+    the same rank, without loops, branches, functions, operators of other domains, or data in other
+    files. Field numbers are those of onnx.proto [1]_.
+
+    Parameters
+    ----------
+    content:
+        The content of the file.
+
+    Returns
+    -------
+    dict
+        The entries of ``metadata_props``.
 
     Raises
     ------
     GraphError
-        The graph has another signature, or contains what is refused.
+        The graph has another signature, or contains elements that are refused.
     ValueError
-        The file is truncated or no ONNX file.
+        The file is truncated or not an ONNX file.
     """
-    left = iter(range(MAX_FIELDS))
-    model = _fields(memoryview(content), left)
+    budget = iter(range(MAX_FIELDS))
+    model = _fields(memoryview(content), budget)
     graphs = _messages(model, 7)
     if len(graphs) != 1:
         raise ValueError("no graph")
     if _messages(model, 25):
         raise GraphError("defines functions")
-    graph = _fields(graphs[0], left)
+    graph = _fields(graphs[0], budget)
     if _messages(graph, 15):
-        raise GraphError("holds sparse tensors")
+        raise GraphError("contains sparse tensors")
     for tensor in _messages(graph, 5):
-        _check_tensor(_fields(tensor, left), len(content))
+        _check_tensor(_fields(tensor, budget), len(content))
     for node in _messages(graph, 1):
-        _check_node(_fields(node, left), len(content), left)
-    inputs = [_value(_fields(one, left), left) for one in _messages(graph, 11)]
-    outputs = [_value(_fields(one, left), left) for one in _messages(graph, 12)]
+        _check_node(_fields(node, budget), len(content), budget)
+    inputs = [_value(_fields(one, budget), budget) for one in _messages(graph, 11)]
+    outputs = [_value(_fields(one, budget), budget) for one in _messages(graph, 12)]
     if inputs != [("hu", _INT16, _RANK)]:
         raise GraphError("does not have one input 'hu', int16 (slices, rows, columns)")
     if [one[1:] for one in outputs] != [(_UINT8, _RANK)]:
         raise GraphError("does not have one output, uint8 (slices, rows, columns)")
-    entries = [dict(_fields(entry, left)) for entry in _messages(model, 14)]
+    entries = [dict(_fields(entry, budget)) for entry in _messages(model, 14)]
     return {_text(entry[1]): _text(entry[2]) for entry in entries}
 
 
-def _check_node(node: Fields, size: int, left: Iterator[int]) -> None:
+def _check_node(node: Fields, size: int, budget: Iterator[int]) -> None:
     operator = "".join(_text(value) for field, value in node if field == 4)
     if any(_text(value) not in _ONNX for field, value in node if field == 7):
-        raise GraphError(f"uses the operator {operator}, which is not one of ONNX")
+        raise GraphError(f"uses the operator {operator}, which is not an ONNX operator")
     for attribute in _messages(node, 5):
-        fields = _fields(attribute, left)
+        fields = _fields(attribute, budget)
         if any(field in (6, 11) for field, _ in fields):
             raise GraphError(f"has a loop or a branch (operator {operator})")
         if any(field in (22, 23) for field, _ in fields):
-            raise GraphError("holds sparse tensors")
+            raise GraphError("contains sparse tensors")
         for tensor in (*_messages(fields, 5), *_messages(fields, 10)):
-            _check_tensor(_fields(tensor, left), size)
+            _check_tensor(_fields(tensor, budget), size)
 
 
 def _check_tensor(tensor: Fields, size: int) -> None:
@@ -79,19 +98,19 @@ def _check_tensor(tensor: Fields, size: int) -> None:
     for field, value in tensor:
         if field == 1:
             dims += [value] if isinstance(value, int) else _packed(value)
-    if math.prod(dims) > 8 * size:  # eight values a byte, of the smallest type there could be
+    if math.prod(dims) > 8 * size:  # the smallest type has one bit
         raise GraphError("claims tensors larger than the file")
 
 
-def _value(fields: Fields, left: Iterator[int]) -> tuple[str, int, int]:
-    """Return name, element type and rank of an input or output, whose sizes must be free."""
+def _value(fields: Fields, budget: Iterator[int]) -> tuple[str, int, int]:
+    """Return name, element type and rank of an input or output, whose sizes must be dynamic."""
     name = "".join(_text(value) for field, value in fields if field == 1)
-    kinds = [t for k in _messages(fields, 2) for t in _messages(_fields(k, left), 1)]
-    kind = _fields(kinds[0], left) if kinds else []
-    dims = [d for shape in _messages(kind, 2) for d in _messages(_fields(shape, left), 1)]
+    kinds = [t for k in _messages(fields, 2) for t in _messages(_fields(k, budget), 1)]
+    kind = _fields(kinds[0], budget) if kinds else []
+    dims = [d for shape in _messages(kind, 2) for d in _messages(_fields(shape, budget), 1)]
     for dim in dims:
-        if any(field == 1 for field, _ in _fields(dim, left)):
-            raise GraphError("takes slices of one size only")
+        if any(field == 1 for field, _ in _fields(dim, budget)):
+            raise GraphError("accepts slices of one size only")
     element = next((value for field, value in kind if field == 1), 0)
     return name, element if isinstance(element, int) else 0, len(dims)
 
@@ -102,7 +121,7 @@ def _messages(fields: Fields, number: int) -> list[memoryview]:
 
 def _text(value: int | memoryview) -> str:
     if not isinstance(value, memoryview):
-        raise ValueError("no ONNX file")  # noqa: TRY004
+        raise ValueError("not an ONNX file")  # noqa: TRY004
     return bytes(value).decode()
 
 
@@ -114,15 +133,12 @@ def _packed(content: memoryview) -> list[int]:
     return values
 
 
-def _fields(content: memoryview, left: Iterator[int]) -> Fields:
-    """Return the fields of a message.
-
-    The wire format is https://protobuf.dev/programming-guides/encoding/.
-    """
+def _fields(content: memoryview, budget: Iterator[int]) -> Fields:
+    """Return the fields of a message in the wire format of protobuf [2]_."""
     found: Fields = []
     at = 0
     while at < len(content):
-        if next(left, None) is None:
+        if next(budget, None) is None:
             raise GraphError(f"has more than {MAX_FIELDS:,} parts")
         key, at = _varint(content, at)
         kind = key & 7
@@ -135,7 +151,7 @@ def _fields(content: memoryview, left: Iterator[int]) -> Fields:
         elif kind in (1, 5):
             length = 8 if kind == 1 else 4
         else:
-            raise ValueError("no ONNX file")
+            raise ValueError("not an ONNX file")
         if at + length > len(content):
             raise ValueError("truncated")
         found.append((key >> 3, content[at : at + length]))
@@ -151,4 +167,4 @@ def _varint(content: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise ValueError("no ONNX file")
+    raise ValueError("not an ONNX file")

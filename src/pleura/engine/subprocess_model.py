@@ -1,4 +1,4 @@
-"""A model that runs in a process of its own, for processes in which no runtime works."""
+"""Inference in a subprocess, for forked processes, in which no runtime works."""
 
 from __future__ import annotations
 
@@ -21,22 +21,28 @@ from pleura.errors import ModelError, PleuraError
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from pleura.engine.helper import main; main(int(sys.argv[2]))"
+    "from pleura.engine.subprocess_model import main; main(int(sys.argv[2]))"
 )
-_START = 60.0
-"""Seconds until a helper must have loaded the model."""
+
+START_TIMEOUT = 60.0
+"""Seconds in which the subprocess must start."""
 
 
-class HelperProcess:
-    """A model file loaded by a new Python process, which ends with this object or this process.
+class SubprocessModel:
+    """A model file that a new Python process loads; it ends with this object or this process.
 
     OpenVINO and ONNX Runtime keep threads and locks for the whole process. After a fork the threads
-    are gone and the locks may be held for ever, so that inference, and even loading, can hang.
+    are missing and the locks may stay locked, so that inference and even loading can hang.
+
+    Parameters
+    ----------
+    path, threads, precision, runtime:
+        As for `load_model`.
 
     Raises
     ------
     ModelError
-        The process cannot be started, or the model cannot be loaded.
+        The subprocess does not start, or the model cannot be loaded.
     """
 
     def __init__(self, path: Path, threads: int, precision: str, runtime: str) -> None:
@@ -49,43 +55,43 @@ class HelperProcess:
                 arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
         except (OSError, TypeError) as error:
-            raise _no_helper() from error
+            raise _subprocess_failed() from error
         finally:
             theirs.close()
         weakref.finalize(self, _end, self._connection, process)
-        if not self._connection.poll(_START):
-            raise _no_helper()
+        if not self._connection.poll(START_TIMEOUT):
+            raise _subprocess_failed()
         self._call("load", path, threads, precision, runtime)
 
     def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the graph's output for (slices, rows, columns)."""
+        """Return the output of the graph for HU (slices, rows, columns)."""
         return np.asarray(self._call("run", hu))
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Compile for batches of this shape."""
+        """Compile the model for batches of this shape."""
         self._call("prepare", shape)
 
     def release(self) -> None:
-        """Release the memory of what was compiled."""
+        """Release the memory of compiled models."""
         self._call("release")
 
     def _call(self, *request: Any) -> Any:
         with self._lock:
             try:
                 if request[0] == "load":
-                    self._connection.recv()  # it has started
+                    self._connection.recv()  # the message of the start
                 self._connection.send(request)
                 answer = self._connection.recv()
             except (EOFError, OSError) as error:
-                raise _no_helper() from error
+                raise _subprocess_failed() from error
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
 def main(handle: int) -> None:
-    """Answer the requests that arrive at a file descriptor, until the other side closes it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    """Answer the requests that arrive at a file descriptor until the other side closes it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     connection = Connection(handle)
     connection.send("started")
     model = None
@@ -102,12 +108,12 @@ def main(handle: int) -> None:
                 answer = getattr(model, name)(*values)
         except (PleuraError, MemoryError) as error:
             answer = error
-        # What crosses to the other process is of a type that it has.
+        # Other exceptions may have types that the parent cannot unpickle.
         except Exception as error:  # noqa: BLE001
             answer = RuntimeError(str(error))
         try:
             connection.send(answer)
-        except OSError:  # nobody waits any more
+        except OSError:  # the parent has ended
             return
 
 
@@ -120,9 +126,9 @@ def _end(connection: Connection, process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _no_helper() -> ModelError:
+def _subprocess_failed() -> ModelError:
     return ModelError(
-        "the model cannot run in this forked process: its helper process failed",
+        "the model cannot run in this forked process: its subprocess failed",
         where=None,
         hint="start the processes with multiprocessing.get_context('spawn')",
     )

@@ -1,4 +1,4 @@
-"""ONNX Runtime runs a model file: on NVIDIA (CUDA), Apple (CoreML), Windows (DirectML), or here."""
+"""Inference by ONNX Runtime on GPUs (CUDA, CoreML, DirectML) or the CPU."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from numpy.typing import NDArray
 
 from pleura.errors import ModelError
 
-_PROVIDERS = (
+PROVIDERS = (
     "CUDAExecutionProvider",
     "CoreMLExecutionProvider",
     "DmlExecutionProvider",
     "CPUExecutionProvider",
 )
-"""In the order of preference; those that the installed package has are used."""
+"""Execution providers in order of preference; the installed package has some of them."""
 
 
-class OnnxRuntime:
-    """A session on the fastest device that the installed onnxruntime package can use, in float32.
+class OnnxRuntimeModel:
+    """A model in a session of ONNX Runtime, in float32 on the fastest available device.
+
+    Parameters
+    ----------
+    path:
+        The model file.
+    threads:
+        CPU threads.
 
     Raises
     ------
     ModelError
-        The package is not installed, or refuses the file.
+        The package is not installed, or cannot load the file.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -41,11 +48,11 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        there = onnxruntime.get_available_providers()
-        chosen = [name for name in _PROVIDERS if name in there]
+        available = onnxruntime.get_available_providers()
+        providers = [name for name in PROVIDERS if name in available]
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
-        # Its exceptions share no base but Exception.
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        # The exceptions of ONNX Runtime have no common base but Exception.
         except Exception as error:
             raise ModelError(
                 "the model file is truncated or corrupt",
@@ -54,15 +61,21 @@ class OnnxRuntime:
             ) from error
 
     def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the graph's output for (slices, rows, columns); RuntimeError where it cannot."""
+        """Return the output of the graph for HU (slices, rows, columns).
+
+        Raises
+        ------
+        RuntimeError
+            The inference failed.
+        """
         try:
-            (found,) = self._session.run(None, {"hu": np.ascontiguousarray(hu)})
+            (output,) = self._session.run(None, {"hu": np.ascontiguousarray(hu)})
         except Exception as error:
             raise RuntimeError(str(error)) from error
-        return np.asarray(found)
+        return np.asarray(output)
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Nothing is compiled for a shape."""
+        """Do nothing: ONNX Runtime does not compile for a shape."""
 
     def release(self) -> None:
-        """Nothing is kept between runs."""
+        """Do nothing: nothing is kept between runs."""
