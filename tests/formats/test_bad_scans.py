@@ -262,7 +262,7 @@ def test_a_slice_that_cannot_be_read_is_said_in_a_zip_too(tmp_path):
     paths[-1].write_bytes(b"")
     for place in (tmp_path / "series", tmp_path / "a.zip"):
         (said,) = read(place, units="hu").warnings
-        assert (said.topic, said.reason) == ("slices", "no DICOM file, perhaps a slice")
+        assert (said.topic, said.reason) == ("slices", "not a DICOM file, perhaps a slice")
 
 
 def test_what_is_no_scan_is_named(tmp_path):

@@ -163,7 +163,7 @@ def test_other_objects_are_set_aside_with_their_kind(tmp_path):
     scan = read(tmp_path, units="hu")
     assert np.array_equal(scan.hu(), chest())
     said = " ".join(decision.reason for decision in scan.decisions)
-    for word in ("localizer", "Secondary Capture", "no DICOM file"):
+    for word in ("localizer", "Secondary Capture", "not a DICOM file"):
         assert word in said
 
 
@@ -188,7 +188,7 @@ def test_missing_rescale_is_a_warning_and_the_units_are_told_from_the_pixels(tmp
 
 def test_folder_without_ct_says_what_is_there(tmp_path):
     (tmp_path / "a.txt").write_text("nothing")
-    with pytest.raises(ScanError, match="no CT here: no DICOM file"):
+    with pytest.raises(ScanError, match="no CT here: not a DICOM file"):
         read(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(PleuraError, match="no file"):
@@ -287,7 +287,7 @@ def test_deflated_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch
     assert np.array_equal(read(path, units="hu").hu(), chest(1))
     monkeypatch.setattr(deflate, "MIN_LIMIT", 1000)
     monkeypatch.setattr(deflate, "MAX_RATIO", 1)
-    with pytest.raises(ScanError, match="unpacks to more"):
+    with pytest.raises(ScanError, match="inflates to more"):
         read(path)
 
 

@@ -61,7 +61,7 @@ def test_slices_whose_orientation_is_rounded_differently_are_one_seg(tmp_path):
 
 def test_a_seg_given_as_a_scan_or_mask_is_named(mask, tmp_path):
     write_labels(tmp_path / "lungs.dcm", mask)
-    with pytest.raises(ScanError, match="no CT image but Segmentation Storage") as refused:
+    with pytest.raises(ScanError, match="not a CT image but Segmentation Storage") as refused:
         read(tmp_path / "lungs.dcm")
     assert "as NIfTI" in refused.value.hint
 

@@ -1,20 +1,19 @@
-"""Headers of DICOM files: each becomes CT frames, or is set aside with a reason."""
+"""CT frames of DICOM files, by their headers; other files are skipped with a reason."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
-from pydicom.tag import Tag
 
 from pleura.errors import first_line
 from pleura.files.limits import readable_size
+from pleura.formats.dicom.attributes import find_attribute, to_floats, to_int, to_strings
 from pleura.formats.dicom.dataset import read_dataset
 from pleura.formats.dicom.deflate import exceeds_inflation_limit, inflation_limit
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
@@ -24,20 +23,56 @@ CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image",
 }
-"""Storage classes of CT (DICOM PS3.4 B.5); only a secondary capture shows CT without being one."""
+"""Storage classes of CT (PS3.4 B.5)."""
 
 MAX_FRAMES = 1 << 14
 MAX_PIXELS = 1 << 28
 
+_LOSSY = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 81)}
+
 
 @dataclass(frozen=True)
 class Frame:
-    """One CT image of a file, by its header.
+    """Header of one CT frame.
 
-    ``image_position`` and ``image_orientation`` are Image Position and Orientation (Patient), LPS
-    (PS3.3 C.7.6.2.1.1); ``pixel_spacing`` is Pixel Spacing, between rows and between columns, in
-    mm. ``rescale`` is slope and intercept, None where the header has none. ``pixel_padding`` is
-    Pixel Padding Value and Range Limit, as written.
+    Attributes
+    ----------
+    path:
+        The file.
+    index:
+        Index of the frame in the file, from 0.
+    is_multiframe:
+        Whether the file has several frames.
+    sop_class_uid, sop_instance_uid:
+        Identifiers of the object (PS3.3 C.12.1); empty where they are missing, as all UIDs.
+    study_instance_uid, series_instance_uid, frame_of_reference_uid:
+        Identifiers of study, series and frame of reference (PS3.3 C.7.2.1, C.7.3.1, C.7.4.1).
+    patient:
+        Patient ID and Patient's Name.
+    rows, columns:
+        Size in pixels.
+    image_position, image_orientation:
+        Image Position and Image Orientation (Patient), LPS in mm (PS3.3 C.7.6.2.1.1).
+    pixel_spacing:
+        Pixel Spacing between rows and between columns, in mm (PS3.3 10.7.1.3).
+    rescale:
+        Rescale Slope and Intercept (PS3.3 C.11.1); None without intercept.
+    pixel_padding:
+        Pixel Padding Value and Pixel Padding Range Limit (PS3.3 C.7.5.1.1.2).
+    acquisition:
+        Acquisition Number, or acquisition and phase of the frame (PS3.3 C.7.6.16.2.2).
+    instance_number, series_number:
+        Instance Number, plus the index of the frame; Series Number. 0 where they are missing.
+    image_type:
+        Image Type (PS3.3 C.8.2.1.1.1).
+    slice_thickness:
+        Slice Thickness in mm; None where it is missing.
+    convolution_kernel, manufacturer, series_description:
+        The attributes of these names; empty where they are missing.
+    transfer_syntax:
+        Name of the transfer syntax.
+    lossy:
+        Whether the pixels were compressed with losses.
     """
 
     path: Path
@@ -70,7 +105,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file that is not read as CT, and why; ``damaged`` where it may have been a slice."""
+    """A file that is not read as CT.
+
+    Attributes
+    ----------
+    path:
+        The file.
+    reason:
+        Why it is skipped.
+    damaged:
+        Whether it may be a damaged or unreachable slice.
+    """
 
     path: Path
     reason: str
@@ -78,132 +123,154 @@ class SkippedFile:
 
 
 def read_frames(paths: Iterable[Path]) -> tuple[list[Frame], list[SkippedFile]]:
-    """Read the headers of files, CT or not."""
+    """Read the headers of files, and return the CT frames and the files without any."""
     frames: list[Frame] = []
-    aside: list[SkippedFile] = []
+    skipped: list[SkippedFile] = []
     for path in paths:
         found = read_frames_of_file(path)
         if isinstance(found, SkippedFile):
-            aside.append(found)
+            skipped.append(found)
         else:
             frames.extend(found)
-    return frames, aside
+    return frames, skipped
 
 
 def read_frames_of_file(path: Path) -> list[Frame] | SkippedFile:
-    """Read one file's header: its CT frames, or why it has none."""
+    """Read the header of a file, and return its CT frames, or why it has none."""
     try:
         with suppress_pydicom_log():
             if exceeds_inflation_limit(path):
-                most = readable_size(inflation_limit(path))
-                return SkippedFile(path, f"deflated, it unpacks to more than {most}", True)
-            return _classify(path, read_dataset(path, stop_before_pixels=True))
+                limit = readable_size(inflation_limit(path))
+                return SkippedFile(path, f"deflated, it inflates to more than {limit}", True)
+            return _extract_frames(path, read_dataset(path, stop_before_pixels=True))
     except InvalidDicomError:
         named = path.suffix.lower() in (".dcm", ".ima")
-        return SkippedFile(path, "no DICOM file", damaged=named)
-    # A damaged file makes pydicom raise anything from OSError to RecursionError.
+        return SkippedFile(path, "not a DICOM file", damaged=named)
+    # For damaged files pydicom raises many kinds of errors, from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
         return SkippedFile(path, f"its header cannot be read ({first_line(error)})", damaged=True)
 
 
-def _classify(path: Path, dataset: Dataset) -> list[Frame] | SkippedFile:
-    refusal = _no_ct(dataset) or _no_image(dataset) or _no_frames(dataset)
-    reason, damaged = refusal or ("", False)
-    if reason:
-        return SkippedFile(path, reason, damaged)
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    places = [_place(dataset, index) for index in range(frames)]
-    if not all(places):
-        lacks = "it lacks Image Position, Image Orientation or Pixel Spacing"
-        return SkippedFile(path, f"no geometry: {lacks}", damaged=True)
-    found = [_frame(path, dataset, i, *place) for i, place in enumerate(places) if place]
-    for name in ("RescaleSlope", "RescaleIntercept"):
-        for index in range(frames):
-            value = _find(dataset, index, "PixelValueTransformationSequence", name)
-            if value not in (None, "") and _numbers(value, 1) is None:
-                words = name.replace("Rescale", "Rescale ")
-                return SkippedFile(path, f"its {words} is not a valid number", damaged=True)
-    if any(frame.rescale is not None and frame.rescale[0] == 0 for frame in found):
+def _extract_frames(path: Path, dataset: Dataset) -> list[Frame] | SkippedFile:
+    defect = _check_object(dataset) or _check_image(dataset) or _check_frames(dataset)
+    if defect:
+        return SkippedFile(path, defect.reason, defect.damaged)
+    planes = [_image_plane(dataset, index) for index in range(_number_of_frames(dataset))]
+    frames = [
+        _make_frame(path, dataset, i, plane) for i, plane in enumerate(planes) if plane is not None
+    ]
+    if len(frames) < len(planes):
+        missing = "it lacks Image Position, Image Orientation or Pixel Spacing"
+        return SkippedFile(path, f"no geometry: {missing}", damaged=True)
+    for keyword, name in (
+        ("RescaleSlope", "Rescale Slope"),
+        ("RescaleIntercept", "Rescale Intercept"),
+    ):
+        for index in range(len(frames)):
+            value = find_attribute(dataset, index, "PixelValueTransformationSequence", keyword)
+            if value not in (None, "") and to_floats(value, 1) is None:
+                return SkippedFile(path, f"its {name} is not a valid number", damaged=True)
+    if any(frame.rescale is not None and frame.rescale[0] == 0 for frame in frames):
         return SkippedFile(path, "its Rescale Slope is 0", damaged=True)
-    return found
+    return frames
 
 
-Refusal = tuple[str, bool]
-"""Why a file is set aside, and whether it may be a damaged slice."""
+class _Defect(NamedTuple):
+    """Why a file is skipped, and whether it may be a damaged slice."""
+
+    reason: str
+    damaged: bool
 
 
-def _no_ct(dataset: Dataset) -> Refusal | None:
-    kind = str(dataset.get("SOPClassUID", ""))
+def _check_object(dataset: Dataset) -> _Defect | None:
+    """Return why an object is not a CT, from its SOP class and image type."""
+    sop_class = str(dataset.get("SOPClassUID", ""))
     stored = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
-    if not kind and stored in CT_CLASSES:
-        return "its header is cut off", True
-    if kind not in CT_CLASSES:
-        name = pydicom.uid.UID(kind or stored).name if kind or stored else "no image"
+    if not sop_class and stored in CT_CLASSES:
+        return _Defect("its header is truncated", damaged=True)
+    if sop_class not in CT_CLASSES:
+        name = "no image"
+        if sop_class or stored:
+            name = pydicom.uid.UID(sop_class or stored).name
         modality = str(dataset.get("Modality", ""))
-        return f"no CT image but {name}" + (f" ({modality})" if modality else ""), False
-    if "LOCALIZER" in _words(dataset.get("ImageType")):
-        return "a localizer", False
+        return _Defect(f"not a CT image but {name}" + (f" ({modality})" if modality else ""), False)
+    if "LOCALIZER" in to_strings(dataset.get("ImageType")):
+        return _Defect("a localizer", damaged=False)
     return None
 
 
-def _no_image(dataset: Dataset) -> Refusal | None:
+def _check_image(dataset: Dataset) -> _Defect | None:
+    """Return why an image cannot be read as HU."""
     if not dataset.get("Rows") or not dataset.get("Columns"):
-        return "its header holds no Rows and Columns", True
+        return _Defect("its header has no Rows and Columns", damaged=True)
     if int(dataset.get("SamplesPerPixel", 1)) != 1:
-        return "a colour image", False
+        return _Defect("a colour image", damaged=False)
     if dataset.Rows * dataset.Columns > MAX_PIXELS:
-        return f"its header claims {dataset.Rows}x{dataset.Columns} pixels", True
+        return _Defect(f"its header claims {dataset.Rows}x{dataset.Columns} pixels", damaged=True)
     stored, high = (int(dataset.get(name, 0) or 0) for name in ("BitsStored", "HighBit"))
     if stored and "HighBit" in dataset and high != stored - 1:
-        return f"its {stored} bits end at bit {high}, not {stored - 1}", True
-    kind = str(dataset.get("RescaleType", "") or "").strip()
-    spelled_out = kind.lower().startswith("houn")  # "Hounsfield Unit", in several spellings
-    if not spelled_out and kind.upper() not in ("", "HU", "HU_MOD", "US"):
-        return f"values in {kind}, not HU", False
+        return _Defect(f"its {stored} bits end at bit {high}, not {stored - 1}", damaged=True)
+    rescale_type = str(dataset.get("RescaleType", "") or "").strip()
+    spelled_out = rescale_type.lower().startswith("houn")  # "Hounsfield Unit", in many spellings
+    if not spelled_out and rescale_type.upper() not in ("", "HU", "HU_MOD", "US"):
+        return _Defect(f"values in {rescale_type}, not HU", damaged=False)
     return None
 
 
-def _no_frames(dataset: Dataset) -> Refusal | None:
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+def _check_frames(dataset: Dataset) -> _Defect | None:
+    """Return why the number of frames is impossible."""
+    frames = _number_of_frames(dataset)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not 1 <= frames <= MAX_FRAMES or (groups is not None and len(groups) != frames):
-        return f"its header claims {frames} frames", True
+        return _Defect(f"its header claims {frames} frames", damaged=True)
     if groups is None and frames > 1:
-        return f"{frames} frames without a geometry of their own", True
+        return _Defect(f"{frames} frames without a geometry of their own", damaged=True)
     return None
 
 
-FramePlacement = tuple[tuple[float, float, float], tuple[float, ...], tuple[float, float]]
+def _number_of_frames(dataset: Dataset) -> int:
+    return int(dataset.get("NumberOfFrames", 1) or 1)
 
 
-def _place(dataset: Dataset, index: int) -> FramePlacement | None:
-    position = _numbers(_find(dataset, index, "PlanePositionSequence", "ImagePositionPatient"), 3)
-    orientation = _numbers(
-        _find(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient"), 6
+class _ImagePlane(NamedTuple):
+    """Attributes of the Image Plane module (PS3.3 C.7.6.2)."""
+
+    position: tuple[float, float, float]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float]
+
+
+def _image_plane(dataset: Dataset, index: int) -> _ImagePlane | None:
+    """Return the plane of a frame; None if it is incomplete."""
+    position = to_floats(
+        find_attribute(dataset, index, "PlanePositionSequence", "ImagePositionPatient"), 3
     )
-    spacing = _numbers(_find(dataset, index, "PixelMeasuresSequence", "PixelSpacing"), 2)
+    orientation = to_floats(
+        find_attribute(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient"), 6
+    )
+    spacing = to_floats(find_attribute(dataset, index, "PixelMeasuresSequence", "PixelSpacing"), 2)
     if position is None or orientation is None or spacing is None or min(spacing) <= 0:
         return None
-    return (position[0], position[1], position[2]), orientation, (spacing[0], spacing[1])
+    x, y, z = position
+    return _ImagePlane((x, y, z), orientation, (spacing[0], spacing[1]))
 
 
-def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
-    def text(name: str) -> str:
-        return str(dataset.get(name, "") or "")
+def _make_frame(path: Path, dataset: Dataset, index: int, plane: _ImagePlane) -> Frame:
+    def text(keyword: str) -> str:
+        return str(dataset.get(keyword, "") or "")
 
-    def group(sequence: str, name: str) -> Any:
-        return _find(dataset, index, sequence, name)
+    def group(sequence: str, keyword: str) -> Any:
+        return find_attribute(dataset, index, sequence, keyword)
 
-    slope = _numbers(group("PixelValueTransformationSequence", "RescaleSlope"), 1)
-    intercept = _numbers(group("PixelValueTransformationSequence", "RescaleIntercept"), 1)
-    thickness = _numbers(group("PixelMeasuresSequence", "SliceThickness"), 1)
+    slope = to_floats(group("PixelValueTransformationSequence", "RescaleSlope"), 1)
+    intercept = to_floats(group("PixelValueTransformationSequence", "RescaleIntercept"), 1)
+    thickness = to_floats(group("PixelMeasuresSequence", "SliceThickness"), 1)
     kernel = group("CTReconstructionSequence", "ConvolutionKernel")
     syntax = pydicom.uid.UID(str(dataset.file_meta.TransferSyntaxUID))
-    position, orientation, spacing = place
     return Frame(
         path=path,
         index=index,
-        is_multiframe=int(dataset.get("NumberOfFrames", 1) or 1) > 1,
+        is_multiframe=_number_of_frames(dataset) > 1,
         sop_class_uid=text("SOPClassUID"),
         study_instance_uid=text("StudyInstanceUID"),
         series_instance_uid=text("SeriesInstanceUID"),
@@ -212,17 +279,17 @@ def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
         patient=f"{text('PatientID')}|{text('PatientName')}",
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
-        image_position=position,
-        image_orientation=orientation,
-        pixel_spacing=spacing,
+        image_position=plane.position,
+        image_orientation=plane.orientation,
+        pixel_spacing=plane.spacing,
         rescale=None if intercept is None else ((slope or (1.0,))[0], intercept[0]),
-        pixel_padding=_padding(dataset),
+        pixel_padding=_pixel_padding(dataset),
         acquisition=_acquisition(dataset, index),
-        instance_number=_whole(dataset.get("InstanceNumber")) + index,
-        series_number=_whole(dataset.get("SeriesNumber")),
-        image_type=_words(dataset.get("ImageType")),
+        instance_number=to_int(dataset.get("InstanceNumber")) + index,
+        series_number=to_int(dataset.get("SeriesNumber")),
+        image_type=to_strings(dataset.get("ImageType")),
         slice_thickness=None if thickness is None else thickness[0],
-        convolution_kernel="/".join(_words(kernel)),
+        convolution_kernel="/".join(to_strings(kernel)),
         manufacturer=text("Manufacturer"),
         series_description=text("SeriesDescription"),
         transfer_syntax=syntax.name,
@@ -230,58 +297,14 @@ def _frame(path: Path, dataset: Dataset, index: int, *place: Any) -> Frame:
     )
 
 
-_LOSSY = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 81)}
-
-
 def _acquisition(dataset: Dataset, index: int) -> str:
-    """Return what tells a frame's acquisition and phase (PS3.3 C.7.6.16.2.2), or a slice's."""
-    names = ("FrameAcquisitionNumber", "TemporalPositionIndex", "StackID")
-    own = [_find(dataset, index, "FrameContentSequence", name) for name in names]
+    keywords = ("FrameAcquisitionNumber", "TemporalPositionIndex", "StackID")
+    own = [find_attribute(dataset, index, "FrameContentSequence", keyword) for keyword in keywords]
     parts = own if own[0] else [dataset.get("AcquisitionNumber"), *own[1:]]
     return "/".join(str(part) for part in parts if part not in (None, ""))
 
 
-_PER_FRAME, _SHARED = Tag(0x5200, 0x9230), Tag(0x5200, 0x9229)
-
-
-def _find(dataset: Dataset, index: int, sequence: str, name: str) -> Any:
-    """Return an attribute of a frame: from its own functional groups, the shared ones, the top."""
-    if _PER_FRAME not in dataset and _SHARED not in dataset:  # most files: keywords are slow
-        return dataset.get(name)
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    for groups in (*frames[index : index + 1], *shared[:1]):
-        items = groups.get(sequence) or []
-        if items and name in items[0]:
-            return items[0].get(name)
-    return dataset.get(name)
-
-
-def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    value = _numbers(dataset.get("PixelPaddingValue"), 1)
-    limit = _numbers(dataset.get("PixelPaddingRangeLimit"), 1) or value
+def _pixel_padding(dataset: Dataset) -> tuple[int, int] | None:
+    value = to_floats(dataset.get("PixelPaddingValue"), 1)
+    limit = to_floats(dataset.get("PixelPaddingRangeLimit"), 1) or value
     return None if value is None or limit is None else (int(value[0]), int(limit[0]))
-
-
-def _numbers(value: Any, n: int) -> tuple[float, ...] | None:
-    values = value if isinstance(value, MultiValue | list | tuple) else [value]
-    try:
-        found = tuple(float(v) for v in values)
-    except (TypeError, ValueError):
-        return None
-    finite = all(abs(v) < 1e9 for v in found)  # false for NaN too
-    return found if len(found) == n and finite else None
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    values: Sequence[Any] = value if isinstance(value, MultiValue | list | tuple) else [value]
-    return tuple(str(v).strip() for v in values)
-
-
-def _whole(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return 0
