@@ -78,7 +78,9 @@ def _has_neighbour_outside(mask: Flags) -> Flags:
 
 def kmader(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
-    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    split = split_names(
+        [p.name for p in pairs], SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
+    )
     chosen = set(getattr(split, part))
     for pair in (p for p in pairs if p.name in chosen):
         image, mask = read_pair(pair)
@@ -104,11 +106,11 @@ FAULTS = (
     "noise",
     "motion",
     "metal",
-    "circle",
+    "field_of_view",
     "window",
-    "equalised",
+    "clahe",
     "calibration",
-    "clothing",
+    "external_objects",
     "gas",
 )
 
@@ -116,7 +118,9 @@ FAULTS = (
 def perturbed(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
     """Each simulated fault on each slice, its Dice less that of the slice as it is."""
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
-    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    split = split_names(
+        [p.name for p in pairs], SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
+    )
     chosen = set(getattr(split, part)) - set(WRONG_REFERENCES)
     for i, pair in enumerate(p for p in pairs if p.name in chosen):
         image, mask = read_pair(pair)

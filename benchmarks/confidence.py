@@ -58,7 +58,9 @@ def cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
         odd = int(patient_of(data, path)[-2:]) % 2 == 1
         yield from case("covid", path.stem, read(path), segmenter, mask, choice=odd)
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
-    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    split = split_names(
+        [p.name for p in pairs], SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
+    )
     for pair in pairs:
         validation = pair.name in split.validation
         if pair.name in WRONG_REFERENCES or not (validation or pair.name in split.test):

@@ -32,7 +32,7 @@ def main() -> None:
     results: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for name, out in (("with them", ()), ("without them", WRONG)):
-            settings = [f"training.seed={seed}", f"split.leave_out={json.dumps(out)}"]
+            settings = [f"training.seed={seed}", f"split.exclude={json.dumps(out)}"]
             with tempfile.TemporaryDirectory() as folder:
                 run = train(*data, Path(folder) / "run", load_recipe("quick", settings))
                 found = evaluate(run, *data)

@@ -54,13 +54,13 @@ def write_pairs(names: list[str], data: Path, folder: Path) -> None:
 def recipe_for(n: int, start: bool, seed: int) -> Recipe:
     values: dict[str, Any] = starting_recipe("default").model_dump(mode="json")
     values["simulation"] = None  # the set is what it is
-    values["augmentation"] |= {"turn": 0.0, "zoom": [0.85, 1.2]}
-    values["split"] = {"train": (n - 1.9) / n, "validation": 1.2 / n}  # all but two to learn from
+    values["augmentation"] |= {"full_rotation_probability": 0.0, "zoom": [0.85, 1.2]}
+    values["split"] = {"training_fraction": (n - 1.9) / n, "validation_fraction": 1.2 / n}
     batch = min(8, max(2, (n - 2) // 2))
     values["training"] |= {"batch_size": batch, "seed": seed}
     values["training"]["epochs"] = max(1, round(STEPS / max(1, (n - 2) // batch)))
     if not start:
-        values["training"]["fixed_normalisation"] = False
+        values["training"]["freeze_batch_norm"] = False
         values["schedule"]["learning_rate"] = 0.003
     return build_recipe(values, "fine tuning")
 

@@ -198,8 +198,8 @@ class Training:
         self.folder = folder / "training"
         self.start: Path | None = None
         values = (
-            "preparation.size=[32, 32]",
-            "network.filters=[4, 8, 16]",
+            "preprocessing.size=[32, 32]",
+            "network.channels=[4, 8, 16]",
             "training.epochs=3",
             "training.batch_size=8",
             "training.threads=1",

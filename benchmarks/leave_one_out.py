@@ -39,7 +39,7 @@ def recipe_without(patient: str, changes: list[str], masks: Path | None = None) 
         recipe["data"] = [source for source in recipe["data"] if not ships(source["masks"])]
     for source in recipe["data"]:
         if source["images"].startswith("lctsc"):
-            source["leave_out"] = [f"LCTSC-Test-S1-{patient}"]
+            source["exclude"] = [f"LCTSC-Test-S1-{patient}"]
         if ships(source["masks"]):
             source["masks"] = f"{masks}/*.png"
     return build_recipe(recipe, "default")

@@ -71,7 +71,9 @@ def main() -> None:
     with (options.kmader / "lung_stats.csv").open(newline="") as file:
         table = {row["img_id"]: row for row in csv.DictReader(file)}
     pairs = find_pairs(options.kmader / "2d_images", options.kmader / "2d_masks")
-    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    split = split_names(
+        [p.name for p in pairs], SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
+    )
     chosen = set(getattr(split, options.part)) - set(WRONG_REFERENCES)
     kinds: dict[str, dict[str, list[tuple[float, float]]]] = {
         kind: {name: [] for name in COLUMNS} for kind in ("stored", "HU")

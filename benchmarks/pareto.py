@@ -37,18 +37,18 @@ DRAWING = 0.1  # seconds a step, beside the network: what drawing a batch takes 
 
 PLAIN = "network.separable=false"
 NETWORKS = {
-    "six levels, 16 channels": [PLAIN, "network.outer=2"],
+    "six levels, 16 channels": [PLAIN, "network.full_resolution_convs=2"],
     "the same, one outer convolution": [PLAIN],
-    "six levels, 8 channels": [PLAIN, "network.filters=[8,16,32,64,128,256]"],
-    "five levels, 16 channels": [PLAIN, "network.filters=[16,32,64,128,256]"],
-    "six levels, 16 channels, grid of 192": [PLAIN, "preparation.size=[192,192]"],
+    "six levels, 8 channels": [PLAIN, "network.channels=[8,16,32,64,128,256]"],
+    "five levels, 16 channels": [PLAIN, "network.channels=[16,32,64,128,256]"],
+    "six levels, 16 channels, grid of 192": [PLAIN, "preprocessing.size=[192,192]"],
     "the same, one outer convolution, depthwise": [],
     "the exercise's": [
         "network.architecture=exercise",
-        "network.filters=[64,128,256]",
-        "preparation.size=[128,128]",
+        "network.channels=[64,128,256]",
+        "preprocessing.size=[128,128]",
     ],
-    "lungmask's": [PLAIN, "network.filters=[64,128,256,512,1024]"],
+    "lungmask's": [PLAIN, "network.channels=[64,128,256,512,1024]"],
 }
 
 
@@ -57,7 +57,7 @@ def seconds_a_step(name: str) -> float:
     recipe = recipe_without(PATIENT, NETWORKS[name])
     compute = Compute(recipe.training)
     network = compute.place(build_network(recipe.network)).train()
-    batch = torch.rand(recipe.training.batch_size, 1, *recipe.preparation.size)
+    batch = torch.rand(recipe.training.batch_size, 1, *recipe.preprocessing.size)
     batch = batch.contiguous(memory_format=torch.channels_last)
     seconds = []
     with freed_memory_kept():
@@ -88,7 +88,7 @@ def judge(name: str, share: float, options: argparse.Namespace) -> dict[str, Any
     export(folder, model)
     network = build_network(recipe.network).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(torch.zeros(1, 1, *recipe.preparation.size))
+        network(torch.zeros(1, 1, *recipe.preprocessing.size))
     found = {
         "minutes": trained / 60,
         "steps": steps * epochs,

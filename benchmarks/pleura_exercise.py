@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
 
     overrides = [
-        f"preparation.scaling={options.scaling}",
+        f"preprocessing.scaling={options.scaling}",
         f"training.seed={options.seed}",
         f"training.epochs={options.epochs}",
         f"training.threads={options.threads or 'null'}",

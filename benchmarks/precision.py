@@ -34,7 +34,9 @@ Case = tuple[str, Slices, NDArray[np.bool_]]
 
 def kmader(data: Path, part: str) -> Iterator[Case]:
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
-    split = split_names([p.name for p in pairs], SplitRecipe(train=0.6, validation=0.2))
+    split = split_names(
+        [p.name for p in pairs], SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
+    )
     for pair in pairs:
         if pair.name in getattr(split, part):
             image, mask = read_pair(pair)

@@ -39,7 +39,7 @@ training:
 ```
 
 `--set KEY=VALUE` changes one value on the command line and may be repeated. Keys are written with
-dots, values as in YAML: `--set training.epochs=80`, `--set preparation.size=[256,256]`,
+dots, values as in YAML: `--set training.epochs=80`, `--set preprocessing.size=[256,256]`,
 `--set augmentation=null`. An unknown key is refused, and the nearest known one named.
 
 Paths in a recipe (`split.file`, `split.patient_file`) name files beside the recipe or, if there are

@@ -69,8 +69,8 @@ def made_once(tmp_path_factory):
 def small_settings() -> tuple[str, ...]:
     """Of recipe `quick`: enough to find lungs in HU, in seconds."""
     return (
-        "preparation.size=[64, 64]",
-        "network.filters=[8, 16, 32]",
+        "preprocessing.size=[64, 64]",
+        "network.channels=[8, 16, 32]",
         "schedule.learning_rate=0.01",
         "training.epochs=12",
         "training.batch_size=4",
@@ -111,13 +111,13 @@ def tiny(sample):
     from pleura.training.recipe import load_recipe
 
     overrides = [
-        "preparation.size=[32, 32]",
-        "network.filters=[4, 8, 16]",
+        "preprocessing.size=[32, 32]",
+        "network.channels=[4, 8, 16]",
         "training.epochs=3",
         "training.batch_size=8",
         "training.precision=fp32",
         "training.threads=1",
-        "evaluation.grid=[64, 64]",
+        "evaluation.additional_size=[64, 64]",
         "split.method=file",
         f"split.file={sample.split}",
     ]

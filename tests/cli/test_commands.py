@@ -15,8 +15,8 @@ from pleura.formats.pictures import read_picture, write_picture
 
 PLEURA = [sys.executable, "-m", "pleura"]
 SHORT = [
-    *("--set", "preparation.size=[32, 32]"),
-    *("--set", "network.filters=[4, 8, 16]"),
+    *("--set", "preprocessing.size=[32, 32]"),
+    *("--set", "network.channels=[4, 8, 16]"),
     *("--set", "training.epochs=2"),
 ]
 

@@ -94,7 +94,7 @@ def test_flip_mirrors_half_of_the_draws():
 
 
 def test_values_change_only_in_the_image():
-    augmentation = Augmentation(**STILL, gain=0.2, offset=0.1, noise=0.05)
+    augmentation = Augmentation(**STILL, intensity_scale=0.2, intensity_shift=0.1, noise=0.05)
     image, mask = augment(ellipse(), ellipse(), augmentation, np.random.default_rng(1))
     assert np.array_equal(mask, ellipse())
     assert 0 < np.abs(image - ellipse()).mean() < 0.5

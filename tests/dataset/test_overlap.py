@@ -4,14 +4,14 @@ from PIL import Image
 
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
 from pleura.dataset.pairs import find_pairs
-from pleura.dataset.preparation import Preparation, prepare_pairs
+from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
 from pleura.dataset.splits import Split, SplitRecipe
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture, write_picture
 
 NAMES = ("a.tif", "b.tif", "c.tif", "d.tif")
 SPLIT = Split(("a.tif", "b.tif"), ("c.tif",), ("d.tif",))
-TEN = Preparation(size=(16, 16), scaling="window")
+TEN = Preprocessing(size=(16, 16), scaling="window")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def folders(sample, tmp_path):
 
 def kept(folders, split=SPLIT, **recipe):
     pairs = find_pairs(*folders)
-    return resolve_duplicates(pairs, prepare_pairs(pairs, TEN), split, SplitRecipe(**recipe))
+    return resolve_duplicates(pairs, preprocess_pairs(pairs, TEN), split, SplitRecipe(**recipe))
 
 
 def replace(folders, name, change):
@@ -63,7 +63,7 @@ def test_copy_in_another_subset_is_refused(folders, name, change):
         DataError, match=rf"(?s)same pixels: a\.tif \(training\) and {name}\.npy.*exclude"
     ):
         kept(folders, Split(**values))
-    without = kept(folders, Split(**values), duplicates="leave_out")
+    without = kept(folders, Split(**values), duplicates="exclude")
     assert without.training == ("b.tif",)
     assert without.test == values["test"]
 
@@ -90,16 +90,16 @@ def test_leaving_out_all_copies_may_not_empty_a_subset(folders):
         picture = read_picture(folders[0] / "d.tif")
         Image.fromarray(picture).save(folders[0] / name)
     with pytest.raises(DataError, match="the training subset of the split is empty"):
-        kept(folders, duplicates="leave_out")
+        kept(folders, duplicates="exclude")
 
 
 def test_nearly_equal_images_in_different_subsets_are_named(folders):
     pairs = find_pairs(*folders)
-    assert near_duplicate_warning(prepare_pairs(pairs, TEN), SPLIT) is None
+    assert near_duplicate_warning(preprocess_pairs(pairs, TEN), SPLIT) is None
     noise = np.random.default_rng(0).integers(-20, 20, (256, 256))
     replace(folders, "d.tif", lambda image: image + noise)
     pairs = find_pairs(*folders)
     split = Split(("a.tif", "b.tif"), ("c.tif",), ("d.npy",))
     assert "a.tif (training) and d.npy (test)" in near_duplicate_warning(
-        prepare_pairs(pairs, TEN), split
+        preprocess_pairs(pairs, TEN), split
     )

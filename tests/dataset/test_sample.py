@@ -74,7 +74,9 @@ def test_split_names_every_image_once_and_keeps_the_test_patient_apart(sample, p
 
 def test_patients_table_groups_the_sample_as_the_name_pattern_does(sample, pairs):
     names = [pair.name for pair in pairs]
-    thirds = SplitRecipe(method="grouped", train=0.4, validation=0.3, patient_pattern=PATTERN)
+    thirds = SplitRecipe(
+        method="grouped", training_fraction=0.4, validation_fraction=0.3, patient_pattern=PATTERN
+    )
     table = thirds.model_copy(
         update={"patient_pattern": None, "patient_file": sample.folder / "patients.csv"}
     )

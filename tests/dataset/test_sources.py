@@ -15,7 +15,7 @@ from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 from pleura.training.recipe import load_recipe
 
-SORTED = SplitRecipe(train=0.6, validation=0.2)
+SORTED = SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def root(sample, tmp_path):
 
 SLICES = Source(images="slices/images", masks="slices/masks")
 VOLUMES = Source(
-    images="volumes/*/ct.nii.gz", masks="volumes/*/lungs.nii.gz", part="train", every=5
+    images="volumes/*/ct.nii.gz", masks="volumes/*/lungs.nii.gz", subset="training", slice_step=5
 )
-EMPTY = Source(images="empty/*.tif", masks=None, part="train")
+EMPTY = Source(images="empty/*.tif", masks=None, subset="training")
 
 
 def test_sources_are_collected_and_split_each_by_itself(root):
@@ -68,13 +68,13 @@ def test_slice_seen_to_show_no_lung_needs_no_mask(root):
 
 def test_stored_values_are_taken_to_hu_by_the_factor(root):
     plain = read_pair(collect_pairs(root, None, (SLICES,))[0])[0]
-    (first, *_) = collect_pairs(root, None, (SLICES.model_copy(update={"factor": 0.5}),))
+    (first, *_) = collect_pairs(root, None, (SLICES.model_copy(update={"scale_factor": 0.5}),))
     assert np.array_equal(read_pair(first)[0], plain * 2)
 
 
 def test_what_is_left_out_is_in_no_part_and_moves_no_boundary(root):
     names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
-    without = SLICES.model_copy(update={"leave_out": (names[1],)})
+    without = SLICES.model_copy(update={"exclude": (names[1],)})
     assert names[1] not in {pair.name for pair in collect_pairs(root, None, (without,))}
     split = split_pairs(root, None, (without,), SORTED)
     assert split.training == (names[0], *names[2:6])
@@ -82,35 +82,35 @@ def test_what_is_left_out_is_in_no_part_and_moves_no_boundary(root):
 
 
 def test_only_the_named_images_are_used(root):
-    (pair,) = collect_pairs(root, None, (EMPTY.model_copy(update={"only": ("neck",)}),))
+    (pair,) = collect_pairs(root, None, (EMPTY.model_copy(update={"include": ("neck",)}),))
     assert pair.image.name == "neck.tif"
     with pytest.raises(DataError, match="no image of this pattern"):
-        collect_pairs(root, None, (EMPTY.model_copy(update={"only": ("head",)}),))
+        collect_pairs(root, None, (EMPTY.model_copy(update={"include": ("head",)}),))
 
 
-def test_only_and_leave_out_hold_for_folders_and_whole_volumes_too(root):
+def test_include_and_exclude_hold_for_folders_and_whole_volumes_too(root):
     names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
-    chosen = SLICES.model_copy(update={"only": (names[2], names[4].removesuffix(".tif"))})
+    chosen = SLICES.model_copy(update={"include": (names[2], names[4].removesuffix(".tif"))})
     assert [pair.name for pair in collect_pairs(root, None, (chosen,))] == [names[2], names[4]]
-    without = VOLUMES.model_copy(update={"leave_out": ("101",)})
+    without = VOLUMES.model_copy(update={"exclude": ("101",)})
     assert len(collect_pairs(root, None, (SLICES, without))) == 10
     split = split_pairs(root, None, (SLICES, without), SORTED)
     assert len(split.subset_by_name()) == 10
 
 
-@pytest.mark.parametrize("key", ["only", "leave_out"])
+@pytest.mark.parametrize("key", ["include", "exclude"])
 def test_name_of_no_image_is_refused(root, key):
     for source in (SLICES, VOLUMES):
         wrong = source.model_copy(update={key: ("typo.tif",)})
         with pytest.raises(DataError, match=r"typo\.tif|no image of this pattern"):
             collect_pairs(root, None, (wrong,))
     with pytest.raises(DataError, match=r"1 name\(s\) of no image: typo\.tif"):
-        split_pairs(root, None, (SLICES,), SORTED.model_copy(update={"leave_out": ("typo.tif",)}))
+        split_pairs(root, None, (SLICES,), SORTED.model_copy(update={"exclude": ("typo.tif",)}))
 
 
 def test_what_the_split_leaves_out_is_in_no_source_whatever_its_part(root):
     names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
-    recipe = SORTED.model_copy(update={"leave_out": (names[0], "101#005", "neck.tif")})
+    recipe = SORTED.model_copy(update={"exclude": (names[0], "101#005", "neck.tif")})
     used = split_pairs(root, None, (SLICES, VOLUMES, EMPTY), recipe).subset_by_name()
     assert not {names[0], "101#005", "neck"} & used.keys()
     assert len(used) == 9 + 12
@@ -119,7 +119,7 @@ def test_what_the_split_leaves_out_is_in_no_source_whatever_its_part(root):
 def test_sources_with_equal_names_are_told_apart_by_their_paths(root):
     shutil.copytree(root / "slices" / "images", root / "other" / "images")
     shutil.copytree(root / "slices" / "masks", root / "other" / "masks")
-    other = Source(images="other/images", masks="other/masks", factor=2)
+    other = Source(images="other/images", masks="other/masks", scale_factor=2)
     names = [pair.name for pair in collect_pairs(root, None, (SLICES,))]
     pairs = {pair.name: pair for pair in collect_pairs(root, None, (SLICES, other))}
     assert len(pairs) == 20
@@ -128,8 +128,8 @@ def test_sources_with_equal_names_are_told_apart_by_their_paths(root):
     split = split_pairs(root, None, (SLICES, other), SORTED)
     assert len(split.subset_by_name()) == 20
     with pytest.raises(DataError, match=r"is the name of 2 images"):
-        split_pairs(root, None, (SLICES, other), SORTED.model_copy(update={"leave_out": names[:1]}))
-    recipe = SORTED.model_copy(update={"leave_out": (f"other/images/{names[0]}",)})
+        split_pairs(root, None, (SLICES, other), SORTED.model_copy(update={"exclude": names[:1]}))
+    recipe = SORTED.model_copy(update={"exclude": (f"other/images/{names[0]}",)})
     assert len(split_pairs(root, None, (SLICES, other), recipe).subset_by_name()) == 19
     with pytest.raises(DataError, match="an image is in two sources"):
         collect_pairs(root, None, (SLICES, SLICES))
@@ -144,7 +144,7 @@ def test_split_file_holds_for_all_sources(root, tmp_path):
     assert again.subset_by_name() == split.subset_by_name()
     text = (tmp_path / "split.csv").read_text()
     (tmp_path / "split.csv").write_text(text.replace("neck,training", "neck,test"))
-    with pytest.raises(DataError, match=r"'part: train' are in another subset: neck"):
+    with pytest.raises(DataError, match=r"'subset: training' are in another subset: neck"):
         split_pairs(root, None, sources, recipe)
     (tmp_path / "split.csv").write_text(text.replace("neck,training\n", ""))
     assert split_pairs(root, None, sources, recipe).subset_by_name() == split.subset_by_name()
@@ -163,7 +163,7 @@ def test_patient_of_two_sources_is_in_one_subset(root):
     subsets = split_pairs(root, None, halves, recipe).subset_by_name()
     assert len(subsets) == 20
     assert all(subsets[f"P{k}_a"] == subsets[f"P{k}_b"] for k in range(10))
-    halves[1] = halves[1].model_copy(update={"part": "train"})
+    halves[1] = halves[1].model_copy(update={"subset": "training"})
     with pytest.raises(DataError, match="also in validation or test: P"):
         split_pairs(root, None, halves, recipe)
 
@@ -172,13 +172,13 @@ def test_patient_of_two_sources_is_in_one_subset(root):
 def test_volumes_are_never_cut_by_default(root, method):
     for number in range(102, 107):
         shutil.copytree(root / "volumes" / "101", root / "volumes" / str(number))
-    source = VOLUMES.model_copy(update={"part": "split"})
+    source = VOLUMES.model_copy(update={"subset": "split"})
     recipe = SORTED.model_copy(update={"method": method})
     split = split_pairs(root, None, (source,), recipe)
     volumes = [{name.partition("#")[0] for name in part} for part in vars(split).values()]
     assert [len(part) for part in volumes] == [4, 1, 1]
     assert len(set.union(*volumes)) == 6
-    two = source.model_copy(update={"only": ("101", "102")})
+    two = source.model_copy(update={"include": ("101", "102")})
     with pytest.raises(DataError, match=r"(?s)test subset of the split is empty.*stay together"):
         split_pairs(root, None, (two,), recipe)
 
@@ -228,7 +228,7 @@ def test_brackets_in_a_pattern_stand_for_themselves(root):
 
 
 def test_factor_keeps_large_values_from_wrapping_around(root):
-    tiny = SLICES.model_copy(update={"factor": 0.001})
+    tiny = SLICES.model_copy(update={"scale_factor": 0.001})
     image = read_pair(collect_pairs(root, None, (tiny,))[0])[0]
     assert (image.min(), image.max()) == (-32768, 32767)
 
@@ -265,13 +265,13 @@ def test_mask_on_another_grid_is_refused(root):
 
 def test_masks_that_ship_are_paired_with_images_of_these_names(root):
     (shipped,) = (s for s in load_recipe("default").data if (s.masks or "").startswith("pleura:"))
-    assert sorted(shipped.only) == sorted(path.stem for path in (SHIPPED / "scans").iterdir())
-    name = shipped.only[0]
+    assert sorted(shipped.include) == sorted(path.stem for path in (SHIPPED / "scans").iterdir())
+    name = shipped.include[0]
     (root / "scans").mkdir()
     hu = np.full((512, 512), -1000, np.int16)
     hu[100:400, 100:400] = 40
     Image.fromarray(hu).save(root / "scans" / f"{name}.tif")
-    source = shipped.model_copy(update={"images": "scans/*.tif", "only": (name,)})
+    source = shipped.model_copy(update={"images": "scans/*.tif", "include": (name,)})
     (pair,) = collect_pairs(root, None, (source,))
     image, mask = read_pair(pair)
     assert image.shape == mask.shape == (512, 512)

@@ -101,7 +101,7 @@ def test_split_with_an_empty_subset_is_refused():
 @pytest.mark.parametrize(
     "values",
     [
-        {"train": 0.7, "validation": 0.3},
+        {"training_fraction": 0.7, "validation_fraction": 0.3},
         {"method": "grouped"},
         {"method": "file"},
         {"method": "grouped", "patient_pattern": "("},

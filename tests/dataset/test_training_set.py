@@ -3,14 +3,21 @@ import pytest
 
 from pleura.dataset.augmentation import Augmentation, move
 from pleura.dataset.pairs import find_pairs
-from pleura.dataset.preparation import Preparation
+from pleura.dataset.preprocessing import Preprocessing
 from pleura.dataset.simulation import Simulation
 from pleura.dataset.training_set import SimulatedSet
 
-STILL = Augmentation(shift=0, rotation=0, zoom=(1, 1), stretch=1)
-MOVING = Augmentation(shift=0.1, rotation=20, zoom=(0.7, 1.4), stretch=1.2, turn=0.3, bend=0.02)
+STILL = Augmentation(shift=0, rotation=0, zoom=(1, 1), anisotropy=1)
+MOVING = Augmentation(
+    shift=0.1,
+    rotation=20,
+    zoom=(0.7, 1.4),
+    anisotropy=1.2,
+    full_rotation_probability=0.3,
+    elastic=0.02,
+)
 NOTHING = Simulation(**dict.fromkeys(Simulation.model_fields, 0.0))
-GRID = Preparation(
+GRID = Preprocessing(
     scaling="window",
     window=(-1024, 600),
     size=(64, 64),
@@ -25,12 +32,12 @@ def pairs(sample):
 
 
 def test_unchanged_images_are_as_prepared_for_prediction(pairs):
-    from pleura.dataset.preparation import prepare_pairs
+    from pleura.dataset.preprocessing import preprocess_pairs
 
     drawn = SimulatedSet(pairs, GRID, STILL, NOTHING).draw(
         np.arange(len(pairs)), np.random.default_rng(0)
     )
-    prepared = prepare_pairs(pairs, GRID)
+    prepared = preprocess_pairs(pairs, GRID)
     assert np.abs(drawn[0] - prepared.images).max() < 0.002
     assert np.abs(drawn[1] - prepared.masks).max() < 0.01
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pleura.dataset.pairs import find_pairs, read_pair
-from pleura.dataset.preparation import Preparation, prepare_pairs
+from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
 from pleura.dataset.volumes import read_labels, read_volume
 from pleura.errors import DataError, DataWarning
 
@@ -79,7 +79,7 @@ def test_all_labels_of_a_mask_are_lung_with_a_warning_where_they_are_not_known(t
 def test_slice_of_padding_has_no_nan_whatever_the_scaling(folders):
     pairs = find_pairs(*folders)
     for scaling in ("minmax", "window"):
-        prepared = prepare_pairs(pairs, Preparation(scaling=scaling, size=(16, 16)))
+        prepared = preprocess_pairs(pairs, Preprocessing(scaling=scaling, size=(16, 16)))
         assert np.isfinite(prepared.images).all()
         assert np.ptp(prepared.images[0]) == 0
 

@@ -20,8 +20,8 @@ GUIDES = [page for page in PAGES if page.parent.name in ("tutorials", "how-to")]
 
 # Trainings of the documentation are made small here: the commands are tested, not the masks.
 SMALL = [
-    "preparation.size=[32,32]",
-    "network.filters=[4,8,16]",
+    "preprocessing.size=[32,32]",
+    "network.channels=[4,8,16]",
     "training.epochs=1",
     "training.threads=1",
 ]

@@ -61,7 +61,7 @@ def test_record_says_what_the_model_is(model):
     record = read_metadata(model)
     assert record.labels == ("lung",)
     assert record.threshold == 0.5
-    assert record.recipe["preparation"]["size"] == [64, 64]
+    assert record.recipe["preprocessing"]["size"] == [64, 64]
     assert len(record.weights_sha256) == 64
 
 

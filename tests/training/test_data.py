@@ -41,7 +41,7 @@ def test_no_training_starts_with_a_test_image_among_its_training_images(folders,
         with pytest.raises(DataError, match=rf"same pixels: {names[0]} \(training\)"):
             train(*folders, tmp_path / "run", recipe, start=start)
     assert not (tmp_path / "run").exists()
-    data = load_data(*folders, override_recipe(recipe, ["split.duplicates=leave_out"]))
+    data = load_data(*folders, override_recipe(recipe, ["split.duplicates=exclude"]))
     assert len(data.split.training) == 5
     assert names[0] in data.warnings[0]
 
@@ -54,7 +54,7 @@ def test_no_training_is_resumed_with_one_either(folders, recipe, tmp_path):
         resume(*folders, run.folder)
     split = run.folder / "split.csv"
     split.write_text(split.read_text().replace(names[1].replace(".npy", ".tif"), names[1]))
-    fingerprint = load_data(*folders, override_recipe(recipe, ["split.duplicates=leave_out"]))
+    fingerprint = load_data(*folders, override_recipe(recipe, ["split.duplicates=exclude"]))
     run.update(data_fingerprint=fingerprint.prepared.fingerprint)
     with pytest.raises(DataError, match="same pixels"):
         resume(*folders, run.folder)
@@ -92,7 +92,7 @@ def test_images_that_the_split_file_does_not_list_are_named(folders, recipe, tmp
     unlisted = lines[3].partition(",")[0]
     (text, *_) = load_data(*folders, chosen).warnings
     assert text == f"1 image(s) are not in the split file and not used: {unlisted}"
-    without = override_recipe(chosen, [f"split.leave_out=[{unlisted}]"])
+    without = override_recipe(chosen, [f"split.exclude=[{unlisted}]"])
     assert not any("split file" in text for text in load_data(*folders, without).warnings)
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pleura.dataset.preparation import prepare_image
+from pleura.dataset.preprocessing import preprocess_image
 from pleura.training.evaluation import evaluate
 from pleura.training.predictor import Predictor
 from pleura.training.run import open_run
@@ -36,7 +36,7 @@ def test_scores_agree_with_numpy_on_every_grid(found, run, sample):
         image = cv2.imread(str(sample.images / case.name), cv2.IMREAD_UNCHANGED)
         mask = cv2.imread(str(sample.masks / case.name), cv2.IMREAD_UNCHANGED) > 0
         small = cv2.resize(mask.astype(np.uint8), (32, 32), interpolation=cv2.INTER_NEAREST) > 0
-        logits = predictor.logits(prepare_image(image, predictor.preparation)[None])[0]
+        logits = predictor.logits(preprocess_image(image, predictor.preprocessing)[None])[0]
         probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
         native = predictor.probability(image)
         middle = cv2.resize(native, (64, 64), interpolation=cv2.INTER_NEAREST)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pleura
-from pleura.dataset.preparation import Preparation, prepare_image, restore
+from pleura.dataset.preprocessing import Preprocessing, preprocess_image, restore
 from pleura.engine.engine import DEFAULT_MODEL, Engine
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture
@@ -55,7 +55,7 @@ class Contrast(SegmentationNetwork):
 @pytest.mark.parametrize("interpolation", ["area", "lanczos"])
 @pytest.mark.parametrize("masks", ["area", "nearest"])
 def test_graph_is_the_way_of_the_predictor(scaling, interpolation, masks):
-    preparation = Preparation(
+    preprocessing = Preprocessing(
         scaling=scaling,
         window=(-1000, 400),
         size=(64, 96),
@@ -66,21 +66,21 @@ def test_graph_is_the_way_of_the_predictor(scaling, interpolation, masks):
     rng = np.random.default_rng(1)
     hu = cv2.GaussianBlur(rng.normal(-400, 8000, (160, 200)), (0, 0), 4).astype(np.int16)
     with torch.inference_mode():
-        found = Deployed(network, preparation)(torch.from_numpy(hu[None]))[0].numpy()
-        prepared = torch.from_numpy(prepare_image(hu, preparation)[None, None])
+        found = Deployed(network, preprocessing)(torch.from_numpy(hu[None]))[0].numpy()
+        prepared = torch.from_numpy(preprocess_image(hu, preprocessing)[None, None])
         logits = network(prepared)[0, 0]
-    expected = restore(torch.sigmoid(logits).numpy(), hu.shape, preparation)
+    expected = restore(torch.sigmoid(logits).numpy(), hu.shape, preprocessing)
     assert np.ptp(expected) > 0.05
     assert np.abs(found / 255 - expected).max() < 0.01
 
 
 def test_graph_of_a_network_for_other_values_takes_hu():
-    preparation = Preparation(scaling="window", window=(-800, 500), size=(32, 32))
+    preprocessing = Preprocessing(scaling="window", window=(-800, 500), size=(32, 32))
     hu = np.random.default_rng(2).integers(-1000, 400, (1, 64, 64), np.int16) // 10 * 10
     stored = torch.from_numpy((hu * 0.8 + 50).astype(np.int16))
     with torch.inference_mode():
-        plain = Deployed(Contrast(), preparation)(stored)
-        led = Deployed(Contrast(), preparation, IntensityMapping(0.8, 50))(torch.from_numpy(hu))
+        plain = Deployed(Contrast(), preprocessing)(stored)
+        led = Deployed(Contrast(), preprocessing, IntensityMapping(0.8, 50))(torch.from_numpy(hu))
     assert torch.equal(plain, led)
     assert plain.float().std() > 10
 
@@ -152,7 +152,7 @@ def test_a_model_file_names_no_path_of_the_machine_that_wrote_it(model, eight_bi
 
 
 def test_separable_convolutions_come_back_from_their_file(sample, tiny, tmp_path):
-    network = {"architecture": "default", "separable": True, "outer": 1}
+    network = {"architecture": "default", "separable": True, "full_resolution_convs": 1}
     values = tiny.model_dump(mode="json")
     values["network"] |= network
     values["training"] |= {"epochs": 15}
@@ -178,7 +178,7 @@ def other_run(sample, small_run, made_once):
     values = small_run.recipe.model_dump(mode="json")
     values["training"] |= {"epochs": 2, "seed": 5}
     values["split"] = {"method": "file", "file": str(sample.split)}
-    values["network"]["filters"] = [4, 8, 12]
+    values["network"]["channels"] = [4, 8, 12]
     recipe = build_recipe(values, "test")
     return open_run(
         made_once("other", lambda folder: train(sample.images, sample.masks, folder, recipe))
@@ -225,7 +225,9 @@ def test_of_several_runs_the_first_is_gone_on_from(small_run, other_run, both, t
 
 def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_path):
     changed = small_run.recipe.model_copy(
-        update={"preparation": small_run.recipe.preparation.model_copy(update={"size": (64, 32)})}
+        update={
+            "preprocessing": small_run.recipe.preprocessing.model_copy(update={"size": (64, 32)})
+        }
     )
     other = Run(small_run.folder, changed, small_run.record)
     with pytest.raises(RunError, match="does not see its images"):
@@ -237,7 +239,7 @@ def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_pa
 
 
 def test_weights_of_another_network_are_not_exported(small_run, tmp_path):
-    network = small_run.recipe.network.model_copy(update={"filters": (4, 8, 12)})
+    network = small_run.recipe.network.model_copy(update={"channels": (4, 8, 12)})
     recipe = small_run.recipe.model_copy(update={"network": network})
     with pytest.raises(RunError, match="weights do not fit the run's network"):
         export(Run(small_run.folder, recipe, small_run.record), tmp_path / "a.onnx")
@@ -247,6 +249,6 @@ def test_8_bits_need_the_images_of_the_training(small_run, tmp_path, sample):
     (tmp_path / "images").mkdir()
     for path in sorted(sample.images.iterdir())[:2]:
         shutil.copy(path, tmp_path / "images" / path.name)
-    with pytest.raises(DataError, match="names 58 image"):
+    with pytest.raises(DataError, match="lists 58 unknown image"):
         export(small_run, tmp_path / "a.onnx", tmp_path / "images")
     assert not (tmp_path / "a.onnx").exists()

@@ -46,7 +46,7 @@ def test_the_models_that_ship_can_be_gone_on_from(name):
     load_start(network, name)
     assert torch.isfinite(logits(network)).all()
     assert recipe.data == ()
-    assert recipe.training.fixed_normalisation
+    assert recipe.training.freeze_batch_norm
 
 
 def test_going_on_begins_where_the_start_ended_and_learns(sample, small_run, model, tmp_path):
@@ -85,7 +85,7 @@ def test_killed_in_its_first_epoch_a_training_goes_on_from_what_it_started_from(
 
 
 def test_weights_of_another_network_are_refused(small_run, model):
-    other = small_run.recipe.network.model_copy(update={"filters": (4, 8, 16)})
+    other = small_run.recipe.network.model_copy(update={"channels": (4, 8, 16)})
     for source in (small_run.folder, model):
         with pytest.raises(RecipeError, match="do not fit"):
             load_start(build_network(other), source)

@@ -87,8 +87,8 @@ def test_interrupted_training_with_averages_and_normalisation_goes_on_exactly(
 ):
     recipe = with_values(
         tiny,
-        training={"average": 0.9, "precision": "bf16"},
-        network={"architecture": "default", "filters": [4, 8]},
+        training={"ema_decay": 0.9, "precision": "bf16"},
+        network={"architecture": "default", "channels": [4, 8]},
         augmentation={"noise": 0.1, "flip": True},
     )
 
@@ -113,7 +113,7 @@ def test_kept_is_the_mean_of_the_cycles_ends_also_after_an_interruption(
 ):
     recipe = with_values(
         tiny,
-        training={"epochs": 4, "average": average},
+        training={"epochs": 4, "ema_decay": average},
         schedule={"name": "one-cycle", "restarts": [1, 3, 9]},
     )
     seen = []
@@ -142,8 +142,13 @@ def test_kept_is_the_mean_of_the_cycles_ends_also_after_an_interruption(
 
 SOURCES = [
     {"images": "images", "masks": "masks"},
-    {"images": "volume/c*.nii.gz", "masks": "volume/lungs.nii.gz", "part": "train", "every": 10},
-    {"images": "images/LCTSC-201_0*.tif", "masks": None, "part": "train", "only": ["09"]},
+    {
+        "images": "volume/c*.nii.gz",
+        "masks": "volume/lungs.nii.gz",
+        "subset": "training",
+        "slice_step": 10,
+    },
+    {"images": "images/LCTSC-201_0*.tif", "masks": None, "subset": "training", "include": ["09"]},
 ]
 
 
@@ -154,8 +159,13 @@ def test_interrupted_training_on_simulated_images_of_several_sources_goes_on_exa
         tiny,
         data=SOURCES,
         simulation={},
-        preparation={"scaling": "window", "image_interpolation": "area"},
-        augmentation={"stretch": 1.2, "bend": 0.02, "turn": 0.3, "flip": True},
+        preprocessing={"scaling": "window", "image_interpolation": "area"},
+        augmentation={
+            "anisotropy": 1.2,
+            "elastic": 0.02,
+            "full_rotation_probability": 0.3,
+            "flip": True,
+        },
         split={"method": "sorted", "file": None},
     )
 
@@ -177,8 +187,8 @@ def test_interrupted_training_on_simulated_images_of_several_sources_goes_on_exa
 
 
 def test_simulation_of_what_is_no_hu_is_refused(sample, tiny, tmp_path):
-    sources = [{**SOURCES[0], "factor": 1.3}]
-    changes = {"preparation": {"scaling": "window"}, "split": {"method": "sorted", "file": None}}
+    sources = [{**SOURCES[0], "scale_factor": 1.3}]
+    changes = {"preprocessing": {"scaling": "window"}, "split": {"method": "sorted", "file": None}}
     recipe = with_values(tiny, data=sources, simulation={}, augmentation={"flip": True}, **changes)
     with pytest.raises(DataError, match="the simulation is in HU"):
         train(sample.folder, None, tmp_path / "run", recipe)
@@ -262,7 +272,7 @@ def test_training_killed_before_its_first_step_is_not_resumed_from_other_weights
 
 
 def test_averaged_weights_are_kept(sample, tiny, tmp_path):
-    recipe = with_values(tiny, training={"average": 0.9, "epochs": 1})
+    recipe = with_values(tiny, training={"ema_decay": 0.9, "epochs": 1})
     run = train(sample.images, sample.masks, tmp_path / "run", recipe)
     saved = load_tensors(run.checkpoint)
     assert same(weights(run), saved["average"])
@@ -270,7 +280,7 @@ def test_averaged_weights_are_kept(sample, tiny, tmp_path):
 
 
 def test_average_is_the_exponential_mean_of_the_weights(tiny):
-    state = new_state(with_values(tiny, training={"average": 0.9}))
+    state = new_state(with_values(tiny, training={"ema_decay": 0.9}))
     bias, averaged = state.network.head.bias, 0.0
     for updates in range(200):
         bias.data.fill_(updates)
@@ -286,7 +296,7 @@ def test_average_is_the_exponential_mean_of_the_weights(tiny):
 def test_every_architecture_trains(sample, tiny, tmp_path, architecture, filters):
     recipe = with_values(
         tiny,
-        network={"architecture": architecture, "filters": filters},
+        network={"architecture": architecture, "channels": filters},
         training={"epochs": 1},
         loss={"dice": 1, "border_weights": True},
         optimiser={"name": "sgd" if architecture == "unet2015" else "adamw"},
@@ -302,7 +312,7 @@ def test_training_learns_in_bfloat16_too(sample, tiny, tmp_path):
 
 
 def test_threshold_is_chosen_on_validation_and_recorded(sample, tiny, tmp_path):
-    recipe = with_values(tiny, evaluation={"choose_threshold": True})
+    recipe = with_values(tiny, evaluation={"tune_threshold": True})
     run = train(sample.images, sample.masks, tmp_path / "run", recipe)
     assert 0.1 <= open_run(tmp_path / "run").threshold == run.record["threshold"] <= 0.9
 
@@ -403,8 +413,8 @@ def test_momentum_is_used(sample, tiny, tmp_path):
 def test_validation_loss_is_that_of_the_weights_that_are_kept(sample, tiny, tmp_path):
     recipe = with_values(
         tiny,
-        training={"average": 0.9, "batch_size": 3},
-        network={"architecture": "default", "filters": [4, 8]},
+        training={"ema_decay": 0.9, "batch_size": 3},
+        network={"architecture": "default", "channels": [4, 8]},
     )
     run = train(sample.images, sample.masks, tmp_path / "run", recipe)
     found = evaluate(run, sample.images, sample.masks, part="validation")

@@ -173,9 +173,9 @@ def test_weights_of_another_network_are_refused(run, lung_slice, tmp_path):
 def test_prediction_does_not_hang_on_the_batch(run, sample):
     predictor = Predictor(run)
     images = [read_image_2d(path) for path in sorted(sample.images.glob("*201*"))[4:9]]
-    from pleura.dataset.preparation import prepare_image
+    from pleura.dataset.preprocessing import preprocess_image
 
-    prepared = np.stack([prepare_image(image, predictor.preparation) for image in images])
+    prepared = np.stack([preprocess_image(image, predictor.preprocessing) for image in images])
     together = predictor.logits(prepared)
     alone = np.concatenate([predictor.logits(one[None]) for one in prepared])
     np.testing.assert_allclose(together, alone, atol=1e-3)

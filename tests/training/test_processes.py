@@ -52,7 +52,7 @@ def test_two_processes_train_what_one_trains(sample, tiny, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_stop_together_and_go_on(sample, tiny, tmp_path):
-    recipe = recipe_file(tiny, tmp_path / "recipe.yaml", epochs=2, precision="bf16", average=0.9)
+    recipe = recipe_file(tiny, tmp_path / "recipe.yaml", epochs=2, precision="bf16", ema_decay=0.9)
     data = (sample.images, sample.masks, "-q")
     torchrun(2, *data, "--recipe", recipe, "-o", tmp_path / "whole")
     stopping = tmp_path / "stop.py"

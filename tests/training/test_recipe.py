@@ -18,9 +18,9 @@ def test_recipes_that_ship_load_and_survive_being_written(name):
 
 def test_exercise_is_the_exercise():
     recipe = load_recipe("exercise")
-    assert recipe.preparation.scaling == "max"
-    assert recipe.preparation.size == (128, 128)
-    assert recipe.network.filters == (64, 128, 256)
+    assert recipe.preprocessing.scaling == "max"
+    assert recipe.preprocessing.size == (128, 128)
+    assert recipe.network.channels == (64, 128, 256)
     assert recipe.network.dropout == 0.5
     assert (recipe.training.epochs, recipe.training.batch_size) == (40, 16)
     assert recipe.evaluation.thresholds[0] == 0.1
@@ -29,10 +29,10 @@ def test_exercise_is_the_exercise():
 def test_overrides_are_read_as_yaml():
     recipe = load_recipe(
         "exercise",
-        ["training.epochs=5", "preparation.size=[64, 32]", "augmentation=null", "name=x"],
+        ["training.epochs=5", "preprocessing.size=[64, 32]", "augmentation=null", "name=x"],
     )
     assert recipe.training.epochs == 5
-    assert recipe.preparation.size == (64, 32)
+    assert recipe.preprocessing.size == (64, 32)
     assert recipe.augmentation is None
     assert recipe.name == "x"
 
@@ -55,7 +55,7 @@ def test_recipe_file_starts_from_its_base(tmp_path):
         ("training.epochs=none", r"training\.epochs: .*integer.*'none'"),
         ("training.epochs=0", "greater than or equal to 1"),
         ("loss.cross_entropy=0", "nothing to learn"),
-        ("network.filters=[8, 16]", "three levels"),
+        ("network.channels=[8, 16]", "three levels"),
         ("schedule={name: one-cycle, restarts: [4, 2]}", "in order"),
         ("schedule.restarts=[4]", "only one-cycle"),
         ("training.epochs", "sets nothing"),
@@ -119,22 +119,22 @@ def test_text_that_grows_or_contradicts_itself_is_refused_at_once(tmp_path, text
 
 def test_aliases_within_the_limits_are_read(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text("preparation: {size: &s [64, 64]}\nevaluation: {grid: *s}\n")
-    assert load_recipe(path).evaluation.grid == (64, 64)
+    path.write_text("preprocessing: {size: &s [64, 64]}\nevaluation: {additional_size: *s}\n")
+    assert load_recipe(path).evaluation.additional_size == (64, 64)
 
 
 @pytest.mark.parametrize(
     ("override", "limit"),
     [
-        ("preparation.size=[100000,100000]", "4096 rows and columns"),
-        ("preparation.size=[64,1e9]", "preparation.size"),
+        ("preprocessing.size=[100000,100000]", "4096 rows and columns"),
+        ("preprocessing.size=[64,1e9]", "preprocessing.size"),
         ("training.epochs=1000000000000", "1000000"),
         ("training.epochs=1e12", "1000000|integer"),
         ("training.batch_size=1000000000", "65536"),
-        ("network.filters=[1000000,1000000,1000000]", "2048 channels per level"),
-        ("network={architecture: default, filters: [8,8,8,8,8,8,8,8,8,8,8,8]}", "at most 8"),
-        ("evaluation.grid=[100000,100000]", "4096"),
-        ("preparation.window=[1e300,1e301]", "1e9"),
+        ("network.channels=[1000000,1000000,1000000]", "2048 channels per level"),
+        ("network={architecture: default, channels: [8,8,8,8,8,8,8,8,8,8,8,8]}", "at most 8"),
+        ("evaluation.additional_size=[100000,100000]", "4096"),
+        ("preprocessing.window=[1e300,1e301]", "1e9"),
         ("training.threads=1000000", "4096"),
         ("training.seed=1" + "0" * 400, "training.seed"),
         ("training.seed=1" + "0" * 5000, "cannot be read|training.seed"),

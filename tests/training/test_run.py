@@ -118,7 +118,7 @@ def test_own_recipe_of_a_run_trains_it_again(sample, run, tmp_path, monkeypatch)
         ("split.method=sorted",),
         ("split.method=grouped", r"split.patient_pattern=_(\d\d)"),
         ("split.method=grouped", "split.patient_file={patients}"),
-        ("split.method=shuffled", "split.leave_out=[LCTSC-101_013.tif]", "split.file={split}"),
+        ("split.method=shuffled", "split.exclude=[LCTSC-101_013.tif]", "split.file={split}"),
     ],
 )
 def test_recipe_that_a_run_writes_splits_alike(sample, tiny, tmp_path, monkeypatch, overrides):

@@ -17,7 +17,7 @@ def test_the_exercise_holds_its_rate_to_epoch_20_and_then_takes_tenths():
 
 
 def test_one_cycle_rises_to_its_rate_and_falls_to_zero():
-    recipe = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup=0.2)
+    recipe = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup_fraction=0.2)
     rates = [learning_rate(recipe, e, s, 10, 10) for e in range(10) for s in range(10)]
     assert rates[:20] == pytest.approx([0.01 * (i + 1) / 20 for i in range(20)])
     assert rates[20] == pytest.approx(0.01)
@@ -25,9 +25,9 @@ def test_one_cycle_rises_to_its_rate_and_falls_to_zero():
     assert 0 < rates[-1] < 1e-5
 
 
-@given(epochs=st.integers(1, 12), steps=st.integers(1, 12), warmup=st.floats(0, 0.95))
-def test_one_cycle_never_passes_its_rate(epochs, steps, warmup):
-    recipe = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup=warmup)
+@given(epochs=st.integers(1, 12), steps=st.integers(1, 12), warmup_fraction=st.floats(0, 0.95))
+def test_one_cycle_never_passes_its_rate(epochs, steps, warmup_fraction):
+    recipe = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup_fraction=warmup_fraction)
     rates = [
         learning_rate(recipe, e, s, epochs, steps) for e in range(epochs) for s in range(steps)
     ]
@@ -35,7 +35,7 @@ def test_one_cycle_never_passes_its_rate(epochs, steps, warmup):
 
 
 def test_a_restart_is_a_cycle_of_its_own_at_half_the_rate():
-    cycle = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup=0.2)
+    cycle = ScheduleRecipe(name="one-cycle", learning_rate=0.01, warmup_fraction=0.2)
     recipe = cycle.model_copy(update={"restarts": (6, 8, 20)})
     rates = [learning_rate(recipe, e, s, 12, 5) for e in range(12) for s in range(5)]
     alone = [

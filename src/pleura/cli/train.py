@@ -172,7 +172,7 @@ def _recipe_of(
             "--from, --exclude, --set and --seed"
         )
     if exclude is not None:
-        overrides = (*overrides, f"split.leave_out={json.dumps(read_names(exclude))}")
+        overrides = (*overrides, f"split.exclude={json.dumps(read_names(exclude))}")
     if seed is not None:
         overrides = (*overrides, f"training.seed={seed}")
     if resume:

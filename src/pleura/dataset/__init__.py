@@ -1,1 +1,1 @@
-"""Image-mask pairs on disk: pairing, checks, splits, preparation, augmentation."""
+"""Image-mask pairs on disk: pairing, checks, splits, preprocessing, augmentation."""

@@ -15,7 +15,7 @@ _INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
 
 
 class Augmentation(BaseModel):
-    """Ranges that each draw is taken from, uniformly."""
+    """Ranges of the random transforms, which are sampled uniformly."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -26,18 +26,20 @@ class Augmentation(BaseModel):
     rotation: float = Field(10.0, ge=0, le=180)
     """Largest rotation, in degrees, either way."""
     zoom: tuple[float, float] = (0.9, 1.1)
-    """Smallest and largest zoom, drawn for each axis; above 1 the lungs grow."""
-    stretch: float | None = Field(None, ge=1, le=2)
-    """Largest ratio of the two axes' zooms, then drawn together; unset: each by itself."""
-    turn: float = Field(0.0, ge=0, le=1)
-    """How often an image is turned by any angle, or upside down."""
-    bend: float = Field(0.0, ge=0, le=0.1)
-    """Largest displacement of a smooth random bending, as a fraction of the width."""
+    """Smallest and largest zoom, sampled for each axis; above 1 the lungs grow."""
+    anisotropy: float | None = Field(None, ge=1, le=2)
+    """Largest ratio between the zooms of the two axes; unset: each axis has its own zoom."""
+    full_rotation_probability: float = Field(0.0, ge=0, le=1)
+    """Probability of a further rotation: by 180 degrees, or by any angle."""
+    elastic: float = Field(0.0, ge=0, le=0.1)
+    """Largest displacement of the elastic deformation, as a fraction of the width; only with
+    `simulation`."""
     flip: bool = False
     """Mirror half of the images left to right."""
-    gain: float = Field(0.0, ge=0, lt=1)
-    """Largest change of contrast: values are multiplied by 1 - gain to 1 + gain."""
-    offset: float = Field(0.0, ge=0)
+    intensity_scale: float = Field(0.0, ge=0, lt=1)
+    """Largest relative change of contrast: values are multiplied by a factor between 1 minus and 1
+    plus this."""
+    intensity_shift: float = Field(0.0, ge=0)
     """Largest change of brightness, added to the scaled values."""
     noise: float = Field(0.0, ge=0)
     """Largest standard deviation of white noise, added to the scaled values."""
@@ -77,10 +79,10 @@ def move(
     from_columns, from_rows = (
         np.add.outer((b * y + c).astype(np.float32), (a * x).astype(np.float32)) for a, b, c in back
     )
-    if augmentation.bend:
-        most = augmentation.bend * image.shape[1]
-        from_columns += _bending(image.shape, most, rng)
-        from_rows += _bending(image.shape, most, rng)
+    if augmentation.elastic:
+        most = augmentation.elastic * image.shape[1]
+        from_columns += _elastic_displacement(image.shape, most, rng)
+        from_rows += _elastic_displacement(image.shape, most, rng)
 
     def moved(picture: FloatArray, beyond: float) -> FloatArray:
         taken = cv2.remap(
@@ -96,7 +98,9 @@ def move(
     return moved(image, outside), moved(mask, 0.0)
 
 
-def _bending(shape: tuple[int, ...], most: float, rng: np.random.Generator) -> FloatArray:
+def _elastic_displacement(
+    shape: tuple[int, ...], most: float, rng: np.random.Generator
+) -> FloatArray:
     coarse = rng.uniform(-most, most, (4, 4)).astype(np.float32)
     fine = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)  # at full size it is slow
     return np.asarray(cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
@@ -116,13 +120,16 @@ def _draw_affine(
     """Return the 2x3 matrix from source to target (column, row), about the image's centre."""
     rows, columns = shape
     angle = np.deg2rad(rng.uniform(-augmentation.rotation, augmentation.rotation))
-    if augmentation.turn and rng.random() < augmentation.turn:
+    if (
+        augmentation.full_rotation_probability
+        and rng.random() < augmentation.full_rotation_probability
+    ):
         angle += np.pi if rng.random() < 0.5 else rng.uniform(-np.pi, np.pi)
-    if augmentation.stretch is None:
+    if augmentation.anisotropy is None:
         zoom_y, zoom_x = rng.uniform(*augmentation.zoom, size=2)
     else:
         zoom = np.exp(rng.uniform(*np.log(augmentation.zoom)))
-        ratio = augmentation.stretch ** rng.uniform(-0.5, 0.5)
+        ratio = augmentation.anisotropy ** rng.uniform(-0.5, 0.5)
         zoom_y, zoom_x = zoom * ratio, zoom / ratio
     shift_y, shift_x = rng.uniform(-augmentation.shift, augmentation.shift, size=2)
     mirror = -1.0 if augmentation.flip and rng.random() < 0.5 else 1.0
@@ -147,10 +154,14 @@ def _warp(picture: FloatArray, matrix: NDArray[np.float64], interpolation: int) 
 def _change_values(
     image: FloatArray, augmentation: Augmentation, rng: np.random.Generator
 ) -> FloatArray:
-    if augmentation.gain:
-        image = image * np.float32(1 + rng.uniform(-augmentation.gain, augmentation.gain))
-    if augmentation.offset:
-        image = image + np.float32(rng.uniform(-augmentation.offset, augmentation.offset))
+    if augmentation.intensity_scale:
+        image = image * np.float32(
+            1 + rng.uniform(-augmentation.intensity_scale, augmentation.intensity_scale)
+        )
+    if augmentation.intensity_shift:
+        image = image + np.float32(
+            rng.uniform(-augmentation.intensity_shift, augmentation.intensity_shift)
+        )
     if augmentation.noise:
         sd = np.float32(rng.uniform(0, augmentation.noise))
         image = image + sd * rng.standard_normal(image.shape, np.float32)

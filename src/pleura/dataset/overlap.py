@@ -10,19 +10,19 @@ import numpy as np
 
 from pleura.dataset.duplicates import NEAR_DUPLICATE_CORRELATION, is_duplicate
 from pleura.dataset.pairs import Pair, read_pair
-from pleura.dataset.preparation import PreparedPairs
+from pleura.dataset.preprocessing import PreprocessedPairs
 from pleura.dataset.splits import SUBSETS, Split, SplitRecipe, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import composed
 
 
 def resolve_duplicates(
-    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, recipe: SplitRecipe
+    pairs: Sequence[Pair], prepared: PreprocessedPairs, split: Split, recipe: SplitRecipe
 ) -> Split:
     """Return the split if no image is in two subsets, by name or by its pixels.
 
     Copies may be mirrored, rotated by 90 degrees, or stored in another format. With ``duplicates:
-    leave_out`` in the recipe, those in training give way to those in validation, and both to those
+    exclude`` in the recipe, those in training give way to those in validation, and both to those
     in the test subset.
 
     Raises
@@ -39,7 +39,7 @@ def resolve_duplicates(
             hint="list each image in one subset",
         )
     copies = list(_copies(pairs, prepared, split))
-    if copies and recipe.duplicates == "refuse":
+    if copies and recipe.duplicates == "error":
         subset = split.subset_by_name()
         shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in copies[:5])
         raise DataError(
@@ -47,13 +47,13 @@ def resolve_duplicates(
             + (", ..." if len(copies) > 5 else ""),
             where="split",
             hint="remove one of each pair (--exclude), or let pleura do so for training and "
-            "validation images: --set split.duplicates=leave_out",
+            "validation images: --set split.duplicates=exclude",
         )
     removed = {first for first, _ in copies}
     return require_nonempty(split.without(removed), f"{len(removed)} copies left out")
 
 
-def near_duplicate_warning(prepared: PreparedPairs, split: Split) -> str | None:
+def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | None:
     """Return a warning that names images in different subsets that are nearly the same, if any."""
     position = {name: i for i, name in enumerate(prepared.names)}
     found: list[tuple[float, str, str]] = []
@@ -78,7 +78,7 @@ def near_duplicate_warning(prepared: PreparedPairs, split: Split) -> str | None:
 
 
 def _copies(
-    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split
+    pairs: Sequence[Pair], prepared: PreprocessedPairs, split: Split
 ) -> Iterator[tuple[str, str]]:
     """Yield each two names in different subsets whose images are copies, by order of subsets."""
     subset, by_name = split.subset_by_name(), {pair.name: pair for pair in pairs}

@@ -21,36 +21,36 @@ _WINDOW = (-1024.0, 600.0)  # what a grey picture is taken for where it shows no
 
 
 class Simulation(BaseModel):
-    """How often each thing happens to a training image; the defaults are those of `default`."""
+    """Probability of each simulated effect per training image; the defaults are of `default`."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     disease: float = Field(0.3, ge=0, le=1)
-    """Consolidation, ground glass, masses, emphysema or fibrosis painted into the lungs."""
+    """Consolidation, ground glass, masses, emphysema or fibrosis added to the lungs."""
     missing_lung: float = Field(0.03, ge=0, le=1)
     """One lung becomes soft tissue, in image and mask."""
     gas: float = Field(0.2, ge=0, le=1)
     """Pockets of gas in the body outside the lungs: bowel, oesophagus, under the skin."""
-    clothing: float = Field(0.2, ge=0, le=1)
+    external_objects: float = Field(0.2, ge=0, le=1)
     """Lines and arcs in the air around the body: blankets, tables, tubes."""
     kernel: float = Field(0.5, ge=0, le=1)
     """Reconstruction kernel: smoothed, or sharpened."""
     noise: float = Field(0.5, ge=0, le=1)
-    """Noise of a low dose, white or blurred."""
+    """Low-dose noise, white or correlated."""
     motion: float = Field(0.08, ge=0, le=1)
-    """Blur along a line, or a ghost beside the picture."""
+    """A motion ghost: the slice blended with a shifted copy of itself."""
     metal: float = Field(0.05, ge=0, le=1)
     """A bright implant with streaks."""
-    circle: float = Field(0.15, ge=0, le=1)
-    """Nothing outside a circle, or outside a box, that may cut the body."""
+    field_of_view: float = Field(0.15, ge=0, le=1)
+    """Constant values outside a circular or rectangular field of view, which may cut the body."""
     window: float = Field(0.3, ge=0, le=1)
-    """An 8-bit picture of a window, taken back to HU as well as can be."""
-    equalised: float = Field(0.12, ge=0, le=1)
-    """An 8-bit picture with its contrast equalised (CLAHE), likewise."""
+    """An 8-bit picture of a window, converted back to approximate HU."""
+    clahe: float = Field(0.12, ge=0, le=1)
+    """An 8-bit picture with contrast-limited adaptive histogram equalisation, likewise."""
     calibration: float = Field(0.5, ge=0, le=1)
-    """Values off by a factor and an offset."""
+    """Calibration error: values multiplied by a factor and shifted by an offset."""
 
 
 def simulate(
@@ -63,7 +63,7 @@ def simulate(
 
     hu, mask = _changed_body(hu, mask, simulation, happens, rng)
     for chance, fault in (
-        (simulation.clothing, _clothing),
+        (simulation.external_objects, _external_objects),
         (simulation.metal, _metal),
         (simulation.motion, _motion),
         (simulation.kernel, _kernel),
@@ -71,12 +71,12 @@ def simulate(
     ):
         if happens(chance):
             hu = fault(hu, rng)
-    if happens(simulation.circle):
+    if happens(simulation.field_of_view):
         outside = _outside(hu.shape, rng)
         hu = np.where(outside, np.float32(rng.choice([-1024, -1024, -1000, 0])), hu)
         mask = np.where(outside, np.float32(0), mask)
-    if happens(simulation.equalised):
-        hu = _equalised(hu, rng)
+    if happens(simulation.clahe):
+        hu = _clahe(hu, rng)
     elif happens(simulation.window):
         hu = _windowed(hu, rng)
     if happens(simulation.calibration):
@@ -252,7 +252,7 @@ def _gas(hu: FloatArray, mask: FloatArray, rng: np.random.Generator) -> FloatArr
     return _blend(hu, value, share)
 
 
-def _clothing(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _external_objects(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     share = np.zeros(hu.shape, np.float32)
     rows, columns = hu.shape
     for _ in range(rng.integers(1, 5)):
@@ -329,7 +329,7 @@ def _windowed(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.asarray(grey * (high - low) + low, np.float32)
 
 
-def _equalised(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _clahe(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     low, high = max(float(hu.min()), -1024.0 - rng.uniform(0, 500)), float(hu.max())
     high = min(high, rng.uniform(200, 3000))
     grey = np.rint(np.clip((hu - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)

@@ -38,21 +38,21 @@ class Source(BaseModel):
     )
 
     images: str
-    """A folder, or a pattern of files with one `*`, such as `lctsc/*/ct.nii.gz`."""
+    """A folder, or a file pattern with one `*`, such as `lctsc/*/ct.nii.gz`."""
     masks: str | None
-    """The masks' folder, or their pattern: what `*` stands for makes the pair; `null` where a
-    person has seen that there is no lung in any of the images. A pattern that starts with `pleura:`
-    is of masks that ship with pleura."""
-    factor: PositiveFloat = 1.0
-    """Stored values are HU times this."""
-    part: Literal["split", "train"] = "split"
-    """`split`: dealt out as the recipe's split says; `train`: all for training."""
-    every: PositiveInt = 1
-    """Of a volume, every so many slices."""
-    only: tuple[str, ...] = Field(())
-    """Names of images (file names; what `*` stands for), where not all are used."""
-    leave_out: tuple[str, ...] = Field(())
-    """Names of images (as in `only`), or of slices, that are in no subset."""
+    """The folder of the masks, or their pattern: image and mask pair by what `*` matches. `null`:
+    no image shows lung, checked by a person. A pattern that starts with `pleura:` is of masks in
+    the package."""
+    scale_factor: PositiveFloat = 1.0
+    """Stored values are HU times this factor."""
+    subset: Literal["split", "training"] = "split"
+    """`split`: divided by the recipe's `split`; `training`: all for training."""
+    slice_step: PositiveInt = 1
+    """Use every n-th slice of a volume."""
+    include: tuple[str, ...] = Field(())
+    """Names of the images to use (file names, or what `*` matches); empty: all."""
+    exclude: tuple[str, ...] = Field(())
+    """Names of images (as in `include`) or of slices to exclude from all subsets."""
 
     @model_validator(mode="after")
     def _possible(self) -> Source:
@@ -98,7 +98,7 @@ def split_pairs(
     parts = _collect(images, masks, sources)
     pairs = [pair for part in parts for pair in part.all]
     left_out = {name for part in parts for name in part.left_out}
-    left_out |= find_names(pairs, recipe.leave_out, "split.leave_out or --exclude")
+    left_out |= find_names(pairs, recipe.exclude, "split.exclude or --exclude")
     split = _split_parts(parts, recipe)
     if recipe.method in ("sorted", "shuffled"):
         _require_groups_apart(pairs, split)
@@ -172,8 +172,8 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
     parts = []
     for source, pairs in zip(sources, found, strict=True):
         unique = [p if counts[same_name(p.name)] == 1 else _by_path(p, images) for p in pairs]
-        left_out = find_names(unique, source.leave_out, f"leave_out of {source.images}")
-        parts.append(_Part(unique, left_out, train=source.part == "train"))
+        left_out = find_names(unique, source.exclude, f"exclude of {source.images}")
+        parts.append(_Part(unique, left_out, train=source.subset == "training"))
     twice = Counter(same_name(pair.name) for part in parts for pair in part.all)
     for part in parts:
         for pair in part.all:
@@ -181,7 +181,7 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
                 raise DataError(
                     "an image is in two sources",
                     where=pair.image,
-                    hint="leave it out of one (recipe key 'data': only, leave_out)",
+                    hint="leave it out of one (recipe key 'data': include, exclude)",
                 )
     return parts
 
@@ -200,10 +200,10 @@ def _split_parts(parts: Sequence[_Part], recipe: SplitRecipe) -> Split:
         wrong = sorted({*fixed} & {*listed.validation, *listed.test})
         if wrong:
             raise DataError(
-                f"{len(wrong)} image(s) of a source with 'part: train' are in another subset: "
+                f"{len(wrong)} image(s) of a source with 'subset: training' are in another subset: "
                 f"{', '.join(wrong[:5])}",
                 where=recipe.file,
-                hint="list them as train, or set the source's part to split",
+                hint="list them as training, or set the source's subset to split",
             )
         rest = [name for name in fixed if name not in set(listed.training)]
         return replace(listed, training=(*listed.training, *rest))
@@ -242,16 +242,16 @@ def _require_patients_apart(
     shared = sorted({patients[n] for n in (*split.validation, *split.test)} & trained)
     if shared:
         raise DataError(
-            f"{len(shared)} patient(s) of a source with 'part: train' are also in validation or "
-            f"test: {', '.join(shared[:5])}",
+            f"{len(shared)} patient(s) of a source with 'subset: training' are also in validation "
+            f"or test: {', '.join(shared[:5])}",
             where="recipe key 'data'",
-            hint="leave the patients out of one source, or set the source's part to split",
+            hint="leave the patients out of one source, or set the source's subset to split",
         )
 
 
 def _pairs_of(source: Source, root: Path) -> list[Pair]:
     if "*" in source.images:
-        out = {same_name(name) for name in source.leave_out}
+        out = {same_name(name) for name in source.exclude}
         found = [
             one
             for pair in _matched(source, root)
@@ -261,11 +261,11 @@ def _pairs_of(source: Source, root: Path) -> list[Pair]:
         found = find_images(root / source.images)
     else:
         found = find_pairs(root / source.images, root / source.masks)
-    if source.only:
-        wanted = find_names(found, source.only, f"only of {source.images}")
+    if source.include:
+        wanted = find_names(found, source.include, f"include of {source.images}")
         found = [pair for pair in found if pair.name in wanted]
-    chosen = [pair for pair in found if pair.index is None or pair.index % source.every == 0]
-    return [replace(pair, factor=source.factor) for pair in chosen]
+    chosen = [pair for pair in found if pair.index is None or pair.index % source.slice_step == 0]
+    return [replace(pair, factor=source.scale_factor) for pair in chosen]
 
 
 def _matched(source: Source, root: Path) -> list[Pair]:
@@ -275,7 +275,7 @@ def _matched(source: Source, root: Path) -> list[Pair]:
     for image in sorted(root.glob(f"{glob.escape(before)}*{glob.escape(after)}")):
         relative = image.relative_to(root).as_posix()
         name = composed(relative[len(before) : len(relative) - len(after)])
-        if source.only and same_name(name) not in {same_name(one) for one in source.only}:
+        if source.include and same_name(name) not in {same_name(one) for one in source.include}:
             continue  # before its mask is asked for
         if source.masks is None:
             pairs.append(Pair(name, image, image, no_lung=True))
@@ -283,7 +283,7 @@ def _matched(source: Source, root: Path) -> list[Pair]:
         pattern = source.masks.replace("*", relative[len(before) : len(relative) - len(after)])
         ships = pattern.startswith("pleura:")
         mask = SHIPPED / pattern.removeprefix("pleura:") if ships else root / pattern
-        if not mask.exists() and name not in source.leave_out:
+        if not mask.exists() and name not in source.exclude:
             raise DataError("an image without mask", where=image, hint=f"add {mask}")
         pairs.append(Pair(name, image, mask))
     if source.masks is not None and "*" not in source.masks and len(pairs) > 1:

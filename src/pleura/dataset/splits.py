@@ -37,9 +37,9 @@ class SplitRecipe(BaseModel):
     method: Literal["sorted", "shuffled", "grouped", "file"] = "sorted"
     """`sorted`: in order of names; `shuffled`: by `seed`; `grouped`: shuffled, all images of one
     patient in one subset; `file`: read from `file`."""
-    train: float = Field(0.6, gt=0, lt=1)
+    training_fraction: float = Field(0.6, gt=0, lt=1)
     """Fraction of the images for training; not for `file`."""
-    validation: float = Field(0.2, gt=0, lt=1)
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of the images for validation; the test subset is the rest."""
     seed: int = 0
     """For `shuffled` and `grouped`."""
@@ -49,17 +49,17 @@ class SplitRecipe(BaseModel):
     """CSV with the columns `name` (of an image, or of a volume) and `patient`."""
     file: Path | None = None
     """CSV with the columns `name` and `part` (train, validation or test)."""
-    leave_out: tuple[str, ...] = ()
-    """Names of images, of any source, that are in no subset; they are counted where the subsets are
-    cut. A name of no image is refused."""
-    duplicates: Literal["refuse", "leave_out"] = "refuse"
-    """Images in two subsets that are the same, pixel for pixel: `refuse` to train, or `leave_out`
-    those in training (or validation) that are in the test (or validation) subset."""
+    exclude: tuple[str, ...] = ()
+    """Names of images of any source to exclude from all subsets. They still count for the
+    fractions. An unknown name is an error."""
+    duplicates: Literal["error", "exclude"] = "error"
+    """Identical images in two subsets: stop with an `error`, or `exclude` the copies in training
+    and validation, so that the test subset is unchanged."""
 
     @model_validator(mode="after")
     def _possible(self) -> SplitRecipe:
-        if self.train + self.validation >= 1:
-            raise ValueError("train and validation leave nothing for the test")
+        if self.training_fraction + self.validation_fraction >= 1:
+            raise ValueError("training_fraction and validation_fraction leave nothing for the test")
         sources = (self.patient_pattern is not None) + (self.patient_file is not None)
         if self.method == "grouped" and sources != 1:
             raise ValueError("grouped: give either patient_pattern or patient_file")
@@ -124,7 +124,7 @@ def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
         split = split_by_group(names, find_patients(pairs, recipe), recipe, shuffled=True)
     else:
         split = split_by_fraction(pairs, recipe)
-    out = set(recipe.leave_out)
+    out = set(recipe.exclude)
     return require_nonempty(split.without(out), f"{len(names)} images, {len(out)} left out")
 
 
@@ -137,8 +137,8 @@ def split_by_fraction(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
         return split_by_group(names, groups, recipe, shuffled=shuffled)
     if shuffled:
         random.Random(recipe.seed).shuffle(names)  # noqa: S311  (not a secret)
-    first = int(len(names) * recipe.train)
-    second = first + int(len(names) * recipe.validation)
+    first = int(len(names) * recipe.training_fraction)
+    second = first + int(len(names) * recipe.validation_fraction)
     return Split(tuple(names[:first]), tuple(names[first:second]), tuple(names[second:]))
 
 
@@ -155,7 +155,11 @@ def split_by_group(
     order = sorted(members)
     if shuffled:
         random.Random(recipe.seed).shuffle(order)  # noqa: S311
-    shares = (recipe.train, recipe.validation, 1 - recipe.train - recipe.validation)
+    shares = (
+        recipe.training_fraction,
+        recipe.validation_fraction,
+        1 - recipe.training_fraction - recipe.validation_fraction,
+    )
     subsets: tuple[list[str], ...] = ([], [], [])
     for group in order:
         full = [len(subset) / share for share, subset in zip(shares, subsets, strict=True)]

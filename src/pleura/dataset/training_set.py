@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pleura.dataset.augmentation import Augmentation, augment_batch, move
 from pleura.dataset.pairs import Pair, read_pair
-from pleura.dataset.preparation import Preparation, PreparedPairs, scale
+from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale
 from pleura.dataset.simulation import Simulation, simulate
 from pleura.typing import FloatArray, Progress
 
@@ -58,20 +58,20 @@ class SimulatedSet:
     def __init__(
         self,
         pairs: Sequence[Pair],
-        preparation: Preparation,
+        preprocessing: Preprocessing,
         augmentation: Augmentation,
         simulation: Simulation,
         progress: Progress | None = None,
     ) -> None:
-        self.preparation = preparation
+        self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.simulation = simulation
-        canvas = _FINER * preparation.size[0], _FINER * preparation.size[1]
+        canvas = _FINER * preprocessing.size[0], _FINER * preprocessing.size[1]
         self.images = np.empty((len(pairs), *canvas), np.int16)
         self.masks = np.empty((len(pairs), *canvas), np.uint8)
         for i, pair in enumerate(pairs):
             image, mask = read_pair(pair)
-            image = np.clip(image, *preparation.window)  # before pixels are averaged, as `scale`
+            image = np.clip(image, *preprocessing.window)  # before pixels are averaged, as `scale`
             self.images[i] = np.rint(_fit(image.astype(np.float32), canvas))
             self.masks[i] = np.rint(_fit(mask * np.float32(255), canvas))
             if progress is not None:
@@ -86,15 +86,15 @@ class SimulatedSet:
 
     def _draw(self, i: int, rng: np.random.Generator) -> Batch:
         image, mask = self.images[i].astype(np.float32), self.masks[i] / np.float32(255)
-        image, mask = move(image, mask, self.augmentation, rng, self.preparation.window[0])
-        size = self.preparation.size
+        image, mask = move(image, mask, self.augmentation, rng, self.preprocessing.window[0])
+        size = self.preprocessing.size
         hu, mask = simulate(_fit(image, size), _fit(mask, size), self.simulation, rng)
-        return scale(hu, self.preparation), mask
+        return scale(hu, self.preprocessing), mask
 
 
 def make_training_set(
     pairs: Sequence[Pair],
-    prepared: PreparedPairs,
+    prepared: PreprocessedPairs,
     names: Sequence[str],
     augmentation: Augmentation | None,
     simulation: Simulation | None,
@@ -111,7 +111,7 @@ def make_training_set(
         return PreparedSet(*prepared.select(names), augmentation)
     by_name = {pair.name: pair for pair in pairs}
     chosen = [by_name[name] for name in names]
-    return SimulatedSet(chosen, prepared.preparation, augmentation, simulation, progress)
+    return SimulatedSet(chosen, prepared.preprocessing, augmentation, simulation, progress)
 
 
 def _fit(picture: FloatArray, size: tuple[int, int]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Our U-Net: normalised convolutions, as many levels as filters are given.
+"""Our U-Net: normalised convolutions, as many levels as channels are given.
 
 After Ronneberger, Fischer, Brox, "U-Net" (MICCAI 2015), with same padding, batch normalisation
 (Ioffe, Szegedy 2015) in place of most of the dropout, and few channels at full resolution, where
@@ -41,35 +41,35 @@ class Level(nn.Sequential):
 class DefaultUNet(SegmentationNetwork):
     """Lung logits of (n, 1, h, w) images, (n, 1, h, w); h and w are multiples of ``multiple``.
 
-    ``outer`` is how many convolutions there are at full resolution, each way.
+    ``full_resolution_convs`` is how many convolutions there are at full resolution, each way.
     """
 
     margin = 0
 
     def __init__(
         self,
-        filters: Sequence[int] = (16, 32, 64, 128, 256),
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
         dropout: float = 0.1,
-        outer: int = 2,
+        full_resolution_convs: int = 2,
         separable: bool = False,
     ) -> None:
         super().__init__()
-        self.multiple = 2 ** (len(filters) - 1)
-        times = [outer] + [2] * (len(filters) - 1)
-        levels = zip([1, *filters[:-1]], filters, times, strict=True)
+        self.multiple = 2 ** (len(channels) - 1)
+        times = [full_resolution_convs] + [2] * (len(channels) - 1)
+        levels = zip([1, *channels[:-1]], channels, times, strict=True)
         self.down = nn.ModuleList(Level(i, o, n, separable) for i, o, n in levels)
         self.dropout = nn.Dropout2d(dropout)
-        above = list(pairwise(filters))[::-1]  # (outputs, inputs)
+        above = list(pairwise(channels))[::-1]  # (outputs, inputs)
         self.enlarge = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for o, i in above)
         self.up = nn.ModuleList(
             Level(2 * o, o, n, separable) for (o, _), n in zip(above, times[-2::-1], strict=True)
         )
-        self.head = nn.Conv2d(filters[0], 1, 1)
+        self.head = nn.Conv2d(channels[0], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)
         skips: list[Tensor] = []
         for i, level in enumerate(self.down):
-            x = level(F.max_pool2d(x, 2) if i else x)  # (n, filters[i], h / 2^i, w / 2^i)
+            x = level(F.max_pool2d(x, 2) if i else x)  # (n, channels[i], h / 2^i, w / 2^i)
             skips.append(x)
         x = self.dropout(skips.pop())
         for enlarge, level in zip(self.enlarge, self.up, strict=True):

@@ -1,7 +1,7 @@
 """The U-Net of the course exercise: three levels, one convolution each, same padding.
 
 After Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image
-Segmentation" (MICCAI 2015), made small: 902,593 parameters at the exercise's 64, 128, 256 filters.
+Segmentation" (MICCAI 2015), made small: 902,593 parameters at the exercise's 64, 128, 256 channels.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class ExerciseUNet(SegmentationNetwork):
     margin = 0
     multiple = 4
 
-    def __init__(self, filters: Sequence[int] = (64, 128, 256), dropout: float = 0.5) -> None:
+    def __init__(self, channels: Sequence[int] = (64, 128, 256), dropout: float = 0.5) -> None:
         super().__init__()
-        first, second, third = filters
+        first, second, third = channels
         self.down1 = nn.Conv2d(1, first, 3, padding=1)
         self.down2 = nn.Conv2d(first, second, 3, padding=1)
         self.bottom = nn.Conv2d(second, third, 3, padding=1)

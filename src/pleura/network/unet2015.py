@@ -38,7 +38,7 @@ class UNet2015(SegmentationNetwork):
 
     Parameters
     ----------
-    filters:
+    channels:
         Channels of each level, from the image down; between two levels lies a 2x2 max-pooling.
     dropout:
         Probability at the end of the contracting path (section 3.1): after the last two levels,
@@ -54,19 +54,19 @@ class UNet2015(SegmentationNetwork):
     """
 
     def __init__(
-        self, filters: Sequence[int] = (64, 128, 256, 512, 1024), dropout: float = 0.5
+        self, channels: Sequence[int] = (64, 128, 256, 512, 1024), dropout: float = 0.5
     ) -> None:
         super().__init__()
-        up = filters[::-1]
-        self.multiple = 1 << (len(filters) - 1)
+        up = channels[::-1]
+        self.multiple = 1 << (len(channels) - 1)
         # Two convolutions cost two of their level's pixels, on the way down and again on the way
         # up: 4 (1 + 2 + ... + multiple / 2), and 2 multiple at the bottom.
         self.margin = 6 * self.multiple - 4
-        self.down = nn.ModuleList(two_convolutions(i, o) for i, o in pairwise((1, *filters)))
+        self.down = nn.ModuleList(two_convolutions(i, o) for i, o in pairwise((1, *channels)))
         self.dropout = nn.Dropout(dropout)
         self.up = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(up))
         self.merge = nn.ModuleList(two_convolutions(2 * o, o) for o in up[1:])
-        self.head = nn.Conv2d(filters[0], 2, 1)
+        self.head = nn.Conv2d(channels[0], 2, 1)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

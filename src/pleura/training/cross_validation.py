@@ -53,7 +53,7 @@ def cross_validate(
         split = folder / f"fold-{fold + 1}.csv"
         _write_split(split, pairs, fold_of, fold, folds)
         values = recipe.model_dump(mode="json")
-        values["split"] = {"method": "file", "file": str(split), "duplicates": "leave_out"}
+        values["split"] = {"method": "file", "file": str(split), "duplicates": "exclude"}
         values["data"] = []
         train(
             images,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
 from pleura.dataset.pairs import Pair, read_pair
-from pleura.dataset.preparation import PreparedPairs, prepare_pairs
+from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, find_names, split_pairs
 from pleura.dataset.splits import Split
 from pleura.errors import DataError, RunError
@@ -28,7 +28,7 @@ class TrainingData:
     """
 
     pairs: list[Pair]
-    prepared: PreparedPairs
+    prepared: PreprocessedPairs
     split: Split
     units: dict[str, Any]
     warnings: tuple[str, ...]
@@ -59,7 +59,7 @@ def load_data(
     where = Path(images), None if masks is None else Path(masks)
     pairs = collect_pairs(*where, recipe.data)
     split = split_pairs(*where, recipe.data, recipe.split) if run is None else None
-    prepared = prepare_pairs(pairs, recipe.preparation, progress)
+    prepared = preprocess_pairs(pairs, recipe.preprocessing, progress)
     if run is not None and prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(
             "the images or masks are not those that this run was started on",
@@ -90,7 +90,7 @@ def load_data(
     return TrainingData(pairs, prepared, apart, record, noted, seen)
 
 
-def _require_unseen(seen: Set[str], prepared: PreparedPairs, split: Split, start: str) -> None:
+def _require_unseen(seen: Set[str], prepared: PreprocessedPairs, split: Split, start: str) -> None:
     """Refuse to test on images that the run which a training starts from was trained on."""
     pixels = prepared.pixel_hashes()
     known = [name for name in split.test if pixels[name] in seen]
@@ -117,11 +117,11 @@ def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
 
 
 def _warnings(
-    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, apart: Split, recipe: Recipe
+    pairs: Sequence[Pair], prepared: PreprocessedPairs, split: Split, apart: Split, recipe: Recipe
 ) -> Iterator[str]:
     """Yield what makes the results less trustworthy than they look."""
     split_names, used = split.subset_by_name(), apart.subset_by_name()
-    left_out = find_names(pairs, recipe.split.leave_out, "split.leave_out")
+    left_out = find_names(pairs, recipe.split.exclude, "split.exclude")
     unlisted = [p.name for p in pairs if p.name not in split_names and p.name not in left_out]
     if unlisted:
         yield f"{len(unlisted)} image(s) are not in the split file and not used: {_some(unlisted)}"

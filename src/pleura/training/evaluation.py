@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.pairs import Pair, find_pairs, read_pair
-from pleura.dataset.preparation import prepare_image, prepare_mask, resize_nearest, restore
+from pleura.dataset.preprocessing import preprocess_image, preprocess_mask, resize_nearest, restore
 from pleura.errors import DataError
 from pleura.evaluation.compare import Comparison, Score, fingerprint, score_case
 from pleura.evaluation.metrics import accuracy, dice, iou
@@ -162,7 +162,7 @@ def evaluate(
     names = _names(run, list(pairs), part)
     predictor = Predictor(run)
     thresholds = tuple(sorted({*run.recipe.evaluation.thresholds, run.threshold}))
-    grid = run.recipe.evaluation.grid
+    grid = run.recipe.evaluation.additional_size
     grids = ("network", "native", *([] if grid is None else [grid_name(grid)]))
     cases, scores, levels = [], list[Score](), {}
     for i, name in enumerate(names):
@@ -210,14 +210,14 @@ def _judge(
     look: Look | None,
 ) -> tuple[Case, list[Score], LevelCounts]:
     image, mask = read_pair(pair)
-    preparation = predictor.preparation
-    prepared = prepare_image(image, preparation, str(pair.image))
+    preprocessing = predictor.preprocessing
+    prepared = preprocess_image(image, preprocessing, str(pair.image))
     logits = predictor.logits(prepared[None])[0]
-    target = prepare_mask(mask, preparation)
+    target = preprocess_mask(mask, preprocessing)
     probability = sigmoid(logits)
-    native = restore(probability, mask.shape, preparation)
+    native = restore(probability, mask.shape, preprocessing)
     maps = {"network": (target > 0.5, probability), "native": (mask.astype(np.float32), native)}
-    other = predictor.run.recipe.evaluation.grid
+    other = predictor.run.recipe.evaluation.additional_size
     if other is not None:
         maps[grid_name(other)] = (
             resize_nearest(mask.astype(np.float32), other),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import pleura
-from pleura.dataset.preparation import Preparation
+from pleura.dataset.preprocessing import Preprocessing
 from pleura.engine.model_file import FORMAT, METADATA_KEY, ModelMetadata
 from pleura.errors import RunError
 from pleura.files.atomic import remove_unfinished, write_atomically
@@ -37,35 +37,38 @@ class Deployed(nn.Module):
     """
 
     def __init__(
-        self, network: SegmentationNetwork, preparation: Preparation, line: IntensityMapping = HU
+        self,
+        network: SegmentationNetwork,
+        preprocessing: Preprocessing,
+        line: IntensityMapping = HU,
     ) -> None:
         super().__init__()
         self.line = line
         self.network = network
-        self.preparation = preparation
+        self.preprocessing = preprocessing
 
     def forward(self, hu: Tensor) -> Tensor:  # (n, h, w)
-        size, (h, w) = self.preparation.size, hu.shape[1:]
+        size, (h, w) = self.preprocessing.size, hu.shape[1:]
         stored = hu.float()
         if self.line != HU:
             stored = stored * self.line.scale + self.line.offset
         x = self._scale(stored)
-        lanczos = self.preparation.image_interpolation == "lanczos"
+        lanczos = self.preprocessing.image_interpolation == "lanczos"
         resample = lanczos_matrix if lanczos else area_matrix
         x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
         logits = forward_whole(self.network, x[:, None])[:, 0].float()
         # OpenCV's nearest neighbour takes the first pixel of a step, not its centre.
-        centred = self.preparation.mask_interpolation != "nearest"
+        centred = self.preprocessing.mask_interpolation != "nearest"
         back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
         probability = back[0] @ torch.sigmoid(logits) @ back[1].T  # (n, h, w)
         return (probability * 255).round().to(torch.uint8)
 
     def _scale(self, values: Tensor) -> Tensor:
-        if self.preparation.scaling == "window":
-            low, high = self.preparation.window
+        if self.preprocessing.scaling == "window":
+            low, high = self.preprocessing.window
             return ((values - low) / (high - low)).clamp(0, 1)
         high_ = values.amax((1, 2), keepdim=True)
-        if self.preparation.scaling == "max":
+        if self.preprocessing.scaling == "max":
             return values / high_.clamp(min=1)
         low_ = values.amin((1, 2), keepdim=True)
         return (values - low_) / (high_ - low_).clamp(min=1)
@@ -130,15 +133,15 @@ def export(
     first = runs[0]
     line = _line(first)
     for one in runs[1:]:
-        if (one.recipe.preparation, _line(one)) != (first.recipe.preparation, line):
+        if (one.recipe.preprocessing, _line(one)) != (first.recipe.preprocessing, line):
             raise RunError(
                 f"the run does not see its images as {first.folder.name} does",
                 where=one.folder,
-                hint="put runs together of one preparation, trained on the same units",
+                hint="put runs together of one preprocessing, trained on the same units",
             )
     networks = [trained_network(one) for one in runs]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    content = _to_onnx(Deployed(network.eval(), first.recipe.preparation, line).eval())
+    content = _to_onnx(Deployed(network.eval(), first.recipe.preprocessing, line).eval())
     if eight_bit is not None:
         content = quantise(content, calibration_slices(first, Path(eight_bit), line))
     content = _halved(content)

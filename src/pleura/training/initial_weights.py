@@ -13,11 +13,17 @@ from pleura.engine.model_file import read_metadata
 from pleura.errors import ModelError, RecipeError
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.recipe import Recipe, build_recipe
+from pleura.training.recipe_keys import update_keys
 from pleura.training.run import load_tensors, open_run
 
 _CHANGES: dict[str, dict[str, Any]] = {
-    "schedule": {"name": "one-cycle", "learning_rate": 0.0005, "warmup": 0.1, "restarts": []},
-    "training": {"epochs": 20, "batch_size": 8, "average": 0.99, "fixed_normalisation": True},
+    "schedule": {
+        "name": "one-cycle",
+        "learning_rate": 0.0005,
+        "warmup_fraction": 0.1,
+        "restarts": [],
+    },
+    "training": {"epochs": 20, "batch_size": 8, "ema_decay": 0.99, "freeze_batch_norm": True},
 }
 """What a recipe becomes for a training that goes on from its weights with other data."""
 
@@ -28,7 +34,7 @@ _FIRST = "network.members.0."
 def starting_recipe(source: str | Path) -> Recipe:
     """Return the recipe for going on from a run folder, a model file, or the name of one.
 
-    Network and preparation are the source's, whose weights would fit no other; rates are lower.
+    Network and preprocessing are the source's, whose weights would fit no other; rates are lower.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def starting_recipe(source: str | Path) -> Recipe:
     if _is_run(source):
         values = open_run(source).recipe.model_dump(mode="json")
     else:
-        values = dict(read_metadata(model_path(source)).recipe)
+        values, _ = update_keys(read_metadata(model_path(source)).recipe, str(source))
     values |= {
         "name": "fine-tuned",
         "description": f"goes on from {Path(source).name}",
@@ -58,7 +64,7 @@ def load_start(network: SegmentationNetwork, source: str | Path) -> None:
     Raises
     ------
     RecipeError
-        The weights are of another architecture, or of other filters.
+        The weights are of another architecture, or of other channels.
     RunError, ModelError
         The source cannot be read.
     """

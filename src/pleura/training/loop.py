@@ -28,7 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pleura.dataset.border_weights import border_weights, class_balance
 from pleura.dataset.pairs import read_pair
-from pleura.dataset.preparation import prepare_image, restore
+from pleura.dataset.preprocessing import preprocess_image, restore
 from pleura.dataset.training_set import Batch, make_training_set
 from pleura.errors import DataWarning, RunError
 from pleura.figures.curves import curves_figure
@@ -296,7 +296,7 @@ class _Training:
         """Train the rest of an epoch; return False where it was stopped before its last step."""
         state = self.state
         state.network.train()
-        if self.recipe.training.fixed_normalisation:
+        if self.recipe.training.freeze_batch_norm:
             fix_normalisation(state.network)
         while state.step < self.steps:
             (asked,) = self.processes.mean(float(stop.is_set()))
@@ -360,7 +360,7 @@ class _Training:
             )
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
-        state.update_average(recipe.training.average, state.epoch * self.steps + state.step)
+        state.update_average(recipe.training.ema_decay, state.epoch * self.steps + state.step)
         return mean_loss, accuracy
 
     def _pixel_weights(self, masks: FloatArray) -> Tensor:
@@ -405,7 +405,7 @@ class _Training:
         save_tensors(run.weights, {"network": state.kept.state_dict()})
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")
-        if self.recipe.evaluation.choose_threshold:
+        if self.recipe.evaluation.tune_threshold:
             run = run.update(threshold=best_threshold(self._judge_validation()))
         run.update(finished=state.epoch == self.epochs)
 
@@ -413,10 +413,10 @@ class _Training:
         """Yield probability and reference of each validation image, on the image's own grid."""
         for pair in self.validation_pairs:
             image, mask = read_pair(pair)
-            prepared = prepare_image(image, self.recipe.preparation, str(pair.image))
+            prepared = preprocess_image(image, self.recipe.preprocessing, str(pair.image))
             logits = self.compute.logits(self.state.kept, prepared[None])[0, 0]
             probability = torch.sigmoid(logits).cpu().numpy()
-            yield restore(probability, mask.shape, self.recipe.preparation), mask
+            yield restore(probability, mask.shape, self.recipe.preprocessing), mask
 
     def _learning_rate(self, step: int) -> float:
         recipe = self.recipe.schedule

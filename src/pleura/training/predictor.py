@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.pairs import read_image_2d
-from pleura.dataset.preparation import prepare_image, restore
+from pleura.dataset.preprocessing import preprocess_image, restore
 from pleura.errors import DataError, PleuraError
 from pleura.figures.masks import overlay
 from pleura.formats.pictures import TIFF, list_pictures, write_picture
@@ -35,7 +35,7 @@ class Predictor:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.preparation = run.recipe.preparation
+        self.preprocessing = run.recipe.preprocessing
         # Where and how it was trained binds nobody who uses it.
         here = {"device": "auto", "precision": "auto", "threads": None}
         self._compute = Compute(run.recipe.training.model_copy(update=here))
@@ -52,9 +52,9 @@ class Predictor:
 
     def probability(self, image: AnyArray, where: str = "image") -> FloatArray:
         """Return the probability of lung, float32, on the grid of an image (rows, columns)."""
-        prepared = prepare_image(image, self.preparation, where)
+        prepared = preprocess_image(image, self.preprocessing, where)
         probability = sigmoid(self.logits(prepared[None])[0])
-        return restore(probability, (image.shape[0], image.shape[1]), self.preparation)
+        return restore(probability, (image.shape[0], image.shape[1]), self.preprocessing)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pleura.dataset.pairs import Pair
-from pleura.dataset.preparation import PreparedPairs, prepare_pairs
+from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, split_pairs
 from pleura.dataset.splits import Split
 from pleura.dataset.training_set import make_training_set
@@ -36,13 +36,17 @@ def preview(
     split = split_pairs(*where, recipe.data, recipe.split)
     names = _spread(split, number)
     pairs = [pair for pair in collect_pairs(*where, recipe.data) if pair.name in names]
-    prepared = prepare_pairs(pairs, recipe.preparation)
+    prepared = preprocess_pairs(pairs, recipe.preprocessing)
     save_figure(preview_figure(pairs, prepared, split, recipe, number), Path(output))
     return names
 
 
 def preview_figure(
-    pairs: Sequence[Pair], prepared: PreparedPairs, split: Split, recipe: Recipe, number: int = 4
+    pairs: Sequence[Pair],
+    prepared: PreprocessedPairs,
+    split: Split,
+    recipe: Recipe,
+    number: int = 4,
 ) -> Figure:
     """Draw training pairs, spread evenly over the training part, before and after augmentation."""
     names = _spread(split, number)

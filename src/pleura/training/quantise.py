@@ -48,7 +48,7 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
     """Return an ONNX model whose convolutions take and hold 8-bit integers.
 
     Weights by channel, symmetric; activations by tensor, in the range that they have on the slices
-    (Jacob et al., CVPR 2018). Preparation and upsampling stay in floating point.
+    (Jacob et al., CVPR 2018). Preprocessing and upsampling stay in floating point.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,11 +20,12 @@ from pydantic import (
 )
 
 from pleura.dataset.augmentation import Augmentation
-from pleura.dataset.preparation import Preparation
+from pleura.dataset.preprocessing import Preprocessing
 from pleura.dataset.simulation import Simulation
 from pleura.dataset.sources import Source
 from pleura.dataset.splits import SplitRecipe
-from pleura.errors import RecipeError
+from pleura.errors import DataWarning, RecipeError
+from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
 
 MOST_CHANNELS = 2048
@@ -43,13 +45,13 @@ class NetworkRecipe(_Part):
 
     architecture: Literal["exercise", "unet2015", "default"] = "exercise"
     """`exercise`: three levels, one convolution each; `unet2015`: the paper's, unpadded; `default`:
-    two normalised convolutions a level, as many levels as there are filters."""
-    filters: tuple[int, ...] = Field((64, 128, 256), min_length=2, max_length=8)
+    two normalised convolutions a level, as many levels as there are channels."""
+    channels: tuple[int, ...] = Field((64, 128, 256), min_length=2, max_length=8)
     """Channels of each level, from the image down; at most 2048."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Probability; `exercise`: before the last layer; `unet2015`: after the two deepest levels on
     the way down; `default`: of whole channels, at the deepest level."""
-    outer: Literal[1, 2] = 2
+    full_resolution_convs: Literal[1, 2] = 2
     """`default`: convolutions at full resolution, where they cost most, each way."""
     separable: bool = False
     """`default`: 3x3 convolutions of each channel by itself and 1x1 that mix channels (Howard
@@ -57,10 +59,10 @@ class NetworkRecipe(_Part):
 
     @model_validator(mode="after")
     def _possible(self) -> NetworkRecipe:
-        if self.architecture == "exercise" and len(self.filters) != 3:
-            raise ValueError("filters: the exercise's network has three levels")
-        if min(self.filters) < 1 or max(self.filters) > MOST_CHANNELS:
-            raise ValueError(f"filters: from 1 to {MOST_CHANNELS} channels per level")
+        if self.architecture == "exercise" and len(self.channels) != 3:
+            raise ValueError("channels: the exercise's network has three levels")
+        if min(self.channels) < 1 or max(self.channels) > MOST_CHANNELS:
+            raise ValueError(f"channels: from 1 to {MOST_CHANNELS} channels per level")
         return self
 
 
@@ -97,16 +99,17 @@ class OptimiserRecipe(_Part):
 class ScheduleRecipe(_Part):
     """The learning rate over epochs."""
 
-    name: Literal["plateau-then-decay", "constant", "one-cycle"] = "plateau-then-decay"
-    """`plateau-then-decay`: `learning_rate` up to and including epoch `hold`, times `decay` for
-    each epoch after it; `one-cycle`: linear rise over `warmup` of all steps, then a cosine to 0."""
+    name: Literal["exponential", "constant", "one-cycle"] = "exponential"
+    """`exponential`: `learning_rate` up to and including epoch `decay_after`, times `gamma` for
+    each epoch after it; `one-cycle`: linear rise over `warmup_fraction` of the steps, then cosine
+    decay to 0."""
     learning_rate: float = Field(0.001, gt=0)
     """The highest rate of the training."""
-    hold: int = Field(20, ge=0)
-    """For `plateau-then-decay`: the last epoch, counted from 0, at the full rate."""
-    decay: float = Field(0.1, gt=0, le=1)
-    """For `plateau-then-decay`: the factor from one epoch to the next after it."""
-    warmup: float = Field(0.1, ge=0, lt=1)
+    decay_after: int = Field(20, ge=0)
+    """For `exponential`: the last epoch, counted from 0, at the full rate."""
+    gamma: float = Field(0.1, gt=0, le=1)
+    """For `exponential`: the factor from one epoch to the next after it."""
+    warmup_fraction: float = Field(0.1, ge=0, lt=1)
     """For `one-cycle`: the fraction of a cycle's steps in which the rate rises."""
     restarts: tuple[PositiveInt, ...] = ()
     """For `one-cycle`: epochs, counted from 0, in which a new cycle begins, at half the rate
@@ -137,9 +140,9 @@ class TrainingRecipe(_Part):
     """`auto`: the first of cuda, mps and cpu that this machine has."""
     threads: int | None = Field(None, ge=1, le=4096)
     """Processor threads; unset: as many as there are cores."""
-    average: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is kept."""
-    fixed_normalisation: bool = False
+    freeze_batch_norm: bool = False
     """Keep the statistics of batch normalisation as they are: for small sets of one kind, and for
     weights from a model file, which need it."""
 
@@ -152,10 +155,10 @@ class EvaluationRecipe(_Part):
     """Where the probability becomes a mask."""
 
     thresholds: tuple[Probability, ...] = Field((0.1, 0.5), min_length=1, max_length=100)
-    """Thresholds of the table; the first one is what `predict` uses unless `choose_threshold`."""
-    grid: tuple[GridSide, GridSide] | None = None
+    """Thresholds of the table; the first one is what `predict` uses unless `tune_threshold`."""
+    additional_size: tuple[GridSide, GridSide] | None = None
     """A further grid (rows, columns) to judge on, sampled as the exercise samples its masks."""
-    choose_threshold: bool = False
+    tune_threshold: bool = False
     """Choose the threshold with the best mean IoU on the validation images, on their own grid."""
 
 
@@ -168,7 +171,7 @@ class Recipe(_Part):
     """What it is for; `pleura recipe` prints it."""
     data: tuple[Source, ...] = ()
     """Sets of images below one folder; empty: the two folders that the training is given."""
-    preparation: Preparation = Preparation()
+    preprocessing: Preprocessing = Preprocessing()
     split: SplitRecipe = SplitRecipe()
     augmentation: Augmentation | None = Augmentation()
     """`null` trains on the images as they are."""
@@ -184,8 +187,8 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
         if self.simulation is not None:
-            if self.preparation.scaling != "window":
-                raise ValueError("simulation is in HU: set preparation.scaling to window")
+            if self.preprocessing.scaling != "window":
+                raise ValueError("simulation is in HU: set preprocessing.scaling to window")
             if self.augmentation is None:
                 raise ValueError("simulation goes with an augmentation")
         return self
@@ -229,13 +232,14 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
-    """Check the values of a recipe.
+    """Check the values of a recipe; earlier names of keys and values are accepted.
 
     Raises
     ------
     RecipeError
         An unknown key or an impossible value.
     """
+    values, _ = update_keys(values, where)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -250,6 +254,14 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
             where=where,
             hint="correct the value; docs/reference/recipes.md lists what each key takes",
         ) from error
+
+
+def _current(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return values that a person wrote under current names; warn where they had earlier ones."""
+    updated, renamed = update_keys(values, where)
+    if renamed:
+        warnings.warn(f"{where}: {', '.join(renamed)}", DataWarning, stacklevel=4)
+    return updated
 
 
 def _short(value: object) -> str:
@@ -272,6 +284,7 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
     values = read_recipe_text(source, where)
     if not isinstance(values, dict):
         raise RecipeError("the recipe is no table of keys", where=where, hint="write 'key: value'")
+    values = _current(values, where)
     values.setdefault("name", path.stem)
     base = values.pop("base", None)
     if base is not None:
@@ -313,7 +326,15 @@ def _set(values: dict[str, Any], override: str) -> None:
             hint="write key=value, for example training.epochs=5",
         )
     value = parse_recipe_text(text, f"--set {key}")
-    *parents, last = key.split(".")
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    keys: list[str] = []
+    value = _current(value, f"--set {key}")
+    for _ in key.split("."):
+        (part,) = value
+        keys.append(part)
+        value = value[part]
+    *parents, last = keys
     table = values
     for parent in parents:
         below = table.setdefault(parent, {})

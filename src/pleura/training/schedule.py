@@ -20,13 +20,13 @@ def learning_rate(recipe: ScheduleRecipe, epoch: int, step: int, epochs: int, st
     """
     if recipe.name == "constant":
         return recipe.learning_rate
-    if recipe.name == "plateau-then-decay":
-        return recipe.learning_rate * recipe.decay ** max(0, epoch - recipe.hold)
+    if recipe.name == "exponential":
+        return recipe.learning_rate * recipe.gamma ** max(0, epoch - recipe.decay_after)
     end = next(end for end in cycle_ends(recipe, epochs) if epoch < end)
     begin = max(restart for restart in (0, *recipe.restarts) if restart <= epoch)
     highest = recipe.learning_rate / (2 if begin else 1)
     done, total = (epoch - begin) * steps + step, (end - begin) * steps
-    rise = round(recipe.warmup * total)
+    rise = round(recipe.warmup_fraction * total)
     if done < rise:
         return highest * (done + 1) / rise
     fall = (done - rise) / (total - rise)

@@ -98,11 +98,13 @@ def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
     """Return the recipe's network with fresh weights from torch's current generator."""
     match recipe.architecture:
         case "exercise":
-            return ExerciseUNet(recipe.filters, recipe.dropout)
+            return ExerciseUNet(recipe.channels, recipe.dropout)
         case "unet2015":
-            return UNet2015(recipe.filters, recipe.dropout)
+            return UNet2015(recipe.channels, recipe.dropout)
         case "default":
-            return DefaultUNet(recipe.filters, recipe.dropout, recipe.outer, recipe.separable)
+            return DefaultUNet(
+                recipe.channels, recipe.dropout, recipe.full_resolution_convs, recipe.separable
+            )
 
 
 def trained_network(run: Run) -> SegmentationNetwork:
@@ -133,7 +135,7 @@ def new_state(recipe: Recipe, start: str | Path | None = None) -> State:
     if start is not None:
         load_start(network, start)
     network = compute.place(network)
-    average = copy.deepcopy(network).requires_grad_(False) if recipe.training.average else None
+    average = copy.deepcopy(network).requires_grad_(False) if recipe.training.ema_decay else None
     return State(network, _optimiser(network, recipe.optimiser), average)
 
 

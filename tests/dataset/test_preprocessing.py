@@ -4,11 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from pleura.dataset.pairs import find_pairs
-from pleura.dataset.preparation import (
-    Preparation,
-    prepare_image,
-    prepare_mask,
-    prepare_pairs,
+from pleura.dataset.preprocessing import (
+    Preprocessing,
+    preprocess_image,
+    preprocess_mask,
+    preprocess_pairs,
     resize_nearest,
     restore,
 )
@@ -34,48 +34,48 @@ def test_image_is_prepared_as_the_exercise_does(sample, scaling):
         image = (image - image.min()) / (image.max() - image.min())
     expected = cv2.resize(image, (128, 128), interpolation=cv2.INTER_LANCZOS4)
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    prepared = prepare_image(stored, Preparation(scaling=scaling))
+    prepared = preprocess_image(stored, Preprocessing(scaling=scaling))
     assert prepared.dtype == np.float32
     np.testing.assert_allclose(prepared, expected, atol=1e-5)
 
 
 def test_window_clips_to_its_ends():
     image = np.array([[-2000, -1000], [-500, 900]], np.int16).repeat(4, 0).repeat(4, 1)
-    preparation = Preparation(scaling="window", window=(-1000, 0), size=(8, 8))
-    assert np.unique(prepare_image(image, preparation)).tolist() == [0, 0.5, 1]
+    preprocessing = Preprocessing(scaling="window", window=(-1000, 0), size=(8, 8))
+    assert np.unique(preprocess_image(image, preprocessing)).tolist() == [0, 0.5, 1]
 
 
 def test_max_scaling_refuses_an_image_without_positive_values():
     with pytest.raises(DataError, match="maximum is -3"):
-        prepare_image(np.array([[-9, -3]], np.int16), Preparation())
+        preprocess_image(np.array([[-9, -3]], np.int16), Preprocessing())
 
 
 def test_nearest_mask_takes_the_upper_left_pixel_of_those_it_covers():
     mask = np.zeros((16, 16), np.uint8)
     mask[::2, ::2] = 1
-    assert prepare_mask(mask, Preparation(size=(8, 8))).all()
+    assert preprocess_mask(mask, Preprocessing(size=(8, 8))).all()
 
 
 def test_area_mask_is_the_fraction_that_is_lung():
     mask = np.zeros((16, 16), np.uint8)
     mask[:, :3] = 1
-    found = prepare_mask(mask, Preparation(size=(8, 8), mask_interpolation="area"))
+    found = preprocess_mask(mask, Preprocessing(size=(8, 8), mask_interpolation="area"))
     assert found[0].tolist() == [1, 0.5, 0, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "area"])
 def test_restored_mask_lies_where_the_reference_lies(interpolation):
     mask = disk(512, 201.3, 322.8, 90)
-    preparation = Preparation(mask_interpolation=interpolation)
-    restored = restore(prepare_mask(mask, preparation), (512, 512), preparation) >= 0.5
+    preprocessing = Preprocessing(mask_interpolation=interpolation)
+    restored = restore(preprocess_mask(mask, preprocessing), (512, 512), preprocessing) >= 0.5
     np.testing.assert_allclose(centroid(restored), centroid(mask), atol=0.3)
     assert (restored & (mask == 1)).sum() / (restored | (mask == 1)).sum() > 0.98
 
 
 def test_restore_keeps_a_map_that_has_the_size():
-    preparation = Preparation()
+    preprocessing = Preprocessing()
     probability = np.random.default_rng(0).random((128, 128), np.float32)
-    assert restore(probability, (128, 128), preparation) is probability
+    assert restore(probability, (128, 128), preprocessing) is probability
 
 
 def test_resize_nearest_samples_as_opencv_does():
@@ -86,17 +86,17 @@ def test_resize_nearest_samples_as_opencv_does():
 
 def test_fingerprint_knows_names_pixels_and_masks(sample, tmp_path):
     pairs = find_pairs(sample.images, sample.masks)[:3]
-    preparation = Preparation(size=(16, 16))
-    first = prepare_pairs(pairs, preparation).fingerprint
-    assert prepare_pairs(pairs, preparation).fingerprint == first
-    assert prepare_pairs(pairs[::-1], preparation).fingerprint != first
+    preprocessing = Preprocessing(size=(16, 16))
+    first = preprocess_pairs(pairs, preprocessing).fingerprint
+    assert preprocess_pairs(pairs, preprocessing).fingerprint == first
+    assert preprocess_pairs(pairs[::-1], preprocessing).fingerprint != first
     swapped = [
         type(pairs[0])(p.name, p.image, q.mask) for p, q in zip(pairs, pairs[::-1], strict=True)
     ]
-    assert prepare_pairs(swapped, preparation).fingerprint != first
+    assert preprocess_pairs(swapped, preprocessing).fingerprint != first
 
 
 @pytest.mark.parametrize("values", [{"window": (0, 0)}, {"size": (4, 128)}, {"scaling": "sum"}])
-def test_impossible_preparation_is_refused(values):
+def test_impossible_preprocessing_is_refused(values):
     with pytest.raises(ValidationError):
-        Preparation(**values)
+        Preprocessing(**values)

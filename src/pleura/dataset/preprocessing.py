@@ -28,7 +28,7 @@ MAX_SIDE = 4096
 """Rows and columns of the network's grid; CT slices have 512 or 1024."""
 
 
-class Preparation(BaseModel):
+class Preprocessing(BaseModel):
     """How an image and its mask become the network's input and target."""
 
     model_config = ConfigDict(
@@ -50,7 +50,7 @@ class Preparation(BaseModel):
     `area`: the fraction of them that is lung, a soft target."""
 
     @model_validator(mode="after")
-    def _possible(self) -> Preparation:
+    def _possible(self) -> Preprocessing:
         if self.window[0] >= self.window[1]:
             raise ValueError("window: the lower end must be below the upper end")
         if max(map(abs, self.window)) > 1e9:
@@ -61,7 +61,7 @@ class Preparation(BaseModel):
 
 
 @dataclass(frozen=True)
-class PreparedPairs:
+class PreprocessedPairs:
     """All pairs of a set on the network's grid.
 
     ``images`` is float32 (n, rows, columns); ``masks`` float32 (n, rows, columns) in [0, 1];
@@ -73,7 +73,7 @@ class PreparedPairs:
     images: FloatArray
     masks: FloatArray
     fingerprint: str
-    preparation: Preparation
+    preprocessing: Preprocessing
     hashes: tuple[bytes, ...]
     thumbnails: FloatArray
 
@@ -87,9 +87,9 @@ class PreparedPairs:
         return self.images[index], self.masks[index]
 
 
-def prepare_pairs(
-    pairs: Sequence[Pair], preparation: Preparation, progress: Progress | None = None
-) -> PreparedPairs:
+def preprocess_pairs(
+    pairs: Sequence[Pair], preprocessing: Preprocessing, progress: Progress | None = None
+) -> PreprocessedPairs:
     """Read and prepare every pair, keeping only the network's grid in memory.
 
     Raises
@@ -99,13 +99,13 @@ def prepare_pairs(
     """
     digest = hashlib.sha256()
     try:
-        images = np.empty((len(pairs), *preparation.size), np.float32)
+        images = np.empty((len(pairs), *preprocessing.size), np.float32)
         masks = np.empty_like(images)
     except MemoryError as error:
         raise DataError(
-            f"{len(pairs)} images of {' x '.join(map(str, preparation.size))} pixels do not fit "
+            f"{len(pairs)} images of {' x '.join(map(str, preprocessing.size))} pixels do not fit "
             "into memory",
-            where="recipe key 'preparation.size'",
+            where="recipe key 'preprocessing.size'",
             hint="choose a smaller size, or give fewer images",
         ) from error
     hashes, thumbnails = [], []
@@ -114,25 +114,27 @@ def prepare_pairs(
         digest.update(f"{pair.name} {image.dtype.str} {image.shape}".encode())
         digest.update(np.ascontiguousarray(image).data)
         digest.update(mask.data)
-        images[i] = prepare_image(image, preparation, where=str(pair.image))
-        masks[i] = prepare_mask(mask, preparation)
+        images[i] = preprocess_image(image, preprocessing, where=str(pair.image))
+        masks[i] = preprocess_mask(mask, preprocessing)
         hashes.append(b"" if image.min() == image.max() else value_hash(image))
         thumbnails.append(thumbnail(image))
         if progress is not None:
             progress(i + 1, len(pairs))
     names = tuple(pair.name for pair in pairs)
-    return PreparedPairs(
+    return PreprocessedPairs(
         names,
         images,
         masks,
         digest.hexdigest(),
-        preparation,
+        preprocessing,
         tuple(hashes),
         np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32),
     )
 
 
-def prepare_image(image: AnyArray, preparation: Preparation, where: str = "image") -> FloatArray:
+def preprocess_image(
+    image: AnyArray, preprocessing: Preprocessing, where: str = "image"
+) -> FloatArray:
     """Scale and resize one image (rows, columns) to float32 on the network's grid.
 
     Raises
@@ -140,16 +142,18 @@ def prepare_image(image: AnyArray, preparation: Preparation, where: str = "image
     DataError
         `max` scaling of an image whose maximum is not positive.
     """
-    scaled = scale(image.astype(np.float32), preparation, where)
-    return _resize(scaled, preparation.size, preparation.image_interpolation)
+    scaled = scale(image.astype(np.float32), preprocessing, where)
+    return _resize(scaled, preprocessing.size, preprocessing.image_interpolation)
 
 
-def prepare_mask(mask: NDArray[np.uint8], preparation: Preparation) -> FloatArray:
+def preprocess_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> FloatArray:
     """Resize one 0/1 mask (rows, columns) to a float32 target in [0, 1] on the network's grid."""
-    return _resize(mask.astype(np.float32), preparation.size, preparation.mask_interpolation)
+    return _resize(mask.astype(np.float32), preprocessing.size, preprocessing.mask_interpolation)
 
 
-def restore(probability: FloatArray, size: tuple[int, int], preparation: Preparation) -> FloatArray:
+def restore(
+    probability: FloatArray, size: tuple[int, int], preprocessing: Preprocessing
+) -> FloatArray:
     """Bring a probability map from the network's grid to an image of ``size``, bilinearly.
 
     The inverse of the masks' way onto the grid. OpenCV's nearest neighbour takes pixel
@@ -159,7 +163,7 @@ def restore(probability: FloatArray, size: tuple[int, int], preparation: Prepara
     rows, columns = probability.shape
     if (rows, columns) == size:
         return probability
-    shift = 0.0 if preparation.mask_interpolation == "nearest" else 0.5
+    shift = 0.0 if preprocessing.mask_interpolation == "nearest" else 0.5
     y = (np.arange(size[0], dtype=np.float32) + shift) * (rows / size[0]) - shift
     x = (np.arange(size[1], dtype=np.float32) + shift) * (columns / size[1]) - shift
     grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
@@ -174,7 +178,7 @@ def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatArr
     return _resize(mask, size, "nearest")
 
 
-def scale(image: FloatArray, preparation: Preparation, where: str = "image") -> FloatArray:
+def scale(image: FloatArray, preprocessing: Preprocessing, where: str = "image") -> FloatArray:
     """Map stored values (rows, columns) to what the network sees, without resizing.
 
     Raises
@@ -182,11 +186,11 @@ def scale(image: FloatArray, preparation: Preparation, where: str = "image") -> 
     DataError
         `max` scaling of an image whose maximum is not positive.
     """
-    if preparation.scaling == "window":
-        low, high = preparation.window
+    if preprocessing.scaling == "window":
+        low, high = preprocessing.window
         return np.asarray(np.clip((image - low) / (high - low), 0, 1), np.float32)
     low, high = float(image.min()), float(image.max())
-    if preparation.scaling == "minmax":
+    if preprocessing.scaling == "minmax":
         if high == low:  # a slice of padding, in a volume
             return np.zeros_like(image)
         return (image - low) / (high - low)
@@ -194,7 +198,7 @@ def scale(image: FloatArray, preparation: Preparation, where: str = "image") -> 
         raise DataError(
             f"the image's maximum is {high:g}: scaling 'max' cannot divide by it",
             where=where,
-            hint="choose scaling 'minmax' or 'window', such as --set preparation.scaling=minmax",
+            hint="choose scaling 'minmax' or 'window', such as --set preprocessing.scaling=minmax",
         )
     return image / np.float32(high)
 
