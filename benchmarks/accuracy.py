@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pleura
-from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
 from pleura.dataset.simulation import simulate_fault
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.errors import PleuraError

@@ -18,7 +18,8 @@ import numpy as np
 from accuracy import FACTOR, WRONG_REFERENCES, overlap, patient_of
 
 import pleura
-from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read

@@ -18,7 +18,8 @@ import numpy as np
 from accuracy import FACTOR, WRONG_REFERENCES
 from matplotlib.figure import Figure
 
-from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.evaluation.statistics import Agreement, agreement
 from pleura.figures.palette import TRAINING, VALIDATION

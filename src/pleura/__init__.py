@@ -25,7 +25,7 @@ _HOMES = {
     "read": "pleura.formats.read",
     "from_array": "pleura.formats.read",
     "find_scans": "pleura.formats.find",
-    "check": "pleura.dataset.checks",
+    "check": "pleura.training.check",
     "preview": "pleura.training.preview",
     "train": "pleura.training.loop",
     "resume": "pleura.training.loop",
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from pleura.corrections.fine_tuning import FineTuningResult as FineTuningResult
     from pleura.corrections.fine_tuning import fine_tune_on_corrections as fine_tune_on_corrections
     from pleura.corrections.fine_tuning import resume_fine_tuning as resume_fine_tuning
-    from pleura.dataset.checks import check as check
     from pleura.errors import MaskWarning as MaskWarning
     from pleura.errors import PleuraError as PleuraError
     from pleura.evaluation.compare import compare as compare
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from pleura.measurement.measure import measure as measure
     from pleura.segmentation.segmenter import Segmenter as Segmenter
     from pleura.segmentation.segmenter import segment as segment
+    from pleura.training.check import check as check
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
     from pleura.training.loop import resume as resume

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 LONGEST = 160
 """Bytes of one part of the name of a result; endings are added, and file systems allow 255."""
@@ -22,6 +23,12 @@ def printable(text: str) -> str:
 def short_hash(text: str) -> str:
     """Return eight hexadecimal digits of the SHA-256 of a text or file name."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def shorten_list(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names as text, with the number of the others: ``a, b and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def safe_name(name: str) -> str:

@@ -154,7 +154,7 @@ def test_resume_takes_no_other_recipe(sample, run):
 
 def test_mask_with_nan(pair, tmp_path):
     name = spoil(pair[1], lambda mask: np.where(mask, np.nan, 0).astype(np.float32))
-    train_refused(pair, tmp_path, name, "mask holds NaN")
+    train_refused(pair, tmp_path, name, "contains NaN")
 
 
 def test_run_is_exported_and_segments_without_overwriting(sample, small_run, tmp_path):
@@ -255,7 +255,7 @@ def test_nan_or_infinity(pair, tmp_path, value):
         image[5, 5] = value
         return image
 
-    train_refused(pair, tmp_path, spoil(pair[0], broken), "NaN, infinite")
+    train_refused(pair, tmp_path, spoil(pair[0], broken), "NaN, infinity")
 
 
 def test_constant_image(pair, tmp_path):
@@ -267,7 +267,7 @@ def test_rgb_picture(pair, tmp_path):
     path = sorted(pair[0].iterdir())[4]
     path.unlink()
     Image.new("RGB", (256, 256), "red").save(path.with_suffix(".png"))
-    train_refused(pair, tmp_path, path.stem, "colour picture with 3 channels")
+    train_refused(pair, tmp_path, path.stem, "colour image with 3 channels")
 
 
 def test_unknown_recipe_key(sample, tmp_path):

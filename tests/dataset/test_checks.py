@@ -5,10 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from pleura.dataset.checks import check
 from pleura.dataset.pairs import find_pairs, match_folders
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture, write_picture
+from pleura.training.check import check
 
 
 @pytest.fixture
@@ -45,22 +45,23 @@ def test_a_sound_set_has_nothing_to_find(pairs):
     pixels = np.stack([read_picture(pair.image) for pair in pairs])
     assert report.values == (pixels.min(), pixels.max())
     lungs = [np.mean(read_picture(pair.mask) > 0) for pair in pairs]
-    assert report.lung.median == pytest.approx(np.median(lungs))
-    assert (report.lung.smallest, report.lung.largest) == pytest.approx((min(lungs), max(lungs)))
+    assert report.lung_fraction.median == pytest.approx(np.median(lungs))
+    lung = report.lung_fraction
+    assert (lung.minimum, lung.maximum) == pytest.approx((min(lungs), max(lungs)))
 
 
 def test_the_sample_is_fit_and_its_empty_masks_are_noted(sample):
     report = check(sample.images, sample.masks)
     assert report.fit_to_train
     (empty,) = findings(report, "note")
-    assert len(empty.files) == report.lung.empty == 9
+    assert len(empty.files) == report.lung_fraction.empty == 9
     for path in empty.files:
         assert not read_picture(path).any()
 
 
 def test_slices_of_one_scan_are_told_and_those_of_two_patients_are_not(sample):
     (alike,) = findings(check(sample.images, sample.masks), "warning")
-    assert "nearly the same" in alike.message
+    assert "near duplicates" in alike.message
     first = [path.name for path in alike.files if path.name.startswith("LCTSC-101")]
     assert len(first) > 5
     pair = alike.message.partition(": ")[2].split(", ")[0].split(" and ")
@@ -120,7 +121,7 @@ def test_folders_without_one_common_name_are_reported(sample, pairs):
     for pair in pairs:
         pair.mask.rename(pair.mask.with_name("mask_" + pair.name))
     report = check_folders(pairs)
-    assert (report.pairs, report.values, report.lung) == (0, None, None)
+    assert (report.pairs, report.values, report.lung_fraction) == (0, None, None)
     assert [len(f.files) for f in findings(report, "error")] == [8, 8]
     json.dumps(report.to_dict())
 
@@ -137,8 +138,8 @@ def test_the_same_image_under_another_name_and_dtype_is_found(pairs):
     report = check_folders(pairs)
     (finding,) = findings(report, "warning")
     assert {path.stem for path in finding.files} == {pairs[0].image.stem, "zz"}
-    assert "2 images are the same" in finding.message
-    assert "their masks are too" in finding.message
+    assert "2 images have the same pixels" in finding.message
+    assert "their masks are equal" in finding.message
     assert report.dtypes == {"int16": 8, "float32": 1}
     assert report.fit_to_train
 
@@ -148,14 +149,14 @@ def test_the_same_image_with_another_mask_is_found(pairs):
     shutil.copy(pairs[1].mask, pairs[0].mask.with_name("zz.tif"))
     told = [f.message for f in findings(check_folders(pairs), "warning")]
     assert "their masks differ" in told[0]
-    assert "2 masks are the same, pixel for pixel, on images that differ" in told[1]
+    assert "2 masks have the same pixels, but belong to different images" in told[1]
 
 
 def test_a_mask_of_another_image_is_found(pairs):
     shutil.copy(pairs[0].mask, pairs[1].mask)
     twins, suspect = findings(check_folders(pairs), "warning")
     assert twins.files == (pairs[0].mask, pairs[1].mask)
-    assert "images that differ" in twins.message
+    assert "different images" in twins.message
     assert suspect.files == (pairs[1].mask,)
 
 
@@ -165,7 +166,7 @@ def test_empty_masks_alike_are_no_twins(pairs):
     report = check_folders(pairs)
     (note,) = findings(report, "note")
     assert note.message == "2 masks without lung"
-    assert [suspect.name for suspect in report.suspects] == [
+    assert [suspect.name for suspect in report.label_errors] == [
         pairs[1].name
     ]  # the other shows little
 

@@ -2,16 +2,17 @@ import cv2
 import numpy as np
 import pytest
 
-from pleura.dataset.checks import check
 from pleura.dataset.label_errors import (
-    disagreement,
+    find_disagreement,
     find_label_errors,
     find_mask_problems,
-    upside_down,
+    is_upside_down,
 )
-from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
 from pleura.formats.pictures import read_picture
 from pleura.intensity.mapping import HU, IntensityMapping
+from pleura.training.check import check
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +40,20 @@ def test_soft_tissue_is_no_lung(slice_):
     hu, mask = slice_
     spoilt = mask.copy()
     spoilt[(hu > 0) & (hu < 80)] = 1
-    assert "dense as soft tissue" in words(hu, spoilt)
+    assert "density of soft tissue" in words(hu, spoilt)
 
 
 def test_a_lung_that_is_left_out_is_seen(slice_):
     hu, mask = slice_
     spoilt = mask.copy()
     spoilt[:, 128:] = 0
-    assert "is left out" in words(hu, spoilt)
-    assert "is left out" in words(hu, np.zeros_like(mask))
+    assert "is not in the mask" in words(hu, spoilt)
+    assert "is not in the mask" in words(hu, np.zeros_like(mask))
 
 
 def test_a_mask_beside_its_lung_is_seen(slice_):
     hu, mask = slice_
-    assert "pixels beside the lung" in words(hu, np.roll(mask, 5, 1))
+    assert "the mask is shifted from the lung by" in words(hu, np.roll(mask, 5, 1))
 
 
 def test_holes_with_lung_in_them_and_a_ragged_border_are_seen(slice_):
@@ -65,28 +66,29 @@ def test_holes_with_lung_in_them_and_a_ragged_border_are_seen(slice_):
     whole = cv2.erode(inside, np.ones((25, 25)))
     spoilt = inside.copy()
     spoilt[(whole > 0) & (rows % 40 < 10) & (columns % 40 < 10)] = 0
-    assert "holes with lung in them" in words(large, spoilt)
+    assert "holes with aerated lung" in words(large, spoilt)
     border = (cv2.dilate(inside, np.ones((9, 9))) > 0) & (rows % 6 < 3) & (columns % 6 < 3)
-    assert "the border is ragged" in words(large, np.maximum(inside, border.astype(np.uint8)))
+    assert "ragged border" in words(large, np.maximum(inside, border.astype(np.uint8)))
 
 
 def test_most_slices_upside_down_are_told_and_none_that_is_not(sample):
     pairs = [read_pair(pair) for pair in find_pairs(sample.images, sample.masks)]
     shown = [(hu, mask) for hu, mask in pairs if mask.mean() > 0.02]
-    turned = [upside_down(hu[::-1].copy(), mask[::-1].copy()) for hu, mask in shown]
+    turned = [is_upside_down(hu[::-1].copy(), mask[::-1].copy()) for hu, mask in shown]
     assert np.mean(turned) > 0.4
-    assert not any(upside_down(hu, mask) for hu, mask in shown)
+    assert not any(is_upside_down(hu, mask) for hu, mask in shown)
 
 
 def test_a_model_that_is_sure_says_how_much(slice_):
     _, mask = slice_
     sure = np.where(mask, 255, 0).astype(np.uint8)
-    assert disagreement(sure, mask) == []
+    assert find_disagreement(sure, mask) == []
     spoilt = mask.copy()
     spoilt[:, 128:] = 0
-    ((weight, reason),) = disagreement(sure, spoilt)
+    ((weight, reason),) = find_disagreement(sure, spoilt)
     assert weight > 1
-    assert f"{int((mask > 0)[:, 128:].sum())} pixels of lung are left out, 0 are none" in reason
+    missing = int((mask > 0)[:, 128:].sum())
+    assert f"{missing} pixels of lung are missing, 0 pixels are not lung" in reason
 
 
 def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
@@ -103,9 +105,9 @@ def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
     spoilt[:30] = 255
     write_picture(tmp_path / "masks" / name, spoilt)
     report = check(tmp_path / "images", tmp_path / "masks")
-    assert [suspect.name for suspect in report.suspects] == [name]
-    assert any("looks wrong" in finding.message for finding in report.findings)
-    assert report.to_dict()["suspects"][0]["mask"].endswith(name)
+    assert [suspect.name for suspect in report.label_errors] == [name]
+    assert any("suspected label error" in finding.message for finding in report.findings)
+    assert report.to_dict()["label_errors"][0]["mask"].endswith(name)
 
 
 def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):

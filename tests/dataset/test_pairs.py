@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pleura.dataset.pairs import read_image_2d, read_mask_2d
+from pleura.dataset.pair_reader import read_image_2d, read_mask_2d
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
 from pleura.masks.labels import read_labels
@@ -46,7 +46,7 @@ def test_palette_with_black_elsewhere_is_refused(tmp_path):
 def test_palette_of_an_image_is_its_colours(tmp_path):
     path = palette(tmp_path / "m.png", LUNG, BLACK, RED)
     assert read_picture(path).shape == (12, 12, 3)
-    with pytest.raises(DataError, match="a colour picture with 3 channels"):
+    with pytest.raises(DataError, match="a colour image with 3 channels"):
         read_image_2d(path)
 
 
@@ -66,7 +66,7 @@ def test_colour_and_transparency_are_refused(tmp_path, read):
     clear = np.stack([np.full_like(LUNG, 255)] * 3 + [LUNG * 255], axis=-1)
     Image.fromarray(clear).save(tmp_path / "rgba.png")
     for name, channels in (("rgb.png", 3), ("rgba.png", 4)):
-        with pytest.raises(DataError, match=f"a colour picture with {channels} channels"):
+        with pytest.raises(DataError, match=f"a colour image with {channels} channels"):
             read(tmp_path / name)
 
 

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, read_split, split_names
 
 PATTERN = r"^(LCTSC-\d+)_"

@@ -7,7 +7,8 @@ from dicom_files import write_series
 from PIL import Image
 from pydantic import ValidationError
 
-from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
 from pleura.dataset.sources import SHIPPED, Source, collect_pairs, split_pairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError

@@ -11,7 +11,8 @@ from matplotlib.contour import ContourSet
 from matplotlib.path import Path
 from PIL import Image
 
-from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
 from pleura.figures.masks import (
     BANDS,

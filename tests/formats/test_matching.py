@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pleura.dataset.checks import check
-from pleura.dataset.pairs import find_pairs, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
 from pleura.errors import DataError
 from pleura.evaluation.compare import match_masks
 from pleura.formats.matching import match_files
+from pleura.training.check import check
 
 NFC = unicodedata.normalize("NFC", "Müller_é")
 NFD = unicodedata.normalize("NFD", NFC)

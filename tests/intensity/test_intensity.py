@@ -10,12 +10,12 @@ import tifffile
 from dicom_files import write_series
 
 from pleura.cli.info import command as info
-from pleura.dataset.checks import check
 from pleura.errors import ScanError
 from pleura.formats.pictures import list_pictures, read_picture
 from pleura.formats.read import from_array, read
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.flags import find_flags
+from pleura.training.check import check
 
 DOORS = ("array", "npy", "tiff", "nifti", "nrrd", "mha", "dicom", "info", "check")
 AXES = affine_from_axes((0, 0, 0), ((0, 0, 8.0), (0, 1.4, 0), (1.4, 0, 0)))

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from pleura.dataset.checks import check
+from pleura.dataset.checks import check_folders
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.report.check import check_page
@@ -32,14 +32,14 @@ def pairs(sample, tmp_path_factory):
 def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_settings, tmp_path):
     seen = []
 
-    def say(name, hu):
+    def predict(name, hu):
         seen.append(name)
-        return probability(name, hu)
+        return cross_validated(name, hu)
 
-    probability = cross_validate(*pairs, load_recipe("quick", small_settings), 3, tmp_path)
-    report = check(*pairs, probability=say)
+    cross_validated = cross_validate(*pairs, load_recipe("quick", small_settings), 3, tmp_path)
+    report = check_folders(*pairs, predict=predict)
     assert sorted(seen) == sorted(path.name for path in pairs[0].iterdir())
-    assert report.suspects[0].name == SPOILT
+    assert report.label_errors[0].name == SPOILT
     for fold in (1, 2, 3):
         with (tmp_path / f"fold-{fold}.csv").open() as file:
             parts = [row["subset"] for row in csv.DictReader(file)]
@@ -47,7 +47,7 @@ def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_se
     page = check_page(report)
     assert page.cases[0].name == SPOILT
     assert page.cases[0].picture is not None
-    assert any("nearly the same" in line for line in page.warnings)
+    assert any("near duplicates" in line for line in page.warnings)
 
 
 def test_too_few_images_are_refused(pairs, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pleura.dataset.pairs import read_image_2d
+from pleura.dataset.pair_reader import read_image_2d
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.predictor import Outputs, Predictor, box_of, mask_image, predict

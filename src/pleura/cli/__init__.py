@@ -1,4 +1,4 @@
-"""The command line: parse, call the API, print; a module a command, imported when it is used."""
+"""The command line: one module per command, imported when the command runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 import click
@@ -15,19 +17,19 @@ from pleura.errors import DataWarning, PleuraError
 from pleura.names import printable
 
 _COMMANDS = {
-    "segment": "Find the lungs in a scan.",
-    "view": "Look at masks in the browser, and correct them.",
-    "report": "Draw the page of a segmented cohort.",
-    "measure": "Volume and density of the lungs in a scan.",
-    "info": "What scans are there, and what is odd about them?",
-    "check": "Is this data fit to train on?",
-    "preview": "Draw what the network will see, before and after augmentation.",
-    "train": "Train a U-Net on image-mask pairs.",
-    "evaluate": "Judge a run or a model on images with reference masks.",
-    "compare": "Hold masks of any tool against references.",
-    "predict": "Write lung masks for images, with a trained run.",
-    "export": "Make a run one file that `segment` takes.",
-    "recipe": "List the recipes, or print one in full.",
+    "segment": "Segment the lungs in CT scans.",
+    "view": "Show and correct masks in the browser.",
+    "report": "Write the report of a segmented cohort.",
+    "measure": "Measure volume and density of the lungs.",
+    "info": "List scans with geometry, intensity units and automatic decisions.",
+    "check": "Check images and masks before training.",
+    "preview": "Draw training images before and after augmentation.",
+    "train": "Train a network on image-mask pairs.",
+    "evaluate": "Evaluate a run or a model on images with reference masks.",
+    "compare": "Compare predicted masks with reference masks.",
+    "predict": "Predict the lung masks of images with a training run.",
+    "export": "Export a training run as a single ONNX model file.",
+    "recipe": "List the recipes, or print one of them.",
 }
 
 _EPILOG = """\
@@ -38,12 +40,12 @@ Examples:
   pleura evaluate runs/first IMAGES MASKS
   pleura predict  runs/first IMAGES -o out/ --overlay
 
-pleura is not a medical device: nothing it writes may be used for diagnosis or treatment.
+pleura is not a medical device: do not use its results for diagnosis or treatment.
 """
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported only when they run, so that `--help` is fast."""
+    """A group that imports a command when it runs, which keeps `--help` fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -67,60 +69,77 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="pleura")
 def cli() -> None:
-    """Lungs in CT: found and measured in any scan; networks that find them, trained and judged."""
+    """Segment and measure lungs in CT scans; train and evaluate segmentation networks."""
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Print a warning about data as a line; others as Python does."""
-    if issubclass(category, DataWarning):
-        click.secho(f"warning  {message}", fg="yellow", err=True)
-    else:
-        _python_warning(message, category, filename, lineno, file, line)
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print warnings about data as one line each, until the end of the block.
+
+    Warnings of pydicom and highdicom are ignored: they concern every unusual value of a header.
+    """
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, DataWarning):
+            click.secho(f"warning  {message}", fg="yellow", err=True)
+        else:
+            show_as_python(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        for module in ("pydicom", "highdicom"):
+            warnings.filterwarnings("ignore", module=module)
+        show_as_python = warnings.showwarning
+        warnings.showwarning = show
+        yield
 
 
-def _stop(number: int, _: object) -> None:
-    """End as an error would, so that temporary files are removed and results are kept."""
-    sys.exit(128 + number)
+def _exit_on_signals() -> None:
+    """Exit on SIGTERM and SIGHUP as after an error: temporary files are removed, results kept."""
 
+    def stop(number: int, _: object) -> None:
+        sys.exit(128 + number)
 
-_python_warning = warnings.showwarning
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP, and nohup ignores it
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def main() -> None:
-    """Run the command line; an expected error is three lines and exit code 1, no traceback."""
-    for module in ("pydicom", "highdicom"):  # of every odd value in somebody's header
-        warnings.filterwarnings("ignore", module=module)
-    warnings.showwarning = _show_warning
-    for name in ("SIGTERM", "SIGHUP"):  # the second is not on Windows, and ignored by nohup
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _stop)
+    """Run the command line; expected errors are printed without a traceback, exit code 1."""
+    _exit_on_signals()
+    with _warnings_as_lines():
+        sys.exit(_run())
+
+
+def _run() -> int:
+    """Run the command and return its exit code."""
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        return cli.main(standalone_mode=False) or 0
     except PleuraError as error:
         click.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
+        return 1
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
-        sys.exit(130)
+        return 130
     except OSError as error:
         click.secho(
             f"error: {error.strerror or error}\n  where: {printable(str(error.filename))}\n"
-            "  hint: check the path, its permissions, and the space left",
+            "  hint: check the path, its permissions, and the free disk space",
             fg="red",
             err=True,
         )
-        sys.exit(1)
+        return 1
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("torch", "tensorboard"):
             raise
@@ -130,4 +149,4 @@ def main() -> None:
             fg="red",
             err=True,
         )
-        sys.exit(1)
+        return 1

@@ -1,11 +1,11 @@
-"""What several commands share: arguments, JSON output, progress bars."""
+"""Arguments, output and progress bars of several commands."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pleura.names import printable
+from pleura.typing import Progress as ProgressCallback
 
 if TYPE_CHECKING:
     from pleura.training.recipe import Recipe
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
-class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since Click 8.4
-    """A path, or an address such as s3://bucket/folder."""
+class _PathOrURL(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since Click 8.4
+    """A path, or a URL such as s3://bucket/folder."""
 
-    name = "place"
+    name = "path or URL"
 
     def convert(self, value: Any, *_: object) -> Path | str:
         from pleura.cohort.stores import is_address
@@ -43,9 +44,7 @@ class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         return value if is_address(value) else Path(value)
 
 
-PATH_OR_URL = _Place()
-
-console, output = Console(stderr=True), Console()
+PATH_OR_URL = _PathOrURL()
 
 images_argument = click.argument("images", type=PATH)
 masks_argument = click.argument("masks", type=PATH)
@@ -55,61 +54,135 @@ json_option = click.option(
     "json_file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Write the result as JSON too; - for standard output.",
+    help="Write the result as JSON; - writes to standard output.",
 )
 units_option = click.option(
     "--units",
     type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),
     default="auto",
     show_default=True,
-    help="What the values are: HU, HU plus 1024, or grey with air dark or bright.",
+    help="Intensity units: HU, HU plus 1024, or grey values with dark or bright air.",
 )
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Do not show progress.")
+
+
+def stderr_console() -> Console:
+    """Return a console on standard error, where progress and messages are printed."""
+    return Console(stderr=True)
+
+
+def stdout_console() -> Console:
+    """Return a console on standard output, where results are printed."""
+    return Console()
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
-    """Print text; what a terminal could take for a command, such as in a file name, is escaped."""
+    """Print text with control characters escaped, since file names may contain them.
+
+    Parameters
+    ----------
+    text:
+        The text; line feeds are kept.
+    err, nl:
+        Print to standard error; end with a line feed.
+    style:
+        Style, as for `click.style`.
+    """
     lines = (printable(line) for line in text.split("\n"))
     click.secho("\n".join(lines), err=err, nl=nl, **style)
 
 
 def write_json(target: Path | None, content: dict[str, Any]) -> None:
-    """Write a command's result where `--json` says."""
+    """Write the result of a command to the target of the option ``--json``, if given.
+
+    Parameters
+    ----------
+    target:
+        A file, a device or pipe, or ``-`` for standard output.
+    content:
+        JSON-compatible values.
+    """
     if target is None:
         return
     from pleura.files.atomic import write_text
 
-    text = json.dumps(content, indent=2) + "\n"  # ASCII: any terminal and pipe takes it
+    text = json.dumps(content, indent=2) + "\n"  # ASCII, whatever the encoding of the terminal
     if str(target) == "-":
         sys.stdout.write(text)
     elif target.exists() and not target.is_file():
-        target.write_text(text)  # a pipe or device, which must not be replaced by a file
+        target.write_text(text)  # a pipe or device must not be replaced by a file
     else:
         write_text(target, text)
 
 
 class _Speed(ProgressColumn):
-    """How many a second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
+    """Number of items per second, in the task's own unit."""
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:.3g} {self.unit}/s")
+        unit = task.fields["unit"]
+        return Text(f"{task.speed:.3g} {unit}/s" if unit and task.speed is not None else "")
 
 
 @contextmanager
-def progress_bar(label: str, quiet: bool, unit: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error; yields a function of (done, total)."""
-    bar = new_progress(quiet, *([_Speed(unit)] if unit else []))
-    with bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def progress_bar(label: str, quiet: bool, unit: str = "") -> Iterator[ProgressCallback]:
+    """Show a progress bar on standard error.
+
+    Parameters
+    ----------
+    label:
+        Text before the bar.
+    quiet:
+        Do not show the bar.
+    unit:
+        Unit of the speed; empty to not show the speed.
+
+    Yields
+    ------
+    Progress
+        Function of the number of items that are done, and of all items.
+    """
+    with progress_bars({label: unit}, quiet) as callbacks:
+        yield callbacks[label]
+
+
+@contextmanager
+def progress_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[dict[str, ProgressCallback]]:
+    """Show several progress bars on standard error, each from its first call.
+
+    Parameters
+    ----------
+    labels:
+        Unit of the speed by text before the bar.
+    quiet:
+        Do not show the bars.
+
+    Yields
+    ------
+    dict
+        Function of the number of items that are done, and of all items, by label.
+    """
+    with new_progress(quiet, _Speed()) as bars:
+
+        def callback(label: str, unit: str) -> ProgressCallback:
+            alone = len(labels) == 1
+            task = bars.add_task(label, total=None, visible=alone, start=alone, unit=unit)
+
+            def update(done: int, total: int) -> None:
+                if not bars.tasks[task].started:
+                    bars.start_task(task)
+                bars.update(task, completed=done, total=total, visible=True)
+
+            return update
+
+        yield {label: callback(label, unit) for label, unit in labels.items()}
 
 
 def new_progress(quiet: bool, *extra: ProgressColumn) -> Progress:
-    """Return a bar with count, extra columns, time taken and time left; only on a terminal."""
+    """Return a progress display with count, extra columns, elapsed and remaining time.
+
+    It is shown on a terminal only, and removed at the end.
+    """
+    console = stderr_console()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -125,12 +198,18 @@ def new_progress(quiet: bool, *extra: ProgressColumn) -> Progress:
 
 
 def require_masks(masks: Path | None, recipe: Recipe) -> None:
-    """Hold a command to MASKS unless the recipe names its own data below IMAGES."""
+    """Require MASKS, unless the recipe names its own data below IMAGES.
+
+    Raises
+    ------
+    click.UsageError
+        MASKS is missing.
+    """
     if masks is None and not recipe.data:
-        raise click.UsageError("MASKS is missing: the recipe names no data of its own")
+        raise click.UsageError("MASKS is missing, and the recipe names no data of its own")
 
 
 def command_line() -> str:
-    """Return the command as it was given, with file names alone: pages are passed on."""
+    """Return the command line, with file names instead of paths, which reports must not show."""
     words = [Path(word).name if "/" in word or "\\" in word else word for word in sys.argv[1:]]
     return shlex.join(["pleura", *words])

@@ -11,9 +11,9 @@ from pleura.cli.common import (
     command_line,
     echo,
     json_option,
-    output,
     progress_bar,
     quiet_option,
+    stdout_console,
     write_json,
 )
 from pleura.cli.scores import by_option, cases_option, print_scores, read_case_table
@@ -89,7 +89,7 @@ def command(
         if against is not None:
             for name in ("dice", "hd95"):
                 change = changes[name]
-                output.print(
+                stdout_console().print(
                     f"{name} of the other, less this: {change.mean:+.4f} "
                     f"({interval_text(change.interval, '+.4f')}; p = {change.p:.3g})"
                 )

@@ -16,9 +16,9 @@ from pleura.cli.common import (
     images_argument,
     json_option,
     masks_argument,
-    output,
     progress_bar,
     quiet_option,
+    stdout_console,
     units_option,
     write_json,
 )
@@ -117,7 +117,7 @@ def command(
         page.write(report)
     if str(json_file) != "-":
         for line in judged.printed:
-            output.print(line, highlight=False)
+            stdout_console().print(line, highlight=False)
         _print_scores(judged.scores, table)
 
 
@@ -193,7 +193,7 @@ def _judge_model(
 def _print_scores(found: ModelEvaluation, table: CaseTable) -> None:
     print_scores(found.comparison, table.groups)
     curve = found.calibration
-    output.print(
+    stdout_console().print(
         f"calibration error {curve.error:.4f}, {curve.error_in_doubt:.4f} over the "
         f"{100 * curve.in_doubt:.1f} % of pixels in doubt",
         highlight=False,

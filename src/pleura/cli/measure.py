@@ -52,13 +52,13 @@ def command(
 
 
 def _print(measurement: Measurement) -> None:
-    from pleura.cli.common import output
+    from pleura.cli.common import stdout_console
 
     columns = (region.region for region in measurement.regions)
     table = Table("", *columns, box=None, pad_edge=False)
     for row in measurement.table():
         table.add_row(*row)
-    output.print(table)
+    stdout_console().print(table)
     if measurement.labels:
         echo(measurement.labels)
     for name, message in measurement.flags.items():

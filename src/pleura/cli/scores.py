@@ -12,7 +12,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from pleura.cli.common import PATH, echo, output
+from pleura.cli.common import PATH, echo, stdout_console
 from pleura.errors import DataError
 from pleura.names import printable
 
@@ -96,14 +96,15 @@ def print_scores(found: Comparison, groups: Mapping[str, str] | None = None) -> 
         one = next(s for s in (*found.of(region), *found.scores) if s.region == region)
         told = outcomes_text(found.outcomes(region))
         size = f"{one.unit}{2 if one.flat else 3}"
-        output.print(f"{region}: {told}; in {one.unit}, {one.unit}2, {size}", highlight=False)
-        output.print(_spread_table("metric", found.spreads(region)))
+        units = f"{one.unit}, {one.unit}2, {size}"
+        stdout_console().print(f"{region}: {told}; in {units}", highlight=False)
+        stdout_console().print(_spread_table("metric", found.spreads(region)))
     if groups is not None:
         parts = found.by_group(groups)
         for metric in ("dice", "hd95"):
             every = {name: part.spreads("lungs").get(metric) for name, part in parts.items()}
             kept = {name: one for name, one in every.items() if one is not None}
-            output.print(_spread_table(f"{metric} of lungs, by group", kept))
+            stdout_console().print(_spread_table(f"{metric} of lungs, by group", kept))
 
 
 def _spread_table(first: str, rows: Mapping[str, Spread]) -> Table:

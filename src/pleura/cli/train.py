@@ -13,7 +13,6 @@ from rich.progress import Progress, TextColumn
 
 from pleura.cli.common import (
     PATH,
-    console,
     echo,
     json_option,
     new_progress,
@@ -256,7 +255,7 @@ def _watch(bar: Progress, epochs: int, quiet: bool) -> TrainingCallbacks:
 
     def on_epoch(row: Mapping[str, float]) -> None:
         if not quiet:
-            console.print(_epoch_line(row, epochs), highlight=False, soft_wrap=True)
+            bar.console.print(_epoch_line(row, epochs), highlight=False, soft_wrap=True)
 
     return TrainingCallbacks(on_read, on_step, on_epoch)
 

@@ -1,43 +1,69 @@
-"""Reference masks that look wrong: each with its reasons in words, ranked."""
+"""Suspected label errors: reference masks that contradict their image or a model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import Pair
 from pleura.errors import PleuraError
 from pleura.intensity.mapping import IntensityMapping
 from pleura.typing import BoolArray
 
-Probability = Callable[[str, NDArray[np.int16]], NDArray[np.uint8]]
-"""From a pair's name and HU (slices, rows, columns) to the probability of lung times 255."""
+PredictLung = Callable[[str, NDArray[np.int16]], NDArray[np.uint8]]
+"""Predicts the lung probability times 255, uint8, from the name of a pair and its image in HU,
+int16; both arrays are (slices, rows, columns)."""
 
-OUTSIDE, DENSE, LEFT_OUT, OFF, DISAGREES = 0.03, 0.2, 0.01, 3, 0.04
-HOLES, RAGGED = 0.01, 1.25
-"""Limits: of the mask in the air around the patient; of it as dense as tissue; of the slice that
-is lung and left out; pixels of a 256x256 slice that a mask is shifted; of the mask on which a model
-disagrees surely; of the mask that is missing as holes with air in them; its border's length, in
-that of a smooth one."""
+MAX_AIR_OUTSIDE = 0.03
+"""Fraction of the mask that is air around the patient."""
+MAX_SOFT_TISSUE = 0.2
+"""Fraction of the mask with the density of soft tissue."""
+MAX_HOLES = 0.01
+"""Area of holes with aerated lung, as a fraction of the mask."""
+MAX_RAGGEDNESS = 1.25
+"""Length of the mask's border, as a multiple of that of the smoothed mask."""
+MAX_MISSING_LUNG = 0.01
+"""Area of the largest missing piece of aerated lung, as a fraction of the slice."""
+MAX_SHIFT = 3
+"""Distance between the mask and the lung, in pixels of a slice of 256x256."""
+MAX_DISAGREEMENT = 0.04
+"""Pixels where a model contradicts the mask with high confidence, as a fraction of the mask."""
 
-PRONE = 0.15
-"""Of the height of the lungs: how far what lies between them is below their middle, and bone above,
-in a picture that is upside down. Of 306 slices the right way up one exceeds it; turned, 7 of 10."""
+MIN_UPSIDE_DOWN_OFFSET = 0.15
+"""Offset of the mediastinum below and of bone above the centre of the lungs, as a fraction of the
+height of the lungs, from which a slice is upside down. Of 306 slices in the right orientation one
+exceeds it; of the same slices upside down, 7 in 10."""
 
-_LUNG = -600.0  # HU: aerated lung lies below
-_TISSUE = -200.0
+_AERATED_LUNG = -600.0  # HU; aerated lung is below
+_SOFT_TISSUE = -200.0
 _GAS = -960.0
-_BONE = 150.0  # and contrast medium, which lies in the heart
-_SURE = 0.95
+_BONE = 150.0  # also contrast agent in the heart
+_HIGH_CONFIDENCE = 0.95
+_MIN_GAIN_OF_SHIFT = 0.02  # Dice
+
+Problem = tuple[float, str]
+"""The value of a criterion as a multiple of its limit, and a description."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SuspectedLabel:
-    """A reference that looks wrong; ``score`` ranks: 1 is at the limit, more is worse."""
+    """A reference mask with a suspected label error.
+
+    Parameters
+    ----------
+    pair:
+        The image and the mask.
+    score:
+        Sum over the criteria that exceed their limits, each as a multiple of its limit.
+    reasons:
+        Descriptions of the problems, in order of descending score.
+    """
 
     pair: Pair
     score: float
@@ -45,81 +71,116 @@ class SuspectedLabel:
 
     @property
     def name(self) -> str:
-        """That of the image."""
+        """The name of the image."""
         return self.pair.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the label as JSON-compatible values."""
+        return {
+            "name": self.name,
+            "image": str(self.pair.image),
+            "mask": str(self.pair.mask),
+            "score": self.score,
+            "reasons": self.reasons,
+        }
+
+    def __repr__(self) -> str:
+        return f"<SuspectedLabel {self.name}, score {self.score:.2f}: {self.reasons[0]}>"
 
 
 def find_label_errors(
-    pairs: Sequence[Pair],
-    line: IntensityMapping,
-    probability: Probability | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    pairs: Sequence[Pair], mapping: IntensityMapping, predict: PredictLung | None = None
 ) -> tuple[list[SuspectedLabel], list[Pair]]:
-    """Return the pairs whose mask looks wrong, worst first, and those that lie upside down.
+    """Find masks with suspected label errors, and slices that are upside down.
 
-    Unreadable ones are passed over. ``line`` leads from HU to the values of pictures. With
-    ``probability`` a model has its say too.
+    Parameters
+    ----------
+    pairs:
+        Pairs that cannot be read are skipped.
+    mapping:
+        Maps the stored values of 2-D images to HU; slices of volumes are in HU already.
+    predict:
+        Predictions of a model to compare the masks with.
+
+    Returns
+    -------
+    label_errors:
+        In order of descending score.
+    upside_down:
+        Pairs without a label error that are upside down, or show a prone patient.
     """
-    found, turned = [], []
-    for i, pair in enumerate(pairs):
+    found: list[SuspectedLabel] = []
+    rotated: list[Pair] = []
+    reader = PairReader()
+    for pair in pairs:
         try:
-            image, mask = read_pair(pair)
+            image, mask = reader.read(pair)
         except PleuraError:
             continue
-        hu = line.to_hu(image) if pair.index is None else image.astype(np.int16)
-        doubts = list(find_mask_problems(hu, mask))
-        if not doubts and upside_down(hu, mask):
-            turned.append(pair)
-        if probability is not None:
-            doubts += disagreement(probability(pair.name, hu[None])[0], mask)
-        if doubts:
-            doubts.sort(reverse=True)
-            score = sum(weight for weight, _ in doubts)
-            reasons = tuple(reason for _, reason in doubts)
-            found.append(SuspectedLabel(pair, score, reasons))
-        if progress is not None:
-            progress(i + 1, len(pairs))
-    return sorted(found, key=lambda suspect: -suspect.score), turned
+        hu = mapping.to_hu(image) if pair.index is None else image.astype(np.int16)
+        problems = list(find_mask_problems(hu, mask))
+        if not problems and is_upside_down(hu, mask):
+            rotated.append(pair)
+        if predict is not None:
+            problems += find_disagreement(predict(pair.name, hu[None])[0], mask)
+        if problems:
+            problems.sort(reverse=True)
+            score = sum(value for value, _ in problems)
+            found.append(SuspectedLabel(pair, score, tuple(reason for _, reason in problems)))
+    return sorted(found, key=lambda label: -label.score), rotated
 
 
-def find_mask_problems(
-    hu: NDArray[np.int16], mask: NDArray[np.uint8]
-) -> Iterator[tuple[float, str]]:
-    """Yield (weight, reason) of what is odd about a mask (rows, columns) on its image in HU."""
+def find_mask_problems(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> Iterator[Problem]:
+    """Yield the criteria that a mask exceeds.
+
+    Parameters
+    ----------
+    hu:
+        int16 (rows, columns), in HU.
+    mask:
+        uint8 (rows, columns), 0 and 1.
+    """
     smooth = _smooth(hu)
     outside = _air_outside(smooth)
     inside = mask > 0
-    total = int(inside.sum())
-    if total:
-        share = float((inside & outside).sum() / total)
-        if share > OUTSIDE:
-            yield share / OUTSIDE, f"{share:.0%} of the mask lies in the air around the patient"
-        share = float((inside & (smooth > _TISSUE)).sum() / total)
-        if share > DENSE:
-            yield share / DENSE, f"{share:.0%} of the mask is as dense as soft tissue"
-        share = float((_holes(mask) & (smooth < _LUNG)).sum() / total)
-        if share > HOLES:
-            yield share / HOLES, f"holes with lung in them, {share:.0%} of the mask"
-        longer = _raggedness(mask) if total > 0.05 * mask.size else 1.0
-        if longer > RAGGED:
+    area = int(inside.sum())
+    if area:
+        fraction = float((inside & outside).sum() / area)
+        if fraction > MAX_AIR_OUTSIDE:
             yield (
-                longer / RAGGED,
-                f"the border is ragged: {longer:.2f} times as long as a smooth one",
+                fraction / MAX_AIR_OUTSIDE,
+                f"{fraction:.0%} of the mask is air around the patient",
             )
-    lung = _lung_seen(smooth, outside)
-    share = float(_left_out(lung, inside) / inside.size)
-    if share > LEFT_OUT:
-        yield share / LEFT_OUT, f"lung in {share:.1%} of the slice is left out"
-    if total and lung.any():
-        off = _shift(lung, inside)
-        if off >= OFF:
-            yield off / OFF, f"the mask lies {off * hu.shape[0] / 256:.0f} pixels beside the lung"
+        fraction = float((inside & (smooth > _SOFT_TISSUE)).sum() / area)
+        if fraction > MAX_SOFT_TISSUE:
+            yield (
+                fraction / MAX_SOFT_TISSUE,
+                f"{fraction:.0%} of the mask has the density of soft tissue",
+            )
+        fraction = float((_holes(mask) & (smooth < _AERATED_LUNG)).sum() / area)
+        if fraction > MAX_HOLES:
+            yield fraction / MAX_HOLES, f"holes with aerated lung, {fraction:.0%} of the mask"
+        raggedness = _raggedness(mask) if area > 0.05 * mask.size else 1.0
+        if raggedness > MAX_RAGGEDNESS:
+            yield (
+                raggedness / MAX_RAGGEDNESS,
+                f"ragged border: {raggedness:.2f} times the length of the smoothed border",
+            )
+    lung = _aerated_lung(smooth, outside)
+    fraction = float(_largest_missing_piece(lung, inside) / inside.size)
+    if fraction > MAX_MISSING_LUNG:
+        yield fraction / MAX_MISSING_LUNG, f"lung in {fraction:.1%} of the slice is not in the mask"
+    if area and lung.any():
+        shift = _shift(lung, inside)
+        if shift >= MAX_SHIFT:
+            pixels = shift * hu.shape[0] / 256
+            yield shift / MAX_SHIFT, f"the mask is shifted from the lung by {pixels:.0f} pixels"
 
 
-def upside_down(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> bool:
-    """Whether a slice shows the spine on top and the heart below, by its right mask.
+def is_upside_down(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> bool:
+    """Whether a slice (rows, columns) has the spine at the top and the heart at the bottom.
 
-    So does a prone patient, or a picture that was saved upside down.
+    This is so for a prone patient, and for an image that was saved upside down.
     """
     rows = np.nonzero(mask)[0]
     if len(rows) < mask.size // 50:
@@ -128,75 +189,88 @@ def upside_down(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> bool:
     filled = np.asarray(cv2.fillConvexPoly(np.zeros_like(mask), hull, 1))
     between = (filled > 0) & (mask == 0)
     columns = np.nonzero(mask)[1]
-    reach = int(0.2 * np.ptp(columns))
+    half_width = int(0.2 * np.ptp(columns))
     centre = int(columns.mean())
-    bone = np.nonzero(_smooth(hu)[:, max(centre - reach, 0) : centre + reach] > _BONE)[0]
+    bone = np.nonzero(_smooth(hu)[:, max(centre - half_width, 0) : centre + half_width] > _BONE)[0]
     if not between.any() or not len(bone):
         return False
     height, middle = np.ptp(rows) + 1, rows.mean()
     heart_below = (np.nonzero(between)[0].mean() - middle) / height
     bone_above = (middle - bone.mean()) / height
-    return bool(heart_below + bone_above > PRONE)
+    return bool(heart_below + bone_above > MIN_UPSIDE_DOWN_OFFSET)
 
 
-def disagreement(
-    probability: NDArray[np.uint8], mask: NDArray[np.uint8]
-) -> list[tuple[float, str]]:
-    """Return (weight, reason) where a model is sure of what a mask (rows, columns) denies."""
+def find_disagreement(probability: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[Problem]:
+    """Return the disagreement of a model with a mask, if it exceeds its limit.
+
+    Parameters
+    ----------
+    probability:
+        uint8 (rows, columns), lung probability times 255.
+    mask:
+        uint8 (rows, columns), 0 and 1.
+    """
     inside = mask > 0
-    missed = int(((probability >= 255 * _SURE) & ~inside).sum())
-    invented = int(((probability <= 255 * (1 - _SURE)) & inside).sum())
-    share = (missed + invented) / max(int(inside.sum()), inside.size // 50)
-    if share <= DISAGREES:
+    missing = int(((probability >= 255 * _HIGH_CONFIDENCE) & ~inside).sum())
+    surplus = int(((probability <= 255 * (1 - _HIGH_CONFIDENCE)) & inside).sum())
+    fraction = (missing + surplus) / max(int(inside.sum()), inside.size // 50)
+    if fraction <= MAX_DISAGREEMENT:
         return []
-    sides = f"{missed} pixels of lung are left out, {invented} are none"
-    return [(share / DISAGREES, f"the model is sure that {sides}")]
+    return [
+        (
+            fraction / MAX_DISAGREEMENT,
+            f"the model disagrees with high confidence: {missing} pixels of lung are missing, "
+            f"{surplus} pixels are not lung",
+        )
+    ]
 
 
 def _smooth(picture: NDArray[np.generic], times: float = 1) -> NDArray[np.float32]:
-    """Blur a picture by a 256th of its height, a pixel at least, or by so many times as much."""
+    """Blur an image with an SD of 1/256 of its height, at least one pixel, times ``times``."""
     sigma = times * max(1.0, picture.shape[0] / 256)
     blurred = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma)
     return np.asarray(blurred, np.float32)
 
 
 def _air_outside(smooth: NDArray[np.floating]) -> BoolArray:
-    """Return the air, and the padding, that reaches the picture's rim."""
+    """Return air and padding that are connected to the edge of the image."""
     air = np.pad((smooth < -400).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(air, None, (0, 0), 2)
     return np.asarray(air[1:-1, 1:-1] == 2)
 
 
-def _lung_seen(smooth: NDArray[np.floating], outside: BoolArray) -> BoolArray:
-    """Return what is plainly aerated lung: large, inside the body, and no gas."""
-    dark = (~outside & (smooth < _LUNG)).astype(np.uint8)
-    _, pieces, figures, _ = cv2.connectedComponentsWithStats(dark, connectivity=4)
-    large = figures[:, cv2.CC_STAT_AREA] >= 0.01 * dark.size
+def _aerated_lung(smooth: NDArray[np.floating], outside: BoolArray) -> BoolArray:
+    """Return large regions inside the body with the density of aerated lung."""
+    dark = (~outside & (smooth < _AERATED_LUNG)).astype(np.uint8)
+    _, regions, statistics, _ = cv2.connectedComponentsWithStats(dark, connectivity=4)
+    large = statistics[:, cv2.CC_STAT_AREA] >= 0.01 * dark.size
     large[0] = False
-    for piece in np.flatnonzero(large):
-        large[piece] = float(np.median(smooth[pieces == piece])) > _GAS
-    return np.asarray(large[pieces])
+    for region in np.flatnonzero(large):
+        large[region] = float(np.median(smooth[regions == region])) > _GAS
+    return np.asarray(large[regions])
 
 
 def _holes(mask: NDArray[np.uint8]) -> BoolArray:
-    """Return what a mask closes in."""
+    """Return the background that is enclosed by the mask."""
     around = np.pad((mask == 0).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(around, None, (0, 0), 2)
     return np.asarray(around[1:-1, 1:-1] == 1)
 
 
 def _raggedness(mask: NDArray[np.uint8]) -> float:
-    """Return the length of a mask's border, in that of the smoothed mask."""
+    """Return the length of the mask's border divided by that of the smoothed mask."""
     inside = mask > 0
     lengths = []
-    for one in (inside, _smooth(inside, 2) > 0.5):
-        contours, _ = cv2.findContours(one.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    for region in (inside, _smooth(inside, 2) > 0.5):
+        contours, _ = cv2.findContours(
+            region.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+        )
         lengths.append(sum(cv2.arcLength(contour, True) for contour in contours))
     return lengths[0] / lengths[1] if lengths[1] else 1.0
 
 
-def _left_out(lung: BoolArray, mask: BoolArray) -> int:
-    """Return the pixels of lung, in pieces that the mask hardly touches."""
+def _largest_missing_piece(lung: BoolArray, mask: BoolArray) -> int:
+    """Return the number of pixels in the largest connected piece of lung outside the mask."""
     _, pieces = cv2.connectedComponents((lung & ~mask).astype(np.uint8), connectivity=4)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
@@ -204,22 +278,19 @@ def _left_out(lung: BoolArray, mask: BoolArray) -> int:
 
 
 def _shift(lung: BoolArray, mask: BoolArray) -> float:
-    """Return by how much the mask has to move to cover the lung best, in 256ths of the rows."""
+    """Return the shift of the mask that covers the lung best, in pixels of a slice of 256x256."""
     size = 256, 256
     first, second = (
         cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in (lung, mask)
     )
     (columns, rows), _ = cv2.phaseCorrelate(first.astype(np.float64), second.astype(np.float64))
-    back = np.array([[1.0, 0, -columns], [0, 1, -rows]])
-    moved = cv2.warpAffine(second.astype(np.float32), back, size)
-    if _overlap(first, np.asarray(moved)) < _overlap(first, np.asarray(second)) + _BETTER:
+    translation = np.array([[1.0, 0, -columns], [0, 1, -rows]])
+    moved = cv2.warpAffine(second.astype(np.float32), translation, size)
+    if _dice(first, np.asarray(moved)) < _dice(first, np.asarray(second)) + _MIN_GAIN_OF_SHIFT:
         return 0.0
     return float(np.hypot(columns, rows))
 
 
-_BETTER = 0.02  # Dice that a shift has to gain
-
-
-def _overlap(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
+def _dice(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
     both = np.minimum(first, second).sum()
     return float(2 * both / (first.sum() + second.sum()))

@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from pleura.dataset.duplicates import NEAR_DUPLICATE_CORRELATION, is_duplicate
-from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs
 from pleura.dataset.splits import SUBSETS, Split, SplitRecipe, require_nonempty
 from pleura.errors import DataError

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pleura.dataset.duplicates import thumbnail, value_hash
-from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
 from pleura.typing import AnyArray, FloatArray, Progress
 
@@ -109,8 +110,9 @@ def preprocess_pairs(
             hint="choose a smaller size, or give fewer images",
         ) from error
     hashes, thumbnails = [], []
+    reader = PairReader()
     for i, pair in enumerate(pairs):
-        image, mask = read_pair(pair)
+        image, mask = reader.read(pair)
         digest.update(f"{pair.name} {image.dtype.str} {image.shape}".encode())
         digest.update(np.ascontiguousarray(image).data)
         digest.update(mask.data)

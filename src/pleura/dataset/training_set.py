@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.augmentation import Augmentation, augment_batch, move
-from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale
 from pleura.dataset.simulation import Simulation, simulate
 from pleura.typing import FloatArray, Progress
@@ -69,8 +70,9 @@ class SimulatedSet:
         canvas = _FINER * preprocessing.size[0], _FINER * preprocessing.size[1]
         self.images = np.empty((len(pairs), *canvas), np.int16)
         self.masks = np.empty((len(pairs), *canvas), np.uint8)
+        reader = PairReader()
         for i, pair in enumerate(pairs):
-            image, mask = read_pair(pair)
+            image, mask = reader.read(pair)
             image = np.clip(image, *preprocessing.window)  # before pixels are averaged, as `scale`
             self.images[i] = np.rint(_fit(image.astype(np.float32), canvas))
             self.masks[i] = np.rint(_fit(mask * np.float32(255), canvas))

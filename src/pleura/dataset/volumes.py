@@ -1,18 +1,17 @@
-"""Volumes of a data set, slice by slice: each is kept until the next one or until it changes."""
+"""Reading volumes of a data set as canonical axial slices."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
-from functools import lru_cache
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError, DataWarning, ScanError
-from pleura.formats import metaimage, nrrd
 from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
 from pleura.masks import labels as masks
@@ -20,109 +19,90 @@ from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Scan
 from pleura.typing import AnyArray
 
-Stamp = tuple[tuple[int, ...], ...]
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Volume:
+    """A CT volume in memory, as axial slices from foot to head.
+
+    Parameters
+    ----------
+    hu:
+        int16 (slices, rows, columns), in HU.
+    stored:
+        The same slices in the units of the file.
+    geometry:
+        The grid of the slices.
+    """
+
+    hu: NDArray[np.int16]
+    stored: AnyArray
+    geometry: Geometry
 
 
-def _stamp(path: Path) -> Stamp:
-    """Return what changes when a file, or the one that holds its voxels, is written again."""
-    try:
-        files = [path, *_voxels_of(path)]
-        stats = [file.stat() for file in files]
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be read ({error.strerror})", where=path, hint="check the path"
-        ) from error
-    return tuple((s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino) for s in stats)
-
-
-def _voxels_of(path: Path) -> Iterator[Path]:
-    if not path.name.lower().endswith((*metaimage.SUFFIXES, *nrrd.SUFFIXES)):
-        return
-    with path.open("rb") as file:
-        header = file.read(1 << 14)
-    for name in re.findall(rb"(?mi)^(?:ElementDataFile *=|data ?file:) *([^\r\n]+)", header):
-        voxels = path.parent / name.decode("utf-8", "surrogateescape").strip()
-        if voxels.is_file():
-            yield voxels
-
-
-def read_volume(path: Path) -> tuple[NDArray[np.int16], Geometry]:
-    """Read a volume as canonical axial slices in HU, and their grid.
+def read_volume(path: Path) -> Volume:
+    """Read a CT volume.
 
     Raises
     ------
     DataError
         The file cannot be read as a CT.
     """
-    hu, grid, _ = _volume(path, _stamp(path))
-    return hu, grid
+    scan = read_scan(path, "auto")
+    _warn_of_decisions(path, scan)
+    with _as_data_error(path):
+        values = scan.values()
+    order = scan.geometry.to_canonical()
+    stored = np.ascontiguousarray(order.apply(values))
+    hu = scan.intensity.to_hu(stored)
+    if scan.intensity == HU:
+        stored = hu  # one array in memory instead of two
+    return Volume(hu, stored, order.apply_to(scan.geometry))
 
 
-def stated_values(path: Path) -> AnyArray:
-    """Return a volume as canonical axial slices in the values that its file states, before HU.
+def read_volume_mask(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
+    """Read the mask of a volume.
 
-    Raises
-    ------
-    DataError
-        The file cannot be read as a CT.
-    """
-    return _volume(path, _stamp(path))[2]
-
-
-def read_labels(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
-    """Read a volume's mask as canonical axial slices of 0 and 1 (any label), and their grid.
+    Returns
+    -------
+    mask:
+        uint8 (slices, rows, columns), canonical axial slices; 1 where the file has any label.
+    geometry:
+        The grid of the slices.
 
     Raises
     ------
     DataError
         The file cannot be read, or holds other values than labels.
     """
-    return _labels(path, _stamp(path))
-
-
-# Image and mask stay until the next ones; the stamp keeps a file that was written again from being
-# taken for the one that was read before.
-@lru_cache(maxsize=1)
-def _volume(path: Path, _: Stamp) -> tuple[NDArray[np.int16], Geometry, AnyArray]:
-    scan = read_scan(path, "auto")
-    _warn(path, scan)
-    try:
-        values = scan.values()
-    except ScanError as error:
-        raise DataError(error.message, where=error.where or path, hint=error.hint) from error
-    order = scan.geometry.to_canonical()
-    values = np.ascontiguousarray(order.apply(values))
-    hu = scan.intensity.to_hu(values)
-    return hu, order.apply_to(scan.geometry), hu if scan.intensity == HU else values
-
-
-@lru_cache(maxsize=1)
-def _labels(path: Path, _: Stamp) -> tuple[NDArray[np.uint8], Geometry]:
-    try:
+    with _as_data_error(path):
         scan = masks.read_labels(path)
-    except ScanError as error:
-        raise DataError(error.message, where=error.where or path, hint=error.hint) from error
-    _warn(path, scan)
+    _warn_of_decisions(path, scan)
     order = scan.geometry.to_canonical()
     lung = order.apply(scan.values()) > 0
     return np.ascontiguousarray(lung, np.uint8), order.apply_to(scan.geometry)
 
 
-def _warn(path: Path, scan: Scan) -> None:
-    for decision in scan.warnings:
-        if decision.topic in ("units", "labels"):
-            warnings.warn(f"{path.name}: {decision}", DataWarning, stacklevel=4)
-
-
 def read_scan(path: Path, units: UnitsOption) -> Scan:
-    """Read a scan as `pleura.read`; what is wrong with a file of a data set is a `DataError`.
+    """Read a scan like `pleura.read`, with a `DataError` instead of a `ScanError`.
 
     Raises
     ------
     DataError
         The file cannot be read as a scan.
     """
-    try:
+    with _as_data_error(path):
         return read(path, units=units)
+
+
+@contextmanager
+def _as_data_error(path: Path) -> Iterator[None]:
+    try:
+        yield
     except ScanError as error:
         raise DataError(error.message, where=error.where or path, hint=error.hint) from error
+
+
+def _warn_of_decisions(path: Path, scan: Scan) -> None:
+    for decision in scan.warnings:
+        if decision.topic in ("units", "labels"):
+            warnings.warn(f"{path.name}: {decision}", DataWarning, stacklevel=3)

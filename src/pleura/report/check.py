@@ -1,43 +1,82 @@
-"""The page of a checked set: masks that look wrong, each with its reasons and a picture."""
+"""The report of a check: masks with suspected label errors, with reasons and pictures."""
 
 from __future__ import annotations
 
+from matplotlib.figure import Figure
+
 import pleura
-from pleura.dataset.checks import CheckReport
+from pleura.dataset.check_report import CheckReport
 from pleura.dataset.label_errors import SuspectedLabel
-from pleura.dataset.pairs import read_pair
-from pleura.figures.masks import grey_range
+from pleura.dataset.pair_reader import PairReader
+from pleura.figures.masks import contact_sheet, grey_range, overlay
 from pleura.report.page import Page, PageCase, slice_picture
 
 
-def check_page(found: CheckReport, command: str = "") -> Page:
-    """Make the page of what `check` found, worst first.
+def check_page(report: CheckReport, command: str = "") -> Page:
+    """Return the page of a check, masks in order of descending score.
+
+    Parameters
+    ----------
+    report:
+        The result of `pleura.check`.
+    command:
+        The command to show on the page, if any.
 
     Raises
     ------
     DataError
         An image or mask can no longer be read.
     """
-    others = tuple(f.message for f in found.findings if "looks wrong" not in f.message)
+    reader = PairReader()
+    count = len(report.label_errors)
     return Page(
-        title="A set of images and masks, checked",
-        lead=f"{found.pairs} pairs, {found.readable} readable; "
-        f"{len(found.suspects)} masks look wrong.",
+        title="Check of a data set",
+        lead=f"{report.pairs} pairs, {report.readable} readable; "
+        f"{count} mask{'' if count == 1 else 's'} with a suspected label error.",
         facts=(
-            ("images", found.images.name),
-            ("masks", found.masks.name),
-            ("units", found.units.reason),
+            ("images", report.images.name),
+            ("masks", report.masks.name),
+            ("units", report.units.reason),
             ("pleura", pleura.__version__),
             *((("command", command),) if command else ()),
         ),
         columns=("score",),
-        cases=tuple(_case(one) for one in found.suspects),
-        warnings=others,
-        gallery="Masks that look wrong, worst first (score 1 is at the limit)",
+        cases=tuple(_case(label, reader) for label in report.label_errors),
+        warnings=tuple(f.message for f in report.findings if f.topic != "label errors"),
+        gallery="Suspected label errors, highest score first (1 is the limit of a criterion)",
     )
 
 
-def _case(one: SuspectedLabel) -> PageCase:
-    image, mask = read_pair(one.pair)
+def _case(label: SuspectedLabel, reader: PairReader) -> PageCase:
+    image, mask = reader.read(label.pair)
     picture = slice_picture(image, {"reference": mask}, grey_range(image))
-    return PageCase(one.name, {"score": one.score}, one.reasons, picture)
+    return PageCase(label.name, {"score": label.score}, label.reasons, picture)
+
+
+def label_error_figure(report: CheckReport, most: int = 40) -> Figure | None:
+    """Return a figure of the masks with suspected label errors, as overlays on their images.
+
+    Parameters
+    ----------
+    report:
+        The result of `pleura.check`.
+    most:
+        Number of masks to show, highest score first.
+
+    Returns
+    -------
+    Figure
+        None if there is no suspected label error.
+
+    Raises
+    ------
+    DataError
+        An image or mask can no longer be read.
+    """
+    reader = PairReader()
+    labels = report.label_errors[:most]
+    if not labels:
+        return None
+    return contact_sheet(
+        [overlay(*reader.read(label.pair)) for label in labels], [label.name for label in labels]
+    )

@@ -1,22 +1,25 @@
-"""Cross-validation: each mask is checked by a network that was not trained on it."""
+"""Cross-validated predictions: every image is predicted by a network not trained on it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.label_errors import Probability
+from pleura.dataset.label_errors import PredictLung
 from pleura.dataset.pairs import Pair, find_pairs
+from pleura.dataset.splits import Split
 from pleura.engine.engine import Engine
-from pleura.errors import DataError
-from pleura.files.atomic import write_text
-from pleura.files.tables import csv_text
+from pleura.errors import DataError, DataWarning
 from pleura.training.export import export
 from pleura.training.loop import TrainingCallbacks, train
 from pleura.training.recipe import Recipe, build_recipe
+
+MIN_FOLDS = 3
+"""One fold each for training, validation and prediction."""
 
 
 def cross_validate(
@@ -26,60 +29,82 @@ def cross_validate(
     folds: int,
     folder: Path,
     callbacks: TrainingCallbacks | None = None,
-) -> Probability:
-    """Train ``folds`` networks below a folder; return the probability by the one not trained on it.
+) -> PredictLung:
+    """Train one network per fold, and predict each image with the network not trained on it.
 
-    The slices of one volume stay in one fold, and copies of an image are not trained on.
+    The slices of a volume are in the same fold. Copies of an image are not used for training.
+
+    Parameters
+    ----------
+    images, masks:
+        Folders of the data set.
+    recipe:
+        Its split and its data sources are ignored.
+    folds:
+        Number of folds, at least 3; each needs two images or volumes.
+    folder:
+        Where the runs, the splits and the models are written.
+    callbacks:
+        Called during each training.
+
+    Returns
+    -------
+    PredictLung
+        Takes the name of a pair and its image in HU.
 
     Raises
     ------
     DataError
-        The pairs cannot be read, or there are fewer than the folds need.
+        The pairs cannot be read, or there are too few.
     RunError
-        The folder holds runs already.
+        The folder contains runs already.
     """
     pairs = find_pairs(images, masks)
-    sources = list(dict.fromkeys(_source(pair) for pair in pairs))
-    if folds < 3 or len(sources) < 2 * folds:
+    groups = list(dict.fromkeys(_group(pair) for pair in pairs))
+    if folds < MIN_FOLDS or len(groups) < 2 * folds:
         raise DataError(
-            f"{len(sources)} images, or {folds} folds, are too few to cross-validate",
+            f"{len(groups)} images and {folds} folds are too few to cross-validate",
             where=images,
-            hint="take 3 folds or more, and two images a fold at least",
+            hint="choose 3 folds or more, with at least two images per fold",
         )
-    fold_of = {source: i % folds for i, source in enumerate(sources)}
+    fold_of_group = {group: i % folds for i, group in enumerate(groups)}
+    fold_of_name = {pair.name: fold_of_group[_group(pair)] for pair in pairs}
     engines = []
     for fold in range(folds):
-        place = folder / f"fold-{fold + 1}"
-        split = folder / f"fold-{fold + 1}.csv"
-        _write_split(split, pairs, fold_of, fold, folds)
+        run, split = folder / f"fold-{fold + 1}", folder / f"fold-{fold + 1}.csv"
+        _split_by_fold(pairs, fold_of_name, fold, folds).write(split)
         values = recipe.model_dump(mode="json")
         values["split"] = {"method": "file", "file": str(split), "duplicates": "exclude"}
         values["data"] = []
-        train(
-            images,
-            masks,
-            place,
-            build_recipe(values, recipe.name),
-            callbacks=callbacks or TrainingCallbacks(),
-        )
-        export(place, place.with_suffix(".onnx"))
-        engines.append(Engine(place.with_suffix(".onnx")))
-    by_name = {pair.name: engines[fold_of[_source(pair)]] for pair in pairs}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # `check` reports the same
+            train(
+                images,
+                masks,
+                run,
+                build_recipe(values, recipe.name),
+                callbacks=callbacks or TrainingCallbacks(),
+            )
+        model = run.with_suffix(".onnx")
+        export(run, model)
+        engines.append(Engine(model))
 
-    def probability(name: str, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        return by_name[name].probability(hu)
+    def predict(name: str, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+        return engines[fold_of_name[name]].probability(hu)
 
-    return probability
+    return predict
 
 
-def _source(pair: Pair) -> str:
+def _group(pair: Pair) -> str:
     return pair.group or str(pair.image)
 
 
-def _write_split(
-    path: Path, pairs: Sequence[Pair], fold_of: dict[str, int], fold: int, folds: int
-) -> None:
-    """Write a split: one fold to judge, the next to validate on, the others to learn from."""
-    subsets = {fold: "test", (fold + 1) % folds: "validation"}
-    rows = ([pair.name, subsets.get(fold_of[_source(pair)], "training")] for pair in pairs)
-    write_text(path, csv_text(["name", "subset"], rows))
+def _split_by_fold(
+    pairs: Sequence[Pair], fold_of_name: Mapping[str, int], fold: int, folds: int
+) -> Split:
+    """Return a split with this fold as test subset and the next one as validation subset."""
+    by_subset: dict[str, list[str]] = {"training": [], "validation": [], "test": []}
+    subset_of_fold = {fold: "test", (fold + 1) % folds: "validation"}
+    for pair in pairs:
+        by_subset[subset_of_fold.get(fold_of_name[pair.name], "training")].append(pair.name)
+    return Split(*map(tuple, by_subset.values()))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
-from pleura.dataset.pairs import Pair, read_pair
+from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, find_names, split_pairs
 from pleura.dataset.splits import Split
@@ -113,7 +114,8 @@ def named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
 def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
     """Estimate the units of the training images from some of them, spread over all."""
     step = max(1, len(pairs) // most)
-    return estimate_units(read_pair(pair)[0] for pair in pairs[::step])
+    reader = PairReader()
+    return estimate_units(reader.read(pair)[0] for pair in pairs[::step])
 
 
 def _warnings(

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import Pair, find_pairs, read_pair
+from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import Pair, find_pairs
 from pleura.dataset.preprocessing import preprocess_image, preprocess_mask, resize_nearest, restore
 from pleura.errors import DataError
 from pleura.evaluation.compare import Comparison, Score, fingerprint, score_case
@@ -165,9 +166,10 @@ def evaluate(
     grid = run.recipe.evaluation.additional_size
     grids = ("network", "native", *([] if grid is None else [grid_name(grid)]))
     cases, scores, levels = [], list[Score](), {}
+    reader = PairReader()
     for i, name in enumerate(names):
         patient = (patients or {}).get(name, pairs[name].image.name)
-        case, own, levels[name] = _judge(predictor, pairs[name], thresholds, patient, look)
+        case, own, levels[name] = _judge(predictor, reader, pairs[name], thresholds, patient, look)
         cases.append(case)
         scores += own
         if progress is not None:
@@ -204,12 +206,13 @@ def _names(run: Run, names: list[str], part: PartName) -> list[str]:
 
 def _judge(
     predictor: Predictor,
+    reader: PairReader,
     pair: Pair,
     thresholds: Sequence[float],
     patient: str,
     look: Look | None,
 ) -> tuple[Case, list[Score], LevelCounts]:
-    image, mask = read_pair(pair)
+    image, mask = reader.read(pair)
     preprocessing = predictor.preprocessing
     prepared = preprocess_image(image, preprocessing, str(pair.image))
     logits = predictor.logits(prepared[None])[0]
@@ -247,8 +250,9 @@ def _draw_cases(
     scores = {c.name: c.scores["native"][found.threshold]["iou"] for c in found.cases}
     chosen = choose_cases({name: score for name, score in scores.items() if not np.isnan(score)})
     pictures = []
+    reader = PairReader()
     for case in chosen:
-        image, mask = read_pair(pairs[case.name])
+        image, mask = reader.read(pairs[case.name])
         probability = predictor.probability(image, case.name)
         pictures.append(CasePicture(case, image, mask, probability >= found.threshold))
     if pictures:

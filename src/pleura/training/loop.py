@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pleura.dataset.border_weights import border_weights, class_balance
-from pleura.dataset.pairs import read_pair
+from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.preprocessing import preprocess_image, restore
 from pleura.dataset.training_set import Batch, make_training_set
 from pleura.errors import DataWarning, RunError
@@ -411,8 +411,9 @@ class _Training:
 
     def _judge_validation(self) -> Iterator[tuple[FloatArray, NDArray[np.uint8]]]:
         """Yield probability and reference of each validation image, on the image's own grid."""
+        reader = PairReader()
         for pair in self.validation_pairs:
-            image, mask = read_pair(pair)
+            image, mask = reader.read(pair)
             prepared = preprocess_image(image, self.recipe.preprocessing, str(pair.image))
             logits = self.compute.logits(self.state.kept, prepared[None])[0, 0]
             probability = torch.sigmoid(logits).cpu().numpy()

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import read_image_2d
+from pleura.dataset.pair_reader import read_image_2d
 from pleura.dataset.preprocessing import preprocess_image, restore
 from pleura.errors import DataError, PleuraError
 from pleura.figures.masks import overlay

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pairs import find_images, read_pair
+from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import find_images
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
 from pleura.intensity.mapping import IntensityMapping
@@ -39,8 +40,9 @@ def calibration_slices(
     pairs = collect_pairs(images, None, sources) if sources else find_images(images)
     wanted = set(run.split([pair.name for pair in pairs]).training)
     chosen = [pair for pair in pairs if pair.name in wanted]
+    reader = PairReader()
     for pair in chosen[:: max(1, len(chosen) // _MOST)]:
-        image, _ = read_pair(replace(pair, no_lung=True))  # its mask is not asked for
+        image, _ = reader.read(replace(pair, no_lung=True))  # its mask is not asked for
         yield line.to_hu(image)[None]
 
 

@@ -1,0 +1,161 @@
+"""The result of checking a data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pleura.dataset.label_errors import SuspectedLabel
+from pleura.figures.html import html_table
+from pleura.files.atomic import write_text
+from pleura.intensity.estimate import UnitsEstimate
+
+Severity = Literal["error", "warning", "note"]
+Topic = Literal["files", "units", "duplicates", "masks", "label errors", "orientation", "variety"]
+
+
+@dataclass(frozen=True, repr=False)
+class Finding:
+    """One problem or property of a data set.
+
+    Parameters
+    ----------
+    severity:
+        ``error``: the set cannot be trained on; ``warning``: results may be wrong or biased;
+        ``note``: no action is needed.
+    topic:
+        What the finding is about.
+    message:
+        What was found.
+    files:
+        The files that the finding is about; empty if it is about the whole set.
+    hint:
+        What to do.
+    """
+
+    severity: Severity
+    topic: Topic
+    message: str
+    files: tuple[Path, ...]
+    hint: str
+
+    def __repr__(self) -> str:
+        message = self.message if len(self.message) <= 100 else f"{self.message[:99]}…"
+        return f"<Finding {self.severity}: {message}; files: {len(self.files)}>"
+
+
+@dataclass(frozen=True)
+class LungFraction:
+    """The lung fraction of the mask area, over the readable masks of a data set.
+
+    Parameters
+    ----------
+    minimum, median, maximum:
+        Fractions, from 0 to 1.
+    empty:
+        Number of masks without lung.
+    """
+
+    minimum: float
+    median: float
+    maximum: float
+    empty: int
+
+
+@dataclass(frozen=True, repr=False)
+class CheckReport:
+    """The result of checking a data set.
+
+    Parameters
+    ----------
+    images, masks:
+        The folders.
+    pairs, readable:
+        Number of image-mask pairs, and of those that can be read.
+    sizes, dtypes:
+        Number of images per size, such as ``512x512``, and per dtype.
+    values:
+        Smallest and largest stored value; None if no image can be read.
+    lung_fraction:
+        Lung fraction of the mask area; None if no mask can be read.
+    units:
+        The estimated intensity units.
+    findings:
+        Problems and properties of the set.
+    label_errors:
+        Masks with suspected label errors, in order of descending score.
+    """
+
+    images: Path
+    masks: Path
+    pairs: int
+    readable: int
+    sizes: Mapping[str, int]
+    dtypes: Mapping[str, int]
+    values: tuple[float, float] | None
+    lung_fraction: LungFraction | None
+    units: UnitsEstimate
+    findings: tuple[Finding, ...]
+    label_errors: tuple[SuspectedLabel, ...] = ()
+
+    @property
+    def fit_to_train(self) -> bool:
+        """Whether there is no finding of severity ``error``."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-compatible values."""
+        report = {**asdict(replace(self, label_errors=())), "fit_to_train": self.fit_to_train}
+        report["images"], report["masks"] = str(self.images), str(self.masks)
+        for finding in report["findings"]:
+            finding["files"] = [str(path) for path in finding["files"]]
+        report["label_errors"] = [one.to_dict() for one in self.label_errors]
+        return report
+
+    def write_label_errors(self, path: str | Path) -> None:
+        """Write the names of images with suspected label errors, one per line.
+
+        `pleura.dataset.splits.read_names` and ``pleura train --exclude`` read such a file.
+
+        Raises
+        ------
+        DataError
+            The file cannot be written.
+        """
+        write_text(Path(path), "".join(f"{one.name}\n" for one in self.label_errors))
+
+    def __repr__(self) -> str:
+        return (
+            f"<CheckReport: {self.pairs} pairs, {self.readable} readable, {self.units.kind}; "
+            f"{self._counted_findings()}>"
+        )
+
+    def _repr_html_(self) -> str:
+        values = self.values
+        facts = [
+            ("pairs", f"{self.pairs} ({self.readable} readable)"),
+            ("sizes", format_counts(self.sizes)),
+            ("dtypes", format_counts(self.dtypes)),
+            ("values", "" if values is None else f"{values[0]:g} to {values[1]:g}"),
+            ("units", self.units.reason),
+            ("findings", self._counted_findings()),
+        ]
+        findings = [
+            (one.severity, one.message, ", ".join(path.name for path in one.files[:5]), one.hint)
+            for one in self.findings
+        ]
+        columns = ("severity", "message", "files", "hint")
+        return html_table((), facts) + (html_table(columns, findings) if findings else "")
+
+    def _counted_findings(self) -> str:
+        counts = Counter(finding.severity for finding in self.findings)
+        names = [f"{n} {severity}{'' if n == 1 else 's'}" for severity, n in counts.items()]
+        return ", ".join(names) or "no findings"
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Return counts as text, such as ``512x512 (12), 256x256 (1)``; ``none`` if empty."""
+    return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"

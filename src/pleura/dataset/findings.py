@@ -1,0 +1,213 @@
+"""Findings of a check, by topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pleura.dataset.check_report import Finding, format_counts
+from pleura.dataset.duplicates import find_near_duplicates
+from pleura.dataset.label_errors import SuspectedLabel
+from pleura.dataset.pair_summary import PairSummary
+from pleura.dataset.pairs import Pair, Pairing
+from pleura.errors import PleuraError, ScanError
+from pleura.intensity.decision import decide_units_from_levels
+from pleura.intensity.estimate import UnitsEstimate
+from pleura.intensity.levels import Levels
+
+
+def of_pairing(pairing: Pairing) -> Iterator[Finding]:
+    """Yield files that cannot be paired."""
+    for files in pairing.ambiguous:
+        message = f"{len(files)} files share the name '{files[0].stem}'"
+        yield Finding("error", "files", message, files, "keep one file per name")
+    for files, partner in (
+        (pairing.unmatched_images, "mask"),
+        (pairing.unmatched_masks, "image"),
+    ):
+        if files:
+            yield Finding(
+                "error",
+                "files",
+                f"{_count(files, 'file')} without {partner}",
+                files,
+                f"add each missing {partner} under the same name, or move its partner away",
+            )
+
+
+def of_errors(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
+    """Yield files that cannot be read; errors with the same hint are one finding."""
+    by_hint: dict[str, list[tuple[PleuraError, Path]]] = {}
+    for summary in summaries:
+        for error in summary.errors:
+            is_mask = error.where == str(summary.pair.mask)
+            path = summary.pair.mask if is_mask else summary.pair.image
+            by_hint.setdefault(error.hint, []).append((error, path))
+    for hint, errors in by_hint.items():
+        message = errors[0][0].message
+        if len(errors) > 1:
+            message = f"{len(errors)} files with the same kind of error; the first: {message}"
+        yield Finding("error", "files", message, tuple(path for _, path in errors), hint)
+
+
+def of_warnings(messages: Sequence[str]) -> Iterator[Finding]:
+    """Yield the warnings that reading volumes caused."""
+    for message in dict.fromkeys(messages):
+        hint = "inspect the file with `pleura info` and `pleura view`"
+        yield Finding("warning", "files", message, (), hint)
+
+
+def state_hu(files: Sequence[Path]) -> bool:
+    """Whether all files state that their values are HU, as DICOM files do."""
+    return bool(files) and all(path.suffix.lower() == ".dcm" for path in files)
+
+
+def of_units(
+    units: UnitsEstimate, levels: Sequence[Levels], files: Sequence[Path]
+) -> Iterator[Finding]:
+    """Yield units other than HU, and images whose units differ from those of the set."""
+    if not files:
+        return
+    try:
+        decision = decide_units_from_levels(levels, state_hu(files), units)
+    except ScanError as error:
+        hint = f"`segment` refuses such images: {error.hint}"
+        yield Finding("warning", "units", error.message, (), hint)
+    else:
+        if decision.warning or units.noise is not None:
+            yield Finding("warning", "units", units.reason, (), _units_hint(units))
+    if units.differing:
+        differing = tuple(files[i] for i in units.differing)
+        yield Finding(
+            "warning",
+            "units",
+            f"{_count(differing, 'image')} in other units than the rest of the set",
+            differing,
+            "export them again in the units of the others, or leave them out",
+        )
+
+
+def _units_hint(units: UnitsEstimate) -> str:
+    if units.kind == "HU":
+        return "expect lower accuracy on other scans: they lack the noise of this set"
+    if units.kind == "mixed":
+        return "convert all images to HU before training"
+    if units.scale is None or units.offset is None:
+        return "train for this set alone, or export the CT values themselves (16-bit TIFF)"
+    if units.wraparound is not None:
+        return "export the set again as signed integers"
+    sign = "-" if units.offset > 0 else "+"
+    inverse = f"stored {sign} {abs(units.offset):.6g}" if units.offset else "stored"
+    if units.scale != 1:
+        inverse = f"{f'({inverse})' if units.offset else inverse} / {units.scale:.4g}"
+    return f"train for this set alone, or convert it: HU = {inverse}"
+
+
+def of_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
+    """Yield images with equal pixels, and equal masks of different images."""
+    for group in _group(summaries, lambda one: one.image_hash):
+        equal_masks = len({one.mask_hash for one in group}) == 1
+        yield Finding(
+            "warning",
+            "duplicates",
+            f"{len(group)} images have the same pixels; their masks "
+            f"{'are equal' if equal_masks else 'differ'}",
+            tuple(one.pair.image for one in group),
+            "keep one of them: in two subsets of a split they bias the test scores",
+        )
+    for group in _group(summaries, lambda one: one.mask_hash if one.lung_fraction else None):
+        if len({one.image_hash for one in group}) > 1:
+            yield Finding(
+                "warning",
+                "duplicates",
+                f"{len(group)} masks have the same pixels, but belong to different images",
+                tuple(one.pair.mask for one in group),
+                "inspect them: a mask may have been saved under a wrong name",
+            )
+
+
+def _group(
+    summaries: Sequence[PairSummary], key: Callable[[PairSummary], bytes | None]
+) -> Iterator[tuple[PairSummary, ...]]:
+    """Yield the groups of several summaries with the same key, which is not None."""
+    groups: dict[bytes, list[PairSummary]] = {}
+    for summary in summaries:
+        value = key(summary)
+        if value is not None:
+            groups.setdefault(value, []).append(summary)
+    return (tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def of_empty_masks(summaries: Sequence[PairSummary], masks: Path) -> Iterator[Finding]:
+    """Yield masks without lung."""
+    readable = [one for one in summaries if one.lung_fraction is not None]
+    empty = tuple(one.pair.mask for one in readable if one.lung_fraction == 0)
+    if empty and len(empty) == len(readable):
+        yield Finding(
+            "error",
+            "masks",
+            "every mask is empty: the set shows no lung",
+            (masks,),
+            "give masks with 0 outside and 255 (or 1) inside the lungs",
+        )
+    elif empty:
+        hint = "no action is needed if these slices show no lung"
+        yield Finding("note", "masks", f"{_count(empty, 'mask')} without lung", empty, hint)
+
+
+def of_near_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
+    """Yield near duplicates in different files; slices of one volume are expected to be similar."""
+    with_thumbnail = [one for one in summaries if one.thumbnail is not None]
+    thumbnails = [one.thumbnail for one in summaries if one.thumbnail is not None]
+    pairs = []
+    for i, j in find_near_duplicates(thumbnails):
+        first, second = with_thumbnail[i], with_thumbnail[j]
+        if first.pair.image != second.pair.image and first.image_hash != second.image_hash:
+            pairs.append((first.pair.image, second.pair.image))
+    if pairs:
+        names = ", ".join(f"{a.name} and {b.name}" for a, b in pairs[:3])
+        yield Finding(
+            "warning",
+            "duplicates",
+            f"{len(pairs)} pairs of near duplicates, such as slices of one patient: {names}",
+            tuple(dict.fromkeys(path for pair in pairs for path in pair)),
+            "keep such images in one subset of the split (split.method=file)",
+        )
+
+
+def of_rotated_slices(pairs: Sequence[Pair]) -> Iterator[Finding]:
+    """Yield slices that are upside down."""
+    files = tuple(pair.image for pair in pairs)
+    if files:
+        yield Finding(
+            "note",
+            "orientation",
+            f"{_count(files, 'slice')} upside down, or of prone patients: "
+            f"{', '.join(pair.name for pair in pairs[:5])}",
+            files,
+            "rotate the images if they were saved upside down",
+        )
+
+
+def of_label_errors(label_errors: Sequence[SuspectedLabel]) -> Iterator[Finding]:
+    """Yield masks with suspected label errors."""
+    for one in label_errors:
+        message = f"suspected label error in {one.name}: {'; '.join(one.reasons)}"
+        hint = "inspect the mask; correct it, or leave it out with train --exclude"
+        yield Finding("warning", "label errors", message, (one.pair.mask,), hint)
+
+
+def of_variety(sizes: Mapping[str, int], dtypes: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield several sizes and several dtypes."""
+    if len(sizes) > 1:
+        hint = "no action is needed: every image is resampled to the grid of the network"
+        message = f"images of {len(sizes)} sizes: {format_counts(sizes)}"
+        yield Finding("note", "variety", message, (), hint)
+    if len(dtypes) > 1:
+        hint = "no action is needed if all were exported in the same units"
+        message = f"images of {len(dtypes)} dtypes: {format_counts(dtypes)}"
+        yield Finding("note", "variety", message, (), hint)
+
+
+def _count(files: Sequence[Path], noun: str) -> str:
+    return f"{len(files)} {noun}{'' if len(files) == 1 else 's'}"

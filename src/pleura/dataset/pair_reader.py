@@ -1,0 +1,208 @@
+"""Reading of image-mask pairs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dataset.pairs import Pair
+from pleura.dataset.volumes import read_volume, read_volume_mask
+from pleura.errors import DataError
+from pleura.formats.channels import equal_channels
+from pleura.formats.pictures import read_picture
+from pleura.names import shorten_list
+from pleura.typing import AnyArray
+
+
+def read_image_2d(path: Path) -> AnyArray:
+    """Read a 2-D image file.
+
+    Returns
+    -------
+    ndarray
+        (rows, columns), in the stored dtype and units.
+
+    Raises
+    ------
+    DataError
+        The file is unreadable, a colour image, constant, or contains NaN or infinity.
+    """
+    stored = read_picture(path)
+    image = equal_channels(stored)
+    if image is None:
+        raise DataError(
+            f"a colour image with {stored.shape[2]} channels, not CT values",
+            where=path,
+            hint="export the CT values themselves (16-bit TIFF), not a screenshot",
+        )
+    if image.dtype.kind == "b":
+        raise DataError(
+            "an image with two values is a mask, not a CT image",
+            where=path,
+            hint="give the CT values, or swap images and masks",
+        )
+    if not np.abs(image, dtype=np.float64).max() <= np.finfo(np.float32).max:
+        raise DataError(
+            "the image contains NaN, infinity, or values beyond single precision",
+            where=path,
+            hint="replace them, for example by -1024 outside the field of view",
+        )
+    if image.min() == image.max():
+        raise DataError(
+            f"the image is constant: every value is {image.flat[0]}",
+            where=path,
+            hint="export the slice again, or remove it together with its mask",
+        )
+    return image
+
+
+def read_mask_2d(path: Path) -> NDArray[np.uint8]:
+    """Read a 2-D reference mask.
+
+    Equal colour channels count as one. A palette is read as labels
+    (`pleura.formats.channels.palette_labels`).
+
+    Returns
+    -------
+    ndarray
+        uint8 (rows, columns), 0 and 1; all zero for a slice without lung.
+
+    Raises
+    ------
+    DataError
+        The file is unreadable, has several channels or grey levels, or is constant but not zero.
+    """
+    stored = read_picture(path, labels=True)
+    mask = equal_channels(stored)
+    if mask is None:
+        raise DataError(
+            f"a colour image with {stored.shape[2]} channels, not a mask",
+            where=path,
+            hint="save the mask with one channel, 0 outside and 255 (or 1) inside the lungs",
+        )
+    if not np.isfinite(mask).all():
+        raise DataError(
+            "the mask contains NaN or infinity",
+            where=path,
+            hint="save it with 0 outside and 255 (or 1) inside the lungs",
+        )
+    values = np.unique(mask)
+    if len(values) == 1 and values[0] != 0:
+        raise DataError(
+            f"the mask is constant: every value is {values[0]}",
+            where=path,
+            hint="create it again, or remove it together with its image",
+        )
+    if len(values) > 2 or values[0] != 0:
+        raise DataError(
+            f"the mask has {len(values)} grey levels ({shorten_list([str(v) for v in values])})",
+            where=path,
+            hint="save it losslessly with 0 outside and one other value inside the lungs",
+        )
+    return np.not_equal(mask, 0).astype(np.uint8)
+
+
+class PairReader:
+    """Read pairs, and keep the last volume and the last mask in memory.
+
+    The slices of a volume are thus read from one decoded file if they are requested one after the
+    other. Use one reader for one pass over a data set: a file that changes during the lifetime of
+    the reader may not be read again.
+    """
+
+    def __init__(self) -> None:
+        self._volume = lru_cache(maxsize=1)(read_volume)
+        self._volume_mask = lru_cache(maxsize=1)(read_volume_mask)
+
+    def read(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
+        """Read image and mask of a pair.
+
+        Returns
+        -------
+        image:
+            (rows, columns); int16 in HU for a slice of a volume, else in the stored units divided
+            by `Pair.factor`.
+        mask:
+            uint8 (rows, columns), 0 and 1.
+
+        Raises
+        ------
+        DataError
+            A file cannot be read (see `read_image_2d`, `read_mask_2d`), or the two differ in size.
+        """
+        image, mask = self._read_2d(pair) if pair.index is None else self._read_slice(pair)
+        if pair.factor != 1:
+            limits = np.iinfo(np.int16)
+            image = np.rint((image / pair.factor).clip(limits.min, limits.max)).astype(np.int16)
+        return image, mask
+
+    def stored_values(self, pair: Pair, image: AnyArray) -> AnyArray:
+        """Return the image of a pair in the units of its file; ``image`` is what `read` returned.
+
+        Raises
+        ------
+        DataError
+            The file cannot be read.
+        """
+        if pair.index is None:
+            return image
+        values: AnyArray = self._volume(pair.image).stored[pair.index]
+        return values
+
+    def _read_2d(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
+        image = read_image_2d(pair.image)
+        if pair.no_lung:
+            return image, np.zeros(image.shape, np.uint8)
+        mask = read_mask_2d(pair.mask)
+        require_same_size(pair, image.shape, mask.shape)
+        return image, mask
+
+    def _read_slice(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
+        volume = self._volume(pair.image)
+        image = volume.hu[pair.index]
+        if pair.no_lung:
+            return image, np.zeros(image.shape, np.uint8)
+        labels, grid = self._volume_mask(pair.mask)
+        if not grid.fits(volume.geometry):
+            raise DataError(
+                f"image and mask have different grids: {volume.geometry.difference(grid)}",
+                where=f"{pair.image} and {pair.mask}",
+                hint="export the mask on the grid of the image",
+            )
+        return image, labels[pair.index]
+
+
+def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
+    """Read one pair; for many slices of a volume, use one `PairReader`.
+
+    Returns
+    -------
+    image, mask:
+        As `PairReader.read`.
+
+    Raises
+    ------
+    DataError
+        As `PairReader.read`.
+    """
+    return PairReader().read(pair)
+
+
+def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    """Require image and mask to have the same rows and columns.
+
+    Raises
+    ------
+    DataError
+        The shapes differ.
+    """
+    if image != mask:
+        sizes = ["x".join(str(side) for side in shape[:2]) for shape in (image, mask)]
+        raise DataError(
+            f"image and mask differ in size: {' and '.join(sizes)}",
+            where=f"{pair.image} and {pair.mask}",
+            hint="export both on the same grid",
+        )

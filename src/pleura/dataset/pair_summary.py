@@ -1,0 +1,93 @@
+"""What a check keeps of an image-mask pair, instead of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dataset.duplicates import pixel_hash, thumbnail
+from pleura.dataset.pair_reader import PairReader, read_image_2d, read_mask_2d, require_same_size
+from pleura.dataset.pairs import Pair, expand_slices
+from pleura.errors import PleuraError
+from pleura.intensity.levels import Levels, measure_levels
+from pleura.typing import AnyArray, FloatArray
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PairSummary:
+    """Measurements of an image-mask pair; None where a file cannot be read.
+
+    Parameters
+    ----------
+    pair:
+        The pair.
+    levels:
+        Intensity levels of the image, in the units of its file.
+    size, dtype:
+        Size, such as ``512x512``, and dtype of the image.
+    image_hash, mask_hash:
+        Hashes of the pixels.
+    thumbnail:
+        See `pleura.dataset.duplicates.thumbnail`.
+    lung_fraction:
+        Lung fraction of the mask area.
+    errors:
+        Why files cannot be read or do not fit.
+    """
+
+    pair: Pair
+    levels: Levels | None = None
+    size: str = ""
+    dtype: str = ""
+    image_hash: bytes | None = None
+    mask_hash: bytes | None = None
+    thumbnail: FloatArray | None = None
+    lung_fraction: float | None = None
+    errors: tuple[PleuraError, ...] = ()
+
+
+def expand_readable_slices(pair: Pair) -> list[Pair]:
+    """Return one pair per slice of a volume, or the pair itself if the volume cannot be read."""
+    return _collect_error(lambda: list(expand_slices(pair)), []) or [pair]
+
+
+def summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
+    """Read and measure a pair; errors are part of the result."""
+    errors: list[PleuraError] = []
+    image: AnyArray | None
+    mask: NDArray[np.uint8] | None
+    if pair.index is None:  # one by one: the other file is measured where one cannot be read
+        image = _collect_error(lambda: read_image_2d(pair.image), errors)
+        mask = _collect_error(lambda: read_mask_2d(pair.mask), errors)
+    else:
+        image, mask = _collect_error(lambda: reader.read(pair), errors) or (None, None)
+    if image is not None and mask is not None:
+        shapes = image.shape, mask.shape
+        _collect_error(lambda: require_same_size(pair, *shapes), errors)
+    summary = PairSummary(pair, errors=tuple(errors))
+    if image is not None:
+        summary = replace(
+            summary,
+            levels=measure_levels(reader.stored_values(pair, image)),
+            size="x".join(str(side) for side in image.shape),
+            dtype=str(image.dtype),
+            image_hash=pixel_hash(image),
+            thumbnail=thumbnail(image),
+        )
+    if mask is not None:
+        summary = replace(summary, mask_hash=pixel_hash(mask), lung_fraction=float(mask.mean()))
+    return summary
+
+
+def _collect_error(read: Callable[[], T], errors: list[PleuraError]) -> T | None:
+    try:
+        return read()
+    except PleuraError as error:
+        errors.append(error)
+        return None
