@@ -1,11 +1,10 @@
-"""Scans an hour on a Dask cluster of this machine, and what its scheduler costs a scan.
+"""Measure scans per hour on a local Dask cluster, and the overhead of its scheduler per scan.
 
     python benchmarks/cluster.py SCAN [SCAN ...] --copies 4
 
-Segments the scans, so many times each, with measures, on: two workers of one thread, one worker of
-two threads (two scans at a time), one scan at a time in two threads, and the same without a
-cluster. Then hands out 10,000 tasks that do nothing. Prints a Markdown table, writes
-benchmarks/results/cluster.json.
+Segments and measures copies of the scans on two workers of one thread, on one worker of two threads
+(two scans at a time), one scan at a time in two threads, and without a cluster. Then submits 10,000
+tasks that do nothing. Prints a Markdown table and writes benchmarks/results/cluster.json.
 """
 
 import argparse
@@ -13,7 +12,6 @@ import json
 import shutil
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,15 +20,16 @@ from bench import machine
 from distributed import LocalCluster
 
 from pleura.cohort import batch
-from pleura.cohort.batch import segment_all
-from pleura.cohort.cluster import Cluster
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.dask_workers import DaskWorkers
+from pleura.cohort.options import DistributionOptions, OutputOptions, SegmentationOptions
 from pleura.cohort.stores import OutputStore
-from pleura.cohort.summary import Row
-from pleura.cohort.tasks import Task
-from pleura.cohort.work import Settings
+from pleura.cohort.tables import ScanResult
+from pleura.cohort.task import Task
+from pleura.cohort.worker import WorkerOptions
 
 HERE = Path(__file__).resolve().parent
-WAYS = {
+CONFIGURATIONS = {
     "two workers of one thread": (2, 1, 1),
     "one worker of two threads, two scans at a time": (1, 2, 1),
     "one worker, one scan at a time in two threads": (1, 1, 2),
@@ -46,38 +45,42 @@ def cohort(scans: list[Path], copies: int, folder: Path) -> int:
     return len(scans) * copies
 
 
-def seconds_of(way: str, folder: Path, out: Path) -> float:
-    """From the first scan handed out to the tables written; models were loaded before."""
-    settings = Settings(measure=True, overwrite=True)
-    workers = WAYS[way]
+def seconds_of(configuration: str, folder: Path, out: Path) -> float:
+    """Return the seconds from the first submitted scan to the tables; models are loaded before."""
+    outputs = OutputOptions(measure=True, overwrite=True)
+    workers = CONFIGURATIONS[configuration]
     if workers is None:
         begin = time.perf_counter()
-        segment_all(folder, out, settings, jobs=int(way[-1]))
+        jobs = DistributionOptions(int(configuration[-1]))
+        segment_cohort(folder, out, outputs=outputs, distribution=jobs)
         return time.perf_counter() - begin
     n, threads, each = workers
-    settings = replace(settings, threads=each)
+    options = SegmentationOptions(threads=each)
     with LocalCluster(n_workers=n, threads_per_worker=threads, dashboard_address=None) as local:
         address = local.scheduler_address
-        segment_all(folder, out / "warm", settings, cluster=address, shard=(1, 4))
+        quarter = DistributionOptions(cluster=address, shard=(1, 4))
+        segment_cohort(folder, out / "warm", options, outputs=outputs, distribution=quarter)
         begin = time.perf_counter()
-        segment_all(folder, out, settings, cluster=address)
+        everything = DistributionOptions(cluster=address)
+        segment_cohort(folder, out, options, outputs=outputs, distribution=everything)
         return time.perf_counter() - begin
 
 
-def nothing(task: Task, *_: object) -> Row:
-    return Row(task.name, "done")
+def nothing(task: Task, *_: object) -> ScanResult:
+    return ScanResult(task.name, "done")
 
 
 def overhead(tasks: int) -> float:
-    """Milliseconds a task that does nothing, from handing out to the row."""
+    """Return the milliseconds per task that does nothing, from submission to result."""
+    store, options = OutputStore("out"), WorkerOptions(SegmentationOptions(), OutputOptions())
     listed = [Task(f"{i:05d}", Path(f"scans/{i:05d}.nii.gz")) for i in range(tasks)]
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
-        Cluster(local.scheduler_address) as workers,
+        DaskWorkers(local.scheduler_address) as workers,
         patch.object(batch, "segment_task", nothing),
     ):
         begin = time.perf_counter()
-        if sum(1 for _ in batch._run(workers, listed, OutputStore("out"), Settings(), 0)) != tasks:
+        if sum(1 for _ in batch._run(workers, listed, store, options, 0)) != tasks:
             raise RuntimeError("tasks were lost")
         return (time.perf_counter() - begin) / tasks * 1000
 
@@ -97,17 +100,17 @@ def main() -> None:
         sizes = [path.stat().st_size for path in folder.iterdir()]
         found["mb_in"] = sum(sizes) / len(sizes) / 1e6
         found["seconds"] = {}
-        for i, way in enumerate(WAYS):
+        for i, configuration in enumerate(CONFIGURATIONS):
             out = Path(scratch, f"out-{i}")
-            found["seconds"][way] = seconds_of(way, folder, out)
+            found["seconds"][configuration] = seconds_of(configuration, folder, out)
         written = [p.stat().st_size for p in out.iterdir() if p.name.split("_lungs")[0] != p.name]
         found["kb_out"] = sum(written) / found["scans"] / 1e3
     (HERE / "results" / "cluster.json").write_text(json.dumps(found, indent=1) + "\n")
-    print("| way | scans an hour |\n|---|---|")
-    for way, seconds in found["seconds"].items():
-        print(f"| {way} | {found['scans'] / seconds * 3600:.0f} |")
-    print(f"\n{found['overhead_ms']:.2f} ms a task of {options.tasks} that do nothing")
-    print(f"{found['mb_in']:.0f} MB in, {found['kb_out']:.0f} KB out a scan")
+    print("| configuration | scans per hour |\n|---|---|")
+    for configuration, seconds in found["seconds"].items():
+        print(f"| {configuration} | {found['scans'] / seconds * 3600:.0f} |")
+    print(f"\n{found['overhead_ms']:.2f} ms per task of {options.tasks} that do nothing")
+    print(f"{found['mb_in']:.0f} MB in, {found['kb_out']:.0f} KB out per scan")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.cohort.batch import segment_all
-from pleura.cohort.work import Settings
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import SegmentationOptions
 from pleura.corrections.comparison import SAMPLE
 from pleura.evaluation.metrics import dice
 from pleura.formats.pictures import read_picture, write_picture
@@ -117,7 +117,7 @@ def correct(pool: list[tuple[Volume, Mask]], n: int, model: Path, folder: Path) 
     order = np.random.default_rng(0).permutation(len(pool))[:n]
     for i in order:
         save(folder / "scans" / f"scan-{i:02d}.nii.gz", pool[i][0])
-    segment_all(folder / "scans", folder / "out", Settings(str(model), units="hu"))
+    segment_cohort(folder / "scans", folder / "out", SegmentationOptions(model, units="hu"))
     for i in order:
         mask = folder / "out" / f"scan-{i:02d}_lungs.nii.gz"
         true = pool[i][1].copy()

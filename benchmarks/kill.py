@@ -1,11 +1,11 @@
-"""Kill batches, trainings, exports and corrections at random moments, and check what is left.
+"""Kill cohorts, trainings, exports and corrections at random moments, and check the files.
 
-    python benchmarks/kill.py --batches 50 --trainings 20 --exports 20 --corrections 20
+    python benchmarks/kill.py --cohorts 50 --trainings 20 --exports 20 --corrections 20
 
-Each trial does its work in a process of its own and kills it (SIGKILL): about half of them at a
-file operation in the output folder, drawn from all that the work makes there, the others at a
-random time. Then no file may be half-written under its final name; the work is started again and
-must end with the files that it writes without interruption. Linux and macOS.
+Each trial runs its work in a separate process and kills it with SIGKILL: about half of the trials
+at a random file operation in the output folder, the others at a random time. Afterwards no file may
+be incomplete under its final name. The work is then started again, and must write the same files
+as without interruption. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from pleura.cohort.batch import segment_all
-from pleura.cohort.work import Settings
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import DistributionOptions, OutputOptions
 from pleura.corrections.cases import case_from_files
 from pleura.corrections.saving import read_changed_slices, record_path, save_correction
 from pleura.engine.model_file import read_metadata
@@ -50,13 +50,13 @@ Work = Callable[[], Any]
 
 
 class WorkError(Exception):
-    """The work failed although nobody killed it."""
+    """The work failed without being killed."""
 
 
 def run(work: Work, folder: Path, kill_at: int | None = None, after: float | None = None) -> int:
-    """Do the work in a forked process; return how many file operations it made in the folder.
+    """Do the work in a forked process; return the number of its file operations in the folder.
 
-    The process is killed before operation ``kill_at``, or ``after`` seconds. Returns -1 if it was.
+    The process is killed before operation ``kill_at``, or after ``after`` seconds; then return -1.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -79,7 +79,7 @@ def run(work: Work, folder: Path, kill_at: int | None = None, after: float | Non
 def _work(work: Work, folder: Path, kill_at: int | None, writing: int) -> None:
     count = 0
 
-    def look(event: str, arguments: tuple[Any, ...]) -> None:
+    def count_operation(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
         if event not in ("open", "os.rename", "os.remove", "os.mkdir"):
             return
@@ -91,17 +91,17 @@ def _work(work: Work, folder: Path, kill_at: int | None, writing: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     try:
-        sys.addaudithook(look)
+        sys.addaudithook(count_operation)
         work()
         os.write(writing, str(count).encode())
         os._exit(0)
-    except BaseException:  # the process ends here, whatever it was
+    except BaseException:  # the forked process ends here in any case
         traceback.print_exc()
         os._exit(1)
 
 
 def killed(work: Work, folder: Path, rng: random.Random, operations: int, seconds: float) -> str:
-    """Do the work and kill it; return how, or "finished" if the time to kill came too late."""
+    """Do the work and kill it; return how it was killed, or "finished" if it was faster."""
     if rng.random() < 0.5:
         run(work, folder, kill_at=rng.randint(1, operations))
         return "operation"
@@ -109,7 +109,7 @@ def killed(work: Work, folder: Path, rng: random.Random, operations: int, second
 
 
 def visible(folder: Path) -> dict[str, Path]:
-    """Return the files below a folder by their paths, without temporary ones."""
+    """Return the files below a folder by their paths, without temporary files."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {p.relative_to(folder).as_posix(): p for p in files if not p.name.startswith(".")}
 
@@ -122,41 +122,44 @@ def without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in keys}
 
 
-class Batch:
-    """Six scans of three formats and one damaged file, by two threads."""
+class Cohort:
+    """Segment six scans of three formats and one damaged file with two threads."""
 
-    name = "batch"
+    name = "cohort"
 
     def __init__(self, folder: Path) -> None:
-        self.scans, self.folder = folder / "scans", folder / "batch"
+        self.scans, self.folder = folder / "scans", folder / "cohort"
         self.scans.mkdir()
         for path in sorted((SAMPLE / "images").iterdir())[20:50:6]:
             shutil.copy(path, self.scans)
         shutil.copy(SAMPLE / "volume" / "ct.nii.gz", self.scans / "volume.nii.gz")
         (self.scans / "damaged.nrrd").write_bytes(b"NRRD0005\nno header")
-        self.settings = Settings(preview=True, measure=True)
+        self.outputs = OutputOptions(preview=True, measure=True)
+        self.two_jobs = DistributionOptions(2)
 
     def prepare(self, trial: int) -> None:
-        """Nothing is there before the first start."""
+        """Do nothing: the folder does not exist before the first start."""
 
     def work(self) -> None:
-        segment_all(self.scans, self.folder, self.settings, jobs=2)
+        segment_cohort(
+            self.scans, self.folder, outputs=self.outputs, distribution=DistributionOptions(2)
+        )
 
     restart = work
 
     def check(self, reference: Path) -> None:
-        """Check what a killed batch left, and note what is done."""
+        """Check the files of a killed cohort, and record which scans are done."""
         wanted = visible(reference)
         self.done = {}
         for name, path in visible(self.folder).items():
-            assert name in wanted, f"{name} is not a file of a batch"
+            assert name in wanted, f"{name} is not a file of a cohort"
             if name.endswith("_lungs.json"):
                 report = json.loads(path.read_text())
                 mask = path.with_name(report["mask"])
                 assert mask.exists(), f"{name} without its mask"
                 self.done[mask] = mask.stat().st_mtime_ns
             elif name.endswith(".csv"):
-                names = [(row["name"], row.get("lung")) for row in rows(path)]
+                names = [(row["name"], row.get("region")) for row in rows(path)]
                 assert len(names) == len(set(names)), f"{name} has a scan twice"
             elif name.endswith(".json"):
                 json.loads(path.read_text())
@@ -164,11 +167,11 @@ class Batch:
                 assert path.read_bytes() == wanted[name].read_bytes(), f"{name} differs"
 
     def compare(self, reference: Path) -> None:
-        """Check that the restarted batch has the files of the reference."""
+        """Check that the restarted cohort has the files of the reference."""
         found, wanted = visible(self.folder), visible(reference)
         assert found.keys() == wanted.keys()
         for mask, time_ns in self.done.items():
-            assert mask.stat().st_mtime_ns == time_ns, f"{mask.name} was done twice"
+            assert mask.stat().st_mtime_ns == time_ns, f"{mask.name} was written twice"
         for name, path in found.items():
             other = wanted[name]
             if name.endswith("_lungs.json"):
@@ -190,7 +193,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 class Training:
-    """Three epochs of a small network; every second training starts from the weights of a run."""
+    """Train a small network for three epochs, every second time from the weights of a run."""
 
     name = "training"
 
@@ -219,7 +222,7 @@ class Training:
         train(*self.data, self.folder, recipe, start=self.start)
 
     def restart(self) -> None:
-        """Resume; where a run was not yet there, train again."""
+        """Resume the run; train again if the run does not exist yet."""
         if not self.folder.exists():
             return self.work()
         try:
@@ -234,7 +237,7 @@ class Training:
             if path.suffix == ".pt":
                 load_tensors(path)
             elif path.suffix == ".json":
-                json.loads(path.read_text() or "{}")  # empty: the folder is taken, no run yet
+                json.loads(path.read_text() or "{}")  # empty: the folder is reserved, without a run
             elif path.suffix == ".csv":
                 assert rows(path) is not None
             elif name in ("pairs.png", "curves.png"):
@@ -261,7 +264,7 @@ def replace_seed(recipe: Any, seed: int) -> Any:
 
 
 class Export:
-    """A run to a model file; in every second trial over an older one."""
+    """Export a run to a model file, in every second trial over an older one."""
 
     name = "export"
 
@@ -296,7 +299,7 @@ class Export:
 
 
 class Correction:
-    """A second correction of a mask of 20 slices, on other slices than the first."""
+    """Correct a mask of 20 slices a second time, on other slices than the first time."""
 
     name = "correction"
 
@@ -329,14 +332,14 @@ class Correction:
     restart = work
 
     def check(self, reference: Path) -> None:
-        """Check that a whole correction is there, and that no corrected slice is forgotten."""
+        """Check that one correction is complete and that no corrected slice is missing."""
         before = hashlib.sha256((self.folder / "ct_lungs.nii.gz").read_bytes()).digest()
         assert before == self.before, "the mask before the correction changed"
         case = self._case(self.folder)
         voxels = np.asarray(nib.load(case.corrected_path).dataobj)
         matches = [np.array_equal(voxels, labels) for labels in self.labels]
         json.loads(record_path(case.corrected_path).read_text())
-        assert any(matches), "neither correction is there"
+        assert any(matches), "neither correction exists"
         listed = read_changed_slices(case.corrected_path)
         assert listed is None or matches[0] or len(listed) == 6, f"only {listed} are recorded"
 
@@ -356,11 +359,11 @@ class Correction:
         assert not temporary(self.folder), temporary(self.folder)
 
 
-SCENARIOS = {"batches": Batch, "trainings": Training, "exports": Export, "corrections": Correction}
+SCENARIOS = {"cohorts": Cohort, "trainings": Training, "exports": Export, "corrections": Correction}
 
 
 def kill_often(scenario: Any, times: int, seed: int) -> Counter[str]:
-    """Kill a scenario's work so often and restart it; return how it was killed, and failures."""
+    """Kill and restart a scenario's work; return the counts of kills by kind, and of failures."""
     rng, found = random.Random(f"{seed} {scenario.name}"), Counter[str]()
     references: dict[int, tuple[Path, int, float]] = {}
     for trial in range(times):
@@ -374,19 +377,19 @@ def kill_often(scenario: Any, times: int, seed: int) -> Counter[str]:
             scenario.folder.rename(kept)
             references[trial % 2] = kept, operations, seconds
         reference, operations, seconds = references[trial % 2]
-        how = "finished"
-        while how == "finished":
+        outcome = "finished"
+        while outcome == "finished":
             shutil.rmtree(scenario.folder, ignore_errors=True)
             scenario.prepare(trial)
-            how = killed(scenario.work, scenario.folder, rng, operations, seconds)
-        found[how] += 1
+            outcome = killed(scenario.work, scenario.folder, rng, operations, seconds)
+        found[outcome] += 1
         try:
             scenario.check(reference)
             run(scenario.restart, scenario.folder)
             scenario.compare(reference)
         except (AssertionError, WorkError, OSError, ValueError, KeyError) as error:
             found["failed"] += 1
-            print(f"{scenario.name} {trial}, killed by {how}: {type(error).__name__}: {error}")
+            print(f"{scenario.name} {trial}, killed by {outcome}: {type(error).__name__}: {error}")
     return found
 
 
@@ -396,7 +399,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     options = vars(parser.parse_args())
-    warnings.simplefilter("ignore")  # of the sample, whose slices are nearly equal
+    warnings.simplefilter("ignore")  # the slices of the sample are near duplicates
     failed = 0
     print("| killed | times | at a file operation | at a random time | failures |")
     print("|---|---|---|---|---|")

@@ -13,8 +13,8 @@ from pathlib import Path
 import uvicorn
 from playwright.sync_api import sync_playwright
 
-from pleura.cohort.batch import segment_all
-from pleura.cohort.work import Settings
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import OutputOptions
 from pleura.corrections.cases import cases_from_results
 from pleura.corrections.comparison import SAMPLE
 from pleura.viewer.server import make_app
@@ -32,7 +32,7 @@ def main() -> None:
         scans, out = Path(folder, "scans"), Path(folder, "out")
         scans.mkdir()
         shutil.copy(SAMPLE / "ct.nii.gz", scans / "chest.nii.gz")
-        segment_all(scans, out, Settings(measure=True))
+        segment_cohort(scans, out, outputs=OutputOptions(measure=True))
         config = uvicorn.Config(lambda: None, port=0, log_level="error")
         listening = config.bind_socket()
         host = f"127.0.0.1:{listening.getsockname()[1]}"

@@ -39,6 +39,14 @@ _HOMES = {
     "FineTuningCallbacks": "pleura.corrections.fine_tuning",
     "FineTuningResult": "pleura.corrections.fine_tuning",
     "segment": "pleura.segmentation.segmenter",
+    "segment_file": "pleura.cohort.single",
+    "segment_cohort": "pleura.cohort.batch",
+    "SegmentationOptions": "pleura.cohort.options",
+    "OutputFiles": "pleura.cohort.options",
+    "OutputOptions": "pleura.cohort.options",
+    "DistributionOptions": "pleura.cohort.options",
+    "ScanReport": "pleura.cohort.scan_report",
+    "ScanResult": "pleura.cohort.tables",
     "measure": "pleura.measurement.measure",
     "Segmenter": "pleura.segmentation.segmenter",
     "open_run": "pleura.training.run",
@@ -50,6 +58,14 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  (names of _HOMES are strings)
 
 if TYPE_CHECKING:
+    from pleura.cohort.batch import segment_cohort as segment_cohort
+    from pleura.cohort.options import DistributionOptions as DistributionOptions
+    from pleura.cohort.options import OutputFiles as OutputFiles
+    from pleura.cohort.options import OutputOptions as OutputOptions
+    from pleura.cohort.options import SegmentationOptions as SegmentationOptions
+    from pleura.cohort.scan_report import ScanReport as ScanReport
+    from pleura.cohort.single import segment_file as segment_file
+    from pleura.cohort.tables import ScanResult as ScanResult
     from pleura.corrections.fine_tuning import FineTuningCallbacks as FineTuningCallbacks
     from pleura.corrections.fine_tuning import FineTuningOptions as FineTuningOptions
     from pleura.corrections.fine_tuning import FineTuningResult as FineTuningResult

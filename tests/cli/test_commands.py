@@ -166,7 +166,7 @@ def test_run_is_exported_and_segments_without_overwriting(sample, small_run, tmp
     assert "right" in done.stdout
     assert set(np.unique(read_picture(mask))) == {0, 1, 2}
     assert json.loads((tmp_path / "r.json").read_text())["volume_ml"] is None
-    refused(*arguments, says="there already")
+    refused(*arguments, says="the output file exists")
     pleura(*arguments, "--overwrite", "--single-label")
     assert set(np.unique(read_picture(mask))) == {0, 1}
 

@@ -46,7 +46,7 @@ def test_mask_report_preview_and_lung_alone_from_one_command(chest, tmp_path):
     assert read(tmp_path / "alone.nii.gz", units="hu").geometry.shape < mask.geometry.shape
     assert read(tmp_path / "soft.nrrd", units="hu").geometry.is_close(mask.geometry)
     again = pleura("segment", chest, "-o", tmp_path / "lungs.nii.gz", code=1)
-    assert "the file is there already" in again.stderr
+    assert "the output file exists" in again.stderr
 
 
 def test_dicom_folder_to_a_segmentation_object(chest, tmp_path):
@@ -110,17 +110,17 @@ def test_folders_without_ct_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("-o", "scan.nii.gz", "--overwrite"), "take the place of the scan"),
+        (("-o", "scan.nii.gz", "--overwrite"), "the output path is the input scan"),
         (
             ("-o", "x.nii.gz", "--masked", "scan.nii.gz", "--overwrite"),
-            "take the place of the scan",
+            "the output path is the input scan",
         ),
-        (("-o", "x.nii.gz", "--masked", "x.nii.gz"), "two results"),
-        (("-o", "x.nii.gz", "--preview", "--json", "x_preview.png"), "two results"),
-        (("-o", "x.mhd"), "not the ending of a mask"),
-        (("-o", "x.nii.bz2"), "not the ending of a mask"),
-        (("-o", "x.nrrd", "--format", "nrrd"), "--format is for a folder"),
-        (("-o", "x.nii.gz", "--jobs", "2"), "--jobs is for many"),
+        (("-o", "x.nii.gz", "--masked", "x.nii.gz"), "two outputs"),
+        (("-o", "x.nii.gz", "--preview", "--json", "x_preview.png"), "two outputs"),
+        (("-o", "x.mhd"), "not the suffix of a mask"),
+        (("-o", "x.nii.bz2"), "not the suffix of a mask"),
+        (("-o", "x.nrrd", "--format", "nrrd"), "--format is for a cohort"),
+        (("-o", "x.nii.gz", "--jobs", "2"), "--jobs is for a cohort"),
     ],
 )
 def test_no_result_takes_the_place_of_the_scan_or_of_another(
@@ -139,14 +139,14 @@ def test_no_slice_of_a_dicom_folder_is_replaced(chest, tmp_path):
     paths = write_series(tmp_path / "series", read(chest).hu(20, 26), affine)
     before = paths[0].read_bytes()
     options = ("-o", paths[0], "--overwrite", "-q")
-    refused("segment", tmp_path / "series", *options, says="take the place of the scan")
+    refused("segment", tmp_path / "series", *options, says="the output path is the input scan")
     assert paths[0].read_bytes() == before
 
 
 def test_a_scan_called_as_another_ones_result_is_kept(chest, tmp_path):
     for name in ("a.nii.gz", "a_lungs.nii.gz"):
         shutil.copy(chest, tmp_path / name)
-    refused("segment", tmp_path, "-o", tmp_path, "-q", says="take the place of a scan")
+    refused("segment", tmp_path, "-o", tmp_path, "-q", says="the output path is an input scan")
     assert (tmp_path / "a_lungs.nii.gz").read_bytes() == chest.read_bytes()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dicom_files import write_series
 
-from pleura.cohort.work import Settings
+from pleura.cohort.options import SegmentationOptions
 from pleura.formats.pictures import read_picture
 from pleura.scan.geometry import affine_from_axes
 
@@ -12,8 +12,8 @@ AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 
 
 
 @pytest.fixture
-def settings(model):
-    return Settings(str(model), precision="fp32")
+def options(model):
+    return SegmentationOptions(str(model), precision="fp32")
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from pleura.cli import cli
-from pleura.cohort.batch import segment_all
-from pleura.cohort.summary import read_summaries
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import DistributionOptions, OutputOptions
+from pleura.cohort.pool import SegmenterPool
+from pleura.cohort.tables import read_summaries
 from pleura.errors import ScanError
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
@@ -25,10 +27,14 @@ def summary(folder):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, settings, tmp_path, jobs):
+def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, options, tmp_path, jobs):
     out, seen = tmp_path / "out", []
-    rows = segment_all(
-        cohort, out, settings, jobs=jobs, progress=lambda n, all_: seen.append((n, all_))
+    rows = segment_cohort(
+        cohort,
+        out,
+        options,
+        distribution=DistributionOptions(jobs),
+        progress=lambda n, all_: seen.append((n, all_)),
     )
     assert [row.status for row in rows] == ["done", "done", "done", "failed"]
     assert seen[-1] == (4, 4)
@@ -47,41 +53,40 @@ def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, settings, tmp_
     assert report["decisions"][-1]["topic"] == "units"
 
 
-def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, settings, tmp_path):
+def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, options, tmp_path):
     out = tmp_path / "out"
-    segment_all(cohort, out, settings)
+    segment_cohort(cohort, out, options)
     (out / "b" / "LCTSC-201_049_lungs.json").unlink()
     before = (out / "a" / "ct_lungs.nii.gz").stat().st_mtime_ns
-    statuses = {row.name: row.status for row in segment_all(cohort, out, settings)}
+    statuses = {row.name: row.status for row in segment_cohort(cohort, out, options)}
     assert statuses["a/ct"] == "skipped"
     assert statuses["b/LCTSC-201_049"] == "done"
     assert (out / "a" / "ct_lungs.nii.gz").stat().st_mtime_ns == before
     assert summary(out)["a/ct"]["mask"] == "ct_lungs.nii.gz"
-    again = segment_all(cohort, out, replace(settings, overwrite=True))
+    again = segment_cohort(cohort, out, options, outputs=OutputOptions(overwrite=True))
     assert "skipped" not in {row.status for row in again}
 
 
-def test_what_was_asked_otherwise_is_done_anew(cohort, settings, sample, tmp_path):
+def test_what_was_asked_otherwise_is_done_anew(cohort, options, sample, tmp_path):
     out, name = tmp_path / "out", "b/LCTSC-201_049"
 
-    def status(**wanted):
-        rows = segment_all(cohort, out, replace(settings, **wanted))
+    def status(outputs=None, **changes):
+        outputs = OutputOptions() if outputs is None else outputs
+        rows = segment_cohort(cohort, out, replace(options, **changes), outputs=outputs)
         return {row.name: row.status for row in rows}[name]
 
     assert status() == "done"
     assert status() == "skipped"
-    assert status(preview=True) == "done"
+    assert status(OutputOptions(preview=True)) == "done"
     assert status(units="hu") == "done"
     assert status(sides=False, units="hu") == "done"
     shutil.copy(sample.images / "LCTSC-201_062.tif", cohort / f"{name}.tif")
     assert status() == "done"
 
 
-def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(
-    cohort, settings, tmp_path
-):
+def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(cohort, options, tmp_path):
     for name in ("plain", "flipped"):
-        segment_all(cohort, tmp_path / name, replace(settings, flip=name == "flipped"))
+        segment_cohort(cohort, tmp_path / name, replace(options, flip=name == "flipped"))
     picture, series = "b/LCTSC-201_054_lungs.tif", "a/ct_lungs.nii.gz"
     plain, turned = (read_picture(tmp_path / n / picture) for n in ("plain", "flipped"))
     both = (plain > 0) & (turned > 0)
@@ -90,32 +95,34 @@ def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(
     assert np.array_equal(*known)
 
 
-def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, settings, tmp_path):
+def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, options, tmp_path):
     shutil.copy(cohort / "b" / "LCTSC-201_049.tif", cohort / "b" / "LCTSC-201_049.TIFF")
     out = cohort / "out"
-    first = segment_all(cohort, out, settings)
+    first = segment_cohort(cohort, out, options)
     assert len({row.name for row in first}) == 5
     assert len(list(out.rglob("LCTSC-201_049-*_lungs.tif"))) == 2
-    again = segment_all(cohort, out, settings)
+    again = segment_cohort(cohort, out, options)
     assert [row.name for row in again] == [row.name for row in first]
 
 
-def test_what_nobody_foresaw_is_a_line_too(cohort, settings, tmp_path, monkeypatch):
+def test_what_nobody_foresaw_is_a_line_too(cohort, options, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(Segmenter, "segment", fail)
-    rows = segment_all(cohort, tmp_path / "out", settings)
+    rows = segment_cohort(cohort, tmp_path / "out", options)
     assert {row.status for row in rows} == {"failed"}
     assert any("ZeroDivisionError: oops" in row.error for row in rows)
 
 
-def test_another_format_can_be_wanted(cohort, settings, tmp_path):
-    segment_all(cohort / "a", tmp_path / "out", replace(settings, format="dicom-seg"))
+def test_another_format_can_be_wanted(cohort, options, tmp_path):
+    segment_cohort(
+        cohort / "a", tmp_path / "out", options, outputs=OutputOptions(format="dicom-seg")
+    )
     assert (tmp_path / "out" / "ct_lungs.dcm").exists()
 
 
-def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, settings, tmp_path):
+def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, options, tmp_path):
     out = tmp_path / "out"
 
     def stop(done, _):
@@ -123,23 +130,30 @@ def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, settings, tm
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        segment_all(cohort, out, settings, progress=stop)
+        segment_cohort(cohort, out, options, progress=stop)
     assert len(summary(out)) == 2
-    statuses = [row.status for row in segment_all(cohort, out, settings)]
+    statuses = [row.status for row in segment_cohort(cohort, out, options)]
     assert statuses.count("skipped") >= 1
     assert len(statuses) == 4
 
 
-def test_shards_share_out_the_scans_and_one_page_shows_all(cohort, settings, tmp_path):
+def test_shards_share_out_the_scans_and_one_page_shows_all(cohort, options, tmp_path):
     out = tmp_path / "out"
     parts = [
-        segment_all(cohort, out, replace(settings, preview=True), shard=(i, 3)) for i in (1, 2, 3)
+        segment_cohort(
+            cohort,
+            out,
+            options,
+            outputs=OutputOptions(preview=True),
+            distribution=DistributionOptions(shard=(i, 3)),
+        )
+        for i in (1, 2, 3)
     ]
     names = [row.name for part in parts for row in part]
     assert sorted(names) == ["a/ct", "b/LCTSC-201_049", "b/LCTSC-201_054", "b/bad"]
     rows = read_summaries(out)
     assert [row.name for row in rows] == sorted(names)
-    whole = segment_all(cohort, out, replace(settings, preview=True))
+    whole = segment_cohort(cohort, out, options, outputs=OutputOptions(preview=True))
     assert [row.status for row in whole] == ["skipped", "skipped", "skipped", "failed"]
     assert {row.name: row.right_ml for row in rows} == {row.name: row.right_ml for row in whole}
     result = CliRunner().invoke(cli, ["report", str(out)], catch_exceptions=False)
@@ -152,84 +166,83 @@ def test_no_part_of_a_whole_is_refused(cohort, tmp_path, shard):
     arguments = ["segment", str(cohort), "-o", str(tmp_path / "out"), "--shard", shard]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
-    assert "no part of a whole" in result.output
+    assert "is not a shard" in result.output
 
 
-def test_results_among_the_scans_are_not_segmented_again(cohort, settings):
-    first = segment_all(cohort, cohort, settings)
+def test_results_among_the_scans_are_not_segmented_again(cohort, options):
+    first = segment_cohort(cohort, cohort, options)
     assert [row.status for row in first] == ["done", "done", "done", "failed"]
-    again = segment_all(cohort, cohort, settings)
+    again = segment_cohort(cohort, cohort, options)
     assert [row.name for row in again] == [row.name for row in first]
     assert {row.status for row in again} == {"skipped", "failed"}
 
 
-def test_a_folder_without_scans_is_said(settings, tmp_path):
+def test_a_folder_without_scans_is_said(options, tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "notes.txt").write_text("nothing")
-    with pytest.raises(ScanError, match="no scan is there"):
-        segment_all(tmp_path / "scans", tmp_path / "out", settings)
+    with pytest.raises(ScanError, match="no scan found"):
+        segment_cohort(tmp_path / "scans", tmp_path / "out", options)
 
 
-def test_an_interrupted_second_run_keeps_the_rows_of_the_first(cohort, settings, tmp_path):
+def test_an_interrupted_second_run_keeps_the_rows_of_the_first(cohort, options, tmp_path):
     out = tmp_path / "out"
-    segment_all(cohort, out, settings)
+    segment_cohort(cohort, out, options)
 
     def stop(done, _):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        segment_all(cohort, out, settings, progress=stop)
+        segment_cohort(cohort, out, options, progress=stop)
     assert len(summary(out)) == 4
 
 
 def test_a_report_of_other_settings_never_stands_beside_a_mask(
-    cohort, settings, tmp_path, monkeypatch
+    cohort, options, tmp_path, monkeypatch
 ):
-    """A run with other settings that dies between mask and report."""
+    """A run with other options that dies between mask and report."""
     out = tmp_path / "out"
-    segment_all(cohort / "b", out, settings)
-    monkeypatch.setattr("pleura.cohort.work.reported", lambda *_, **__: 1 / 0)
-    segment_all(cohort / "b", out, replace(settings, sides=False))
+    segment_cohort(cohort / "b", out, options)
+    monkeypatch.setattr("pleura.cohort.worker.write_json", lambda *_, **__: 1 / 0)
+    segment_cohort(cohort / "b", out, replace(options, sides=False))
     monkeypatch.undo()
-    again = segment_all(cohort / "b", out, settings)
+    again = segment_cohort(cohort / "b", out, options)
     assert {row.status for row in again if row.name != "bad"} == {"done"}
 
 
-def test_temporary_files_of_a_killed_batch_are_removed(cohort, settings, tmp_path):
+def test_temporary_files_of_a_killed_batch_are_removed(cohort, options, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     names = ("summary.csv", "lungs.parquet", "inputs.txt")
     for name in (*names, "summary-1-of-2.csv"):
         (out / f".{name}.0123abcd").touch()
-    segment_all(cohort / "b", out, settings)
+    segment_cohort(cohort / "b", out, options)
     left = {path.name for path in out.rglob(".*")}
     assert left == {".summary-1-of-2.csv.0123abcd"}  # perhaps another process writes that one
 
 
-def test_voxels_beside_a_header_belong_to_the_scan(sample, settings, tmp_path):
+def test_voxels_beside_a_header_belong_to_the_scan(sample, options, tmp_path):
     import SimpleITK as sitk  # noqa: N813
 
     scans, out = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
     image = sitk.ReadImage(str(sample.folder / "volume" / "ct.nii.gz"))
     sitk.WriteImage(image[:, :, 20:24], str(scans / "chest.mhd"))
-    assert [row.status for row in segment_all(scans, out, settings)] == ["done"]
-    assert [row.status for row in segment_all(scans, out, settings)] == ["skipped"]
+    assert [row.status for row in segment_cohort(scans, out, options)] == ["done"]
+    assert [row.status for row in segment_cohort(scans, out, options)] == ["skipped"]
     content = (scans / "chest.raw").read_bytes()
     (scans / "chest.raw").write_bytes(content[256:] + content[:256])
-    assert [row.status for row in segment_all(scans, out, settings)] == ["done"]
+    assert [row.status for row in segment_cohort(scans, out, options)] == ["done"]
 
 
-def test_a_model_that_was_exported_anew_is_loaded_anew(cohort, settings, tmp_path):
-    from pleura.cohort.work import borrowed
-
+def test_a_model_that_was_exported_anew_is_loaded_anew(cohort, options, tmp_path):
     copied = tmp_path / "mine.onnx"
-    shutil.copy(settings.model, copied)
-    mine = replace(settings, model=str(copied))
-    with borrowed(mine) as first:
+    shutil.copy(options.model, copied)
+    mine = replace(options, model=str(copied))
+    pool = SegmenterPool()
+    with pool.segmenter(mine) as first:
         pass
-    with borrowed(mine) as second:
+    with pool.segmenter(mine) as second:
         assert second is first
     os.utime(copied, (1, 1))
-    with borrowed(mine) as third:
+    with pool.segmenter(mine) as third:
         assert third is not first

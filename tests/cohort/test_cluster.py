@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pleura.cohort.batch import segment_all
-from pleura.cohort.cluster import Cluster
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.dask_workers import DaskWorkers
+from pleura.cohort.options import DistributionOptions
 from pleura.errors import PleuraError
 from pleura.formats.pictures import read_picture, write_picture
 
@@ -53,11 +54,16 @@ def whole(rows, out, count):
     return len(done)
 
 
-def test_a_cluster_draws_what_threads_draw(cluster, cohort, settings, tmp_path):
-    here = segment_all(cohort, tmp_path / "here", settings)
-    there = segment_all(cohort, tmp_path / "there", settings, cluster=cluster.scheduler_address)
-    assert [replace(row, seconds=None, lungs=()) for row in here] == [
-        replace(row, seconds=None, lungs=()) for row in there
+def test_a_cluster_draws_what_threads_draw(cluster, cohort, options, tmp_path):
+    here = segment_cohort(cohort, tmp_path / "here", options)
+    there = segment_cohort(
+        cohort,
+        tmp_path / "there",
+        options,
+        distribution=DistributionOptions(cluster=cluster.scheduler_address),
+    )
+    assert [replace(row, seconds=None, regions=()) for row in here] == [
+        replace(row, seconds=None, regions=()) for row in there
     ]
     assert whole(there, tmp_path / "there", 13) == 12
     for row in there:
@@ -66,22 +72,35 @@ def test_a_cluster_draws_what_threads_draw(cluster, cohort, settings, tmp_path):
             assert np.array_equal(*masks)
 
 
-def test_paths_are_those_of_who_asks(cluster, cohort, settings, tmp_path, monkeypatch):
+def test_paths_are_those_of_who_asks(cluster, cohort, options, tmp_path, monkeypatch):
     """Workers work in another folder."""
     monkeypatch.chdir(tmp_path)
-    rows = segment_all("cohort", "out", settings, cluster=cluster.scheduler_address)
+    rows = segment_cohort(
+        "cohort",
+        "out",
+        options,
+        distribution=DistributionOptions(cluster=cluster.scheduler_address),
+    )
     assert whole(rows, tmp_path / "out", 13) == 12
 
 
-def test_a_worker_that_is_killed_loses_no_scan(cluster, cohort, settings, tmp_path):
+def test_a_worker_that_is_killed_loses_no_scan(cluster, cohort, options, tmp_path):
     def kill(through, _):
         if through == 2:
             os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
 
     address = cluster.scheduler_address
-    rows = segment_all(cohort, tmp_path / "out", settings, cluster=address, progress=kill)
+    rows = segment_cohort(
+        cohort,
+        tmp_path / "out",
+        options,
+        distribution=DistributionOptions(cluster=address),
+        progress=kill,
+    )
     assert whole(rows, tmp_path / "out", 13) == 12
-    again = segment_all(cohort, tmp_path / "out", settings, cluster=address)
+    again = segment_cohort(
+        cohort, tmp_path / "out", options, distribution=DistributionOptions(cluster=address)
+    )
     assert [row.status for row in again].count("skipped") == 12
 
 
@@ -90,7 +109,7 @@ def dask(*arguments, log):
     return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
-def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, settings, tmp_path):
+def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, options, tmp_path):
     started = []
     note = tmp_path / "scheduler.json"
 
@@ -115,7 +134,13 @@ def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, settings, tmp_p
 
     try:
         start("0")
-        rows = segment_all(cohort, tmp_path / "out", settings, cluster=str(note), progress=restart)
+        rows = segment_cohort(
+            cohort,
+            tmp_path / "out",
+            options,
+            distribution=DistributionOptions(cluster=str(note)),
+            progress=restart,
+        )
     finally:
         for process in started:
             process.kill()
@@ -124,16 +149,16 @@ def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, settings, tmp_p
 
 
 @pytest.mark.slow
-def test_a_thousand_tiny_scans(cluster, sample, settings, tmp_path):
+def test_a_thousand_tiny_scans(cluster, sample, options, tmp_path):
     hu = read_picture(sample.images / "LCTSC-201_058.tif")[::8, ::8]
     folder = tmp_path / "cohort"
     for i in range(1000):
         write_picture(folder / f"{i % 10}" / f"{i:04d}.tif", (hu + i % 7).astype(np.int16))
-    rows = segment_all(
+    rows = segment_cohort(
         folder,
         tmp_path / "out",
-        replace(settings, units="hu"),
-        cluster=cluster.scheduler_address,
+        replace(options, units="hu"),
+        distribution=DistributionOptions(cluster=cluster.scheduler_address),
     )
     assert whole(rows, tmp_path / "out", 1000) == 1000
     lines = (tmp_path / "out" / "summary.csv").read_text().splitlines()
@@ -141,7 +166,7 @@ def test_a_thousand_tiny_scans(cluster, sample, settings, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="mounts a small disk")
-def test_a_full_disk_loses_nothing(cluster, cohort, settings, tmp_path):
+def test_a_full_disk_loses_nothing(cluster, cohort, options, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     mounted = subprocess.run(
@@ -152,12 +177,14 @@ def test_a_full_disk_loses_nothing(cluster, cohort, settings, tmp_path):
     address = cluster.scheduler_address
     try:
         with pytest.raises(PleuraError, match="No space left"):
-            segment_all(cohort, out, settings, cluster=address)
+            segment_cohort(cohort, out, options, distribution=DistributionOptions(cluster=address))
         assert not list(out.rglob(".*"))
         before = len(list(out.rglob("*_lungs.json")))
         assert 0 < before < 12
         subprocess.run(["mount", "-o", "remount,size=8m", str(out)], check=True)
-        rows = segment_all(cohort, out, settings, cluster=address)
+        rows = segment_cohort(
+            cohort, out, options, distribution=DistributionOptions(cluster=address)
+        )
         assert [row.status for row in rows].count("skipped") == before
         assert whole(rows, out, 13) == 12
     finally:
@@ -166,12 +193,16 @@ def test_a_full_disk_loses_nothing(cluster, cohort, settings, tmp_path):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "nowhere.json"])
 def test_a_cluster_that_is_not_there_is_said(address):
-    with pytest.raises(PleuraError, match="no Dask scheduler answers"):
-        Cluster(address, patience=0)
+    with pytest.raises(PleuraError, match="no Dask scheduler responds"):
+        DaskWorkers(address, reconnect_seconds=0)
 
 
 def test_workers_of_another_version_are_refused(cluster, cohort, monkeypatch, tmp_path):
     monkeypatch.setattr("pleura.__version__", "99.0")
     with pytest.raises(PleuraError, match=r"a worker has pleura 0\.\S+, and this is 99\.0"):
-        segment_all(cohort, tmp_path / "out", cluster=cluster.scheduler_address)
+        segment_cohort(
+            cohort,
+            tmp_path / "out",
+            distribution=DistributionOptions(cluster=cluster.scheduler_address),
+        )
     assert not (tmp_path / "out").exists()

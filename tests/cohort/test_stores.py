@@ -12,7 +12,8 @@ from dicom_files import write_series
 from pyarrow import parquet
 
 from pleura.cli import cli
-from pleura.cohort.batch import segment_all
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import DistributionOptions, OutputOptions
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
@@ -63,10 +64,10 @@ def uploaded(folder, address):
 
 
 @pytest.mark.filterwarnings("default")
-def test_scans_of_a_bucket_get_their_masks_there(bucket, scans, settings, tmp_path):
+def test_scans_of_a_bucket_get_their_masks_there(bucket, scans, options, tmp_path):
     store = uploaded(scans, bucket)
     out = f"{bucket}/lungs"
-    rows = segment_all(f"{bucket}/scans", out, settings)
+    rows = segment_cohort(f"{bucket}/scans", out, options)
     assert [row.status for row in rows] == ["done", "done", "done"]
     written = {path.removeprefix("cohort/lungs/") for path in store.find(out)}
     assert {"b/LCTSC-201_049_lungs.tif", "b/LCTSC-201_049_lungs.json", "summary.csv"} <= written
@@ -75,21 +76,21 @@ def test_scans_of_a_bucket_get_their_masks_there(bucket, scans, settings, tmp_pa
     store.get(f"{out}/{series.mask}", str(tmp_path / "mask.nii.gz"))
     mask = read(tmp_path / "mask.nii.gz", units="hu")
     assert mask.geometry.is_close(read(scans / "DOE_JANE").geometry)
-    here = segment_all(scans, tmp_path / "here", settings)
+    here = segment_cohort(scans, tmp_path / "here", options)
     assert sorted(row.right_ml or 0 for row in here) == sorted(row.right_ml or 0 for row in rows)
 
-    again = segment_all(f"{bucket}/scans", out, settings)
+    again = segment_cohort(f"{bucket}/scans", out, options)
     assert {row.status for row in again} == {"skipped"}
-    around = segment_all(bucket, f"{bucket}/lungs", settings)
+    around = segment_cohort(bucket, f"{bucket}/lungs", options)
     assert len(around) == 3
     store.put(str(scans / "b" / "LCTSC-201_054.tif"), f"{bucket}/scans/b/LCTSC-201_049.tif")
-    changed = {row.name: row.status for row in segment_all(f"{bucket}/scans", out, settings)}
+    changed = {row.name: row.status for row in segment_cohort(f"{bucket}/scans", out, options)}
     assert changed["b/LCTSC-201_049"] == "done"
     assert list(changed.values()).count("skipped") == 2
 
 
 @pytest.mark.filterwarnings("default")
-def test_one_scan_at_an_address_and_a_manifest_of_them(bucket, scans, settings, tmp_path):
+def test_one_scan_at_an_address_and_a_manifest_of_them(bucket, scans, options, tmp_path):
     uploaded(scans, bucket)
     address = f"{bucket}/scans/b/LCTSC-201_049.tif"
     result = CliRunner().invoke(
@@ -99,51 +100,51 @@ def test_one_scan_at_an_address_and_a_manifest_of_them(bucket, scans, settings, 
     assert (tmp_path / "one.tif").exists()
     manifest = tmp_path / "list.csv"
     manifest.write_text(f"path,name\n{address},first\n{bucket}/scans/DOE_JANE,second\n")
-    rows = segment_all(manifest, tmp_path / "out", settings)
+    rows = segment_cohort(manifest, tmp_path / "out", options)
     assert [(row.name, row.status) for row in rows] == [("first", "done"), ("second", "done")]
     assert json.loads((tmp_path / "out" / "second_lungs.json").read_text())["scan"] == "second"
 
 
 @pytest.mark.filterwarnings("default")
-def test_what_an_address_lacks_is_said(bucket, settings, monkeypatch, tmp_path):
+def test_what_an_address_lacks_is_said(bucket, options, monkeypatch, tmp_path):
     import s3fs
 
-    with pytest.raises(DataError, match="nothing is there"):
-        segment_all(f"{bucket}/nowhere", tmp_path / "out", settings)
+    with pytest.raises(DataError, match="no file or folder at the address"):
+        segment_cohort(f"{bucket}/nowhere", tmp_path / "out", options)
     with pytest.raises(DataError, match="rotocol not known: nothing"):
-        segment_all("nothing://somewhere", tmp_path / "out", settings)
+        segment_cohort("nothing://somewhere", tmp_path / "out", options)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(DataError, match=r"redentials") as raised:
-        segment_all(f"{bucket}/scans", tmp_path / "out", settings)
+        segment_cohort(f"{bucket}/scans", tmp_path / "out", options)
     assert "credentials in the environment" in raised.value.hint
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_scans_of_a_zip_are_read_in_place(scans, settings, tmp_path):
+def test_scans_of_a_zip_are_read_in_place(scans, options, tmp_path):
     with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
         for path in (scans / "b").iterdir():
             archive.write(path, f"b/{path.name}")
     address = f"zip://::{tmp_path / 'scans.zip'}"
-    rows = segment_all(address, tmp_path / "out", settings)
+    rows = segment_cohort(address, tmp_path / "out", options)
     assert [row.name for row in rows] == ["b/LCTSC-201_049", "b/LCTSC-201_054"]
     assert {row.status for row in rows} == {"done"}
-    again = segment_all(address, tmp_path / "out", settings)
+    again = segment_cohort(address, tmp_path / "out", options)
     assert {row.status for row in again} == {"skipped"}
 
 
-def test_a_zip_cannot_write_outside_of_the_results(scans, settings, tmp_path):
+def test_a_zip_cannot_write_outside_of_the_results(scans, options, tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.write(scans / "b" / "LCTSC-201_049.tif", "../../evil.tif")
     out = tmp_path / "deep" / "er" / "out"
     with contextlib.suppress(DataError):  # fsspec may not list such a member
-        segment_all(f"zip://::{tmp_path / 'evil.zip'}", out, settings)
+        segment_cohort(f"zip://::{tmp_path / 'evil.zip'}", out, options)
     assert all(path.is_relative_to(out) for path in tmp_path.rglob("evil*lungs*"))
 
 
-def test_header_and_voxels_of_two_files_are_fetched_together(sample, settings, tmp_path):
+def test_header_and_voxels_of_two_files_are_fetched_together(sample, options, tmp_path):
     import SimpleITK as sitk  # noqa: N813
 
     image = sitk.ReadImage(str(sample.folder / "volume" / "ct.nii.gz"))[:, :, 20:24]
@@ -151,12 +152,12 @@ def test_header_and_voxels_of_two_files_are_fetched_together(sample, settings, t
         sitk.WriteImage(image, str(tmp_path / "chest.mhd"))
         for suffix in (".mhd", ".raw"):
             archive.write(tmp_path / f"chest{suffix}", f"chest{suffix}")
-    rows = segment_all(f"zip://::{tmp_path / 'scans.zip'}", tmp_path / "out", settings)
+    rows = segment_cohort(f"zip://::{tmp_path / 'scans.zip'}", tmp_path / "out", options)
     assert [(row.name, row.status) for row in rows] == [("chest", "done")]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_manifest_names_scans_and_their_options(scans, settings, tmp_path, kind):
+def test_a_manifest_names_scans_and_their_options(scans, options, tmp_path, kind):
     listed = [
         {"path": "scans/DOE_JANE", "name": "p1/ct", "patient": "p1", "units": "hu", "flip": ""},
         {
@@ -176,7 +177,7 @@ def test_a_manifest_names_scans_and_their_options(scans, settings, tmp_path, kin
             writer.writerows(listed)
     else:
         parquet.write_table(pa.Table.from_pylist(listed), manifest)
-    rows = {row.name: row for row in segment_all(manifest, tmp_path / "out", settings)}
+    rows = {row.name: row for row in segment_cohort(manifest, tmp_path / "out", options)}
     assert {name: row.status for name, row in rows.items()} == {
         "p1/ct": "done",
         "LCTSC-201_049": "done",
@@ -184,7 +185,7 @@ def test_a_manifest_names_scans_and_their_options(scans, settings, tmp_path, kin
     }
     assert "no such file" in rows["missing"].error
     assert rows["p1/ct"].patient == "p1"
-    plain = segment_all(scans / "b", tmp_path / "plain", settings)[0]
+    plain = segment_cohort(scans / "b", tmp_path / "plain", options)[0]
     assert plain.right_ml == rows["LCTSC-201_049"].left_ml or plain.right_ml is None
     turned, straight = (
         read_picture(tmp_path / where / "LCTSC-201_049_lungs.tif") for where in ("out", "plain")
@@ -206,25 +207,23 @@ def test_a_manifest_names_scans_and_their_options(scans, settings, tmp_path, kin
         ("path\na.png\na.png\n", "lists a scan twice"),
     ],
 )
-def test_a_bad_manifest_is_refused(settings, tmp_path, text, says):
+def test_a_bad_manifest_is_refused(options, tmp_path, text, says):
     manifest = tmp_path / "list.csv"
     manifest.write_text(text)
     with pytest.raises(DataError, match=says):
-        segment_all(manifest, tmp_path / "out", settings)
+        segment_cohort(manifest, tmp_path / "out", options)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_tables_have_a_row_a_scan_and_lung(sample, settings, tmp_path):
-    from dataclasses import replace
-
+def test_the_tables_have_a_row_a_scan_and_lung(sample, options, tmp_path):
     folder = tmp_path / "scans"
     folder.mkdir()
     shutil.copy(sample.folder / "volume" / "ct.nii.gz", folder)
     (folder / "bad.nrrd").write_bytes(b"NRRD0005\nno header")
     out = tmp_path / "out"
-    segment_all(folder, out, replace(settings, measure=True))
+    segment_cohort(folder, out, options, outputs=OutputOptions(measure=True))
     table = parquet.read_table(out / "lungs.parquet").to_pylist()
-    assert [(row["name"], row["lung"], row["status"]) for row in table] == [
+    assert [(row["name"], row["region"], row["status"]) for row in table] == [
         ("bad", None, "failed"),
         ("ct", "lungs", "done"),
         ("ct", "right", "done"),
@@ -233,38 +232,42 @@ def test_the_tables_have_a_row_a_scan_and_lung(sample, settings, tmp_path):
     both, right, left = table[1:]
     assert both["volume_ml"] == pytest.approx(right["volume_ml"] + left["volume_ml"])
     assert -900 < right["mean"] < -500
-    assert {"pleura", "model", "low_attenuation_LAA-950", "Perc15", "centroid_mm_x"} <= set(both)
+    assert {"pleura_version", "model", "low_attenuation_LAA-950", "Perc15", "centroid_mm_x"} <= set(
+        both
+    )
     assert table[0]["error"]
     with (out / "lungs.csv").open(newline="") as file:
         told = list(csv.DictReader(file))
-    assert [row["lung"] for row in told] == ["", "lungs", "right", "left"]
+    assert [row["region"] for row in told] == ["", "lungs", "right", "left"]
     assert float(told[1]["mean"]) == pytest.approx(both["mean"])
 
 
-def test_addresses_in_errors_are_without_what_signs_them(settings, tmp_path):
+def test_addresses_in_errors_are_without_what_signs_them(options, tmp_path):
     signed = "https://user:secret@127.0.0.1:9/scans/chest.nii.gz?signature=secret"
     with pytest.raises(DataError) as raised:
-        segment_all(signed, tmp_path / "out", settings)
+        segment_cohort(signed, tmp_path / "out", options)
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_store_that_fails_once_is_tried_again(bucket, scans, settings, monkeypatch, tmp_path):
-    from pleura.cohort import stores as places
+def test_a_store_that_fails_once_is_tried_again(bucket, scans, options, monkeypatch, tmp_path):
+    from pleura.cohort import stores
 
     uploaded(scans, bucket)
-    failed, fetched = [], places.RemoteScan.fetched
+    failed, fetched = [], stores.RemoteScan.download
 
     def once(self, name):
         if not failed:
             failed.append(name)
-            raise places.StoreError("it is away", where=None, hint="wait")
+            raise stores.StoreError("it is away", where=None, hint="wait")
         return fetched(self, name)
 
-    monkeypatch.setattr(places.RemoteScan, "fetched", once)
-    rows = segment_all(f"{bucket}/scans/b", tmp_path / "out", settings, retries=1)
+    monkeypatch.setattr(stores.RemoteScan, "download", once)
+    rows = segment_cohort(
+        f"{bucket}/scans/b", tmp_path / "out", options, distribution=DistributionOptions(retries=1)
+    )
     assert failed
     assert {row.status for row in rows} == {"done"}
     failed.clear()
-    told = segment_all(f"{bucket}/scans/b", tmp_path / "other", settings)
+    told = segment_cohort(f"{bucket}/scans/b", tmp_path / "other", options)
     assert [row.error for row in told if row.status == "failed"] == ["it is away; wait"]

@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pleura.cohort.batch import segment_all
+from pleura.cohort.batch import segment_cohort
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,7 @@ def results(sample, tmp_path_factory):
     for i, start in enumerate((15, 25, 35, 45)):
         (folder / "scans").mkdir(exist_ok=True)
         nib.save(whole.slicer[:, :, start : start + 10], folder / "scans" / f"part{i}.nii.gz")
-    rows = segment_all(folder / "scans", folder / "out")
+    rows = segment_cohort(folder / "scans", folder / "out")
     assert [row.status for row in rows] == ["done"] * 4
     for i in range(3):
         mask = nib.load(folder / "out" / f"part{i}_lungs.nii.gz")

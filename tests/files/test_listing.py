@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dicom_files import write_series
 
-from pleura.cohort.tasks import find_tasks
+from pleura.cohort.find import find_tasks
 from pleura.errors import DataError, PleuraError, ScanError
 from pleura.evaluation.compare import match_below
 from pleura.files.listing import files_below, list_below

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pleura.cohort.summary import read_summaries
+from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import cases_from_results
 from pleura.corrections.saving import read_changed_slices, record_path
 from pleura.files.records import read_record

@@ -95,13 +95,13 @@ def read_cases(path: Path) -> None:
 
 
 def read_manifest(path: Path) -> None:
-    from pleura.cohort.tasks import find_tasks
+    from pleura.cohort.find import find_tasks
 
     find_tasks(path, str(path.parent / "out"))
 
 
 def read_summary(path: Path) -> None:
-    from pleura.cohort.summary import read_summary as read
+    from pleura.cohort.tables import read_summary as read
 
     read(path)
 

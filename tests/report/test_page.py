@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pleura.cohort.batch import segment_all
-from pleura.cohort.work import Settings
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import OutputOptions, SegmentationOptions
 from pleura.evaluation.compare import compare
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.report.cohort import cohort_page
@@ -92,10 +92,11 @@ def test_cohort_page_shows_failed_and_flagged_scans_first(sample, model, tmp_pat
     for name in ("LCTSC-201_058.tif", "LCTSC-201_009.tif"):
         shutil.copy(sample.images / name, folder)
     (folder / "bad.nrrd").write_bytes(b"NRRD0005\nno header")
-    rows = segment_all(
+    rows = segment_cohort(
         folder,
         tmp_path / "out",
-        Settings(str(model), preview=True, measure=True),
+        SegmentationOptions(model),
+        outputs=OutputOptions(preview=True, measure=True),
     )
     cohort_page(rows, tmp_path / "out").write(tmp_path / "out" / "report.html")
     data = content(tmp_path / "out" / "report.html")

@@ -6,8 +6,8 @@ import pytest
 from dicom_files import write_series
 
 from pleura.cli.segment import command
-from pleura.cohort.batch import segment_all
-from pleura.cohort.work import Settings
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import OutputOptions, SegmentationOptions
 from pleura.errors import PleuraError
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.segmenter import Segmenter
@@ -23,7 +23,7 @@ def _no_network(monkeypatch):
 
     monkeypatch.setattr(Segmenter, "segment", run)
     monkeypatch.setattr(Segmenter, "__init__", lambda *_, **__: None)
-    monkeypatch.setattr("pleura.cohort.work._asked", lambda *_: {})
+    monkeypatch.setattr("pleura.cohort.worker.report_options", lambda *_, **__: {})
 
 
 @pytest.fixture
@@ -66,11 +66,21 @@ def test_one_series(dicom, tmp_path, name):
     ("kind", "says"), [("png", "a PNG holds one slice"), ("dicom-seg", "refers to DICOM slices")]
 )
 def test_a_cohort(nifti, tmp_path, kind, says):
-    (row,) = segment_all(nifti.parent, tmp_path / "out", Settings(format=kind, units="hu"))
+    (row,) = segment_cohort(
+        nifti.parent,
+        tmp_path / "out",
+        SegmentationOptions(units="hu"),
+        outputs=OutputOptions(format=kind),
+    )
     assert row.status == "failed"
     assert says in row.error
 
 
 def test_a_cohort_of_series(dicom, tmp_path):
-    (row,) = segment_all(dicom, tmp_path / "out", Settings(format="rtstruct", units="hu"))
+    (row,) = segment_cohort(
+        dicom,
+        tmp_path / "out",
+        SegmentationOptions(units="hu"),
+        outputs=OutputOptions(format="rtstruct"),
+    )
     assert "no Frame of Reference UID" in row.error

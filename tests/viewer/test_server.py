@@ -8,7 +8,7 @@ import pytest
 from dicom_files import write_series
 from starlette.testclient import TestClient
 
-from pleura.cohort.batch import segment_all
+from pleura.cohort.batch import segment_cohort
 from pleura.corrections.cases import case_from_files, cases_from_results
 from pleura.corrections.saving import read_changed_slices, save_correction
 from pleura.errors import DataError
@@ -136,7 +136,7 @@ def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample
     shutil.copy(sample.folder / "volume" / "ct.nii.gz", scans / "a" / "whole.nii.gz")
     image = nib.load(sample.folder / "volume" / "ct.nii.gz")
     nib.save(image.slicer[:, :, 20:34], scans / "part.nii.gz")
-    rows = segment_all(scans, out)
+    rows = segment_cohort(scans, out)
     assert [row.status for row in rows] == ["done", "done"]
     cases = cases_from_results(out)
     assert {case.name for case in cases} == {"a/whole", "part"}
@@ -237,7 +237,7 @@ def test_results_of_a_manifest_and_of_scans_of_one_name_are_shown(sample, tmp_pa
     table.write_text("path,name,units,flip\nscans/a.tif,first,hu,true\nscans/a.nii.gz,second,,\n")
     for inputs in (tmp_path / "scans", table):
         out = tmp_path / f"out-{inputs.name}"
-        segment_all(inputs, out)
+        segment_cohort(inputs, out)
         cases = cases_from_results(out)
         assert len(cases) == 2
         for case in cases:
@@ -256,7 +256,7 @@ def test_results_of_a_newer_pleura_are_refused_by_both_versions(sample, tmp_path
     scans.mkdir()
     image = nib.load(sample.folder / "volume" / "ct.nii.gz")
     nib.save(image.slicer[:, :, 20:24], scans / "part.nii.gz")
-    segment_all(scans, out)
+    segment_cohort(scans, out)
     report = out / "part_lungs.json"
     told = json.loads(report.read_text())
     report.write_text(json.dumps({**told, "versions": {"pleura": "99.1"}}))
@@ -269,7 +269,7 @@ def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path
     scans.mkdir()
     image = nib.load(sample.folder / "volume" / "ct.nii.gz")
     nib.save(image.slicer[:, :, 20:24], scans / "one.nii.gz")
-    segment_all(scans, out)
+    segment_cohort(scans, out)
     cases = cases_from_results(out)
     app = make_app(cases, "secret", [HOST], folder=out, more=lambda: cases_from_results(out))
     with TestClient(app, base_url=f"http://{HOST}") as client:
@@ -277,7 +277,7 @@ def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path
         told = client.get("/api/progress").json()
         assert told == {"what": "scans", "completed": 1, "failed": 0, "total": 1, "finished": True}
         nib.save(image.slicer[:, :, 24:28], scans / "another.nii.gz")
-        segment_all(scans, out)
+        segment_cohort(scans, out)
         assert client.get("/api/progress").json()["completed"] == 2
         assert [case["name"] for case in client.get("/api/cases").json()] == ["one", "another"]
     training = make_app([], "secret", [HOST], folder=small_run.folder)

@@ -21,7 +21,7 @@ Examples:
 @click.option("--output", "-o", type=PATH, help="Page to write; FOLDER/report.html if unset.")
 def command(folder: Path, output: Path | None) -> None:
     """Draw the page of what `pleura segment` left in a FOLDER, by one job or by many shards."""
-    from pleura.cohort.summary import read_summaries
+    from pleura.cohort.tables import read_summaries
     from pleura.report.cohort import cohort_page
 
     rows = read_summaries(folder)

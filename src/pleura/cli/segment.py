@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,11 @@ from pleura.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from pleura.cohort.summary import Row
-    from pleura.cohort.work import Settings
-    from pleura.scan.scan import Scan
+    from pleura.cohort.options import OutputFiles, OutputFormat
+    from pleura.cohort.scan_report import ScanReport
+    from pleura.cohort.tables import ScanResult
+    from pleura.engine.runtimes import Runtime
+    from pleura.intensity.mapping import UnitsOption
 
 _EPILOG = """\
 \b
@@ -32,32 +36,34 @@ Examples:
   pleura segment dicom_folder/ -o out/ --format dicom-seg
   pleura segment slice.png -o slice_lungs.png
   pleura segment cohort/ -o out/ --jobs 2 --model mine.onnx
-  pleura segment cohort/ -o out/ --shard 3/40               # one job of an array of forty
-  pleura segment cohort/ -o out/ --dask tcp://head:8786     # the workers of a Dask cluster
+  pleura segment cohort/ -o out/ --shard 3/40               # one job of an array of 40 jobs
+  pleura segment cohort/ -o out/ --dask tcp://head:8786     # on the workers of a Dask cluster
   pleura segment s3://bucket/scans -o s3://bucket/lungs     # fsspec addresses
   pleura segment scans.csv -o out/                          # a manifest: path, name, units, ...
 
-Where -o ends as a mask does, one scan is segmented: .nii.gz, .nii, .nrrd, .mha, .dcm (DICOM SEG),
-.rtstruct.dcm, .tif, .png, .npy. Else -o is a folder, and every scan in SCAN is. Exit code 1 where
-one failed. Addresses and --dask need `pip install "pleura[cluster]"`.
+If the suffix of --output is that of a mask, SCAN is segmented as one scan: .nii.gz, .nii, .nrrd,
+.mha, .dcm (DICOM SEG), .rtstruct.dcm, .tif, .png, .npy. Otherwise --output is a folder, and every
+scan in SCAN is segmented; the exit code is 1 if one fails. Addresses and --dask need
+`pip install "pleura[cluster]"`.
 """
 
+_FORMATS = ["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
 
-_FILE_ENDING = re.compile(r"\.(?!v\d+$)(?=.*[a-z])\w{1,5}", re.IGNORECASE)
-"""Of an output that was meant to be a file: .bz2, .h5, .docx; not .v2 or .2024."""
+_FILE_SUFFIX = re.compile(r"\.(?!v\d+$)(?=.*[a-z])\w{1,5}", re.IGNORECASE)
+"""Suffix of an output that is meant to be a file: .bz2, .h5, .docx; not .v2 or .2024."""
 
-_SHOWN = 5
-"""Flagged scans of a cohort that are listed; the summary has them all."""
+_MAX_FLAGS = 5
+"""Number of flagged scans of a cohort to print; all are in the summary."""
 
 
 def _shard(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int]:
-    """Take I/N apart."""
+    """Parse I/N."""
     if value is None:
         return 1, 1
-    part, _, parts = value.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise click.BadParameter(f"{value} is no part of a whole: give 3/40, from 1/40 to 40/40")
-    return int(part), int(parts)
+    index, _, count = value.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"{value} is not a shard: give I/N with 1 <= I <= N, such as 3/40")
+    return int(index), int(count)
 
 
 @click.command("segment", epilog=_EPILOG)
@@ -65,255 +71,275 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option(
     "--model",
     type=PATH,
-    help="A file that `pleura export` wrote; or `accurate`: slower, a little better.",
+    help="Model: a file that `pleura export` wrote, or `accurate`, an ensemble that is slower and "
+    "slightly more accurate.  [default: the model that ships]",
 )
 @click.option("--output", "-o", type=PATH_OR_URL, required=True, help="Mask or folder to write.")
 @click.option(
     "--format",
-    "kind",
-    type=click.Choice(
-        ["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
-    ),
+    "output_format",
+    type=click.Choice(_FORMATS),
     default="same",
     show_default=True,
-    help="Of masks in a folder; same as each scan's, NIfTI for DICOM.",
+    help="Format of the masks of a cohort; same: the format of each scan, and NIfTI for DICOM.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Scans at a time."
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Segment this number of scans at the same time.",
 )
-@click.option("--shard", metavar="I/N", callback=_shard, help="Every Nth scan, from the Ith on.")
-@click.option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers segment.")
 @click.option(
-    "--retries", type=click.IntRange(0), default=0, help="Further tries of a failed scan."
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Segment every N-th scan only, from the I-th on.  [default: all scans]",
 )
-@click.option("--series", help="Series number or UID, where a folder holds several.")
-@click.option("--stack", is_flag=True, help="Take a folder of pictures as one volume.")
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Segment on the workers of this Dask scheduler.  [default: on this machine]",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Try a failed scan again this often.",
+)
+@click.option(
+    "--series",
+    help="Read the DICOM series with this number or UID.  [default: chosen automatically]",
+)
+@click.option("--stack", is_flag=True, help="Read a folder of images as one volume.")
 @units_option
-@click.option("--flip", is_flag=True, help="A picture shows the patient's left on its left.")
-@click.option("--single-label", is_flag=True, help="Both lungs as 1, not right 1 and left 2.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Probability; the model's if unset.")
-@click.option("--threads", type=click.IntRange(1), help="Processor threads; all cores if unset.")
+@click.option(
+    "--flip", is_flag=True, help="The left of the patient is on the left of the image (PNG, TIFF)."
+)
+@click.option(
+    "--single-label", is_flag=True, help="Label both lungs 1, instead of right 1 and left 2."
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability from which a voxel is lung.  [default: the threshold of the model]",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), help="Number of CPU threads.  [default: all cores]"
+)
 @click.option(
     "--runtime",
     type=click.Choice(["openvino", "onnxruntime"]),
     default="openvino",
     show_default=True,
-    help="What runs the model; onnxruntime (an extra) uses graphics cards.",
+    help="Library that runs the model; onnxruntime (an extra) uses GPUs.",
 )
-@click.option("--preview", is_flag=True, help="Also draw the scan with its mask, as one PNG.")
-@click.option("--measure", is_flag=True, help="Also measure the lungs, into the report.")
-@click.option("--binary", is_flag=True, help="In TIFF, PNG and .npy, lung as 255 and not 1 or 2.")
-@click.option("--masked", type=PATH, help="Also write the CT in HU, all but lung at -1024.")
-@click.option("--crop", is_flag=True, help="Cut the masked CT to the lungs' box (with --masked).")
-@click.option("--probability", type=PATH, help="Also write the probability of lung, times 255.")
-@click.option("--report", type=PATH, help="For many scans: also write a page to look at (.html).")
+@click.option(
+    "--preview", is_flag=True, help="Also write a PNG of slices with the contours of the mask."
+)
+@click.option("--measure", is_flag=True, help="Also measure the lungs and add it to the report.")
+@click.option(
+    "--binary", is_flag=True, help="In TIFF, PNG and .npy masks, write lung as 255, not 1 and 2."
+)
+@click.option(
+    "--masked", type=PATH, help="Also write the CT in HU with -1024 outside the lungs to this file."
+)
+@click.option("--crop", is_flag=True, help="Crop the masked CT to the bounding box of the lungs.")
+@click.option(
+    "--probability", type=PATH, help="Also write the probability of lung times 255 to this file."
+)
+@click.option("--report", type=PATH, help="Also write an HTML report of the cohort to this file.")
 @click.option(
     "--anonymous",
     is_flag=True,
-    help="Name results by hashes and leave paths of scans out of them (many scans).",
+    help="Name the results of a cohort by hashes, and leave paths of scans out of them.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace what is there already.")
+@click.option("--overwrite", is_flag=True, help="Replace existing results.")
 @json_option
 @quiet_option
 def command(
     scan: Path | str,
+    model: Path | None,
     output: Path | str,
+    output_format: OutputFormat,
+    jobs: int,
+    shard: tuple[int, int],
+    dask: str | None,
+    retries: int,
+    series: str | None,
+    stack: bool,
+    units: UnitsOption,
+    flip: bool,
+    single_label: bool,
+    threshold: float | None,
+    threads: int | None,
+    runtime: Runtime,
+    preview: bool,
+    measure: bool,
+    binary: bool,
+    masked: Path | None,
+    crop: bool,
+    probability: Path | None,
+    report: Path | None,
+    anonymous: bool,
+    overwrite: bool,
     json_file: Path | None,
     quiet: bool,
-    **how: Any,
 ) -> int:
-    """Find the lungs in a SCAN, or in every scan below a folder: 1 right, 2 left, on its grid."""
-    from pleura.cohort.work import settings_of
-    from pleura.engine.engine import SHIPPED_MODELS
-    from pleura.formats.write import SUFFIXES
+    """Segment the lungs in a SCAN, or in every scan of a folder: 1 right, 2 left.
 
-    model = how.pop("model")
-    how["sides"] = not how.pop("single_label")
-    how["format"] = how.pop("kind")
-    how["preview"] = how["preview"] or how["report"] is not None
-    if model is not None and str(model) not in SHIPPED_MODELS:
-        model = model.absolute()
-    settings = settings_of({**how, "model": None if model is None else str(model)})
-    if str(output).lower().endswith(SUFFIXES):
-        if isinstance(output, str):
-            raise click.UsageError("one mask is written here: let -o name a file, or a folder")
-        report = _one(settings, scan, output, how, json_file, quiet)
-        write_json(json_file, report)
-        if str(json_file) != "-":
-            _print(report)
+    Each mask is on the grid of its scan.
+    """
+    from pleura.cohort.options import DistributionOptions, OutputOptions, SegmentationOptions
+
+    options = SegmentationOptions(
+        model=model,
+        threshold=threshold,
+        sides=not single_label,
+        threads=threads,
+        runtime=runtime,
+        units=units,
+        flip=flip,
+    )
+    if _is_mask(output):
+        _refuse(
+            "is for a cohort: give a folder as --output",
+            report=report is not None,
+            dask=dask is not None,
+            shard=shard != (1, 1),
+            jobs=jobs != 1,
+            retries=retries != 0,
+            anonymous=anonymous,
+            format=output_format != "same",
+        )
+        files = _output_files(
+            mask=Path(output),
+            preview=_preview_path(Path(output)) if preview else None,
+            masked=masked,
+            probability=probability,
+            report=None if str(json_file) == "-" else json_file,
+            crop=crop,
+            binary=binary,
+            measure=measure,
+            overwrite=overwrite,
+        )
+        from pleura.cohort.single import segment_file
+
+        with progress_bar("segmenting", quiet, "slices") as bar:
+            found = segment_file(scan, files, options, series=series, stack=stack, progress=bar)
+        if str(json_file) == "-":
+            write_json(json_file, found.to_dict())
+        else:
+            _print_report(found)
         return 0
-    ending = PurePath(str(output)).suffix
-    if _FILE_ENDING.fullmatch(ending) and isinstance(output, Path) and not output.is_dir():
-        raise click.UsageError(
-            f"{ending} is not the ending of a mask: choose one of {', '.join(SUFFIXES)}; "
-            "or a folder, without an ending"
+    _refuse(
+        "is for one scan: give a mask as --output, such as lungs.nii.gz",
+        series=series is not None,
+        stack=stack,
+        masked=masked is not None,
+        crop=crop,
+        probability=probability is not None,
+    )
+    if report is not None and isinstance(output, str):
+        raise click.UsageError("--report reads a local folder: give a local folder as --output")
+    from pleura.cohort.batch import segment_cohort
+
+    outputs = OutputOptions(
+        format=output_format,
+        binary=binary,
+        preview=preview or report is not None,
+        measure=measure,
+        anonymous=anonymous,
+        overwrite=overwrite,
+    )
+    distribution = DistributionOptions(jobs, dask, shard, retries)
+    with progress_bar("segmenting", quiet, "scans") as bar:
+        results = segment_cohort(
+            scan, output, options, outputs=outputs, distribution=distribution, progress=bar
         )
-    return _all(settings, scan, output, how, json_file, quiet)
-
-
-def _one(
-    settings: Settings,
-    scan: Path | str,
-    output: Path,
-    how: dict[str, Any],
-    json_file: Path | None,
-    quiet: bool,
-) -> dict[str, Any]:
-    from concurrent.futures import ThreadPoolExecutor
-    from contextlib import ExitStack
-
-    from pleura.cohort.stores import RemoteScan
-    from pleura.cohort.work import reported
-    from pleura.errors import DataError
-    from pleura.formats.find import files_of
-    from pleura.formats.pictures import write_picture
-    from pleura.formats.read import read
-    from pleura.formats.write import write_labels, write_volume
-    from pleura.segmentation.masking import masked_scan
-
-    _must_be_of_one(how)
-    written = _written(output, how, json_file)
-    told = {key: how[key] for key in ("series", "stack", "units", "flip")}
-    with ExitStack() as kept, ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(settings.segmenter)  # while the scan is read
-        if isinstance(scan, str):
-            scan = kept.enter_context(RemoteScan(scan).fetched("scan"))
-        opened = read(scan, **told)
-        taken = files_of(opened) & {path.resolve() for path in written.values()}
-        if taken:
-            raise DataError(
-                "the result would take the place of the scan", where=taken.pop(), hint="rename it"
-            )
-        opened = _checked(opened, written)
-        segmenter = loading.result()
-        with progress_bar("segmenting", quiet, "slices") as progress:
-            wanted = how["probability"] is not None
-            result = segmenter.segment(opened, progress, keep_probability=wanted, warn=False)
-        write_labels(output, result, binary=how["binary"])
-        if how["masked"] is not None:
-            masked = masked_scan(result, crop=how["crop"])
-            write_volume(how["masked"], masked.hu(), masked.geometry)
-        if result.probability is not None:
-            write_volume(how["probability"], result.probability, opened.geometry)
-        if how["preview"]:
-            write_picture(written["preview"], result.preview_image())
-        return {**reported(result, measures=how["measure"]), "mask": str(output)}
-
-
-def _checked(scan: Scan, written: dict[str, Path]) -> Scan:
-    """Check before the network runs that each result can be written; add what was decided."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from pleura.formats.write import check_can_hold, check_can_write
-
-    decisions = list(check_can_write(written["mask"], scan))
-    for name, dtype in (("masked", np.int16), ("probability", np.uint8)):
-        if name in written:
-            decisions += check_can_hold(written[name], scan.geometry, dtype)
-    return replace(scan, decisions=(*scan.decisions, *dict.fromkeys(decisions)))
-
-
-def _must_be_of_one(how: dict[str, Any]) -> None:
-    """Refuse options that mean nothing for one scan."""
-    if how["report"] is not None:
-        raise click.UsageError("--report is for many scans: let -o name a folder, or use --preview")
-    for name, unset in (("dask", None), ("shard", (1, 1)), ("jobs", 1), ("retries", 0)):
-        if how[name] != unset:
-            raise click.UsageError(f"--{name} is for many scans: let -o name a folder")
-    if how["anonymous"]:
-        raise click.UsageError("--anonymous is for many scans: let -o name a folder")
-    if how["format"] != "same":
-        raise click.UsageError("--format is for a folder: the end of -o says how a mask is written")
-    if how["crop"] and how["masked"] is None:
-        raise click.UsageError("--crop cuts the masked CT: add --masked FILE")
-
-
-def _written(output: Path, how: dict[str, Any], json_file: Path | None) -> dict[str, Path]:
-    """Return what is written where, each to a file of its own that is free."""
-    from pleura.errors import DataError
-    from pleura.formats.write import SUFFIXES
-
-    ends = next(suffix for suffix in SUFFIXES if output.name.lower().endswith(suffix))
-    preview = output.with_name(f"{output.name[: -len(ends)]}_preview.png")
-    volumes = {"mask": output, "masked": how["masked"], "probability": how["probability"]}
-    pictures = {"preview": preview if how["preview"] else None, "json": json_file}
-    written = {name: path for name, path in (volumes | pictures).items() if path is not None}
-    if len({path.resolve() for path in written.values()}) < len(written):
-        raise click.UsageError("two results would be written to one file: give each its own")
-    for name in volumes:
-        if name in written and written[name].exists() and not how["overwrite"]:
-            raise DataError(
-                "the file is there already",
-                where=written[name],
-                hint="choose another, or add --overwrite",
-            )
-    return written
-
-
-def _all(
-    settings: Settings,
-    scan: Path | str,
-    output: Path | str,
-    how: dict[str, Any],
-    json_file: Path | None,
-    quiet: bool,
-) -> int:
-    from dataclasses import asdict
-
-    from pleura.cohort.batch import segment_all
-
-    for name in ("series", "stack", "masked", "crop", "probability"):
-        if how[name]:
-            raise click.UsageError(f"--{name} is for one scan: let -o name a mask, as lungs.nii.gz")
-    if how["report"] is not None and isinstance(output, str):
-        raise click.UsageError("--report draws from a folder of this machine: copy the results")
-    options = {name: how[name] for name in ("jobs", "shard", "retries")}
-    with progress_bar("segmenting", quiet, "scans") as progress:
-        rows = segment_all(
-            scan, output, settings, cluster=how["dask"], progress=progress, **options
-        )
-    if how["report"] is not None:
+    if report is not None:
         from pleura.report.cohort import cohort_page
 
-        cohort_page(rows, Path(output)).write(how["report"])
-    write_json(json_file, {"scans": [asdict(row) for row in rows]})
+        cohort_page(results, Path(output)).write(report)
+    write_json(json_file, {"scans": [asdict(result) for result in results]})
     if str(json_file) != "-":
-        _print_rows(rows, output)
-    return 1 if any(row.status == "failed" for row in rows) else 0
+        _print_results(results, output)
+    return 1 if any(result.status == "failed" for result in results) else 0
 
 
-def _print_rows(rows: list[Row], output: Path | str) -> None:
-    for row in rows:
-        if row.status == "failed":
-            echo(f"failed   {_named(row)}: {row.error}", fg="red", err=True)
-    flagged = [row for row in rows if row.flags]
-    for row in flagged[:_SHOWN]:
-        echo(f"flag     {_named(row)}: {row.flags}", fg="yellow", err=True)
-    if len(flagged) > _SHOWN:
-        echo(f"flag     and {len(flagged) - _SHOWN} more", fg="yellow", err=True)
-    counts = {s: sum(row.status == s for row in rows) for s in ("done", "skipped", "failed")}
-    counted = ", ".join(f"{n} {status}" for status, n in counts.items())
-    echo(f"{counted}; see {str(output).rstrip('/')}/summary.csv")
+def _is_mask(output: Path | str) -> bool:
+    """Return whether the output is the mask of one scan; refuse other files."""
+    from pleura.formats.write import SUFFIXES
+
+    if str(output).lower().endswith(SUFFIXES):
+        if isinstance(output, str):
+            raise click.UsageError("a single mask needs a local path: give a file or a folder")
+        return True
+    suffix = PurePath(str(output)).suffix
+    if _FILE_SUFFIX.fullmatch(suffix) and isinstance(output, Path) and not output.is_dir():
+        raise click.UsageError(
+            f"{suffix} is not the suffix of a mask: choose one of {', '.join(SUFFIXES)}; "
+            "or a folder, without a suffix"
+        )
+    return False
 
 
-def _named(row: Row) -> str:
-    return f"{row.name} ({row.source})" if row.source else row.name
+def _refuse(reason: str, **given: bool) -> None:
+    """Refuse the options that are given."""
+    for name, is_given in given.items():
+        if is_given:
+            raise click.UsageError(f"--{name} {reason}")
 
 
-def _print(report: dict[str, Any]) -> None:
-    echo(f"{report['scan']}: {report['grid']}; {report['units']}")
-    for decision in report["decisions"]:
+def _output_files(**fields: Any) -> OutputFiles:
+    """Check the outputs of one scan; an error is one of usage."""
+    from pleura.cohort.options import OutputFiles
+    from pleura.errors import DataError
+
+    try:
+        return OutputFiles(**fields)
+    except DataError as error:
+        raise click.UsageError(f"{error.message}: {error.hint}") from error
+
+
+def _preview_path(mask: Path) -> Path:
+    from pleura.formats.write import SUFFIXES
+
+    suffix = next(suffix for suffix in SUFFIXES if mask.name.lower().endswith(suffix))
+    return mask.with_name(f"{mask.name[: -len(suffix)]}_preview.png")
+
+
+def _print_results(results: list[ScanResult], output: Path | str) -> None:
+    for result in results:
+        if result.status == "failed":
+            echo(f"failed   {_label(result)}: {result.error}", fg="red", err=True)
+    flagged = [result for result in results if result.flags]
+    for result in flagged[:_MAX_FLAGS]:
+        echo(f"flag     {_label(result)}: {result.flags}", fg="yellow", err=True)
+    if len(flagged) > _MAX_FLAGS:
+        echo(f"flag     and {len(flagged) - _MAX_FLAGS} more", fg="yellow", err=True)
+    counts = Counter(result.status for result in results)
+    text = ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
+    echo(f"{text}; see {str(output).rstrip('/')}/summary.csv")
+
+
+def _label(result: ScanResult) -> str:
+    return f"{result.name} ({result.source})" if result.source else result.name
+
+
+def _print_report(report: ScanReport) -> None:
+    echo(f"{report.scan}: {report.grid}; {report.units}")
+    for decision in report.decisions:
         text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
         if not decision["warning"]:
             echo(text)
-        elif decision["topic"] not in report["flags"]:  # which says the same
+        elif decision["topic"] not in report.flags:  # a flag repeats the decision
             echo(f"warning  {text}", fg="yellow", err=True)
-    for what in report["flags"].values():
-        echo(f"flag     {what}", fg="red", err=True)
-    sizes = report["volume_ml"] or report["voxels"]
-    unit = "ml" if report["volume_ml"] else "pixels"
+    for message in report.flags.values():
+        echo(f"flag     {message}", fg="red", err=True)
+    sizes = report.volume_ml or report.voxels
+    unit = "ml" if report.volume_ml else "pixels"
     echo(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
-    seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report["seconds"].items())
-    echo(f"{report['mask']} ({seconds})")
+    seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())
+    echo(f"{report.mask} ({seconds})")

@@ -1,1 +1,1 @@
-"""Many scans, here or on a cluster: found, segmented past bad ones, resumed, summed up."""
+"""Segmentation of one scan to files, and of many scans with threads or a Dask cluster."""

@@ -1,58 +1,52 @@
-"""A cohort to its masks: goes on past bad scans, skips what is done, loses nothing."""
+"""Segment many scans: submit them to workers, collect the results, skip what is done."""
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 
+from pleura.cohort.find import find_tasks
+from pleura.cohort.options import DistributionOptions, OutputOptions, SegmentationOptions
+from pleura.cohort.progress import CohortProgress
 from pleura.cohort.stores import OutputStore, is_address
-from pleura.cohort.summary import Row, read_summary, write_summary, write_tables
-from pleura.cohort.tasks import Task, find_tasks
-from pleura.cohort.work import Settings, segment_task, target_of
-from pleura.cohort.workers import Threads, Workers
+from pleura.cohort.tables import ScanResult
+from pleura.cohort.task import Task
+from pleura.cohort.worker import WorkerOptions, mask_name, segment_task
+from pleura.cohort.workers import ThreadWorkers, Workers
+from pleura.engine.engine import SHIPPED_MODELS
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import remove_unfinished
 from pleura.formats.find import ScanEntry
 from pleura.names import printable
+from pleura.typing import Progress
 
-INPUTS = "inputs.txt"
-"""In a folder of results: the file, folder or manifest they are of, as a path from there."""
+INPUTS_FILE = "inputs.txt"
+"""File in the folder of results with the path of the inputs, relative to that folder."""
 
-PROGRESS = "progress*.json"
-"""In a folder of results: how far a batch is, or each of its shards, for who looks on."""
-
-_TABLES = (("summary", "csv"), ("lungs", "csv"), ("lungs", "parquet"), ("progress", "json"))
-"""The files of a batch, or of each of its shards."""
-
-_PAUSE = 2.0
-"""Seconds between one writing of the summary and the next."""
-
-_DEFAULTS = Settings()
+_SEGMENTATION, _OUTPUTS = SegmentationOptions(), OutputOptions()
+_DISTRIBUTION = DistributionOptions()
 
 
-def segment_all(
+def segment_cohort(
     inputs: str | Path,
     output: str | Path,
-    settings: Settings = _DEFAULTS,
+    options: SegmentationOptions = _SEGMENTATION,
     *,
-    jobs: int = 1,
-    cluster: str | None = None,
-    shard: tuple[int, int] = (1, 1),
-    retries: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Row]:
-    """Segment every scan in a file or below a folder; of several series of a study, the best.
+    outputs: OutputOptions = _OUTPUTS,
+    distribution: DistributionOptions = _DISTRIBUTION,
+    progress: Progress | None = None,
+) -> list[ScanResult]:
+    """Segment every scan in a file or folder, or the best series of each study.
 
-    Each scan leaves its mask and, last, a report of the same name. A scan whose report is there is
-    skipped. ``summary.csv`` is written anew every few seconds; at the end, also of Ctrl-C, so are
-    ``lungs.csv`` and ``lungs.parquet``.
+    For each scan, the mask and then a JSON report (`ScanReport`) are written. Scans with a report
+    of the same content and options are skipped. ``summary.csv`` and ``progress.json`` are updated
+    every few seconds; ``lungs.csv`` and ``lungs.parquet`` are written at the end or on Ctrl-C.
 
     Parameters
     ----------
@@ -60,190 +54,157 @@ def segment_all(
         A scan, a folder of scans, an fsspec address of either, or a manifest (.csv, .parquet).
     output:
         Folder or address to write to; folders below ``inputs`` are mirrored.
-    settings:
-        Model, format, units, and whether what is there is replaced.
-    jobs:
-        Scans at a time on this machine; they share the cores.
-    cluster:
-        Address of a Dask scheduler, or its JSON file; its workers segment instead.
-    shard:
-        ``(3, 40)``: of all scans the third fortieth alone, which leaves ``summary-3-of-40.csv``.
-    retries:
-        How often a scan is tried again that failed by what another try may help.
+    options:
+        How to read and segment each scan.
+    outputs:
+        What to write for each scan.
+    distribution:
+        Number of jobs, cluster, shard and retries.
     progress:
-        Called with the number of scans that are through, and of all.
+        Called with the number of completed scans and of all scans.
+
+    Returns
+    -------
+    list of ScanResult
+        One per scan, sorted by name; also for scans that failed.
 
     Raises
     ------
     ScanError, DataError
-        There is nothing at ``inputs``, or the results cannot be written.
+        There is no scan at ``inputs``, or the results cannot be written.
     ModelError
         The model cannot be loaded.
     PleuraError
-        The cluster cannot be reached, or is of another version.
+        The cluster cannot be reached, or has another version of pleura.
     """
-    part, parts = shard
-    suffix = "" if parts == 1 else f"-{part}-of-{parts}"
-    inputs, place = _absolute(inputs), OutputStore(str(_absolute(output)))
-    tasks = find_tasks(inputs, place.address, anonymous=settings.anonymous)[part - 1 :: parts]
-    _must_keep(tasks, place, settings)
-    summary = _Summary(place, suffix, [task.name for task in tasks])
-    with _workers(jobs, cluster, settings) as workers:
-        if not settings.anonymous:
-            _remember_inputs(place, inputs)
+    index, count = distribution.shard
+    suffix = "" if count == 1 else f"-{index}-of-{count}"
+    inputs, store = _absolute(inputs), OutputStore(str(_absolute(output)))
+    if options.model is not None and str(options.model) not in SHIPPED_MODELS:
+        options = replace(options, model=Path(options.model).absolute())
+    tasks = find_tasks(inputs, store.address, anonymous=outputs.anonymous)[index - 1 :: count]
+    _refuse_inputs(tasks, store, outputs)
+    results = CohortProgress(store, suffix, [task.name for task in tasks])
+    worker_options = WorkerOptions(options, outputs)
+    with _workers(distribution, worker_options) as workers:
+        if not outputs.anonymous:
+            _record_inputs(store, inputs)
         try:
-            for row in _run(workers, tasks, place, settings, retries):
-                summary.add(row)
+            for result in _run(workers, tasks, store, worker_options, distribution.retries):
+                completed = results.add(result)
                 if progress is not None:
-                    progress(len(summary.rows), len(tasks))
+                    progress(completed, len(tasks))
         except BaseException:
-            with suppress(PleuraError):  # what went wrong first is what is told
-                summary.close()
+            with suppress(PleuraError):  # the first error is the one to raise
+                results.close()
             raise
-        summary.close()
-        _tidy(place, tasks, suffix)
-    return _sorted(summary.rows)
+        results.close()
+        results.remove_unfinished()
+        _remove_unfinished(store, tasks)
+    return results.results
 
 
-def _must_keep(tasks: Sequence[Task], place: OutputStore, settings: Settings) -> None:
-    """Refuse to write a mask to where a scan is.
+def _absolute(path: str | Path) -> str | Path:
+    """Return an absolute path: workers may run in another folder."""
+    return path if is_address(path) else Path(path).absolute()
+
+
+def _refuse_inputs(tasks: Sequence[Task], store: OutputStore, outputs: OutputOptions) -> None:
+    """Refuse to overwrite a scan by a mask.
 
     Raises
     ------
     DataError
-        One would take the place of another.
+        The path of a mask is that of a scan.
     """
-    if place.folder is None:
+    if store.folder is None:
         return
-    there = [p for task in tasks if (p := place.folder / target_of(task, settings)).exists()]
+    existing = [p for task in tasks if (p := store.folder / mask_name(task, outputs)).exists()]
     sources = (t.source.source if isinstance(t.source, ScanEntry) else t.source for t in tasks)
-    scans = {os.path.realpath(p) for p in sources if isinstance(p, Path)} if there else set()
-    for path in there:
+    scans = {os.path.realpath(p) for p in sources if isinstance(p, Path)} if existing else set()
+    for path in existing:
         if os.path.realpath(path) in scans:
             raise DataError(
-                "a result would take the place of a scan of that name",
+                "the output path is an input scan",
                 where=path,
                 hint="write to another folder, or rename the scan",
             )
 
 
-def _tidy(place: OutputStore, tasks: Sequence[Task], suffix: str) -> None:
-    """Remove what workers that were killed left half-written; nobody writes these any more."""
-    folder, names = place.folder, {task.name for task in tasks}
+def _remove_unfinished(store: OutputStore, tasks: Sequence[Task]) -> None:
+    """Remove incomplete files of killed workers; no other process may write them now."""
+    folder, names = store.folder, {task.name for task in tasks}
     if folder is None:
         return
-    for stem, ending in _TABLES:
-        remove_unfinished(folder / f"{stem}{suffix}.{ending}")
-    remove_unfinished(folder / INPUTS)
+    remove_unfinished(folder / INPUTS_FILE)
     for path in folder.rglob(".*_lungs*"):
         name = path.with_name(path.name[1:].rpartition("_lungs")[0])
         if name.relative_to(folder).as_posix() in names:
             path.unlink(missing_ok=True)
 
 
-class _Summary:
-    """The rows so far, and their tables, written now and then and at the end.
-
-    Of scans that are not through, the rows of an earlier summary stand.
-    """
-
-    def __init__(self, place: OutputStore, suffix: str, names: Sequence[str]) -> None:
-        self.place, self.suffix, self.of = place, suffix, len(names)
-        self.rows: list[Row] = []
-        self.pause, self.written = _PAUSE, 0.0
-        self.before: dict[str, Row] = {}
-        path = place.folder and place.folder / f"summary{suffix}.csv"
-        if path is not None and path.is_file():
-            with suppress(DataError):  # a damaged one is replaced
-                wanted = set(names)
-                self.before = {r.name: r for r in read_summary(path) if r.name in wanted}
-
-    def add(self, row: Row) -> None:
-        self.rows.append(row)
-        begin = time.monotonic()
-        if begin - self.written > self.pause:
-            with suppress(PleuraError):  # at the end it is an error
-                self._write()
-            self.written = time.monotonic()
-            self.pause = max(_PAUSE, 20 * (self.written - begin))
-
-    def close(self) -> None:
-        self._write()
-        write_tables(self.place, _sorted(self.rows), self.suffix)
-
-    def _write(self) -> None:
-        rows = {**self.before, **{row.name: row for row in self.rows}}
-        write_summary(self.place, _sorted(list(rows.values())), self.suffix)
-        failed = sum(row.status == "failed" for row in self.rows)
-        told = {"completed": len(self.rows), "failed": failed, "total": self.of}
-        self.place.write(f"progress{self.suffix}.json", json.dumps(told).encode())
-
-
-def _absolute(place: str | Path) -> str | Path:
-    """Return a path as the workers need it, whose folder is another."""
-    return place if is_address(place) else Path(place).absolute()
-
-
 def _workers(
-    jobs: int, cluster: str | None, settings: Settings
-) -> Threads | AbstractContextManager[Workers]:
-    if cluster is None:
-        return Threads(jobs, settings)
-    from pleura.cohort.cluster import Cluster
+    distribution: DistributionOptions, options: WorkerOptions
+) -> ThreadWorkers | AbstractContextManager[Workers]:
+    if distribution.cluster is None:
+        return ThreadWorkers(distribution.jobs, options)
+    from pleura.cohort.dask_workers import DaskWorkers
 
-    return Cluster(cluster)
+    return DaskWorkers(distribution.cluster)
 
 
 def _run(
-    workers: Workers, tasks: Sequence[Task], place: OutputStore, settings: Settings, retries: int
-) -> Iterator[Row]:
-    """Hand out scans, a window of them at a time, and yield a row of each as it is through."""
+    workers: Workers,
+    tasks: Sequence[Task],
+    store: OutputStore,
+    options: WorkerOptions,
+    retries: int,
+) -> Iterator[ScanResult]:
+    """Submit the scans, a limited number at a time, and yield each result when it is ready."""
     waiting = deque((task, 0) for task in tasks)
-    running: dict[Future[Row], tuple[Task, int]] = {}
-    through: queue.SimpleQueue[Future[Row]] = queue.SimpleQueue()
+    running: dict[Future[ScanResult], tuple[Task, int]] = {}
+    completed: queue.SimpleQueue[Future[ScanResult]] = queue.SimpleQueue()
     while waiting or running:
-        while waiting and len(running) < workers.window:
-            task, tries = waiting.popleft()
-            future = workers.submit(segment_task, task, place, settings)
-            running[future] = task, tries
-            future.add_done_callback(through.put)
-        future = through.get()
-        task, tries = running.pop(future)
+        while waiting and len(running) < workers.max_pending:
+            task, retried = waiting.popleft()
+            future = workers.submit(segment_task, task, store, options)
+            running[future] = task, retried
+            future.add_done_callback(completed.put)
+        future = completed.get()
+        task, retried = running.pop(future)
         try:
-            row = future.result()
-        # The batch's boundary: what nobody foresaw is a row too, and does not stop the rest.
+            result = future.result()
+        # An unexpected error of one scan must not stop the others.
         except BaseException as error:
-            if workers.lost(error):
-                waiting.append((task, tries))
+            if workers.recover(error):
+                waiting.append((task, retried))
                 continue
             if not isinstance(error, Exception):
                 raise
-            if tries < retries:
-                waiting.append((task, tries + 1))
+            if retried < retries:
+                waiting.append((task, retried + 1))
                 continue
-            failed = _unexpected(error)
-            row = Row(task.name, "failed", error=failed, patient=task.patient, source=task.path)
-        yield row
+            message = _message(error)
+            result = ScanResult(
+                task.name, "failed", error=message, patient=task.patient, source=task.path
+            )
+        yield result
 
 
-def _unexpected(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, PleuraError):
         return printable(f"{error.message}; {error.hint}")
-    if isinstance(error, OSError) and error.strerror:  # the rest is a path, perhaps with a name
+    if isinstance(error, OSError) and error.strerror:  # the full text may contain a patient's name
         return f"unexpected {type(error).__name__}: {error.strerror}"
     return printable(f"unexpected {type(error).__name__}: {first_line(error)}")
 
 
-def _sorted(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: row.name)
-
-
-def _remember_inputs(place: OutputStore, inputs: str | Path) -> None:
-    """Note where the scans are, for who looks at the results."""
-    if is_address(inputs) or place.folder is None:
+def _record_inputs(store: OutputStore, inputs: str | Path) -> None:
+    """Write the path of the inputs, from which `pleura view` reads the scans."""
+    if is_address(inputs) or store.folder is None:
         return
     try:
-        text = os.path.relpath(Path(inputs).resolve(), place.folder.resolve())
+        text = os.path.relpath(Path(inputs).resolve(), store.folder.resolve())
     except ValueError:  # on another drive
         text = str(Path(inputs).resolve())
-    place.write(INPUTS, os.fsencode(text))
+    store.write(INPUTS_FILE, os.fsencode(text))

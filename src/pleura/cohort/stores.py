@@ -1,4 +1,4 @@
-"""Where scans come from and results go to: folders here, or fsspec addresses (s3://, zip://, ...).
+"""Local folders and fsspec addresses that hold scans and results.
 
 An address is one of the library fsspec: ``s3://bucket/folder``, ``gs://``, ``https://``, or a chain
 such as ``zip://::s3://bucket/scans.zip``.
@@ -25,143 +25,168 @@ from pleura.formats.read import VOLUMES
 
 
 class StoreError(DataError):
-    """A store that cannot be reached now; another try may help."""
+    """A store that cannot be reached now; another attempt may succeed."""
 
 
-_WHOLE_AT_ONCE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
-"""Protocols of stores in which an object is there only once all of it is."""
+_ATOMIC_PROTOCOLS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
+"""Protocols of stores in which an object exists only once its upload is complete."""
 
 
-def is_address(place: str | Path) -> bool:
-    """Tell an address from a path."""
-    return isinstance(place, str) and ("://" in place or "::" in place)
+def is_address(path: str | Path) -> bool:
+    """Return whether a path is an fsspec address."""
+    return isinstance(path, str) and ("://" in path or "::" in path)
 
 
 @dataclass(frozen=True)
 class RemoteScan:
-    """A scan at an address.
+    """A scan at an fsspec address.
 
-    ``files`` are paths in that store: of a scan that is a file that file, first, and what belongs
-    to it; else of DICOM. Without them it is what the address names, a file or a folder.
+    Parameters
+    ----------
+    address:
+        Address of the scan, or of the store that holds ``files``.
+    files:
+        Paths in the store: a single-file scan and its companion files, or DICOM files. If empty,
+        the scan is the file or folder at ``address``.
     """
 
     address: str
     files: tuple[str, ...] = ()
 
-    def identity(self) -> str:
-        """Return what changes when the store holds other content there."""
-        with _reached(self.address) as (system, root):
+    @property
+    def filename(self) -> str:
+        """Name of the first file."""
+        return PurePosixPath((self.files or (self.address,))[0]).name
+
+    def content_hash(self) -> str:
+        """Return a hash of the names, sizes, and versions of the files in the store."""
+        with _file_system(self.address) as (system, root):
             system.invalidate_cache()
-            keys = [[file, *_version(system.info(file))] for file in self._listed(system, root)]
+            keys = [[file, *_version(system.info(file))] for file in self._list(system, root)]
         return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
     @contextmanager
-    def fetched(self, name: str) -> Iterator[Path]:
-        """Copy it to scratch, and give the file, or a folder called ``name``, until done with.
+    def download(self, name: str) -> Iterator[Path]:
+        """Copy the scan to a temporary folder and yield its path.
+
+        Parameters
+        ----------
+        name:
+            Name of the folder, if the scan is not a single file.
 
         Raises
         ------
         DataError
-            It cannot be reached, or is larger than what is free in scratch.
+            The scan cannot be reached, or does not fit into the temporary folder.
         """
-        with temporary_folder() as scratch:
-            folder = Path(scratch, name)
+        with temporary_folder() as temporary:
+            folder = Path(temporary, name)
             folder.mkdir()
-            with _reached(self.address) as (system, root):
-                files = self._listed(system, root)
-                self._must_fit(sum(system.info(file)["size"] or 0 for file in files), scratch)
-                whole = not self.files and not system.isfile(root)
-                single = is_file(_basename(files[0])) and not whole
-                names = [_basename(file) for file in files]
-                if not single:  # two folders may have a file of one name
+            with _file_system(self.address) as (system, root):
+                files = self._list(system, root)
+                self._check_free_space(
+                    sum(system.info(file)["size"] or 0 for file in files), temporary
+                )
+                is_folder = not self.files and not system.isfile(root)
+                is_single = is_single_file(_local_name(files[0])) and not is_folder
+                names = [_local_name(file) for file in files]
+                if not is_single:  # files of two folders may have the same name
                     names = [f"{i:06d}-{name}" for i, name in enumerate(names)]
                 local = [folder / name for name in names]
                 for file, target in zip(files, local, strict=True):
                     system.get_file(file, str(target))
-            yield local[0] if single else folder
+            yield local[0] if is_single else folder
 
-    def _listed(self, system: Any, root: str) -> Sequence[str]:
+    def _list(self, system: Any, root: str) -> Sequence[str]:
         files = self.files or ([root] if system.isfile(root) else sorted(system.find(root)))
         if not files:
-            raise DataError(
-                "nothing is there", where=_public(self.address), hint="check the address"
-            )
+            raise _nothing_found(self.address)
         return files
 
-    def _must_fit(self, size: int, scratch: Path) -> None:
-        free = shutil.disk_usage(scratch).free
+    def _check_free_space(self, size: int, temporary: Path) -> None:
+        free = shutil.disk_usage(temporary).free
         if size > free:
             raise DataError(
-                f"the scan is larger ({size >> 20} MB) than what is free in scratch "
-                f"({free >> 20} MB)",
-                where=_public(self.address),
-                hint="free some space, or name another folder in TMPDIR",
+                f"the scan ({size >> 20} MB) does not fit into the temporary folder "
+                f"({free >> 20} MB free)",
+                where=_without_secrets(self.address),
+                hint="free some space, or set TMPDIR to another folder",
             )
 
 
 @dataclass(frozen=True)
 class OutputStore:
-    """A folder for results, here or at an address. Files appear in it whole or not at all."""
+    """A local folder or fsspec address for results, in which files appear complete or not at all.
+
+    Parameters
+    ----------
+    address:
+        Path of the folder, or address.
+    """
 
     address: str
 
     @property
     def folder(self) -> Path | None:
-        """The folder, where it is one of this machine."""
+        """The local folder; None for an address."""
         return None if is_address(self.address) else Path(self.address)
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content; None where there is none."""
+        """Return the content of a file; None if it does not exist."""
         if self.folder is not None:
             path = self.folder / name
             return path.read_bytes() if path.is_file() else None
-        with _reached(self.address) as (system, root):
+        with _file_system(self.address) as (system, root):
             try:
                 content: bytes = system.cat_file(f"{root}/{name}")
             except FileNotFoundError:
                 return None
             return content
 
-    def has(self, name: str) -> bool:
-        """Tell whether there is such a file."""
+    def exists(self, name: str) -> bool:
+        """Return whether a file exists."""
         if self.folder is not None:
             return (self.folder / name).is_file()
-        with _reached(self.address) as (system, root):
+        with _file_system(self.address) as (system, root):
             return bool(system.isfile(f"{root}/{name}"))
 
     def remove(self, name: str) -> None:
-        """Remove a file, if there is one."""
+        """Remove a file if it exists."""
         if self.folder is not None:
             (self.folder / name).unlink(missing_ok=True)
-        elif self.has(name):
-            with _reached(self.address) as (system, root):
+        elif self.exists(name):
+            with _file_system(self.address) as (system, root):
                 system.rm_file(f"{root}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file."""
-        with self.writing([name]) as folder:
+        with self.staging([name]) as folder:
             write_atomically(folder / name, lambda file: file.write(content))
 
     @contextmanager
-    def writing(self, names: Iterable[str]) -> Iterator[Path]:
-        """Give a folder to write into; at the end, what is there of ``names`` goes to the place.
+    def staging(self, names: Iterable[str]) -> Iterator[Path]:
+        """Yield a folder to write to, and upload the files at the end.
 
-        In that order: what comes last is there only if all the rest is.
+        Parameters
+        ----------
+        names:
+            Files to upload, in this order: if the last one exists, so do all others. Files that
+            were not written are skipped.
         """
         if self.folder is not None:
             yield self.folder
             return
-        with temporary_folder() as scratch:
-            yield Path(scratch)
-            with _reached(self.address) as (system, root):
+        with temporary_folder() as temporary:
+            yield Path(temporary)
+            with _file_system(self.address) as (system, root):
                 for name in names:
-                    if Path(scratch, name).exists():
-                        _upload(system, Path(scratch, name), f"{root}/{name}")
+                    if Path(temporary, name).exists():
+                        _upload(system, Path(temporary, name), f"{root}/{name}")
 
 
 def _upload(system: Any, path: Path, target: str) -> None:
     protocol = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
-    if protocol in _WHOLE_AT_ONCE:
+    if protocol in _ATOMIC_PROTOCOLS:
         system.put_file(str(path), target)
         return
     system.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
@@ -176,38 +201,47 @@ def _upload(system: Any, path: Path, target: str) -> None:
 
 
 def _version(info: dict[str, Any]) -> list[str]:
-    """Return size and version of a file in a store, by what the store says of it."""
+    """Return size and version of a file from its metadata in a store."""
     tags = ("ETag", "etag", "md5Hash", "CRC", "mtime", "LastModified", "last_modified", "created")
     tag = next((str(info[key]) for key in tags if info.get(key)), "")
     return [str(info.get("size")), tag]
 
 
 def list_files(address: str, output: str) -> tuple[str, list[str]]:
-    """Return the path that an address means in its store, and the files below, sorted.
+    """List the files at an address, without hidden files and results.
 
-    What lies below ``output``, where that is of the same store, is left out, and so is what is
-    hidden.
+    Parameters
+    ----------
+    address:
+        Address of a file or folder.
+    output:
+        Path or address of the results; files below it are left out.
+
+    Returns
+    -------
+    str, list of str
+        Path of the address in its store; sorted paths of the files.
 
     Raises
     ------
     DataError
-        It cannot be reached, or nothing is there.
+        The address cannot be reached, or holds no file.
     """
-    with _reached(address) as (system, root):
+    with _file_system(address) as (system, root):
         system.invalidate_cache()
         if system.isfile(root):
             return str(PurePosixPath(root).parent), [root]
         files = sorted(system.find(root))
     if is_address(output) and output.partition("://")[0] == address.partition("://")[0]:
-        with _reached(output) as (_, results):
+        with _file_system(output) as (_, results):
             files = [file for file in files if not file.startswith(f"{results}/")]
-    files = [f for f in files if not _hidden(f[len(root) :])]
+    files = [f for f in files if not _is_hidden(f[len(root) :])]
     if not files:
-        raise DataError("nothing is there", where=_public(address), hint="check the address")
+        raise _nothing_found(address)
     return root, files
 
 
-def _hidden(file: str) -> bool:
+def _is_hidden(file: str) -> bool:
     parts = PurePosixPath(file).parts
     return any(part.startswith((".", "__MACOSX")) and part != ".." for part in parts)
 
@@ -218,22 +252,22 @@ def read_address(address: str) -> bytes:
     Raises
     ------
     DataError
-        It cannot be reached.
+        The address cannot be reached.
     """
-    with _reached(address) as (system, root):
+    with _file_system(address) as (system, root):
         content: bytes = system.cat_file(root)
     return content
 
 
 @contextmanager
-def _reached(address: str) -> Iterator[tuple[Any, str]]:
-    """Give the file system and the path of an address; what goes wrong there, in one way."""
+def _file_system(address: str) -> Iterator[tuple[Any, str]]:
+    """Yield the file system and the path of an address; raise its errors as `DataError`."""
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise DataError(
-            "addresses need a library that is not installed",
-            where=_public(address),
+            "addresses need fsspec, which is not installed",
+            where=_without_secrets(address),
             hint='pip install "pleura[cluster]"',
         ) from error
     try:
@@ -242,38 +276,46 @@ def _reached(address: str) -> Iterator[tuple[Any, str]]:
     except PleuraError:
         raise
     except ImportError as error:  # fsspec names the package that the protocol needs
-        raise DataError(first_line(error), where=_public(address), hint="install it") from error
-    except FileNotFoundError as error:
         raise DataError(
-            "nothing is there", where=_public(address), hint="check the address"
+            first_line(error), where=_without_secrets(address), hint="install it"
         ) from error
-    # Each store has errors of its own, from missing credentials to unknown buckets.
+    except FileNotFoundError as error:
+        raise _nothing_found(address) from error
+    # Each store has its own error types, from missing credentials to unknown buckets.
     except Exception as error:
         raise StoreError(
-            f"the address cannot be used ({type(error).__name__}: {_redacted(error)})",
-            where=_public(address),
+            f"the address cannot be used ({type(error).__name__}: {_message(error)})",
+            where=_without_secrets(address),
             hint="check the address, the network, and the credentials in the environment",
         ) from error
 
 
-def _redacted(error: Exception) -> str:
-    """Return what an error says, without the addresses in it, which may be signed."""
+def _nothing_found(address: str) -> DataError:
+    return DataError(
+        "no file or folder at the address",
+        where=_without_secrets(address),
+        hint="check the address",
+    )
+
+
+def _message(error: Exception) -> str:
+    """Return the message of an error without addresses, which may contain a signature."""
     text = error.strerror if isinstance(error, OSError) else None
     return re.sub(r"\w+://\S+", "...", text or first_line(error))
 
 
-def _public(address: str) -> str:
-    """Return an address without what may be a password or a signature in it."""
+def _without_secrets(address: str) -> str:
+    """Return an address without password and signature."""
     before, _, rest = address.partition("?")[0].rpartition("://")
     return f"{before}://{rest.rpartition('@')[2]}" if before else rest
 
 
-def _basename(file: str) -> str:
-    """Return the last part of a path in a store, as a name that no system takes for a path."""
+def _local_name(file: str) -> str:
+    """Return the last part of a path in a store as a valid local file name."""
     name = PurePosixPath(file.partition("?")[0]).name
     return re.sub(r'[\\/:*?"<>|]', "_", name).strip(". ") or "scan"
 
 
-def is_file(name: str) -> bool:
-    """Tell by its name whether a scan is this file alone, as DICOM is not."""
+def is_single_file(name: str) -> bool:
+    """Return whether a file of this name is a whole scan, unlike DICOM files."""
     return name.lower().endswith((*VOLUMES, *PICTURES, ".zip"))

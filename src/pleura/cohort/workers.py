@@ -1,4 +1,4 @@
-"""Workers that segment the scans of a cohort: threads of this process, or a cluster."""
+"""Workers that segment the scans of a cohort: threads of this process, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -8,50 +8,74 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
+from pleura.cohort.pool import SegmenterPool
 from pleura.cohort.stores import OutputStore
-from pleura.cohort.summary import Row
-from pleura.cohort.tasks import Task
-from pleura.cohort.work import Settings, borrowed, forget_segmenters
+from pleura.cohort.tables import ScanResult
+from pleura.cohort.task import Task
+from pleura.cohort.worker import WorkerOptions
 from pleura.engine.runtimes import available_cpus
 
-Work = Callable[[Task, OutputStore, Settings], Row]
+Work = Callable[[Task, OutputStore, WorkerOptions, SegmenterPool], ScanResult]
+"""`segment_task`; it can be pickled."""
 
 
 class Workers(Protocol):
-    """Who works: threads here, or a cluster."""
+    """Workers that scans are submitted to."""
 
-    window: int
-    """Scans that are handed out at a time."""
+    max_pending: int
+    """Number of scans that are submitted and not completed, at most."""
 
     def submit(
-        self, work: Work, task: Task, output: OutputStore, settings: Settings
-    ) -> Future[Row]:
-        """Hand out one scan."""
+        self, work: Work, task: Task, store: OutputStore, options: WorkerOptions
+    ) -> Future[ScanResult]:
+        """Submit one scan.
 
-    def lost(self, error: BaseException) -> bool:
-        """Tell whether a scan failed because the workers went away; if so, get new ones."""
+        Returns
+        -------
+        Future of ScanResult
+        """
+
+    def recover(self, error: BaseException) -> bool:
+        """Return whether a scan failed because a worker was lost; if needed, connect again."""
 
 
-class Threads(AbstractContextManager["Threads"]):
-    """Scans at a time on this machine; they share its cores."""
+class ThreadWorkers(AbstractContextManager["ThreadWorkers"]):
+    """Threads of this process, which share its cores and its pool of segmenters.
 
-    def __init__(self, jobs: int, settings: Settings) -> None:
-        self.window = jobs
-        self._share = replace(
-            settings, threads=settings.threads or max(1, available_cpus() // jobs)
-        )
-        with borrowed(self._share):  # a model that cannot be loaded is told here, once
+    Parameters
+    ----------
+    jobs:
+        Number of scans at a time.
+    options:
+        Options of the scans. The model is loaded at once, so that an error is raised here.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be loaded.
+    """
+
+    def __init__(self, jobs: int, options: WorkerOptions) -> None:
+        self.max_pending = jobs
+        self._threads_per_scan = options.segmentation.threads or max(1, available_cpus() // jobs)
+        self._segmenters = SegmenterPool()
+        with self._segmenters.segmenter(self._with_threads(options).segmentation):
             pass
-        self._pool = ThreadPoolExecutor(jobs)
+        self._executor = ThreadPoolExecutor(jobs)
 
     def submit(
-        self, work: Work, task: Task, output: OutputStore, settings: Settings
-    ) -> Future[Row]:
-        return self._pool.submit(work, task, output, self._share)
+        self, work: Work, task: Task, store: OutputStore, options: WorkerOptions
+    ) -> Future[ScanResult]:
+        options = self._with_threads(options)
+        return self._executor.submit(work, task, store, options, self._segmenters)
 
-    def lost(self, error: BaseException) -> bool:
+    def recover(self, error: BaseException) -> bool:
         return False
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        forget_segmenters()
+        self._executor.shutdown(cancel_futures=True)
+        self._segmenters.clear()
+
+    def _with_threads(self, options: WorkerOptions) -> WorkerOptions:
+        segmentation = replace(options.segmentation, threads=self._threads_per_scan)
+        return replace(options, segmentation=segmentation)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pleura
-from pleura.cohort.batch import INPUTS
+from pleura.cohort.batch import INPUTS_FILE
+from pleura.cohort.find import find_tasks
 from pleura.cohort.stores import RemoteScan
-from pleura.cohort.tasks import Task, anonymous_task, find_tasks
-from pleura.cohort.work import opened
+from pleura.cohort.task import Task, anonymous_task, open_task
 from pleura.errors import DataError
 from pleura.files.records import read_record
 from pleura.formats.read import read, scan_name
@@ -147,7 +147,7 @@ def case_from_files(
 
 def _recorded_scans(folder: Path) -> Path:
     """Return the path of the scans that `pleura segment` wrote into a folder of results."""
-    note = folder / INPUTS
+    note = folder / INPUTS_FILE
     scans = folder / os.fsdecode(note.read_bytes()) if note.exists() else None
     if scans is None or not scans.exists():
         raise DataError(
@@ -159,7 +159,7 @@ def _recorded_scans(folder: Path) -> Path:
 
 
 def _read_task(task: Task, units: UnitsOption, flip: bool) -> Scan:
-    with opened(task, units, flip) as scan:
+    with open_task(task, units, flip) as scan:
         return scan
 
 

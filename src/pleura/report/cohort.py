@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pleura
-from pleura.cohort.summary import Row
+from pleura.cohort.tables import ScanResult
 from pleura.files.records import read_record
 from pleura.formats.pictures import read_picture
 from pleura.report.page import Page, PageCase, PagePicture, histogram, shrunken
@@ -16,8 +16,8 @@ _COLUMNS = ("right_ml", "left_ml", "seconds")
 _MEASURED = ("mean_hu", "laa_950_percent")
 
 
-def cohort_page(rows: Sequence[Row], output: Path) -> Page:
-    """Make the page of what `segment_all` left in a folder: flagged scans first.
+def cohort_page(rows: Sequence[ScanResult], output: Path) -> Page:
+    """Make the page of what `segment_cohort` left in a folder: flagged scans first.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def cohort_page(rows: Sequence[Row], output: Path) -> Page:
     )
 
 
-def _case(row: Row, report: dict[str, Any], output: Path) -> PageCase:
+def _case(row: ScanResult, report: dict[str, Any], output: Path) -> PageCase:
     values: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
     regions = report.get("measurements", {}).get("regions", [])
     densities = regions[0]["densities"] if regions else None

@@ -6,7 +6,7 @@ import re
 import threading
 from pathlib import Path
 
-from pleura.cohort.work import reported
+from pleura.cohort.scan_report import measurements_of
 from pleura.corrections.cases import ReviewCase
 from pleura.errors import DataError
 from pleura.formats.read import read, scan_name
@@ -65,4 +65,5 @@ class Dropped:
         name = scan_name(source) if len(files) == 1 else f"scan {drop}"
         mask = self.folder / f"{drop}_lungs.nii.gz"
         result.write(mask)
-        return ReviewCase(name, lambda: scan, mask, None, reported(result, measures=True))
+        report = {**result.to_dict(), "measurements": measurements_of(result)}
+        return ReviewCase(name, lambda: scan, mask, None, report)

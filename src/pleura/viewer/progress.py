@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pleura.cohort.batch import PROGRESS
+from pleura.cohort.progress import PROGRESS_PATTERN
 from pleura.files.records import read_record
 
 _CURVES = ("loss", "validation_loss")
@@ -43,10 +43,10 @@ def progress_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _of_batch(folder: Path) -> dict[str, Any]:
-    parts = [read_record(path) for path in sorted(folder.glob(PROGRESS))]
+    parts = [read_record(path) for path in sorted(folder.glob(PROGRESS_PATTERN))]
     told = {key: sum(int(part[key]) for part in parts) for key in ("completed", "failed", "total")}
     if not parts:
-        raise FileNotFoundError(PROGRESS)
+        raise FileNotFoundError(PROGRESS_PATTERN)
     return {"what": "scans", "finished": told["completed"] >= told["total"], **told}
 
 

@@ -1,0 +1,182 @@
+"""Options of `segment_file` and `segment_cohort`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pleura.engine.runtimes import Precision, Runtime
+from pleura.errors import DataError
+from pleura.formats.pictures import TIFF
+from pleura.intensity.mapping import UnitsOption
+from pleura.segmentation.segmenter import Segmenter
+
+OutputFormat = Literal[
+    "same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"
+]
+"""Format of the masks of a cohort; ``same``: the format of each scan, and NIfTI for DICOM."""
+
+_SUFFIXES: dict[OutputFormat, str] = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "tiff": ".tif",
+    "png": ".png",
+    "npy": ".npy",
+    "dicom-seg": ".dcm",
+    "rtstruct": ".rtstruct.dcm",
+}
+
+
+@dataclass(frozen=True)
+class SegmentationOptions:
+    """Options for reading and segmenting a scan."""
+
+    model: str | Path | None = None
+    """Model file that `export` wrote, or ``default`` (None) or ``accurate``."""
+    threshold: float | None = None
+    """Probability from which a voxel is lung, 0 to 1; None: the threshold of the model."""
+    sides: bool = True
+    """Label the right lung 1 and the left lung 2; else label both 1."""
+    threads: int | None = None
+    """CPU threads per scan; None: all cores, shared by the scans that run at the same time."""
+    precision: Precision = "auto"
+    """Precision of OpenVINO."""
+    runtime: Runtime = "openvino"
+    """``onnxruntime`` runs the model on a GPU."""
+    units: UnitsOption = "auto"
+    """Intensity units of the scans."""
+    flip: bool = False
+    """In scans without orientation, the left of the patient is on the left of the image."""
+
+    def load_segmenter(self) -> Segmenter:
+        """Load the model.
+
+        Returns
+        -------
+        Segmenter
+
+        Raises
+        ------
+        ModelError
+            The model cannot be loaded.
+        """
+        return Segmenter(
+            self.model,
+            threads=self.threads,
+            precision=self.precision,
+            threshold=self.threshold,
+            sides=self.sides,
+            runtime=self.runtime,
+        )
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """Files to write for one scan; those that are None are not written.
+
+    Raises
+    ------
+    DataError
+        Two outputs have the same path, or ``crop`` is set without ``masked``.
+    """
+
+    mask: Path
+    """Label mask on the grid of the scan; the suffix selects the format."""
+    preview: Path | None = None
+    """PNG of slices of the scan with the contours of the mask."""
+    masked: Path | None = None
+    """CT in HU with -1024 outside the lungs."""
+    probability: Path | None = None
+    """Probability of lung times 255 (uint8), before postprocessing."""
+    report: Path | None = None
+    """JSON file with a `ScanReport`."""
+    crop: bool = False
+    """Crop ``masked`` to the bounding box of the lungs."""
+    binary: bool = False
+    """In TIFF, PNG and NumPy masks, write lung as 255 instead of 1 and 2."""
+    measure: bool = False
+    """Add measurements of the lungs to the report."""
+    overwrite: bool = False
+    """Replace existing files."""
+
+    def __post_init__(self) -> None:
+        paths = [path.resolve() for path in self.paths().values()]
+        for i, path in enumerate(paths):
+            if path in paths[:i]:
+                raise DataError(
+                    "two outputs have the same path",
+                    where=path,
+                    hint="give each output a path of its own",
+                )
+        if self.crop and self.masked is None:
+            raise DataError(
+                "only the masked CT can be cropped", where=None, hint="add a path for masked"
+            )
+
+    def volumes(self) -> dict[str, Path]:
+        """Return the paths of the voxel data to write, by the name of the field."""
+        named = {"mask": self.mask, "masked": self.masked, "probability": self.probability}
+        return {name: path for name, path in named.items() if path is not None}
+
+    def paths(self) -> dict[str, Path]:
+        """Return the paths of all files to write, by the name of the field."""
+        named = {"preview": self.preview, "report": self.report}
+        return self.volumes() | {name: path for name, path in named.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What `segment_cohort` writes for each scan."""
+
+    format: OutputFormat = "same"
+    """Format of the masks; ``same``: the format of each scan, and NIfTI for DICOM."""
+    binary: bool = False
+    """In TIFF, PNG and NumPy masks, write lung as 255 instead of 1 and 2."""
+    preview: bool = False
+    """Write a PNG of slices of the scan with the contours of the mask."""
+    measure: bool = False
+    """Add measurements of the lungs to the reports and tables."""
+    anonymous: bool = False
+    """Name results by hashes, and leave the paths of scans out of them."""
+    overwrite: bool = False
+    """Segment scans again that have a result."""
+
+
+@dataclass(frozen=True)
+class DistributionOptions:
+    """How `segment_cohort` distributes the scans."""
+
+    jobs: int = 1
+    """Scans at a time on this machine; they share the cores."""
+    cluster: str | None = None
+    """Address of a Dask scheduler, or its JSON file; its workers segment instead."""
+    shard: tuple[int, int] = (1, 1)
+    """``(i, n)``: every n-th scan from the i-th on, 1 <= i <= n."""
+    retries: int = 0
+    """Further attempts for a scan that failed for a reason that may pass."""
+
+
+def mask_suffix(filename: str, output_format: OutputFormat) -> str:
+    """Return the suffix of the mask of a scan file.
+
+    Parameters
+    ----------
+    filename:
+        Name of the file or folder of the scan.
+    output_format:
+        Requested format.
+    """
+    if output_format != "same":
+        return _SUFFIXES[output_format]
+    for suffixes, suffix in (
+        ((".nrrd", ".nhdr"), ".nrrd"),
+        ((".mha", ".mhd"), ".mha"),
+        (TIFF, ".tif"),
+        ((".png", ".jpg", ".jpeg"), ".png"),
+        ((".npy",), ".npy"),
+    ):
+        if filename.lower().endswith(suffixes):
+            return suffix
+    return ".nii.gz"

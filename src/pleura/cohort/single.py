@@ -1,0 +1,132 @@
+"""Segment one scan to files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pleura.cohort.options import OutputFiles, SegmentationOptions
+from pleura.cohort.scan_report import ScanReport, measurements_of, report_options
+from pleura.cohort.stores import RemoteScan, is_address
+from pleura.errors import DataError
+from pleura.files.records import write_json
+from pleura.formats.find import files_of
+from pleura.formats.pictures import write_picture
+from pleura.formats.read import read
+from pleura.formats.write import check_can_hold, check_can_write, write_labels, write_volume
+from pleura.scan.scan import Scan
+from pleura.segmentation.masking import masked_scan
+from pleura.segmentation.result import Segmentation
+from pleura.typing import Progress
+
+_DEFAULTS = SegmentationOptions()
+
+
+def segment_file(
+    scan: str | Path,
+    output: OutputFiles | str | Path,
+    options: SegmentationOptions = _DEFAULTS,
+    *,
+    series: str | None = None,
+    stack: bool = False,
+    progress: Progress | None = None,
+) -> ScanReport:
+    """Segment one scan and write the mask.
+
+    All outputs are checked before inference: each can be written for this scan, and none replaces
+    a file of the scan.
+
+    Parameters
+    ----------
+    scan:
+        File or folder of one scan, or an fsspec address of one.
+    output:
+        Path of the mask, or all files to write.
+    options:
+        How to read and segment the scan.
+    series:
+        Number or UID of the DICOM series, if the folder holds several.
+    stack:
+        Read a folder of images as one volume.
+    progress:
+        Called with the number of segmented slices and of all slices.
+
+    Returns
+    -------
+    ScanReport
+
+    Raises
+    ------
+    ScanError
+        The scan cannot be read, or a DICOM object cannot refer to it.
+    DataError
+        An output exists, is a file of the scan, or cannot be written.
+    ModelError
+        The model cannot be loaded.
+    """
+    outputs = output if isinstance(output, OutputFiles) else OutputFiles(Path(output))
+    _refuse_existing(outputs)
+    with ExitStack() as copies, ThreadPoolExecutor(1) as loader:
+        loading = loader.submit(options.load_segmenter)  # while the scan is read
+        if isinstance(scan, str) and is_address(scan):
+            scan = copies.enter_context(RemoteScan(scan).download("scan"))
+        opened = read(scan, series=series, stack=stack, units=options.units, flip=options.flip)
+        _refuse_inputs(outputs, files_of(opened))
+        opened = _checked(opened, outputs)
+        segmenter = loading.result()
+        keep = outputs.probability is not None
+        result = segmenter.segment(opened, progress, keep_probability=keep, warn=False)
+        _write(result, outputs)
+        report = ScanReport(
+            **result.to_dict(),
+            options=report_options(segmenter, options, outputs, series=series, stack=stack),
+            mask=str(outputs.mask),
+            measurements=measurements_of(result) if outputs.measure else None,
+        )
+    if outputs.report is not None:
+        write_json(outputs.report, report.to_dict())
+    return report
+
+
+def _refuse_existing(outputs: OutputFiles) -> None:
+    for path in outputs.volumes().values():
+        if path.exists() and not outputs.overwrite:
+            raise DataError(
+                "the output file exists",
+                where=path,
+                hint="choose another path, or pass --overwrite",
+            )
+
+
+def _refuse_inputs(outputs: OutputFiles, inputs: Collection[Path]) -> None:
+    for path in outputs.paths().values():
+        if path.resolve() in inputs:
+            raise DataError(
+                "the output path is the input scan", where=path, hint="choose another path"
+            )
+
+
+def _checked(scan: Scan, outputs: OutputFiles) -> Scan:
+    """Check that the volumes can be written; add to the scan what the files will not keep."""
+    decisions = list(check_can_write(outputs.mask, scan))
+    if outputs.masked is not None:
+        decisions += check_can_hold(outputs.masked, scan.geometry, np.int16)
+    if outputs.probability is not None:
+        decisions += check_can_hold(outputs.probability, scan.geometry, np.uint8)
+    return replace(scan, decisions=(*scan.decisions, *dict.fromkeys(decisions)))
+
+
+def _write(result: Segmentation, outputs: OutputFiles) -> None:
+    write_labels(outputs.mask, result, binary=outputs.binary)
+    if outputs.masked is not None:
+        masked = masked_scan(result, crop=outputs.crop)
+        write_volume(outputs.masked, masked.hu(), masked.geometry)
+    if outputs.probability is not None and result.probability is not None:
+        write_volume(outputs.probability, result.probability, result.geometry)
+    if outputs.preview is not None:
+        write_picture(outputs.preview, result.preview_image())

@@ -1,0 +1,164 @@
+"""Segment one scan of a cohort, in a thread of this process or of a Dask worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import pleura
+from pleura.cohort.fingerprint import fingerprint, is_unchanged
+from pleura.cohort.options import OutputOptions, SegmentationOptions, mask_suffix
+from pleura.cohort.pool import SegmenterPool
+from pleura.cohort.scan_report import (
+    ScanReport,
+    measurements_of,
+    parse_report,
+    report_options,
+)
+from pleura.cohort.stores import OutputStore, StoreError
+from pleura.cohort.tables import ScanResult, Status, region_rows
+from pleura.cohort.task import Task, open_task
+from pleura.errors import PleuraError
+from pleura.files.records import write_json
+from pleura.formats.pictures import write_picture
+from pleura.formats.write import check_can_write, write_labels
+from pleura.names import printable
+from pleura.segmentation.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Options that a worker gets with each scan."""
+
+    segmentation: SegmentationOptions
+    outputs: OutputOptions
+    version: str = pleura.__version__
+    """Version of pleura that submits the scans."""
+
+
+def segment_task(
+    task: Task, store: OutputStore, options: WorkerOptions, segmenters: SegmenterPool
+) -> ScanResult:
+    """Segment one scan, unless the store has a result of the same scan and options.
+
+    Parameters
+    ----------
+    task:
+        The scan.
+    store:
+        Where to write.
+    options:
+        How to segment, and what to write.
+    segmenters:
+        The loaded models of this process.
+
+    Returns
+    -------
+    ScanResult
+        An error of the scan is a result with status ``failed``.
+
+    Raises
+    ------
+    StoreError
+        A store cannot be reached.
+    PleuraError
+        This process has another version of pleura.
+    """
+    if options.version != pleura.__version__:
+        raise PleuraError(
+            f"a worker has pleura {pleura.__version__}, the cohort was started with "
+            f"{options.version}",
+            where=None,
+            hint="install the same version on all machines",
+        )
+    flip = options.segmentation.flip if task.flip is None else task.flip
+    units = task.units or options.segmentation.units
+    options = replace(options, segmentation=replace(options.segmentation, units=units, flip=flip))
+    try:
+        with segmenters.segmenter(options.segmentation) as segmenter:
+            result = _segment(task, store, options, segmenter)
+    except StoreError:
+        raise
+    except PleuraError as error:
+        message = printable(f"{error.message}; {error.hint}")
+        result = ScanResult(task.name, "failed", error=message)
+    return replace(result, patient=task.patient, source=task.path)
+
+
+def mask_name(task: Task, outputs: OutputOptions) -> str:
+    """Return the path of the mask of a scan below the output."""
+    return f"{task.name}_lungs{mask_suffix(task.filename, outputs.format)}"
+
+
+def _segment(
+    task: Task, store: OutputStore, options: WorkerOptions, segmenter: Segmenter
+) -> ScanResult:
+    segmentation, outputs = options.segmentation, options.outputs
+    mask = mask_name(task, outputs)
+    preview, report_name = f"{task.name}_lungs_preview.png", f"{task.name}_lungs.json"
+    requested = report_options(
+        segmenter, segmentation, outputs, series=task.series, stack=task.stack
+    )
+    exists = store.exists(mask) and (not outputs.preview or store.exists(preview))
+    if exists and not outputs.overwrite:
+        before = parse_report(store.read(report_name) or b"")
+        result = _earlier_result(task, PurePosixPath(mask).name, before, requested)
+        if result is not None:
+            return result
+    content = fingerprint(task)
+    store.remove(report_name)  # it must not describe the new mask
+    files = [mask, preview, report_name]
+    with (
+        open_task(task, segmentation.units, segmentation.flip) as scan,
+        store.staging(files) as folder,
+    ):
+        decisions = (*scan.decisions, *check_can_write(folder / mask, scan))
+        name = PurePosixPath(task.name).name if outputs.anonymous else scan.name
+        segmented = segmenter.segment(replace(scan, name=name, decisions=decisions), warn=False)
+        write_labels(folder / mask, segmented, binary=outputs.binary)
+        if outputs.preview:
+            write_picture(folder / preview, segmented.preview_image())
+        report = ScanReport(
+            **segmented.to_dict(),
+            options=requested,
+            mask=PurePosixPath(mask).name,
+            source=task.path,
+            measurements=measurements_of(segmented) if outputs.measure else None,
+            fingerprint=content,
+        )
+        write_json(folder / report_name, report.to_dict())
+    return _result(task.name, report, "done")
+
+
+def _earlier_result(
+    task: Task, mask: str, report: ScanReport | None, requested: dict[str, object]
+) -> ScanResult | None:
+    """Return the result that a report describes; None if scan or options differ."""
+    if report is None:
+        return None
+    try:
+        same = (
+            report.mask == mask
+            and report.options == requested
+            and report.versions["pleura"] == pleura.__version__
+            and is_unchanged(task, report.fingerprint or {})
+        )
+        return _result(task.name, report, "skipped") if same else None
+    # The report may be damaged: any value may have any type.
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def _result(name: str, report: ScanReport, status: Status) -> ScanResult:
+    volumes = report.volume_ml or {}
+    return ScanResult(
+        name,
+        status,
+        report.mask,
+        right_ml=volumes.get("right"),
+        left_ml=volumes.get("left"),
+        flags="; ".join(report.flags),
+        warnings="; ".join(d["topic"] for d in report.decisions if d["warning"]),
+        seconds=round(sum(report.seconds.values()), 2),
+        regions=region_rows(report),
+    )

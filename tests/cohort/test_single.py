@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pleura
+from pleura.cohort.batch import segment_cohort
+from pleura.cohort.options import OutputFiles, OutputOptions
+from pleura.cohort.single import segment_file
+from pleura.errors import DataError
+from pleura.formats.pictures import read_picture
+
+
+@pytest.fixture
+def picture(sample):
+    return sample.images / "LCTSC-201_054.tif"
+
+
+def test_a_path_is_enough(picture, options, tmp_path):
+    report = segment_file(str(picture), tmp_path / "lungs.png", options)
+    assert set(np.unique(read_picture(tmp_path / "lungs.png"))) == {0, 1, 2}
+    assert report.voxels["right"] == np.count_nonzero(read_picture(tmp_path / "lungs.png") == 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["lungs.png"]
+
+
+def test_all_outputs_are_written(picture, options, tmp_path):
+    named = {
+        "mask": "mask.tif",
+        "preview": "preview.png",
+        "masked": "masked.tif",
+        "probability": "probability.png",
+        "report": "report.json",
+    }
+    files = OutputFiles(**{key: tmp_path / name for key, name in named.items()}, measure=True)
+    seen = []
+    report = segment_file(picture, files, options, progress=lambda n, total: seen.append(total))
+    assert {path.name for path in tmp_path.iterdir()} == set(named.values())
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(
+        json.dumps(report.to_dict())
+    )
+    assert report.measurements["regions"]
+    assert seen == [1]
+
+
+def test_a_file_and_a_cohort_have_the_same_report(picture, options, tmp_path):
+    report = segment_file(picture, tmp_path / "lungs.tif", options).to_dict()
+    segment_cohort(picture, tmp_path / "out", options)
+    other = json.loads((tmp_path / "out" / f"{picture.stem}_lungs.json").read_text())
+    assert report.keys() == other.keys()
+    own = {"seconds", "mask", "source", "fingerprint"}
+    assert {k: v for k, v in report.items() if k not in own} == {
+        k: v for k, v in other.items() if k not in own
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"masked": "a.nii.gz"}, "two outputs have the same path"),
+        ({"report": "./a.nii.gz"}, "two outputs have the same path"),
+        ({"crop": True}, "only the masked CT can be cropped"),
+    ],
+)
+def test_contradicting_outputs_are_refused(fields, message):
+    fields = {
+        key: Path(value) if isinstance(value, str) else value for key, value in fields.items()
+    }
+    with pytest.raises(DataError, match=message):
+        OutputFiles(Path("a.nii.gz"), **fields)
+
+
+def test_existing_files_are_kept(picture, options, tmp_path):
+    mask = tmp_path / "a.png"
+    mask.write_bytes(b"mine")
+    with pytest.raises(DataError, match="the output file exists"):
+        segment_file(picture, mask, options)
+    assert mask.read_bytes() == b"mine"
+    segment_file(picture, OutputFiles(mask, overwrite=True), options)
+    assert mask.read_bytes() != b"mine"
+
+
+def test_the_public_names_are_exported():
+    assert pleura.segment_file is segment_file
+    assert pleura.segment_cohort is segment_cohort
+    assert pleura.OutputOptions is OutputOptions
