@@ -1,4 +1,4 @@
-"""pleura: lungs in CT.
+"""Lung segmentation for any chest CT, and the training of segmentation networks.
 
     import pleura
 
@@ -10,7 +10,8 @@
     pleura.evaluate(run, "images", "masks")
     pleura.predict(run, "images", output="out")
 
-PyTorch is imported only by the functions that train or predict.
+The modules of the package are imported at the first use of their names. PyTorch is imported only by
+functions that train networks or use a training run.
 """
 
 from __future__ import annotations
@@ -19,43 +20,82 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "PleuraError": "pleura.errors",
-    "MaskWarning": "pleura.errors",
-    "read": "pleura.formats.read",
-    "from_array": "pleura.formats.read",
-    "find_scans": "pleura.formats.find",
-    "check": "pleura.training.check",
-    "preview": "pleura.training.preview",
-    "train": "pleura.training.loop",
-    "resume": "pleura.training.loop",
-    "evaluate": "pleura.training.evaluation",
-    "compare": "pleura.evaluation.compare",
-    "predict": "pleura.training.predictor",
-    "export": "pleura.training.export",
-    "fine_tune_on_corrections": "pleura.corrections.fine_tuning",
-    "resume_fine_tuning": "pleura.corrections.fine_tuning",
-    "FineTuningOptions": "pleura.corrections.fine_tuning",
-    "FineTuningCallbacks": "pleura.corrections.fine_tuning",
-    "FineTuningResult": "pleura.corrections.fine_tuning",
-    "segment": "pleura.segmentation.segmenter",
-    "segment_file": "pleura.cohort.single",
-    "segment_cohort": "pleura.cohort.batch",
-    "SegmentationOptions": "pleura.cohort.options",
-    "OutputFiles": "pleura.cohort.options",
-    "OutputOptions": "pleura.cohort.options",
-    "DistributionOptions": "pleura.cohort.options",
-    "ScanReport": "pleura.cohort.scan_report",
-    "ScanResult": "pleura.cohort.tables",
-    "measure": "pleura.measurement.measure",
-    "Segmenter": "pleura.segmentation.segmenter",
-    "open_run": "pleura.training.run",
-    "load_recipe": "pleura.training.recipe",
-    "iou": "pleura.evaluation.metrics",
-    "dice": "pleura.evaluation.metrics",
-}
-
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  (names of _HOMES are strings)
+__all__ = [
+    "CheckOptions",
+    "CheckReport",
+    "Comparison",
+    "DataError",
+    "DataWarning",
+    "Decision",
+    "DensityStatistics",
+    "DistributionOptions",
+    "Evaluation",
+    "Finding",
+    "FineTuningCallbacks",
+    "FineTuningOptions",
+    "FineTuningResult",
+    "Flag",
+    "Geometry",
+    "IntensityMapping",
+    "LabelMap",
+    "LungFraction",
+    "Mask",
+    "MaskWarning",
+    "Measurement",
+    "ModelError",
+    "ModelEvaluation",
+    "OutputFiles",
+    "OutputOptions",
+    "Pair",
+    "PleuraError",
+    "Prediction",
+    "Predictor",
+    "Recipe",
+    "RecipeError",
+    "RegionMeasurement",
+    "Run",
+    "RunError",
+    "Scan",
+    "ScanEntry",
+    "ScanError",
+    "ScanReport",
+    "ScanResult",
+    "Segmentation",
+    "SegmentationOptions",
+    "Segmenter",
+    "SliceMeasurement",
+    "Split",
+    "StepReport",
+    "SuspectedLabel",
+    "TrainingCallbacks",
+    "__version__",
+    "check",
+    "check_page",
+    "compare",
+    "dice",
+    "evaluate",
+    "evaluate_model",
+    "export",
+    "find_pairs",
+    "find_scans",
+    "fine_tune_on_corrections",
+    "from_array",
+    "iou",
+    "label_error_figure",
+    "load_recipe",
+    "measure",
+    "open_run",
+    "predict",
+    "preview",
+    "read",
+    "read_mask",
+    "resume",
+    "resume_fine_tuning",
+    "segment",
+    "segment_cohort",
+    "segment_file",
+    "train",
+]
 
 if TYPE_CHECKING:
     from pleura.cohort.batch import segment_cohort as segment_cohort
@@ -71,35 +111,196 @@ if TYPE_CHECKING:
     from pleura.corrections.fine_tuning import FineTuningResult as FineTuningResult
     from pleura.corrections.fine_tuning import fine_tune_on_corrections as fine_tune_on_corrections
     from pleura.corrections.fine_tuning import resume_fine_tuning as resume_fine_tuning
+    from pleura.dataset.check_report import CheckReport as CheckReport
+    from pleura.dataset.check_report import Finding as Finding
+    from pleura.dataset.check_report import LungFraction as LungFraction
+    from pleura.dataset.label_errors import SuspectedLabel as SuspectedLabel
+    from pleura.dataset.pairs import Pair as Pair
+    from pleura.dataset.pairs import find_pairs as find_pairs
+    from pleura.dataset.splits import Split as Split
+    from pleura.errors import DataError as DataError
+    from pleura.errors import DataWarning as DataWarning
     from pleura.errors import MaskWarning as MaskWarning
+    from pleura.errors import ModelError as ModelError
     from pleura.errors import PleuraError as PleuraError
+    from pleura.errors import RecipeError as RecipeError
+    from pleura.errors import RunError as RunError
+    from pleura.errors import ScanError as ScanError
+    from pleura.evaluation.compare import Comparison as Comparison
     from pleura.evaluation.compare import compare as compare
     from pleura.evaluation.metrics import dice as dice
     from pleura.evaluation.metrics import iou as iou
+    from pleura.evaluation.model import ModelEvaluation as ModelEvaluation
+    from pleura.evaluation.model import evaluate_model as evaluate_model
+    from pleura.formats.find import ScanEntry as ScanEntry
     from pleura.formats.find import find_scans as find_scans
     from pleura.formats.read import from_array as from_array
     from pleura.formats.read import read as read
+    from pleura.intensity.mapping import IntensityMapping as IntensityMapping
+    from pleura.masks.labels import read_mask as read_mask
+    from pleura.masks.mask import Flag as Flag
+    from pleura.masks.mask import Mask as Mask
     from pleura.measurement.measure import measure as measure
+    from pleura.measurement.result import DensityStatistics as DensityStatistics
+    from pleura.measurement.result import Measurement as Measurement
+    from pleura.measurement.result import RegionMeasurement as RegionMeasurement
+    from pleura.measurement.result import SliceMeasurement as SliceMeasurement
+    from pleura.report.check import check_page as check_page
+    from pleura.report.check import label_error_figure as label_error_figure
+    from pleura.scan.geometry import Geometry as Geometry
+    from pleura.scan.labels import LabelMap as LabelMap
+    from pleura.scan.scan import Decision as Decision
+    from pleura.scan.scan import Scan as Scan
+    from pleura.segmentation.result import Segmentation as Segmentation
     from pleura.segmentation.segmenter import Segmenter as Segmenter
     from pleura.segmentation.segmenter import segment as segment
+    from pleura.training.check import CheckOptions as CheckOptions
     from pleura.training.check import check as check
+    from pleura.training.evaluation import Evaluation as Evaluation
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
+    from pleura.training.loop import StepReport as StepReport
+    from pleura.training.loop import TrainingCallbacks as TrainingCallbacks
     from pleura.training.loop import resume as resume
     from pleura.training.loop import train as train
+    from pleura.training.predictor import Prediction as Prediction
+    from pleura.training.predictor import Predictor as Predictor
     from pleura.training.predictor import predict as predict
     from pleura.training.preview import preview as preview
+    from pleura.training.recipe import Recipe as Recipe
     from pleura.training.recipe import load_recipe as load_recipe
+    from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
+
+_NAMES_BY_MODULE = {
+    "pleura.cohort.batch": ("segment_cohort",),
+    "pleura.cohort.options": (
+        "DistributionOptions",
+        "OutputFiles",
+        "OutputOptions",
+        "SegmentationOptions",
+    ),
+    "pleura.cohort.scan_report": ("ScanReport",),
+    "pleura.cohort.single": ("segment_file",),
+    "pleura.cohort.tables": ("ScanResult",),
+    "pleura.corrections.fine_tuning": (
+        "FineTuningCallbacks",
+        "FineTuningOptions",
+        "FineTuningResult",
+        "fine_tune_on_corrections",
+        "resume_fine_tuning",
+    ),
+    "pleura.dataset.check_report": (
+        "CheckReport",
+        "Finding",
+        "LungFraction",
+    ),
+    "pleura.dataset.label_errors": ("SuspectedLabel",),
+    "pleura.dataset.pairs": (
+        "Pair",
+        "find_pairs",
+    ),
+    "pleura.dataset.splits": ("Split",),
+    "pleura.errors": (
+        "DataError",
+        "DataWarning",
+        "MaskWarning",
+        "ModelError",
+        "PleuraError",
+        "RecipeError",
+        "RunError",
+        "ScanError",
+    ),
+    "pleura.evaluation.compare": (
+        "Comparison",
+        "compare",
+    ),
+    "pleura.evaluation.metrics": (
+        "dice",
+        "iou",
+    ),
+    "pleura.evaluation.model": (
+        "ModelEvaluation",
+        "evaluate_model",
+    ),
+    "pleura.formats.find": (
+        "ScanEntry",
+        "find_scans",
+    ),
+    "pleura.formats.read": (
+        "from_array",
+        "read",
+    ),
+    "pleura.intensity.mapping": ("IntensityMapping",),
+    "pleura.masks.labels": ("read_mask",),
+    "pleura.masks.mask": (
+        "Flag",
+        "Mask",
+    ),
+    "pleura.measurement.measure": ("measure",),
+    "pleura.measurement.result": (
+        "DensityStatistics",
+        "Measurement",
+        "RegionMeasurement",
+        "SliceMeasurement",
+    ),
+    "pleura.report.check": (
+        "check_page",
+        "label_error_figure",
+    ),
+    "pleura.scan.geometry": ("Geometry",),
+    "pleura.scan.labels": ("LabelMap",),
+    "pleura.scan.scan": (
+        "Decision",
+        "Scan",
+    ),
+    "pleura.segmentation.result": ("Segmentation",),
+    "pleura.segmentation.segmenter": (
+        "Segmenter",
+        "segment",
+    ),
+    "pleura.training.check": (
+        "CheckOptions",
+        "check",
+    ),
+    "pleura.training.evaluation": (
+        "Evaluation",
+        "evaluate",
+    ),
+    "pleura.training.export": ("export",),
+    "pleura.training.loop": (
+        "StepReport",
+        "TrainingCallbacks",
+        "resume",
+        "train",
+    ),
+    "pleura.training.predictor": (
+        "Prediction",
+        "Predictor",
+        "predict",
+    ),
+    "pleura.training.preview": ("preview",),
+    "pleura.training.recipe": (
+        "Recipe",
+        "load_recipe",
+    ),
+    "pleura.training.run": (
+        "Run",
+        "open_run",
+    ),
+}
+_MODULE_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    """Import a public name at its first use."""
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'pleura' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULE_BY_NAME[name]), name)
 
 
 def __dir__() -> list[str]:
+    """Return the public names."""
     return sorted(__all__)
