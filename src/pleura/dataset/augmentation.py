@@ -7,19 +7,16 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pleura.dataset.recipe_model import RecipeModel
 from pleura.typing import FloatArray
 
 _INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
 
 
-class Augmentation(BaseModel):
+class Augmentation(RecipeModel):
     """Ranges of the random transforms, which are sampled uniformly."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     shift: float = Field(0.1, ge=0, le=0.5)
     """Largest shift, as a fraction of the height and of the width."""

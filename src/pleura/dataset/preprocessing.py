@@ -10,11 +10,12 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from pleura.dataset.duplicates import thumbnail, value_hash
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
+from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataError
 from pleura.typing import AnyArray, FloatArray, Progress
 
@@ -29,12 +30,8 @@ MAX_SIDE = 4096
 """Rows and columns of the network's grid; CT slices have 512 or 1024."""
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(RecipeModel):
     """How an image and its mask become the network's input and target."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     scaling: Literal["max", "minmax", "window"] = "max"
     """`max` divides by the maximum (the exercise's code), `minmax` maps minimum and maximum to

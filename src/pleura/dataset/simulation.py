@@ -12,20 +12,17 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pleura.dataset.recipe_model import RecipeModel
 from pleura.typing import BoolArray, FloatArray
 
 AIR, TISSUE = -1000.0, 40.0
 _WINDOW = (-1024.0, 600.0)  # what a grey picture is taken for where it shows nothing better
 
 
-class Simulation(BaseModel):
+class Simulation(RecipeModel):
     """Probability of each simulated effect per training image; the defaults are of `default`."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     disease: float = Field(0.3, ge=0, le=1)
     """Consolidation, ground glass, masses, emphysema or fibrosis added to the lungs."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pleura.dataset.pairs import Pair, expand_slices, find_images, find_pairs
+from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.splits import (
     SUBSETS,
     Split,
@@ -30,12 +31,8 @@ SHIPPED = Path(__file__).parents[1] / "recipes"
 """Where masks lie that ship with the recipes."""
 
 
-class Source(BaseModel):
+class Source(RecipeModel):
     """A set of images with masks, below the folder that the training is given."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     images: str
     """A folder, or a file pattern with one `*`, such as `lctsc/*/ct.nii.gz`."""

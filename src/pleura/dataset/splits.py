@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pleura.dataset.pairs import Pair
+from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataError
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
@@ -24,15 +25,11 @@ _OLD_NAMES = {"part": "subset", "train": "training", "pixels": "pixel_hash"}
 """Columns and values in split files of earlier versions."""
 
 
-class SplitRecipe(BaseModel):
+class SplitRecipe(RecipeModel):
     """How a set is split; subsets are cut as ``int(n * fraction)``, the test subset is the rest.
 
     Slices of a volume, and DICOM files of a patient, stay in one subset, except with `file`.
     """
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     method: Literal["sorted", "shuffled", "grouped", "file"] = "sorted"
     """`sorted`: in order of names; `shuffled`: by `seed`; `grouped`: shuffled, all images of one

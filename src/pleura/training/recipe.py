@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     ValidationError,
@@ -21,6 +19,7 @@ from pydantic import (
 
 from pleura.dataset.augmentation import Augmentation
 from pleura.dataset.preprocessing import Preprocessing
+from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.simulation import Simulation
 from pleura.dataset.sources import Source
 from pleura.dataset.splits import SplitRecipe
@@ -34,13 +33,7 @@ MOST_CHANNELS = 2048
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class NetworkRecipe(_Part):
+class NetworkRecipe(RecipeModel):
     """Which network, and how wide."""
 
     architecture: Literal["exercise", "unet2015", "default"] = "exercise"
@@ -66,7 +59,7 @@ class NetworkRecipe(_Part):
         return self
 
 
-class LossRecipe(_Part):
+class LossRecipe(RecipeModel):
     """Binary cross-entropy on logits, alone, weighted by pixel, or with Dice."""
 
     cross_entropy: float = Field(1.0, ge=0)
@@ -85,7 +78,7 @@ class LossRecipe(_Part):
         return self
 
 
-class OptimiserRecipe(_Part):
+class OptimiserRecipe(RecipeModel):
     """Adam at its defaults (Kingma, Ba 2015), with decoupled weight decay, or SGD with momentum."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -96,7 +89,7 @@ class OptimiserRecipe(_Part):
     """For `sgd` only; 0.99 in Ronneberger 2015."""
 
 
-class ScheduleRecipe(_Part):
+class ScheduleRecipe(RecipeModel):
     """The learning rate over epochs."""
 
     name: Literal["exponential", "constant", "one-cycle"] = "exponential"
@@ -125,7 +118,7 @@ class ScheduleRecipe(_Part):
         return self
 
 
-class TrainingRecipe(_Part):
+class TrainingRecipe(RecipeModel):
     """Length, batches, precision, and which weights are kept."""
 
     epochs: int = Field(40, ge=1, le=1_000_000)
@@ -151,7 +144,7 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 GridSide = Annotated[int, Field(ge=1, le=4096)]
 
 
-class EvaluationRecipe(_Part):
+class EvaluationRecipe(RecipeModel):
     """Where the probability becomes a mask."""
 
     thresholds: tuple[Probability, ...] = Field((0.1, 0.5), min_length=1, max_length=100)
@@ -162,7 +155,7 @@ class EvaluationRecipe(_Part):
     """Choose the threshold with the best mean IoU on the validation images, on their own grid."""
 
 
-class Recipe(_Part):
+class Recipe(RecipeModel):
     """All that defines a training."""
 
     name: str
@@ -360,12 +353,12 @@ def _unknown_key(keys: Sequence[str], where: str) -> RecipeError:
     )
 
 
-def _dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+def _dotted_keys(model: type[RecipeModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
         for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            if isinstance(candidate, type) and issubclass(candidate, RecipeModel):
                 keys += _dotted_keys(candidate, f"{prefix}{name}.")
     return keys
