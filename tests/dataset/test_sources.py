@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import find_pairs
-from pleura.dataset.sources import SHIPPED, Source, collect_pairs, split_pairs
+from pleura.dataset.sources import PACKAGE_MASKS, Source, collect_pairs, split_pairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
@@ -85,7 +85,7 @@ def test_what_is_left_out_is_in_no_part_and_moves_no_boundary(root):
 def test_only_the_named_images_are_used(root):
     (pair,) = collect_pairs(root, None, (EMPTY.model_copy(update={"include": ("neck",)}),))
     assert pair.image.name == "neck.tif"
-    with pytest.raises(DataError, match="no image of this pattern"):
+    with pytest.raises(DataError, match="no image matches the pattern"):
         collect_pairs(root, None, (EMPTY.model_copy(update={"include": ("head",)}),))
 
 
@@ -103,9 +103,9 @@ def test_include_and_exclude_hold_for_folders_and_whole_volumes_too(root):
 def test_name_of_no_image_is_refused(root, key):
     for source in (SLICES, VOLUMES):
         wrong = source.model_copy(update={key: ("typo.tif",)})
-        with pytest.raises(DataError, match=r"typo\.tif|no image of this pattern"):
+        with pytest.raises(DataError, match=r"typo\.tif|no image matches the pattern"):
             collect_pairs(root, None, (wrong,))
-    with pytest.raises(DataError, match=r"1 name\(s\) of no image: typo\.tif"):
+    with pytest.raises(DataError, match=r"1 unknown image name\(s\): typo\.tif"):
         split_pairs(root, None, (SLICES,), SORTED.model_copy(update={"exclude": ("typo.tif",)}))
 
 
@@ -128,11 +128,11 @@ def test_sources_with_equal_names_are_told_apart_by_their_paths(root):
     assert [pair.factor for pair in first] == [1, 2]
     split = split_pairs(root, None, (SLICES, other), SORTED)
     assert len(split.subset_by_name()) == 20
-    with pytest.raises(DataError, match=r"is the name of 2 images"):
+    with pytest.raises(DataError, match=r"2 images have the name"):
         split_pairs(root, None, (SLICES, other), SORTED.model_copy(update={"exclude": names[:1]}))
     recipe = SORTED.model_copy(update={"exclude": (f"other/images/{names[0]}",)})
     assert len(split_pairs(root, None, (SLICES, other), recipe).subset_by_name()) == 19
-    with pytest.raises(DataError, match="an image is in two sources"):
+    with pytest.raises(DataError, match="the image is in two sources"):
         collect_pairs(root, None, (SLICES, SLICES))
 
 
@@ -236,7 +236,7 @@ def test_factor_keeps_large_values_from_wrapping_around(root):
 
 def test_missing_mask_or_set_is_named(root):
     (root / "volumes" / "101" / "lungs.nii.gz").unlink()
-    with pytest.raises(DataError, match="an image without mask"):
+    with pytest.raises(DataError, match="the image has no mask"):
         collect_pairs(root, None, (VOLUMES,))
     with pytest.raises(DataError, match="no such file or folder"):
         collect_pairs(root / "elsewhere", None, (SLICES,))
@@ -266,7 +266,9 @@ def test_mask_on_another_grid_is_refused(root):
 
 def test_masks_that_ship_are_paired_with_images_of_these_names(root):
     (shipped,) = (s for s in load_recipe("default").data if (s.masks or "").startswith("pleura:"))
-    assert sorted(shipped.include) == sorted(path.stem for path in (SHIPPED / "scans").iterdir())
+    assert sorted(shipped.include) == sorted(
+        path.stem for path in (PACKAGE_MASKS / "scans").iterdir()
+    )
     name = shipped.include[0]
     (root / "scans").mkdir()
     hu = np.full((512, 512), -1000, np.int16)

@@ -1,4 +1,4 @@
-"""Several sets of images as one: where each is, what its values are, and its subset."""
+"""Data sources of a recipe: several sets of images and masks that form one data set."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from pleura.dataset.splits import (
 from pleura.errors import DataError
 from pleura.formats.matching import composed, same_name
 from pleura.formats.read import scan_name
+from pleura.names import shorten_list
 
-SHIPPED = Path(__file__).parents[1] / "recipes"
-"""Where masks lie that ship with the recipes."""
+PACKAGE_MASKS = Path(__file__).parents[1] / "recipes"
+"""Folder of the masks in the package, which patterns that start with ``pleura:`` refer to."""
 
 
 class Source(RecipeModel):
@@ -54,64 +55,98 @@ class Source(RecipeModel):
     @model_validator(mode="after")
     def _possible(self) -> Source:
         if not f"{self.images}{self.masks or ''}".isprintable():
-            raise ValueError("images and masks: paths that can be written down")
+            raise ValueError("images and masks must not contain control characters")
         stars = self.images.count("*")
         if stars > 1 or (self.masks or "").count("*") > stars:
-            raise ValueError("images and masks: two folders, or two patterns with one `*` each")
+            raise ValueError(
+                "images and masks must be two folders, or two patterns with one `*` each"
+            )
         if stars and PurePath(self.images).is_absolute():
-            raise ValueError("images: a pattern is relative to the folder that is given")
+            raise ValueError("images: a pattern must be a relative path")
         return self
 
 
 def collect_pairs(images: Path, masks: Path | None, sources: Sequence[Source]) -> list[Pair]:
-    """Return all pairs of two folders, or of the sources below ``images`` where ``masks`` is None.
+    """Return all pairs of two folders, or of data sources.
 
-    Names are unique: where two sources have an image of one name, both are named by their paths
-    below ``images``.
+    Parameters
+    ----------
+    images:
+        Folder of the images, or the root folder of the sources.
+    masks:
+        Folder of the masks; None to use the sources.
+    sources:
+        The data sources of a recipe.
+
+    Returns
+    -------
+    list of Pair
+        With unique names: if two sources have images of the same name, these are named by their
+        paths below ``images``.
 
     Raises
     ------
     DataError
-        A set is missing or cannot be paired, there are neither masks nor sources, or an image is in
-        two sources.
+        A source is missing or cannot be paired, there are neither masks nor sources, or an image is
+        in two sources.
     """
-    return [pair for part in _collect(images, masks, sources) for pair in part.used]
+    return [pair for group in _collect(images, masks, sources) for pair in group.included]
 
 
 def split_pairs(
     images: Path, masks: Path | None, sources: Sequence[Source], recipe: SplitRecipe
 ) -> Split:
-    """Split the same pairs; each source by itself unless a file or patients decide.
+    """Split the pairs that `collect_pairs` returns.
 
-    What the recipe or a source leaves out is counted but in no subset. The slices of a volume, and
-    the DICOM files of a patient, stay together.
+    Each source is split by itself, except by the methods `file` and `grouped`. Excluded images are
+    in no subset, but count for the fractions. The slices of a volume, and the DICOM files of a
+    patient, are in one subset.
+
+    Parameters
+    ----------
+    images, masks, sources:
+        As for `collect_pairs`.
+    recipe:
+        How to split.
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
     DataError
-        As `collect_pairs`; a subset would be empty; or a name that is to be left out, or is in the
-        split file, is not there.
+        As `collect_pairs`; a subset is empty; or an excluded name, or a name in the split file, is
+        unknown.
     """
-    parts = _collect(images, masks, sources)
-    pairs = [pair for part in parts for pair in part.all]
-    left_out = {name for part in parts for name in part.left_out}
-    left_out |= find_names(pairs, recipe.exclude, "split.exclude or --exclude")
-    split = _split_parts(parts, recipe)
+    groups = _collect(images, masks, sources)
+    pairs = [pair for group in groups for pair in group.pairs]
+    excluded = {name for group in groups for name in group.excluded}
+    excluded |= find_names(pairs, recipe.exclude, "split.exclude or --exclude")
+    split = _split_sources(groups, recipe)
     if recipe.method in ("sorted", "shuffled"):
-        _require_groups_apart(pairs, split)
-    what = f"{len(pairs)} images, {len(left_out)} left out"
-    return require_nonempty(split.without(left_out), what, grouped=any(p.group for p in pairs))
+        _require_disjoint_groups(pairs, split)
+    where = f"{len(pairs)} images, {len(excluded)} excluded"
+    return require_nonempty(split.without(excluded), where, grouped=any(p.group for p in pairs))
 
 
 def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[str]:
-    """Return the names of pairs that are ``wanted``: by name, file name, or name without suffix.
+    """Return the names of the pairs that a user refers to.
 
-    A volume's name is that of all its slices.
+    Parameters
+    ----------
+    pairs:
+        All pairs.
+    wanted:
+        Names, file names, or file names without suffix. The file name of a volume refers to all of
+        its slices.
+    where:
+        Where the names are from, for error messages.
 
     Raises
     ------
     DataError
-        A name is of no pair, or of several images.
+        No pair, or several images, have a name.
     """
     known: dict[str, dict[Path, set[str]]] = {}
     for pair in pairs if wanted else ():
@@ -121,17 +156,18 @@ def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[
     unknown = [name for name in wanted if same_name(name) not in known]
     if unknown:
         raise DataError(
-            f"{len(unknown)} name(s) of no image: {', '.join(unknown[:5])}",
+            f"{len(unknown)} unknown image name(s): {shorten_list(unknown)}",
             where=where,
             hint="correct the names, or remove them",
         )
     for name in wanted:
         files = known[same_name(name)]
         if len(files) > 1:
+            full_names = sorted(min(names) for names in files.values())
             raise DataError(
-                f"'{name}' is the name of {len(files)} images",
+                f"{len(files)} images have the name '{name}'",
                 where=where,
-                hint=f"write {' or '.join(sorted(min(names) for names in files.values()))}",
+                hint=f"use the full name: {' or '.join(full_names)}",
             )
         found |= next(iter(files.values()))
     return found
@@ -143,80 +179,82 @@ def _aliases(pair: Pair) -> set[str]:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The pairs of a source."""
+class _SourcePairs:
+    """The pairs of a data source."""
 
-    all: list[Pair]
-    left_out: set[str]
-    train: bool
+    pairs: list[Pair]
+    excluded: set[str]
+    only_training: bool
 
     @property
-    def used(self) -> list[Pair]:
-        return [pair for pair in self.all if pair.name not in self.left_out]
+    def included(self) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.name not in self.excluded]
 
 
-def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> list[_Part]:
+def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> list[_SourcePairs]:
     if masks is not None:
-        return [_Part(find_pairs(images, masks), set(), train=False)]
+        return [_SourcePairs(find_pairs(images, masks), set(), only_training=False)]
     if not sources:
         raise DataError(
             "the masks are missing",
             where=images,
-            hint="give the folder of the masks too, or a recipe that names its sets under 'data'",
+            hint="give the folder of the masks, or a recipe with data sources (recipe key 'data')",
         )
-    found = [_pairs_of(source, images) for source in sources]
+    found = [_find_source_pairs(source, images) for source in sources]
     counts = Counter(same_name(pair.name) for pairs in found for pair in pairs)
-    parts = []
+    groups = []
     for source, pairs in zip(sources, found, strict=True):
-        unique = [p if counts[same_name(p.name)] == 1 else _by_path(p, images) for p in pairs]
-        left_out = find_names(unique, source.exclude, f"exclude of {source.images}")
-        parts.append(_Part(unique, left_out, train=source.subset == "training"))
-    twice = Counter(same_name(pair.name) for part in parts for pair in part.all)
-    for part in parts:
-        for pair in part.all:
-            if twice[same_name(pair.name)] > 1:
+        unique = [p if counts[same_name(p.name)] == 1 else _named_by_path(p, images) for p in pairs]
+        excluded = find_names(unique, source.exclude, f"exclude of {source.images}")
+        groups.append(_SourcePairs(unique, excluded, source.subset == "training"))
+    counts = Counter(same_name(pair.name) for group in groups for pair in group.pairs)
+    for group in groups:
+        for pair in group.pairs:
+            if counts[same_name(pair.name)] > 1:
                 raise DataError(
-                    "an image is in two sources",
+                    "the image is in two sources",
                     where=pair.image,
-                    hint="leave it out of one (recipe key 'data': include, exclude)",
+                    hint="exclude it from one of them (recipe key 'data': include, exclude)",
                 )
-    return parts
+    return groups
 
 
-def _by_path(pair: Pair, root: Path) -> Pair:
+def _named_by_path(pair: Pair, root: Path) -> Pair:
     path = pair.image.relative_to(root) if pair.image.is_relative_to(root) else pair.image
     return replace(pair, name=composed(path.as_posix()) + pair.name[len(pair.file_name) :])
 
 
-def _split_parts(parts: Sequence[_Part], recipe: SplitRecipe) -> Split:
-    fixed = [pair.name for part in parts if part.train for pair in part.all]
-    dealt = [pair for part in parts if not part.train for pair in part.all]
-    names = [pair.name for pair in dealt]
+def _split_sources(groups: Sequence[_SourcePairs], recipe: SplitRecipe) -> Split:
+    training = [pair.name for group in groups if group.only_training for pair in group.pairs]
+    splittable = [group for group in groups if not group.only_training]
+    names = [pair.name for group in splittable for pair in group.pairs]
     if recipe.file is not None and recipe.method == "file":
-        listed = read_split(recipe.file, [*names, *fixed])
-        wrong = sorted({*fixed} & {*listed.validation, *listed.test})
+        listed = read_split(recipe.file, [*names, *training])
+        wrong = sorted({*training} & {*listed.validation, *listed.test})
         if wrong:
             raise DataError(
                 f"{len(wrong)} image(s) of a source with 'subset: training' are in another subset: "
-                f"{', '.join(wrong[:5])}",
+                f"{shorten_list(wrong)}",
                 where=recipe.file,
-                hint="list them as training, or set the source's subset to split",
+                hint="list them as training, or set the subset of the source to split",
             )
-        rest = [name for name in fixed if name not in set(listed.training)]
+        rest = [name for name in training if name not in set(listed.training)]
         return replace(listed, training=(*listed.training, *rest))
     if recipe.method == "grouped":
-        every = [pair for part in parts for pair in part.all]
-        patients = find_patients(every, recipe)
+        pairs = [pair for group in groups for pair in group.pairs]
+        patients = find_patients(pairs, recipe)
         split = split_by_group(names, patients, recipe, shuffled=True)
-        _require_patients_apart(fixed, split, patients)
-        found = [split]
+        _require_disjoint_patients(training, split, patients)
+        splits = [split]
     else:
-        found = [split_by_fraction(part.all, recipe) for part in parts if not part.train]
-    joined = Split(*(tuple(name for split in found for name in getattr(split, s)) for s in SUBSETS))
-    return replace(joined, training=(*joined.training, *fixed))
+        splits = [split_by_fraction(group.pairs, recipe) for group in splittable]
+    joined = Split(
+        *(tuple(name for split in splits for name in getattr(split, s)) for s in SUBSETS)
+    )
+    return replace(joined, training=(*joined.training, *training))
 
 
-def _require_groups_apart(pairs: Sequence[Pair], split: Split) -> None:
+def _require_disjoint_groups(pairs: Sequence[Pair], split: Split) -> None:
     subset = split.subset_by_name()
     first: dict[str, Pair] = {}
     for pair in pairs:
@@ -228,31 +266,31 @@ def _require_groups_apart(pairs: Sequence[Pair], split: Split) -> None:
                 f"images of one patient are in {subset[other.name]} and {subset[pair.name]}: "
                 f"{other.name} and {pair.name}",
                 where=pair.image,
-                hint="name the patients (split.method=grouped), or the subsets (split.method=file)",
+                hint="specify patients (split.method=grouped) or subsets (split.method=file)",
             )
 
 
-def _require_patients_apart(
-    fixed: Sequence[str], split: Split, patients: Mapping[str, str]
+def _require_disjoint_patients(
+    training: Sequence[str], split: Split, patients: Mapping[str, str]
 ) -> None:
-    trained = {patients[name] for name in fixed}
-    shared = sorted({patients[n] for n in (*split.validation, *split.test)} & trained)
+    training_patients = {patients[name] for name in training}
+    shared = sorted({patients[n] for n in (*split.validation, *split.test)} & training_patients)
     if shared:
         raise DataError(
             f"{len(shared)} patient(s) of a source with 'subset: training' are also in validation "
-            f"or test: {', '.join(shared[:5])}",
+            f"or test: {shorten_list(shared)}",
             where="recipe key 'data'",
-            hint="leave the patients out of one source, or set the source's subset to split",
+            hint="exclude the patients from one source, or set the subset of the source to split",
         )
 
 
-def _pairs_of(source: Source, root: Path) -> list[Pair]:
+def _find_source_pairs(source: Source, root: Path) -> list[Pair]:
     if "*" in source.images:
-        out = {same_name(name) for name in source.exclude}
+        excluded = {same_name(name) for name in source.exclude}
         found = [
             one
-            for pair in _matched(source, root)
-            for one in ([pair] if same_name(pair.name) in out else expand_slices(pair))
+            for pair in _match_patterns(source, root)
+            for one in ([pair] if same_name(pair.name) in excluded else expand_slices(pair))
         ]
     elif source.masks is None:
         found = find_images(root / source.images)
@@ -265,34 +303,34 @@ def _pairs_of(source: Source, root: Path) -> list[Pair]:
     return [replace(pair, factor=source.scale_factor) for pair in chosen]
 
 
-def _matched(source: Source, root: Path) -> list[Pair]:
-    """Pair the files of two patterns by what their `*` stands for."""
+def _match_patterns(source: Source, root: Path) -> list[Pair]:
+    """Pair the files of two patterns by the text that their `*` matches."""
     before, _, after = source.images.partition("*")
     pairs = []
     for image in sorted(root.glob(f"{glob.escape(before)}*{glob.escape(after)}")):
         relative = image.relative_to(root).as_posix()
         name = composed(relative[len(before) : len(relative) - len(after)])
         if source.include and same_name(name) not in {same_name(one) for one in source.include}:
-            continue  # before its mask is asked for
+            continue  # its mask may be missing
         if source.masks is None:
             pairs.append(Pair(name, image, image, no_lung=True))
             continue
         pattern = source.masks.replace("*", relative[len(before) : len(relative) - len(after)])
-        ships = pattern.startswith("pleura:")
-        mask = SHIPPED / pattern.removeprefix("pleura:") if ships else root / pattern
+        in_package = pattern.startswith("pleura:")
+        mask = PACKAGE_MASKS / pattern.removeprefix("pleura:") if in_package else root / pattern
         if not mask.exists() and name not in source.exclude:
-            raise DataError("an image without mask", where=image, hint=f"add {mask}")
+            raise DataError("the image has no mask", where=image, hint=f"add {mask}")
         pairs.append(Pair(name, image, mask))
     if source.masks is not None and "*" not in source.masks and len(pairs) > 1:
         raise DataError(
             f"{len(pairs)} images would share one mask",
             where=root / source.masks,
-            hint="write * in the pattern of the masks too (recipe key 'data')",
+            hint="use * in the pattern of the masks too (recipe key 'data')",
         )
     if not pairs:
         raise DataError(
-            "no image of this pattern",
+            "no image matches the pattern",
             where=root / source.images,
-            hint="give the folder that holds the recipe's sets (recipe key 'data')",
+            hint="give the folder that contains the data sources (recipe key 'data')",
         )
     return pairs

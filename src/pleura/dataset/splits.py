@@ -1,4 +1,4 @@
-"""Which images are for training, validation and test."""
+"""The split of a data set into subsets for training, validation and test."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pleura.errors import DataError
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.matching import composed
+from pleura.names import shorten_list
 
 SUBSETS = ("training", "validation", "test")
 
@@ -26,26 +27,27 @@ _OLD_NAMES = {"part": "subset", "train": "training", "pixels": "pixel_hash"}
 
 
 class SplitRecipe(RecipeModel):
-    """How a set is split; subsets are cut as ``int(n * fraction)``, the test subset is the rest.
+    """How a data set is split.
 
-    Slices of a volume, and DICOM files of a patient, stay in one subset, except with `file`.
+    A subset has ``int(n * fraction)`` images; the test subset has the rest. The slices of a volume,
+    and the DICOM files of a patient, are in one subset, except with `file`.
     """
 
     method: Literal["sorted", "shuffled", "grouped", "file"] = "sorted"
-    """`sorted`: in order of names; `shuffled`: by `seed`; `grouped`: shuffled, all images of one
-    patient in one subset; `file`: read from `file`."""
+    """`sorted`: in order of names; `shuffled`: in random order; `grouped`: in random order, all
+    images of a patient in one subset; `file`: read from `file`."""
     training_fraction: float = Field(0.6, gt=0, lt=1)
     """Fraction of the images for training; not for `file`."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of the images for validation; the test subset is the rest."""
     seed: int = 0
-    """For `shuffled` and `grouped`."""
+    """Seed of the random order, for `shuffled` and `grouped`."""
     patient_pattern: str | None = None
     """Regular expression on the file name; its first group (or the whole match) is the patient."""
     patient_file: Path | None = None
     """CSV with the columns `name` (of an image, or of a volume) and `patient`."""
     file: Path | None = None
-    """CSV with the columns `name` and `part` (train, validation or test)."""
+    """CSV with the columns `name` and `subset` (training, validation or test)."""
     exclude: tuple[str, ...] = ()
     """Names of images of any source to exclude from all subsets. They still count for the
     fractions. An unknown name is an error."""
@@ -56,17 +58,19 @@ class SplitRecipe(RecipeModel):
     @model_validator(mode="after")
     def _possible(self) -> SplitRecipe:
         if self.training_fraction + self.validation_fraction >= 1:
-            raise ValueError("training_fraction and validation_fraction leave nothing for the test")
+            raise ValueError(
+                "training_fraction and validation_fraction leave no images for the test"
+            )
         sources = (self.patient_pattern is not None) + (self.patient_file is not None)
         if self.method == "grouped" and sources != 1:
-            raise ValueError("grouped: give either patient_pattern or patient_file")
+            raise ValueError("method 'grouped' requires either patient_pattern or patient_file")
         if self.method == "file" and self.file is None:
-            raise ValueError("method 'file': name the file")
+            raise ValueError("method 'file' requires file")
         if self.patient_pattern is not None:
             try:
                 re.compile(self.patient_pattern)
             except re.error as error:
-                raise ValueError(f"patient_pattern is no regular expression: {error}") from error
+                raise ValueError(f"patient_pattern is not a regular expression: {error}") from error
         return self
 
 
@@ -107,12 +111,23 @@ class Split:
 
 
 def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
-    """Split the names of pictures; `pleura.dataset.sources.split_pairs` knows volumes too.
+    """Split the names of 2-D images; for volumes, use `pleura.dataset.sources.split_pairs`.
+
+    Parameters
+    ----------
+    names:
+        Names of all images.
+    recipe:
+        How to split.
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
     DataError
-        A subset would be empty, a patient is unknown, or a split file does not fit the names.
+        A subset is empty, a patient is unknown, or a split file does not match the names.
     """
     pairs = [Pair(name, Path(name), Path(name)) for name in names]
     if recipe.method == "file" and recipe.file is not None:
@@ -121,12 +136,14 @@ def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
         split = split_by_group(names, find_patients(pairs, recipe), recipe, shuffled=True)
     else:
         split = split_by_fraction(pairs, recipe)
-    out = set(recipe.exclude)
-    return require_nonempty(split.without(out), f"{len(names)} images, {len(out)} left out")
+    excluded = set(recipe.exclude)
+    return require_nonempty(
+        split.without(excluded), f"{len(names)} images, {len(excluded)} excluded"
+    )
 
 
 def split_by_fraction(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
-    """Cut the names of pairs into subsets, sorted or shuffled; groups of pairs stay whole."""
+    """Split pairs in sorted or random order; a group of pairs is in one subset."""
     shuffled = recipe.method == "shuffled"
     names = sorted(pair.name for pair in pairs)
     groups = {pair.name: pair.group or pair.name for pair in pairs}
@@ -142,9 +159,18 @@ def split_by_fraction(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
 def split_by_group(
     names: Sequence[str], groups: Mapping[str, str], recipe: SplitRecipe, *, shuffled: bool
 ) -> Split:
-    """Deal groups of names to the subsets, each to the one with the least of its share.
+    """Assign groups of names to subsets, each to the one that is furthest below its fraction.
 
-    The groups come in sorted order, or in one that the recipe's seed decides.
+    Parameters
+    ----------
+    names:
+        Names of all images.
+    groups:
+        Group of each name, such as the patient.
+    recipe:
+        Fractions, and the seed of the random order.
+    shuffled:
+        Assign the groups in random order instead of sorted order.
     """
     members: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -152,35 +178,35 @@ def split_by_group(
     order = sorted(members)
     if shuffled:
         random.Random(recipe.seed).shuffle(order)  # noqa: S311
-    shares = (
+    fractions = (
         recipe.training_fraction,
         recipe.validation_fraction,
         1 - recipe.training_fraction - recipe.validation_fraction,
     )
     subsets: tuple[list[str], ...] = ([], [], [])
     for group in order:
-        full = [len(subset) / share for share, subset in zip(shares, subsets, strict=True)]
-        subsets[full.index(min(full))].extend(members[group])
+        filled = [len(subset) / f for f, subset in zip(fractions, subsets, strict=True)]
+        subsets[filled.index(min(filled))].extend(members[group])
     return Split(*(tuple(sorted(subset)) for subset in subsets))
 
 
 def require_nonempty(split: Split, where: str, *, grouped: bool = False) -> Split:
-    """Require every subset to hold an image.
+    """Return the split if no subset is empty.
 
     Raises
     ------
     DataError
-        One is empty.
+        A subset is empty.
     """
     for subset in SUBSETS:
         if not getattr(split, subset):
             raise DataError(
                 f"the {subset} subset of the split is empty",
                 where=where,
-                hint="slices of one volume, and files of one patient, stay together: give three "
-                "volumes (patients) or more, or assign the slices yourself with split.method=file"
+                hint="slices of a volume, and files of a patient, stay together: give three "
+                "or more volumes (patients), or assign the slices with split.method=file"
                 if grouped
-                else "give more images (or patients), or other fractions",
+                else "give more images (or patients), or change the fractions",
             )
     return split
 
@@ -222,7 +248,7 @@ def read_split(path: Path, names: Sequence[str]) -> Split:
     unknown = sorted(listed - known.keys())
     if unknown:
         raise DataError(
-            f"the split lists {len(unknown)} unknown image(s): {', '.join(unknown[:5])}",
+            f"the split lists {len(unknown)} unknown image(s): {shorten_list(unknown)}",
             where=path,
             hint="correct the names (with suffix), or add the images",
         )
@@ -256,18 +282,18 @@ def read_names(path: Path) -> list[str]:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the list of names cannot be read ({error})", where=path, hint="give a file in UTF-8"
+            f"the list of names cannot be read ({error})", where=path, hint="save it as UTF-8"
         ) from error
     return [line.strip() for line in lines if line.strip()]
 
 
 def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, str]:
-    """Return the patient of each pair by name, as the recipe's pattern or file has it.
+    """Return the patient of each pair by name, from the recipe's pattern or file.
 
     Raises
     ------
     DataError
-        The patient of an image is not known, or slices of one volume have several.
+        The patient of an image is unknown, or slices of one volume have several patients.
     """
     found: dict[str, str | None] = {}
     if recipe.patient_file is not None:
@@ -276,7 +302,7 @@ def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, st
             name = composed(row["name"])
             if listed.setdefault(name, row["patient"]) != row["patient"]:
                 raise DataError(
-                    f"'{name}' is listed with two patients",
+                    f"'{name}' has two patients",
                     where=recipe.patient_file,
                     hint="list each image once",
                 )
@@ -290,9 +316,9 @@ def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, st
     missing = [name for name, patient in found.items() if not patient]
     if missing:
         raise DataError(
-            f"no patient known for {len(missing)} image(s): {', '.join(missing[:5])}",
+            f"{len(missing)} image(s) without patient: {shorten_list(missing)}",
             where=where,
-            hint="name the patient of every image",
+            hint="specify the patient of every image",
         )
     of_volume: dict[Path, str | None] = {}
     for pair in pairs:
@@ -300,7 +326,7 @@ def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, st
             raise DataError(
                 f"slices of one volume have several patients: {pair.file_name}",
                 where=where,
-                hint="give all slices of a volume the same patient",
+                hint="assign all slices of a volume to the same patient",
             )
     return {name: str(patient) for name, patient in found.items()}
 
