@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import pleura
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import find_pairs
-from pleura.dataset.simulation import simulate_fault
+from pleura.dataset.simulation import simulate_effect
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.errors import PleuraError
 from pleura.formats.pictures import read_picture
@@ -136,7 +136,7 @@ def perturbed(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
                 changed = np.clip((hu + 1350) / 1500 * 255, 0, 255).astype(np.uint8)
                 units = "auto"
             else:
-                changed, kept = simulate_fault(fault, hu, mask.astype(np.float32), rng)
+                changed, kept = simulate_effect(fault, hu, mask.astype(np.float32), rng)
                 reference = kept > 0.5
             dice = found_dice(changed, reference, segmenter, units)
             yield {"case": f"{pair.name} {fault}", "fault": fault, "drop": plain - dice}

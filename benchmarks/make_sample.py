@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.splits import Split
+from pleura.dataset.subsets import Split
 from pleura.files.atomic import write_atomically
 from pleura.formats.pictures import write_picture
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleura.dataset.splits import Split, read_split
+from pleura.dataset.subsets import Split, read_split
 from pleura.errors import PleuraError
 from pleura.files.tables import csv_text, csv_value
 from pleura.names import LONGEST, printable, safe_name

@@ -117,7 +117,7 @@ if TYPE_CHECKING:
     from pleura.dataset.label_errors import SuspectedLabel as SuspectedLabel
     from pleura.dataset.pairs import Pair as Pair
     from pleura.dataset.pairs import find_pairs as find_pairs
-    from pleura.dataset.splits import Split as Split
+    from pleura.dataset.subsets import Split as Split
     from pleura.errors import DataError as DataError
     from pleura.errors import DataWarning as DataWarning
     from pleura.errors import MaskWarning as MaskWarning
@@ -200,7 +200,7 @@ _NAMES_BY_MODULE = {
         "Pair",
         "find_pairs",
     ),
-    "pleura.dataset.splits": ("Split",),
+    "pleura.dataset.subsets": ("Split",),
     "pleura.errors": (
         "DataError",
         "DataWarning",

@@ -13,7 +13,7 @@ from pleura.corrections.training_slices import (
     read_training_slices,
     write_training_slices,
 )
-from pleura.dataset.splits import read_split
+from pleura.dataset.subsets import read_split
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
 

@@ -5,7 +5,8 @@ from PIL import Image
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
-from pleura.dataset.splits import Split, SplitRecipe
+from pleura.dataset.splits import SplitRecipe
+from pleura.dataset.subsets import Split
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture, write_picture
 

@@ -9,8 +9,8 @@ from pleura.dataset.preprocessing import (
     preprocess_image,
     preprocess_mask,
     preprocess_pairs,
+    resample_probability,
     resize_nearest,
-    restore,
 )
 from pleura.errors import DataError
 
@@ -46,7 +46,7 @@ def test_window_clips_to_its_ends():
 
 
 def test_max_scaling_refuses_an_image_without_positive_values():
-    with pytest.raises(DataError, match="maximum is -3"):
+    with pytest.raises(DataError, match="maximum of the image is -3"):
         preprocess_image(np.array([[-9, -3]], np.int16), Preprocessing())
 
 
@@ -67,7 +67,9 @@ def test_area_mask_is_the_fraction_that_is_lung():
 def test_restored_mask_lies_where_the_reference_lies(interpolation):
     mask = disk(512, 201.3, 322.8, 90)
     preprocessing = Preprocessing(mask_interpolation=interpolation)
-    restored = restore(preprocess_mask(mask, preprocessing), (512, 512), preprocessing) >= 0.5
+    restored = (
+        resample_probability(preprocess_mask(mask, preprocessing), (512, 512), preprocessing) >= 0.5
+    )
     np.testing.assert_allclose(centroid(restored), centroid(mask), atol=0.3)
     assert (restored & (mask == 1)).sum() / (restored | (mask == 1)).sum() > 0.98
 
@@ -75,7 +77,7 @@ def test_restored_mask_lies_where_the_reference_lies(interpolation):
 def test_restore_keeps_a_map_that_has_the_size():
     preprocessing = Preprocessing()
     probability = np.random.default_rng(0).random((128, 128), np.float32)
-    assert restore(probability, (128, 128), preprocessing) is probability
+    assert resample_probability(probability, (128, 128), preprocessing) is probability
 
 
 def test_resize_nearest_samples_as_opencv_does():

@@ -8,7 +8,8 @@ import pytest
 
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import find_pairs
-from pleura.dataset.splits import SplitRecipe, read_split, split_names
+from pleura.dataset.splits import SplitRecipe, split_names
+from pleura.dataset.subsets import read_split
 
 PATTERN = r"^(LCTSC-\d+)_"
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pleura.dataset.simulation import Simulation, simulate, simulate_fault
+from pleura.dataset.simulation import Simulation, simulate, simulate_effect
 from pleura.formats.pictures import read_picture
 
 NAMES = tuple(Simulation.model_fields)
@@ -19,7 +19,7 @@ def test_each_fault_changes_values_and_keeps_shape_and_type(slice_, name):
     hu, mask = slice_
     changed = 0
     for seed in range(12):
-        image, kept = simulate_fault(name, hu, mask, np.random.default_rng(seed))
+        image, kept = simulate_effect(name, hu, mask, np.random.default_rng(seed))
         assert image.shape == kept.shape == hu.shape
         assert image.dtype == np.float32
         assert np.isfinite(image).all()
@@ -39,7 +39,7 @@ def test_the_same_draws_give_the_same_picture(slice_):
 def test_disease_stays_inside_the_lungs(slice_):
     hu, mask = slice_
     for seed in range(30):
-        image, _ = simulate_fault("disease", hu, mask, np.random.default_rng(seed))
+        image, _ = simulate_effect("disease", hu, mask, np.random.default_rng(seed))
         outside = (mask == 0) & (image != hu)
         assert not outside.any()
 
@@ -47,13 +47,13 @@ def test_disease_stays_inside_the_lungs(slice_):
 def test_gas_stays_outside_the_lungs(slice_):
     hu, mask = slice_
     for seed in range(30):
-        image, _ = simulate_fault("gas", hu, mask, np.random.default_rng(seed))
+        image, _ = simulate_effect("gas", hu, mask, np.random.default_rng(seed))
         assert np.array_equal(image[mask > 0], hu[mask > 0])
 
 
 def test_a_lost_lung_is_lost_in_image_and_mask(slice_):
     hu, mask = slice_
-    image, kept = simulate_fault("missing_lung", hu, mask, np.random.default_rng(1))
+    image, kept = simulate_effect("missing_lung", hu, mask, np.random.default_rng(1))
     lost = (mask > 0) & (kept == 0)
     assert 0.2 < lost.sum() / mask.sum() < 0.8
     assert np.median(image[lost]) > -50
@@ -63,7 +63,7 @@ def test_nothing_is_lung_where_nothing_was_scanned(slice_):
     hu, mask = (np.ascontiguousarray(x[60:196, 50:206]) for x in slice_)
     cut = 0
     for seed in range(20):
-        image, kept = simulate_fault("field_of_view", hu, mask, np.random.default_rng(seed))
+        image, kept = simulate_effect("field_of_view", hu, mask, np.random.default_rng(seed))
         gone = (mask > 0) & (kept == 0)
         assert len(np.unique(image[gone])) <= 1
         cut += bool(gone.any())

@@ -3,7 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pleura.dataset.splits import Split, SplitRecipe, read_split, read_training_hashes, split_names
+from pleura.dataset.splits import SplitRecipe, split_names
+from pleura.dataset.subsets import Split, read_split, read_training_hashes
 from pleura.errors import DataError
 
 NAMES = [f"ID_{i:04}.tif" for i in range(267)]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pleura.dataset.augmentation import Augmentation, move
+from pleura.dataset.augmentation import Augmentation, apply_spatial_transform
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import Preprocessing
 from pleura.dataset.simulation import Simulation
@@ -34,7 +34,7 @@ def pairs(sample):
 def test_unchanged_images_are_as_prepared_for_prediction(pairs):
     from pleura.dataset.preprocessing import preprocess_pairs
 
-    drawn = SimulatedSet(pairs, GRID, STILL, NOTHING).draw(
+    drawn = SimulatedSet(pairs, GRID, STILL, NOTHING).sample_batch(
         np.arange(len(pairs)), np.random.default_rng(0)
     )
     prepared = preprocess_pairs(pairs, GRID)
@@ -44,7 +44,7 @@ def test_unchanged_images_are_as_prepared_for_prediction(pairs):
 
 def test_a_batch_can_be_drawn_again(pairs):
     images = SimulatedSet(pairs, GRID, MOVING, Simulation())
-    first, second = (images.draw(np.arange(2), np.random.default_rng(3)) for _ in range(2))
+    first, second = (images.sample_batch(np.arange(2), np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     assert np.array_equal(first[1], second[1])
     assert first[0].shape == (2, 64, 64)
@@ -58,6 +58,8 @@ def test_image_and_mask_are_moved_alike():
     image[20:50, 30:60] = 500
     mask = (image > 0).astype(np.float32)
     for seed in range(20):
-        moved, kept = move(image, mask, MOVING, np.random.default_rng(seed), -1000)
+        moved, kept = apply_spatial_transform(
+            image, mask, MOVING, np.random.default_rng(seed), -1000
+        )
         assert np.abs((moved + 1000) / 1500 - kept).max() < 1e-3
     assert not np.array_equal(moved, image)

@@ -83,9 +83,9 @@ def read_recipe(path: Path) -> None:
 
 
 def read_split(path: Path) -> None:
-    from pleura.dataset import splits
+    from pleura.dataset import subsets
 
-    splits.read_split(path, ["a.tif", "b.tif", "c.tif", "d.tif"])
+    subsets.read_split(path, ["a.tif", "b.tif", "c.tif", "d.tif"])
 
 
 def read_cases(path: Path) -> None:

@@ -78,7 +78,7 @@ def test_nearly_equal_images_are_warned_of_and_recorded(folders, recipe, tmp_pat
     noisy = np.load(folders[0] / other)
     noisy += np.random.default_rng(0).integers(-20, 20, noisy.shape)
     np.save(folders[0] / other, noisy)
-    with pytest.warns(DataWarning, match="nearly the same"):
+    with pytest.warns(DataWarning, match="near duplicates"):
         run = train(*folders, tmp_path / "run", recipe)
     assert f"{name} (training) and {other} (test)" in run.record["warnings"][0]
 

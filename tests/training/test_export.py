@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pleura
-from pleura.dataset.preprocessing import Preprocessing, preprocess_image, restore
+from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resample_probability
 from pleura.engine.engine import DEFAULT_MODEL, Engine
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture
@@ -69,7 +69,7 @@ def test_graph_is_the_way_of_the_predictor(scaling, interpolation, masks):
         found = Deployed(network, preprocessing)(torch.from_numpy(hu[None]))[0].numpy()
         prepared = torch.from_numpy(preprocess_image(hu, preprocessing)[None, None])
         logits = network(prepared)[0, 0]
-    expected = restore(torch.sigmoid(logits).numpy(), hu.shape, preprocessing)
+    expected = resample_probability(torch.sigmoid(logits).numpy(), hu.shape, preprocessing)
     assert np.ptp(expected) > 0.05
     assert np.abs(found / 255 - expected).max() < 0.01
 

@@ -160,7 +160,7 @@ def _recipe_of(
     overwrite: bool,
     **_: object,
 ) -> Recipe:
-    from pleura.dataset.splits import read_names
+    from pleura.dataset.subsets import read_names
     from pleura.training.initial_weights import starting_recipe
     from pleura.training.recipe import load_recipe, override_recipe
     from pleura.training.run import open_run

@@ -9,12 +9,7 @@ import pleura
 from pleura.cohort.fingerprint import fingerprint, is_unchanged
 from pleura.cohort.options import OutputOptions, SegmentationOptions, mask_suffix
 from pleura.cohort.pool import SegmenterPool
-from pleura.cohort.scan_report import (
-    ScanReport,
-    measurements_of,
-    parse_report,
-    report_options,
-)
+from pleura.cohort.scan_report import ScanReport, measurements_of, parse_report, report_options
 from pleura.cohort.stores import OutputStore, StoreError
 from pleura.cohort.tables import ScanResult, Status, region_rows
 from pleura.cohort.task import Task, open_task

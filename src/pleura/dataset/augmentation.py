@@ -1,4 +1,4 @@
-"""Random changes to training images: one draw moves an image and its mask alike."""
+"""Random transforms of training images and their masks."""
 
 from __future__ import annotations
 
@@ -46,75 +46,107 @@ class Augmentation(RecipeModel):
     @model_validator(mode="after")
     def _possible(self) -> Augmentation:
         if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise ValueError("zoom: two positive factors, the smaller one first")
+            raise ValueError("zoom: must be two positive factors, the smaller one first")
         return self
 
 
 def augment(
     image: FloatArray, mask: FloatArray, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Draw once and change image and mask (rows, columns) alike; what comes in is edge-filled."""
-    matrix = _draw_affine(image.shape, augmentation, rng)
-    moved_image = _warp(image, matrix, cv2.INTER_LINEAR)
-    moved_mask = _warp(mask, matrix, _INTERPOLATION[augmentation.mask_interpolation])
-    return _change_values(moved_image, augmentation, rng), moved_mask
+    """Apply the same random transform to an image and its mask.
+
+    Parameters
+    ----------
+    image, mask:
+        float32 (rows, columns). Values beyond the border are those of the nearest border pixel.
+    augmentation:
+        Ranges of the transforms.
+    rng:
+        The random number generator.
+
+    Returns
+    -------
+    image, mask:
+        float32 (rows, columns).
+    """
+    matrix = _sample_affine(image.shape, augmentation, rng)
+    warped_image = _warp(image, matrix, cv2.INTER_LINEAR)
+    warped_mask = _warp(mask, matrix, _INTERPOLATION[augmentation.mask_interpolation])
+    return _change_intensity(warped_image, augmentation, rng), warped_mask
 
 
-def move(
+def apply_spatial_transform(
     image: FloatArray,
     mask: FloatArray,
     augmentation: Augmentation,
     rng: np.random.Generator,
     outside: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """Draw once and move image and mask (rows, columns) alike, bent as well; no value changes.
+    """Apply the same random affine and elastic transform to an image and its mask.
 
-    What comes in is ``outside`` in the image and 0 in the mask.
+    Parameters
+    ----------
+    image, mask:
+        float32 (rows, columns).
+    augmentation:
+        Ranges of the transforms; those of the intensity are ignored.
+    rng:
+        The random number generator.
+    outside:
+        Value of the image beyond its border; that of the mask is 0.
+
+    Returns
+    -------
+    image, mask:
+        float32 (rows, columns).
     """
-    back = cv2.invertAffineTransform(_draw_affine(image.shape, augmentation, rng))
+    inverse = cv2.invertAffineTransform(_sample_affine(image.shape, augmentation, rng))
     y, x = (np.arange(side) for side in image.shape)
     from_columns, from_rows = (
-        np.add.outer((b * y + c).astype(np.float32), (a * x).astype(np.float32)) for a, b, c in back
+        np.add.outer((b * y + c).astype(np.float32), (a * x).astype(np.float32))
+        for a, b, c in inverse
     )
     if augmentation.elastic:
-        most = augmentation.elastic * image.shape[1]
-        from_columns += _elastic_displacement(image.shape, most, rng)
-        from_rows += _elastic_displacement(image.shape, most, rng)
+        limit = augmentation.elastic * image.shape[1]
+        from_columns += _elastic_displacement(image.shape, limit, rng)
+        from_rows += _elastic_displacement(image.shape, limit, rng)
 
-    def moved(picture: FloatArray, beyond: float) -> FloatArray:
-        taken = cv2.remap(
+    def warp(picture: FloatArray, border_value: float) -> FloatArray:
+        warped = cv2.remap(
             picture,
             from_columns,
             from_rows,
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=beyond,
+            borderValue=border_value,
         )
-        return np.asarray(taken, np.float32)
+        return np.asarray(warped, np.float32)
 
-    return moved(image, outside), moved(mask, 0.0)
+    return warp(image, outside), warp(mask, 0.0)
 
 
 def _elastic_displacement(
-    shape: tuple[int, ...], most: float, rng: np.random.Generator
+    shape: tuple[int, ...], limit: float, rng: np.random.Generator
 ) -> FloatArray:
-    coarse = rng.uniform(-most, most, (4, 4)).astype(np.float32)
-    fine = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)  # at full size it is slow
+    """Return smooth random displacements (rows, columns) in pixels, from -limit to limit."""
+    coarse = rng.uniform(-limit, limit, (4, 4)).astype(np.float32)
+    # Cubic interpolation to the full size would be slow.
+    fine = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)
     return np.asarray(cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def augment_batch(
     images: FloatArray, masks: FloatArray, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Augment (n, rows, columns) images with their masks, a draw for each pair."""
-    changed = [augment(i, m, augmentation, rng) for i, m in zip(images, masks, strict=True)]
-    return np.stack([image for image, _ in changed]), np.stack([mask for _, mask in changed])
+    """Augment images and masks (n, rows, columns), each pair with its own random transform."""
+    augmented = [augment(i, m, augmentation, rng) for i, m in zip(images, masks, strict=True)]
+    return np.stack([image for image, _ in augmented]), np.stack([mask for _, mask in augmented])
 
 
-def _draw_affine(
+def _sample_affine(
     shape: tuple[int, ...], augmentation: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return the 2x3 matrix from source to target (column, row), about the image's centre."""
+    """Return a random 2x3 matrix from source to target (column, row), about the image centre."""
     rows, columns = shape
     angle = np.deg2rad(rng.uniform(-augmentation.rotation, augmentation.rotation))
     if (
@@ -137,18 +169,18 @@ def _draw_affine(
         ]
     )
     centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
-    move = centre - linear @ centre + [shift_x * columns, shift_y * rows]
-    return np.column_stack([linear, move])
+    translation = centre - linear @ centre + [shift_x * columns, shift_y * rows]
+    return np.column_stack([linear, translation])
 
 
 def _warp(picture: FloatArray, matrix: NDArray[np.float64], interpolation: int) -> FloatArray:
-    moved = cv2.warpAffine(
+    warped = cv2.warpAffine(
         picture, matrix, picture.shape[::-1], flags=interpolation, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.asarray(moved, np.float32)
+    return np.asarray(warped, np.float32)
 
 
-def _change_values(
+def _change_intensity(
     image: FloatArray, augmentation: Augmentation, rng: np.random.Generator
 ) -> FloatArray:
     if augmentation.intensity_scale:

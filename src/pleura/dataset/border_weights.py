@@ -1,4 +1,4 @@
-"""The weight of each pixel in the loss of Ronneberger 2015: class balance and narrow gaps."""
+"""Pixel weights of the loss of Ronneberger et al. (2015): class balance and narrow gaps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pleura.typing import FloatArray
 
 
 def class_balance(masks: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return the weights of background and lung that give both classes the same sum.
+    """Return the weights of background and lung with which both classes have the same sum.
 
-    A class of ``n_c`` among ``n`` pixels weighs ``n / (2 n_c)``, so the mean weight over these
-    masks is 1 and the size of the loss stays. Both weigh 1 where one class is absent.
+    A class with ``n_c`` of ``n`` pixels has the weight ``n / (2 n_c)``, so that the mean weight
+    over these masks is 1. Both weights are 1 if one class is absent.
 
     Parameters
     ----------
     masks:
-        0 and 1 in any shape. Give all masks of the training part at once, as the paper means it
-        ("in the training data set"): a slice that holds twenty pixels of lung would by itself
-        weigh each of them thousands of times a pixel elsewhere.
+        0 and 1 in any shape: all masks of the training subset, as in the paper. Weights of a
+        single slice with few lung pixels would be extreme.
     """
     lung = int(np.count_nonzero(masks))
     background = masks.size - lung
@@ -35,24 +34,34 @@ def border_weights(
     sigma: float = 5.0,
     balance: tuple[float, float] | None = None,
 ) -> FloatArray:
-    """Return the weight map of one mask, float32 (rows, columns); Ronneberger 2015, equation 2.
+    """Return the weight map of a mask, equation 2 of Ronneberger et al. (2015).
 
     ``w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))^2 / (2 sigma^2))`` with d1 and d2 the distances in
     pixels from a background pixel to the nearest pixel of the nearest and of the second nearest
-    object. Objects are the mask's components, 8-connected: mostly the right and the left lung,
-    and any speck beside them. Inside objects, and with fewer than two of them, w is w_c.
+    object. Objects are the 8-connected components of the mask. Inside objects, and in masks with
+    fewer than two objects, w is w_c.
 
     Parameters
     ----------
     mask:
         uint8 (rows, columns) of 0 and 1.
     w0:
-        Largest weight that a gap adds.
+        Largest additional weight in a gap between objects.
     sigma:
-        Width of the gaps that count, in pixels of this grid; the paper's 5 is for 512 a side.
+        Width of the gaps in pixels; the paper uses 5 for images of 512x512.
     balance:
-        Weights of background and lung, `class_balance` of the training masks; by default those
-        of this mask alone.
+        Weights of background and lung, from `class_balance` of the training masks; None: those
+        of this mask.
+
+    Returns
+    -------
+    ndarray
+        float32 (rows, columns).
+
+    References
+    ----------
+    Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image
+    segmentation. MICCAI 2015. https://arxiv.org/abs/1505.04597
     """
     background, lung = class_balance(mask) if balance is None else balance
     weights = np.where(mask, np.float32(lung), np.float32(background))

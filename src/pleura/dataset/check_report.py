@@ -118,7 +118,7 @@ class CheckReport:
     def write_label_errors(self, path: str | Path) -> None:
         """Write the names of images with suspected label errors, one per line.
 
-        `pleura.dataset.splits.read_names` and ``pleura train --exclude`` read such a file.
+        `pleura.dataset.subsets.read_names` and ``pleura train --exclude`` read such a file.
 
         Raises
         ------

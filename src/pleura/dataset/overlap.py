@@ -1,4 +1,4 @@
-"""Whether the subsets of a split share images: by name, by pixels, or nearly."""
+"""Images in several subsets of a split: equal names, duplicates and near duplicates."""
 
 from __future__ import annotations
 
@@ -12,19 +12,33 @@ from pleura.dataset.duplicates import NEAR_DUPLICATE_CORRELATION, is_duplicate
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs
-from pleura.dataset.splits import SUBSETS, Split, SplitRecipe, require_nonempty
+from pleura.dataset.splits import SplitRecipe
+from pleura.dataset.subsets import SUBSETS, Split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import composed
+from pleura.names import shorten_list
 
 
 def resolve_duplicates(
     pairs: Sequence[Pair], prepared: PreprocessedPairs, split: Split, recipe: SplitRecipe
 ) -> Split:
-    """Return the split if no image is in two subsets, by name or by its pixels.
+    """Return a split without images in two subsets, by name or by pixels.
 
-    Copies may be mirrored, rotated by 90 degrees, or stored in another format. With ``duplicates:
-    exclude`` in the recipe, those in training give way to those in validation, and both to those
-    in the test subset.
+    Copies may be mirrored, rotated by 90 degrees, or stored in another format.
+
+    Parameters
+    ----------
+    pairs, prepared:
+        The pairs of the data set, and the same pairs preprocessed.
+    split:
+        The split to check.
+    recipe:
+        With ``duplicates: exclude``, copies in training of images in validation or test, and copies
+        in validation of images in test, are excluded.
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
@@ -35,27 +49,26 @@ def resolve_duplicates(
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise DataError(
-            f"{len(twice)} image(s) are in two subsets of the split: {', '.join(twice[:5])}",
+            f"{len(twice)} image(s) are in two subsets of the split: {shorten_list(twice)}",
             where="split",
             hint="list each image in one subset",
         )
     copies = list(_copies(pairs, prepared, split))
     if copies and recipe.duplicates == "error":
         subset = split.subset_by_name()
-        shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in copies[:5])
+        shown = shorten_list([f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in copies])
         raise DataError(
-            f"{len(copies)} pair(s) of images in different subsets have the same pixels: {shown}"
-            + (", ..." if len(copies) > 5 else ""),
+            f"{len(copies)} pair(s) of images in different subsets have the same pixels: {shown}",
             where="split",
             hint="remove one of each pair (--exclude), or let pleura do so for training and "
             "validation images: --set split.duplicates=exclude",
         )
     removed = {first for first, _ in copies}
-    return require_nonempty(split.without(removed), f"{len(removed)} copies left out")
+    return require_nonempty(split.without(removed), f"{len(removed)} copies excluded")
 
 
 def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | None:
-    """Return a warning that names images in different subsets that are nearly the same, if any."""
+    """Return a warning about near duplicates in different subsets, or None."""
     position = {name: i for i, name in enumerate(prepared.names)}
     found: list[tuple[float, str, str]] = []
     for first, second in combinations((split.training, split.validation, split.test), 2):
@@ -72,8 +85,8 @@ def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | N
     subset = split.subset_by_name()
     shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in found[:3])
     return (
-        f"{len(found)} pair(s) of images in different subsets are nearly the same, as slices of "
-        f"one patient are: {shown}. Scores on them are too good. hint: keep all images of a "
+        f"{len(found)} pair(s) of near duplicates in different subsets, such as slices of one "
+        f"patient: {shown}. Scores on them are biased. hint: keep all images of a "
         "patient in one subset (split.method=grouped)"
     )
 
@@ -81,7 +94,7 @@ def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | N
 def _copies(
     pairs: Sequence[Pair], prepared: PreprocessedPairs, split: Split
 ) -> Iterator[tuple[str, str]]:
-    """Yield each two names in different subsets whose images are copies, by order of subsets."""
+    """Yield the names of each two duplicates in different subsets, in the order of subsets."""
     subset, by_name = split.subset_by_name(), {pair.name: pair for pair in pairs}
     groups: dict[bytes, list[str]] = {}
     for name, mark in zip(prepared.names, prepared.hashes, strict=True):

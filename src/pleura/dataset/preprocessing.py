@@ -1,4 +1,4 @@
-"""From stored values to what the network sees and back: scaling, resizing, all pairs in memory."""
+"""Preprocessing: intensity scaling and resampling to the grid of the network, and back."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _INTERPOLATION = {
 
 
 MAX_SIDE = 4096
-"""Rows and columns of the network's grid; CT slices have 512 or 1024."""
+"""Largest number of rows and columns of the network's grid; CT slices have 512 or 1024."""
 
 
 class Preprocessing(RecipeModel):
-    """How an image and its mask become the network's input and target."""
+    """How images and masks are converted to inputs and targets of the network."""
 
     scaling: Literal["max", "minmax", "window"] = "max"
     """`max` divides by the maximum (the exercise's code), `minmax` maps minimum and maximum to
-    [0, 1] (the exercise's text), `window` maps the window's ends to [0, 1] and clips."""
+    [0, 1] (the exercise's text), `window` maps the limits of `window` to [0, 1] and clips."""
     window: tuple[float, float] = (-1024.0, 600.0)
-    """Lower and upper end of the window, in the images' stored units."""
+    """Lower and upper limit of the window, in the stored units of the images."""
     size: tuple[int, int] = (128, 128)
     """Rows and columns of the network's grid."""
     image_interpolation: Literal["lanczos", "area"] = "lanczos"
@@ -50,21 +50,32 @@ class Preprocessing(RecipeModel):
     @model_validator(mode="after")
     def _possible(self) -> Preprocessing:
         if self.window[0] >= self.window[1]:
-            raise ValueError("window: the lower end must be below the upper end")
+            raise ValueError("window: the lower limit must be below the upper limit")
         if max(map(abs, self.window)) > 1e9:
-            raise ValueError("window: from -1e9 to 1e9")
+            raise ValueError("window: must be in -1e9 to 1e9")
         if min(self.size) < 8 or max(self.size) > MAX_SIDE:
-            raise ValueError(f"size: from 8 to {MAX_SIDE} rows and columns")
+            raise ValueError(f"size: must be 8 to {MAX_SIDE} rows and columns")
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PreprocessedPairs:
-    """All pairs of a set on the network's grid.
+    """The image-mask pairs of a data set on the grid of the network.
 
-    ``images`` is float32 (n, rows, columns); ``masks`` float32 (n, rows, columns) in [0, 1];
-    ``fingerprint`` is the SHA-256 of every name, image and mask as stored. ``hashes`` has the
-    `value_hash` of each image, empty where it is constant; ``thumbnails`` is (n, 2304).
+    Parameters
+    ----------
+    names:
+        Names of the pairs.
+    images, masks:
+        float32 (n, rows, columns); the masks are in [0, 1].
+    fingerprint:
+        SHA-256 of every name, image and mask as stored.
+    preprocessing:
+        How the pairs were preprocessed.
+    hashes:
+        `value_hash` of each image; empty for a constant image.
+    thumbnails:
+        float32 (n, 2304), see `thumbnail`.
     """
 
     names: tuple[str, ...]
@@ -76,11 +87,11 @@ class PreprocessedPairs:
     thumbnails: FloatArray
 
     def pixel_hashes(self) -> dict[str, str]:
-        """Return a hash of each image by name, which its copies share; empty where constant."""
+        """Return a hash of each image by name; copies have equal hashes, constant images none."""
         return {name: one.hex()[:32] for name, one in zip(self.names, self.hashes, strict=True)}
 
     def select(self, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Return images and masks of these names, in this order."""
+        """Return the images and masks with these names, in this order."""
         index = [self.names.index(name) for name in names]
         return self.images[index], self.masks[index]
 
@@ -88,7 +99,7 @@ class PreprocessedPairs:
 def preprocess_pairs(
     pairs: Sequence[Pair], preprocessing: Preprocessing, progress: Progress | None = None
 ) -> PreprocessedPairs:
-    """Read and prepare every pair, keeping only the network's grid in memory.
+    """Read and preprocess image-mask pairs; only the results are kept in memory.
 
     Raises
     ------
@@ -134,30 +145,45 @@ def preprocess_pairs(
 def preprocess_image(
     image: AnyArray, preprocessing: Preprocessing, where: str = "image"
 ) -> FloatArray:
-    """Scale and resize one image (rows, columns) to float32 on the network's grid.
+    """Scale and resample an image (rows, columns) to float32 on the network's grid.
 
     Raises
     ------
     DataError
         `max` scaling of an image whose maximum is not positive.
     """
-    scaled = scale(image.astype(np.float32), preprocessing, where)
+    scaled = scale_intensity(image.astype(np.float32), preprocessing, where)
     return _resize(scaled, preprocessing.size, preprocessing.image_interpolation)
 
 
 def preprocess_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> FloatArray:
-    """Resize one 0/1 mask (rows, columns) to a float32 target in [0, 1] on the network's grid."""
+    """Resample a mask (rows, columns) of 0 and 1 to a float32 target on the network's grid."""
     return _resize(mask.astype(np.float32), preprocessing.size, preprocessing.mask_interpolation)
 
 
-def restore(
+def resample_probability(
     probability: FloatArray, size: tuple[int, int], preprocessing: Preprocessing
 ) -> FloatArray:
-    """Bring a probability map from the network's grid to an image of ``size``, bilinearly.
+    """Resample a probability map from the network's grid to the grid of an image, bilinearly.
 
-    The inverse of the masks' way onto the grid. OpenCV's nearest neighbour takes pixel
-    ``floor(i * step)``, not the centre of the pixels covered, so what a network learned from such
-    masks lies ``(step - 1) / 2`` pixels up and left; `area` keeps the centres.
+    This is the inverse of `preprocess_mask`, including its offset. Nearest-neighbour interpolation
+    of OpenCV selects pixel ``floor(i * step)`` instead of the pixel at the centre, so predictions
+    of a network trained on such masks are shifted up and left by ``(step - 1) / 2`` pixels. The
+    interpolation `area` causes no shift.
+
+    Parameters
+    ----------
+    probability:
+        float32 (rows, columns), on the grid of the network.
+    size:
+        Rows and columns of the image.
+    preprocessing:
+        Preprocessing of the network.
+
+    Returns
+    -------
+    ndarray
+        float32, of shape ``size``.
     """
     rows, columns = probability.shape
     if (rows, columns) == size:
@@ -173,12 +199,14 @@ def restore(
 
 
 def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatArray:
-    """Sample a map (rows, columns) on another grid as the exercise samples its masks."""
+    """Resample a map (rows, columns) with nearest-neighbour interpolation of OpenCV."""
     return _resize(mask, size, "nearest")
 
 
-def scale(image: FloatArray, preprocessing: Preprocessing, where: str = "image") -> FloatArray:
-    """Map stored values (rows, columns) to what the network sees, without resizing.
+def scale_intensity(
+    image: FloatArray, preprocessing: Preprocessing, where: str = "image"
+) -> FloatArray:
+    """Scale stored values (rows, columns) to the input values of the network.
 
     Raises
     ------
@@ -190,14 +218,14 @@ def scale(image: FloatArray, preprocessing: Preprocessing, where: str = "image")
         return np.asarray(np.clip((image - low) / (high - low), 0, 1), np.float32)
     low, high = float(image.min()), float(image.max())
     if preprocessing.scaling == "minmax":
-        if high == low:  # a slice of padding, in a volume
+        if high == low:  # a slice of padding
             return np.zeros_like(image)
         return (image - low) / (high - low)
     if high <= 0:
         raise DataError(
-            f"the image's maximum is {high:g}: scaling 'max' cannot divide by it",
+            f"the maximum of the image is {high:g}, which scaling 'max' cannot divide by",
             where=where,
-            hint="choose scaling 'minmax' or 'window', such as --set preprocessing.scaling=minmax",
+            hint="use scaling 'minmax' or 'window', such as --set preprocessing.scaling=minmax",
         )
     return image / np.float32(high)
 

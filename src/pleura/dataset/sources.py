@@ -13,16 +13,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pleura.dataset.pairs import Pair, expand_slices, find_images, find_pairs
 from pleura.dataset.recipe_model import RecipeModel
-from pleura.dataset.splits import (
-    SUBSETS,
-    Split,
-    SplitRecipe,
-    find_patients,
-    read_split,
-    require_nonempty,
-    split_by_fraction,
-    split_by_group,
-)
+from pleura.dataset.splits import SplitRecipe, find_patients, split_by_fraction, split_by_group
+from pleura.dataset.subsets import SUBSETS, Split, read_split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import composed, same_name
 from pleura.formats.read import scan_name

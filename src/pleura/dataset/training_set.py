@@ -1,4 +1,4 @@
-"""What a training draws its batches from."""
+"""Training images, from which batches are sampled and augmented."""
 
 from __future__ import annotations
 
@@ -9,51 +9,69 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.augmentation import Augmentation, augment_batch, move
+from pleura.dataset.augmentation import Augmentation, apply_spatial_transform, augment_batch
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
-from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale
+from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale_intensity
 from pleura.dataset.simulation import Simulation, simulate
 from pleura.typing import FloatArray, Progress
 
-_FINER = 2
-"""Times the network's grid: the canvas on which images are moved before they are reduced."""
+_OVERSAMPLING = 2
+"""Size of the grid on which images are augmented, as a multiple of the network's grid."""
 
 Batch = tuple[FloatArray, FloatArray]
 """Scaled images and masks in [0, 1], float32 (n, rows, columns), on the network's grid."""
 
 
 class TrainingSet(Protocol):
-    """The training images; ``draw`` returns those ``chosen``, changed as ``rng`` has it."""
+    """Training images with masks."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of images."""
 
-    def draw(self, chosen: NDArray[np.integer], rng: np.random.Generator) -> Batch: ...
+    def sample_batch(self, indices: NDArray[np.integer], rng: np.random.Generator) -> Batch:
+        """Return the images with these indices, augmented with random numbers of ``rng``."""
 
 
-class PreparedSet:
-    """Images on the network's grid, augmented there."""
+class PreprocessedSet:
+    """Images that are augmented on the grid of the network.
 
-    def __init__(self, images: FloatArray, masks: FloatArray, augmentation: Augmentation | None):
-        self.images, self.masks, self.augmentation = images, masks, augmentation
+    Parameters
+    ----------
+    images, masks:
+        float32 (n, rows, columns).
+    augmentation:
+        None to not augment.
+    """
+
+    def __init__(
+        self, images: FloatArray, masks: FloatArray, augmentation: Augmentation | None
+    ) -> None:
+        self.images = images
+        self.masks = masks
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, chosen: NDArray[np.integer], rng: np.random.Generator) -> Batch:
-        images, masks = self.images[chosen], self.masks[chosen]
+    def sample_batch(self, indices: NDArray[np.integer], rng: np.random.Generator) -> Batch:
+        images, masks = self.images[indices], self.masks[indices]
         if self.augmentation is None:
             return images, masks
         return augment_batch(images, masks, self.augmentation, rng)
 
 
 class SimulatedSet:
-    """Images in HU on a canvas finer than the network's grid: moved, reduced, then simulated on.
+    """Images in HU that are augmented on a finer grid, resampled, and changed by the simulation.
 
     Parameters
     ----------
     pairs:
-        Of images in HU; all are kept in memory, int16 and uint8.
+        Pairs of images in HU; all are kept in memory, as int16 and uint8.
+    preprocessing, augmentation, simulation:
+        Sections of the recipe.
+    progress:
+        Called with the number of images that were read, and of all images.
     """
 
     def __init__(
@@ -67,34 +85,37 @@ class SimulatedSet:
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.simulation = simulation
-        canvas = _FINER * preprocessing.size[0], _FINER * preprocessing.size[1]
-        self.images = np.empty((len(pairs), *canvas), np.int16)
-        self.masks = np.empty((len(pairs), *canvas), np.uint8)
+        finer_size = _OVERSAMPLING * preprocessing.size[0], _OVERSAMPLING * preprocessing.size[1]
+        self.images = np.empty((len(pairs), *finer_size), np.int16)
+        self.masks = np.empty((len(pairs), *finer_size), np.uint8)
         reader = PairReader()
         for i, pair in enumerate(pairs):
             image, mask = reader.read(pair)
-            image = np.clip(image, *preprocessing.window)  # before pixels are averaged, as `scale`
-            self.images[i] = np.rint(_fit(image.astype(np.float32), canvas))
-            self.masks[i] = np.rint(_fit(mask * np.float32(255), canvas))
+            # Values are clipped before they are interpolated, as `scale_intensity` does.
+            image = np.clip(image, *preprocessing.window)
+            self.images[i] = np.rint(_resample(image.astype(np.float32), finer_size))
+            self.masks[i] = np.rint(_resample(mask * np.float32(255), finer_size))
             if progress is not None:
                 progress(i + 1, len(pairs))
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, chosen: NDArray[np.integer], rng: np.random.Generator) -> Batch:
-        drawn = [self._draw(int(i), rng) for i in chosen]
-        return np.stack([image for image, _ in drawn]), np.stack([mask for _, mask in drawn])
+    def sample_batch(self, indices: NDArray[np.integer], rng: np.random.Generator) -> Batch:
+        samples = [self._sample(int(i), rng) for i in indices]
+        return np.stack([image for image, _ in samples]), np.stack([mask for _, mask in samples])
 
-    def _draw(self, i: int, rng: np.random.Generator) -> Batch:
+    def _sample(self, i: int, rng: np.random.Generator) -> Batch:
         image, mask = self.images[i].astype(np.float32), self.masks[i] / np.float32(255)
-        image, mask = move(image, mask, self.augmentation, rng, self.preprocessing.window[0])
+        image, mask = apply_spatial_transform(
+            image, mask, self.augmentation, rng, self.preprocessing.window[0]
+        )
         size = self.preprocessing.size
-        hu, mask = simulate(_fit(image, size), _fit(mask, size), self.simulation, rng)
-        return scale(hu, self.preprocessing), mask
+        hu, mask = simulate(_resample(image, size), _resample(mask, size), self.simulation, rng)
+        return scale_intensity(hu, self.preprocessing), mask
 
 
-def make_training_set(
+def build_training_set(
     pairs: Sequence[Pair],
     prepared: PreprocessedPairs,
     names: Sequence[str],
@@ -102,7 +123,20 @@ def make_training_set(
     simulation: Simulation | None,
     progress: Progress | None = None,
 ) -> TrainingSet:
-    """Return the training set of the pairs with these names.
+    """Return the training set of a recipe.
+
+    Parameters
+    ----------
+    pairs:
+        All pairs of the data set.
+    prepared:
+        The same pairs, preprocessed.
+    names:
+        Names of the training images.
+    augmentation, simulation:
+        Sections of the recipe; None to not augment.
+    progress:
+        Called with the number of images that were read, and of all images.
 
     Raises
     ------
@@ -110,13 +144,13 @@ def make_training_set(
         A pair cannot be read.
     """
     if simulation is None or augmentation is None:
-        return PreparedSet(*prepared.select(names), augmentation)
+        return PreprocessedSet(*prepared.select(names), augmentation)
     by_name = {pair.name: pair for pair in pairs}
-    chosen = [by_name[name] for name in names]
-    return SimulatedSet(chosen, prepared.preprocessing, augmentation, simulation, progress)
+    selected = [by_name[name] for name in names]
+    return SimulatedSet(selected, prepared.preprocessing, augmentation, simulation, progress)
 
 
-def _fit(picture: FloatArray, size: tuple[int, int]) -> FloatArray:
+def _resample(picture: FloatArray, size: tuple[int, int]) -> FloatArray:
     smaller = picture.shape[0] > size[0] or picture.shape[1] > size[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, size[::-1], interpolation=how), np.float32)
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=interpolation), np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pleura.dataset.label_errors import PredictLung
 from pleura.dataset.pairs import Pair, find_pairs
-from pleura.dataset.splits import Split
+from pleura.dataset.subsets import Split
 from pleura.engine.engine import Engine
 from pleura.errors import DataError, DataWarning
 from pleura.training.export import export

@@ -12,7 +12,7 @@ from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, find_names, split_pairs
-from pleura.dataset.splits import Split
+from pleura.dataset.subsets import Split
 from pleura.errors import DataError, RunError
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.units import estimate_units

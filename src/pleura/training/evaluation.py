@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair, find_pairs
-from pleura.dataset.preprocessing import preprocess_image, preprocess_mask, resize_nearest, restore
+from pleura.dataset.preprocessing import (
+    preprocess_image,
+    preprocess_mask,
+    resample_probability,
+    resize_nearest,
+)
 from pleura.errors import DataError
 from pleura.evaluation.compare import Comparison, Score, fingerprint, score_case
 from pleura.evaluation.metrics import accuracy, dice, iou
@@ -218,7 +223,7 @@ def _judge(
     logits = predictor.logits(prepared[None])[0]
     target = preprocess_mask(mask, preprocessing)
     probability = sigmoid(logits)
-    native = restore(probability, mask.shape, preprocessing)
+    native = resample_probability(probability, mask.shape, preprocessing)
     maps = {"network": (target > 0.5, probability), "native": (mask.astype(np.float32), native)}
     other = predictor.run.recipe.evaluation.additional_size
     if other is not None:

@@ -28,8 +28,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pleura.dataset.border_weights import border_weights, class_balance
 from pleura.dataset.pair_reader import PairReader
-from pleura.dataset.preprocessing import preprocess_image, restore
-from pleura.dataset.training_set import Batch, make_training_set
+from pleura.dataset.preprocessing import preprocess_image, resample_probability
+from pleura.dataset.training_set import Batch, build_training_set
 from pleura.errors import DataWarning, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.masks import save_figure
@@ -241,7 +241,7 @@ class _Training:
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split, prepared = data.split, data.prepared
         changes = self.recipe.augmentation, self.recipe.simulation
-        self.training_set = make_training_set(
+        self.training_set = build_training_set(
             data.pairs, prepared, split.training, *changes, progress=callbacks.on_read
         )
         self.validation_pairs = named(data.pairs, split.validation)
@@ -332,7 +332,7 @@ class _Training:
         rng = np.random.default_rng((seed, epoch, step + 1))
         torch_seed = int(rng.integers(1 << 62))
         chosen = order[step * self.batch : (step + 1) * self.batch]
-        return torch_seed, self.training_set.draw(chosen, rng)
+        return torch_seed, self.training_set.sample_batch(chosen, rng)
 
     def _train_step(
         self, images: FloatArray, masks: FloatArray, rate: float
@@ -417,7 +417,7 @@ class _Training:
             prepared = preprocess_image(image, self.recipe.preprocessing, str(pair.image))
             logits = self.compute.logits(self.state.kept, prepared[None])[0, 0]
             probability = torch.sigmoid(logits).cpu().numpy()
-            yield restore(probability, mask.shape, self.recipe.preprocessing), mask
+            yield resample_probability(probability, mask.shape, self.recipe.preprocessing), mask
 
     def _learning_rate(self, step: int) -> float:
         recipe = self.recipe.schedule

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.pair_reader import read_image_2d
-from pleura.dataset.preprocessing import preprocess_image, restore
+from pleura.dataset.preprocessing import preprocess_image, resample_probability
 from pleura.errors import DataError, PleuraError
 from pleura.figures.masks import overlay
 from pleura.formats.pictures import TIFF, list_pictures, write_picture
@@ -54,7 +54,9 @@ class Predictor:
         """Return the probability of lung, float32, on the grid of an image (rows, columns)."""
         prepared = preprocess_image(image, self.preprocessing, where)
         probability = sigmoid(self.logits(prepared[None])[0])
-        return restore(probability, (image.shape[0], image.shape[1]), self.preprocessing)
+        return resample_probability(
+            probability, (image.shape[0], image.shape[1]), self.preprocessing
+        )
 
 
 @dataclass(frozen=True)

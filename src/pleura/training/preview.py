@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, split_pairs
-from pleura.dataset.splits import Split
-from pleura.dataset.training_set import make_training_set
+from pleura.dataset.subsets import Split
+from pleura.dataset.training_set import build_training_set
 from pleura.figures.masks import PairPicture, pairs_figure, save_figure
 from pleura.training.recipe import Recipe, load_recipe
 
@@ -51,8 +51,10 @@ def preview_figure(
     """Draw training pairs, spread evenly over the training part, before and after augmentation."""
     names = _spread(split, number)
     changes = recipe.augmentation, recipe.simulation
-    training_set = make_training_set(pairs, prepared, names, *changes)
-    drawn = training_set.draw(np.arange(len(names)), np.random.default_rng(recipe.training.seed))
+    training_set = build_training_set(pairs, prepared, names, *changes)
+    drawn = training_set.sample_batch(
+        np.arange(len(names)), np.random.default_rng(recipe.training.seed)
+    )
     pictures = zip(names, *prepared.select(names), *drawn, strict=True)
     return pairs_figure([PairPicture(*picture) for picture in pictures])
 

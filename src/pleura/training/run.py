@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import pleura
-from pleura.dataset.splits import SUBSETS, Split, read_split, read_training_hashes
+from pleura.dataset.subsets import SUBSETS, Split, read_split, read_training_hashes
 from pleura.errors import DataError, RecipeError, RunError, first_line
 from pleura.files.atomic import remove_unfinished, unfinished, write_atomically, write_text
 from pleura.files.records import write_json
