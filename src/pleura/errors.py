@@ -23,7 +23,7 @@ class PleuraError(Exception):
 
     def __init__(self, message: str, *, where: str | PathLike[str] | None, hint: str) -> None:
         self.message = message
-        self.where = None if where is None else str(where)
+        self.where: str | None = None if where is None else str(where)
         self.hint = hint
         lines = [printable(message)]
         if self.where is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -33,37 +33,56 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
-class _PathOrURL(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since Click 8.4
-    """A path, or a URL such as s3://bucket/folder."""
+def path_or_url(value: str) -> Path | str:
+    """Return a path, or a URL such as s3://bucket/folder unchanged; for click's ``type=``."""
+    from pleura.cohort.stores import is_address
 
-    name = "path or URL"
-
-    def convert(self, value: Any, *_: object) -> Path | str:
-        from pleura.cohort.stores import is_address
-
-        return value if is_address(value) else Path(value)
+    return value if is_address(value) else Path(value)
 
 
-PATH_OR_URL = _PathOrURL()
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-images_argument = click.argument("images", type=PATH)
-masks_argument = click.argument("masks", type=PATH)
-optional_masks_argument = click.argument("masks", type=PATH, required=False)
-json_option = click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, allow_dash=True),
-    metavar="FILE",
-    help="Write the result as JSON; - writes to standard output.",
-)
-units_option = click.option(
-    "--units",
-    type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),
-    default="auto",
-    show_default=True,
-    help="Intensity units: HU, HU plus 1024, or grey values with dark or bright air.",
-)
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="Do not show progress.")
+
+def images_argument(command: Command) -> Command:
+    """Add the argument IMAGES to a command."""
+    return click.argument("images", type=PATH)(command)
+
+
+def masks_argument(command: Command) -> Command:
+    """Add the argument MASKS to a command."""
+    return click.argument("masks", type=PATH)(command)
+
+
+def optional_masks_argument(command: Command) -> Command:
+    """Add the optional argument MASKS to a command."""
+    return click.argument("masks", type=PATH, required=False)(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add the option ``--json`` to a command."""
+    return click.option(
+        "--json",
+        "json_file",
+        type=click.Path(path_type=Path, allow_dash=True),
+        metavar="FILE",
+        help="Write the result as JSON; - writes to standard output.",
+    )(command)
+
+
+def units_option(command: Command) -> Command:
+    """Add the option ``--units`` to a command."""
+    return click.option(
+        "--units",
+        type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),
+        default="auto",
+        show_default=True,
+        help="Intensity units: HU, HU plus 1024, or grey values with dark or bright air.",
+    )(command)
+
+
+def quiet_option(command: Command) -> Command:
+    """Add the option ``--quiet`` to a command."""
+    return click.option("--quiet", "-q", is_flag=True, help="Do not show progress.")(command)
 
 
 def stderr_console() -> Console:

@@ -12,7 +12,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from pleura.cli.common import PATH, echo, stdout_console
+from pleura.cli.common import PATH, Command, echo, stdout_console
 from pleura.errors import DataError
 from pleura.names import printable
 
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from pleura.evaluation.compare import Comparison
     from pleura.evaluation.statistics import Spread
 
-cases_option = click.option(
-    "--cases",
-    type=PATH,
-    help="CSV with a row a case: name, patient (intervals are over patients), anything else.",
-)
-by_option = click.option("--by", metavar="COLUMN", help="Also score the groups of this column.")
+
+def cases_option(command: Command) -> Command:
+    """Add the option ``--cases`` to a command."""
+    return click.option(
+        "--cases",
+        type=PATH,
+        help="CSV with one row per case: name, patient (for confidence intervals), other columns.",
+    )(command)
+
+
+def by_option(command: Command) -> Command:
+    """Add the option ``--by`` to a command."""
+    return click.option("--by", metavar="COLUMN", help="Also score the groups of this column.")(
+        command
+    )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import click
 
 from pleura.cli.common import (
     PATH,
-    PATH_OR_URL,
     echo,
     json_option,
+    path_or_url,
     progress_bar,
     quiet_option,
     units_option,
@@ -67,14 +67,14 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 
 
 @click.command("segment", epilog=_EPILOG)
-@click.argument("scan", type=PATH_OR_URL)
+@click.argument("scan", type=path_or_url)
 @click.option(
     "--model",
     type=PATH,
     help="Model: a file that `pleura export` wrote, or `accurate`, an ensemble that is slower and "
     "slightly more accurate.  [default: the model that ships]",
 )
-@click.option("--output", "-o", type=PATH_OR_URL, required=True, help="Mask or folder to write.")
+@click.option("--output", "-o", type=path_or_url, required=True, help="Mask or folder to write.")
 @click.option(
     "--format",
     "output_format",

@@ -86,8 +86,8 @@ class SimulatedSet:
         self.augmentation = augmentation
         self.simulation = simulation
         finer_size = _OVERSAMPLING * preprocessing.size[0], _OVERSAMPLING * preprocessing.size[1]
-        self.images = np.empty((len(pairs), *finer_size), np.int16)
-        self.masks = np.empty((len(pairs), *finer_size), np.uint8)
+        self.images: NDArray[np.int16] = np.empty((len(pairs), *finer_size), np.int16)
+        self.masks: NDArray[np.uint8] = np.empty((len(pairs), *finer_size), np.uint8)
         reader = PairReader()
         for i, pair in enumerate(pairs):
             image, mask = reader.read(pair)

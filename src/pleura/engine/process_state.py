@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class ProcessState:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.forked = False
+        self.lock: AbstractContextManager[object] = threading.RLock()
+        self.forked: bool = False
         self._models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
         self._openvino_core: Any = None
         if hasattr(os, "register_at_fork"):

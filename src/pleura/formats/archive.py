@@ -44,6 +44,8 @@ class Unpacked:
         folder = new_folder()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
+            self.files: list[Path]
+            self.links: int
             self.files, self.links = _unzip(path, folder, endings)
         except PleuraError:
             raise

@@ -68,10 +68,10 @@ class Segmenter:
         sides: bool = True,
         runtime: Runtime = "openvino",
     ) -> None:
-        self.threads = threads or available_cpus()
-        self.engine = Engine(model_path(model), self.threads, precision, runtime)
+        self.threads: int = threads or available_cpus()
+        self.engine: Engine = Engine(model_path(model), self.threads, precision, runtime)
         default = self.engine.threshold
-        self.threshold = default if threshold is None else int(np.ceil(threshold * 255))
+        self.threshold: int = default if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
 
     def __enter__(self) -> Segmenter:
