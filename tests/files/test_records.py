@@ -1,13 +1,15 @@
 """Records that somebody changed or damaged: results without them, never a traceback."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import cases_from_results
 from pleura.corrections.saving import read_changed_slices, record_path
-from pleura.files.records import read_record
+from pleura.files.records import read_record, write_json
 from pleura.report.cohort import cohort_page
 from pleura.viewer.progress import progress_of
 
@@ -50,3 +52,14 @@ def test_results_with_a_damaged_report_can_be_viewed_and_reported(sample, tmp_pa
 def test_a_report_is_read_as_it_was_written(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"flags": {"units": "Ä"}}))
     assert read_record(tmp_path / "a.json")["flags"] == {"units": "Ä"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        text = reader.submit(pipe.read_text)
+        write_json(pipe, {"a": 1})
+        assert json.loads(text.result(timeout=30)) == {"a": 1}
+    assert not pipe.is_file()

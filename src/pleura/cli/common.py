@@ -123,15 +123,13 @@ def write_json(target: Path | None, content: dict[str, Any]) -> None:
     """
     if target is None:
         return
-    from pleura.files.atomic import write_text
+    from pleura.files.records import write_json as write_json_file
 
-    text = json.dumps(content, indent=2) + "\n"  # ASCII, whatever the encoding of the terminal
     if str(target) == "-":
-        sys.stdout.write(text)
-    elif target.exists() and not target.is_file():
-        target.write_text(text)  # a pipe or device must not be replaced by a file
+        # ASCII, whatever the encoding of the terminal
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
     else:
-        write_text(target, text)
+        write_json_file(target, content)
 
 
 class _Speed(ProgressColumn):

@@ -33,7 +33,7 @@ class ScanReport:
     seconds: dict[str, float]
     """Run time of each stage in s."""
     versions: dict[str, str]
-    """Versions of ``pleura`` and name of the ``model``."""
+    """Version of ``pleura`` and name of the ``model``."""
     options: dict[str, Any]
     """Options that the mask depends on, with the model's name, version and hash."""
     mask: str

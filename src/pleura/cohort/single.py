@@ -99,7 +99,7 @@ def _refuse_existing(outputs: OutputFiles) -> None:
             raise DataError(
                 "the output file exists",
                 where=path,
-                hint="choose another path, or pass --overwrite",
+                hint="choose another path, or overwrite it (--overwrite)",
             )
 
 

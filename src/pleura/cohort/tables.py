@@ -32,7 +32,7 @@ class ScanResult:
     left_ml: float | None = None
     """Volume of the left lung in ml."""
     flags: str = ""
-    """Names and messages of the flags of the mask, separated by ``; ``."""
+    """Names of the flags of the mask, separated by ``; ``."""
     warnings: str = ""
     """Topics of the decisions that may change the mask, separated by ``; ``."""
     seconds: float | None = None

@@ -18,14 +18,18 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write an object as indented ASCII JSON through `write_atomically`.
+    """Write an object as indented ASCII JSON, through `write_atomically` unless it is a pipe.
 
     Raises
     ------
     DataError
         The folder cannot be written or the disk is full; an older file stays as it was.
     """
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2) + "\n"
+    if path.exists() and not path.is_file():
+        path.write_text(text)  # a pipe or device must not be replaced by a file
+    else:
+        write_text(path, text)
 
 
 def parse_record(content: bytes) -> dict[str, Any]:
