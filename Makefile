@@ -59,6 +59,7 @@ lint: $(READY)  ## check style, types, imports between packages, and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes pleura --ignoreexternal
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 

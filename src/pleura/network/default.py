@@ -54,17 +54,19 @@ class DefaultUNet(SegmentationNetwork):
         separable: bool = False,
     ) -> None:
         super().__init__()
-        self.multiple = 2 ** (len(channels) - 1)
+        self.multiple: int = 2 ** (len(channels) - 1)
         times = [full_resolution_convs] + [2] * (len(channels) - 1)
         levels = zip([1, *channels[:-1]], channels, times, strict=True)
-        self.down = nn.ModuleList(Level(i, o, n, separable) for i, o, n in levels)
-        self.dropout = nn.Dropout2d(dropout)
+        self.down: nn.ModuleList = nn.ModuleList(Level(i, o, n, separable) for i, o, n in levels)
+        self.dropout: nn.Dropout2d = nn.Dropout2d(dropout)
         above = list(pairwise(channels))[::-1]  # (outputs, inputs)
-        self.enlarge = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for o, i in above)
-        self.up = nn.ModuleList(
+        self.enlarge: nn.ModuleList = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, 2, stride=2) for o, i in above
+        )
+        self.up: nn.ModuleList = nn.ModuleList(
             Level(2 * o, o, n, separable) for (o, _), n in zip(above, times[-2::-1], strict=True)
         )
-        self.head = nn.Conv2d(channels[0], 1, 1)
+        self.head: nn.Conv2d = nn.Conv2d(channels[0], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)
         skips: list[Tensor] = []

@@ -17,11 +17,12 @@ _SUREST = 1e-6
 class Ensemble(SegmentationNetwork):
     """Networks of one grid, of which the mean probability counts; its logits are of that mean."""
 
-    margin, multiple = 0, 1
+    margin: int = 0
+    multiple: int = 1
 
     def __init__(self, members: Sequence[SegmentationNetwork]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members: nn.ModuleList = nn.ModuleList(members)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, 1, h, w) of images (n, 1, h, w)."""

@@ -25,8 +25,8 @@ class UpConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, 2, 2))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.weight: nn.Parameter = nn.Parameter(torch.empty(outputs, inputs, 2, 2))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:  # (n, inputs, h, w)
         w0, w1 = self.weight.unbind(2)
@@ -47,7 +47,7 @@ class Dropout(nn.Module):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
-        self.threshold = round(probability * 256)
+        self.threshold: int = round(probability * 256)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.threshold == 0:
@@ -69,15 +69,15 @@ class ExerciseUNet(SegmentationNetwork):
     def __init__(self, channels: Sequence[int] = (64, 128, 256), dropout: float = 0.5) -> None:
         super().__init__()
         first, second, third = channels
-        self.down1 = nn.Conv2d(1, first, 3, padding=1)
-        self.down2 = nn.Conv2d(first, second, 3, padding=1)
-        self.bottom = nn.Conv2d(second, third, 3, padding=1)
-        self.up2 = UpConvolution(third, second)
-        self.merge2 = nn.Conv2d(2 * second, second, 3, padding=1)
-        self.up1 = UpConvolution(second, first)
-        self.merge1 = nn.Conv2d(2 * first, first, 3, padding=1)
-        self.dropout = Dropout(dropout)
-        self.head = nn.Conv2d(first, 1, 1)
+        self.down1: nn.Conv2d = nn.Conv2d(1, first, 3, padding=1)
+        self.down2: nn.Conv2d = nn.Conv2d(first, second, 3, padding=1)
+        self.bottom: nn.Conv2d = nn.Conv2d(second, third, 3, padding=1)
+        self.up2: UpConvolution = UpConvolution(third, second)
+        self.merge2: nn.Conv2d = nn.Conv2d(2 * second, second, 3, padding=1)
+        self.up1: UpConvolution = UpConvolution(second, first)
+        self.merge1: nn.Conv2d = nn.Conv2d(2 * first, first, 3, padding=1)
+        self.dropout: Dropout = Dropout(dropout)
+        self.head: nn.Conv2d = nn.Conv2d(first, 1, 1)
         # As Keras: Glorot's uniform weights, biases of zero.
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):

@@ -58,15 +58,19 @@ class UNet2015(SegmentationNetwork):
     ) -> None:
         super().__init__()
         up = channels[::-1]
-        self.multiple = 1 << (len(channels) - 1)
+        self.multiple: int = 1 << (len(channels) - 1)
         # Two convolutions cost two of their level's pixels, on the way down and again on the way
         # up: 4 (1 + 2 + ... + multiple / 2), and 2 multiple at the bottom.
-        self.margin = 6 * self.multiple - 4
-        self.down = nn.ModuleList(two_convolutions(i, o) for i, o in pairwise((1, *channels)))
-        self.dropout = nn.Dropout(dropout)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(up))
-        self.merge = nn.ModuleList(two_convolutions(2 * o, o) for o in up[1:])
-        self.head = nn.Conv2d(channels[0], 2, 1)
+        self.margin: int = 6 * self.multiple - 4
+        self.down: nn.ModuleList = nn.ModuleList(
+            two_convolutions(i, o) for i, o in pairwise((1, *channels))
+        )
+        self.dropout: nn.Dropout = nn.Dropout(dropout)
+        self.up: nn.ModuleList = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(up)
+        )
+        self.merge: nn.ModuleList = nn.ModuleList(two_convolutions(2 * o, o) for o in up[1:])
+        self.head: nn.Conv2d = nn.Conv2d(channels[0], 2, 1)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

@@ -31,7 +31,7 @@ class Compute:
     """
 
     def __init__(self, recipe: TrainingRecipe) -> None:
-        self.device = _device(recipe.device)
+        self.device: torch.device = _device(recipe.device)
         self.precision: Literal["fp32", "bf16"] = (
             ("bf16" if _computes_bf16(self.device) else "fp32")
             if recipe.precision == "auto"

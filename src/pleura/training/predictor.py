@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.pair_reader import read_image_2d
-from pleura.dataset.preprocessing import preprocess_image, resample_probability
+from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resample_probability
 from pleura.errors import DataError, PleuraError
 from pleura.figures.masks import overlay
 from pleura.formats.pictures import TIFF, list_pictures, write_picture
@@ -35,7 +35,7 @@ class Predictor:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.preprocessing = run.recipe.preprocessing
+        self.preprocessing: Preprocessing = run.recipe.preprocessing
         # Where and how it was trained binds nobody who uses it.
         here = {"device": "auto", "precision": "auto", "threads": None}
         self._compute = Compute(run.recipe.training.model_copy(update=here))

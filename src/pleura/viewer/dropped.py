@@ -22,7 +22,7 @@ class Dropped:
     def __init__(self, folder: Path, model: str | Path | None = None) -> None:
         self.folder = folder
         self.model = model
-        self.room = LARGEST
+        self.room: int = LARGEST
         self._segmenter: Segmenter | None = None
         self._one = threading.Lock()
 

@@ -38,9 +38,10 @@ class Guard(BaseHTTPMiddleware):
 
     def __init__(self, app: Any, token: str, hosts: frozenset[str]) -> None:
         super().__init__(app)
-        self.token, self.hosts = token, hosts
+        self.token: str = token
+        self.hosts: frozenset[str] = hosts
         # A cookie is of all ports of a host: each viewer has its own.
-        self.cookie = f"pleura-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+        self.cookie: str = f"pleura-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
 
     async def dispatch(
         self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
