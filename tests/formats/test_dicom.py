@@ -87,7 +87,7 @@ def test_two_acquisitions_at_one_place_are_kept_apart(tmp_path):
 def test_different_slices_at_one_place_are_refused(tmp_path):
     write_series(tmp_path / "a", chest(), AXIAL)
     write_series(tmp_path / "b", chest(seed=1), AXIAL)
-    with pytest.raises(ScanError, match="12 slices of one acquisition lie on 6 places"):
+    with pytest.raises(ScanError, match="12 slices of one acquisition have only 6 positions"):
         read(tmp_path)
 
 

@@ -7,7 +7,7 @@ from dicom_files import uid, write_series
 
 import pleura
 from pleura.errors import ScanError
-from pleura.formats.dicom import grouping
+from pleura.formats.dicom import continuity
 from pleura.formats.find import find_scans
 from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
@@ -310,7 +310,7 @@ def test_two_refused_series_of_one_folder_have_names_of_their_own(tmp_path, ches
 
 def test_pixels_are_not_read_where_the_header_decides(tmp_path, chest, monkeypatch):
     written(tmp_path, chest, lambda i: {"SeriesInstanceUID": uid("series", i)})
-    monkeypatch.setattr(grouping, "_thumbnail", lambda _: pytest.fail("a slice was decoded"))
+    monkeypatch.setattr(continuity, "_thumbnail", lambda _: pytest.fail("a slice was decoded"))
     assert read(tmp_path, units="hu").geometry.shape[0] == N
 
 

@@ -1,36 +1,37 @@
-"""A DICOM file, folder or zip read as one scan: series chosen, slices decoded when asked for."""
+"""DICOM files as scans: volumes are found by the headers, slices are decoded on demand."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.formats.dicom.dataset import read_dataset
 from pleura.formats.dicom.frames import Frame, SkippedFile, read_frames
-from pleura.formats.dicom.grouping import group_frames
+from pleura.formats.dicom.joining import group_frames
 from pleura.formats.dicom.origin import DicomOrigin
 from pleura.formats.dicom.pixels import read_stored_values
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
-from pleura.formats.dicom.rescale import infer_rescale, padding_decisions, to_hu
+from pleura.formats.dicom.rescale import infer_rescale, padding_decisions, rescale_to_hu
 from pleura.formats.dicom.volume import DicomVolume, build_volume
 from pleura.scan.scan import AIR, Decision, Scan
 from pleura.typing import AnyArray
 
-OpenFile = Callable[[Path], Any]
+OpenFile = Callable[[Path], Dataset]
 
 MIN_SLICES = 5
-"""Slices below which a stack is rather a planning or a biopsy scan than a chest."""
+"""Volumes of fewer slices are more likely planning or biopsy scans than chests."""
 
 
 @dataclass(frozen=True)
 class RejectedFrames:
-    """Frames that are no volume, and why."""
+    """Frames that are not a volume, and the reason."""
 
     frames: tuple[Frame, ...]
     error: ScanError
@@ -38,7 +39,17 @@ class RejectedFrames:
 
 @dataclass(frozen=True)
 class DicomContents:
-    """What a folder of DICOM holds: stacks, best first; groups that are none; files set aside."""
+    """Contents of a folder of DICOM files.
+
+    Attributes
+    ----------
+    volumes:
+        The volumes, in order of preference.
+    rejected:
+        Frames that are not a volume.
+    skipped:
+        Files that are not read as CT.
+    """
 
     volumes: tuple[DicomVolume, ...]
     rejected: tuple[RejectedFrames, ...]
@@ -46,66 +57,78 @@ class DicomContents:
 
 
 def find_volumes(paths: Iterable[Path]) -> DicomContents:
-    """Read the headers of files and make stacks of them, the one for lungs first.
+    """Read the headers of files, and build volumes from the CT frames.
 
-    What has ``MIN_SLICES`` slices or more comes first; then original images before derived ones,
-    axial before others, what covers most of the body, thin slices before thick, lower series
-    numbers.
+    Volumes of ``MIN_SLICES`` slices or more are first; then original images before derived ones,
+    axial ones before others, those that cover most of the body, thin slices before thick ones, and
+    lower series numbers.
     """
-    frames, aside = read_frames(paths)
-    stacks: list[DicomVolume] = []
-    refused: list[RejectedFrames] = []
-    for group in group_frames(frames, decode):
+    frames, skipped = read_frames(paths)
+    volumes: list[DicomVolume] = []
+    rejected: list[RejectedFrames] = []
+    for group in group_frames(frames, decode_hu):
         try:
             if group.error is not None:
                 raise group.error
-            stacks.append(build_volume(group.frames, group.decisions))
+            volumes.append(build_volume(group.frames, group.decisions))
         except ScanError as error:  # noqa: PERF203
-            refused.append(RejectedFrames(group.frames, error))
-    stacks.sort(key=_rank)
-    return DicomContents(tuple(stacks), tuple(refused), tuple(aside))
+            rejected.append(RejectedFrames(group.frames, error))
+    volumes.sort(key=_preference)
+    return DicomContents(tuple(volumes), tuple(rejected), tuple(skipped))
 
 
 def read_volume(
-    stack: DicomVolume, name: str, source: Path, aside: Sequence[SkippedFile] = ()
+    volume: DicomVolume, name: str, source: Path, skipped: Sequence[SkippedFile] = ()
 ) -> Scan:
-    """Return a stack as a scan."""
-    decisions = [*stack.decisions, *_set_aside(aside)]
-    frames = stack.present
+    """Return a volume as a scan, whose slices are decoded on demand.
+
+    Parameters
+    ----------
+    volume:
+        The frames.
+    name:
+        Name of the scan in results.
+    source:
+        The file or folder that it is read from.
+    skipped:
+        Files beside it that are not read; the scan has a decision about them.
+    """
+    decisions = [*volume.decisions, *_skipped_decisions(skipped)]
+    frames = volume.present
     if any(frame.lossy for frame in frames):
-        reason = f"{frames[0].transfer_syntax}; borders may be off"
+        reason = f"{frames[0].transfer_syntax}; borders may be inaccurate"
         decisions.append(Decision("pixels", "lossy compression", reason, warning=True))
     if all(frame.rescale is None for frame in frames):
         reason = "the header has no Rescale Intercept"
         decisions.append(Decision("units", "stored values", reason, warning=True))
     open_file = lru_cache(1)(read_dataset)  # a multi-frame file is parsed once, not per frame
-    inferred, rescaled = infer_rescale(frames, partial(decode, open_file=open_file))
-    decisions += rescaled
+    inferred, rescale_decisions = infer_rescale(frames, partial(decode_hu, open_file=open_file))
+    decisions += rescale_decisions
     decisions += padding_decisions(frames, partial(decode_stored, open_file=open_file))
 
     def read(start: int, stop: int) -> AnyArray:
-        chosen = (frame and inferred.get(frame, frame) for frame in stack.frames[start:stop])
-        return np.stack([_read_slice(frame, stack, open_file) for frame in chosen])
+        frames = (frame and inferred.get(frame, frame) for frame in volume.frames[start:stop])
+        return np.stack([_read_slice(frame, volume, open_file) for frame in frames])
 
     return Scan(
         name=name,
-        geometry=stack.geometry,
+        geometry=volume.geometry,
         read=read,
-        origin=DicomOrigin(volume=stack, path=source, files=stack.files),
+        origin=DicomOrigin(volume=volume, path=source, files=volume.files),
         decisions=tuple(decisions),
-        absent=frozenset(i for i, frame in enumerate(stack.frames) if frame is None),
+        absent=frozenset(i for i, frame in enumerate(volume.frames) if frame is None),
     )
 
 
-def decode(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
-    """Return a frame (rows, columns) in HU: rescaled, and with air for padding.
+def decode_hu(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
+    """Return a frame (rows, columns) in HU: rescaled, and with air in place of padding.
 
     Raises
     ------
     ScanError
         As `decode_stored`.
     """
-    return to_hu(decode_stored(frame, open_file), frame)
+    return rescale_to_hu(decode_stored(frame, open_file), frame)
 
 
 def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
@@ -121,18 +144,18 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
             stored = read_stored_values(open_file(frame.path), frame)
     except PleuraError:
         raise
-    # Decoders are C extensions with errors of their own, down to SystemError.
+    # Decoders are C extensions and raise many kinds of errors, including SystemError.
     except Exception as error:
         raise ScanError(
             f"the slice cannot be decoded: it is truncated, corrupt, or of a rare kind "
             f"({frame.transfer_syntax}; {first_line(error)})",
             where=frame.path,
-            hint="copy or export it again, uncompressed if it is whole; or move it away, and the "
-            "gap is reported",
+            hint="copy or export it again, uncompressed if it is complete; or move it away, and "
+            "the gap is reported",
         ) from error
     if stored.shape != (frame.rows, frame.columns):
         raise ScanError(
-            f"the slice holds {stored.shape} pixels where its header says "
+            f"the slice has {stored.shape} pixels, and its header states "
             f"{(frame.rows, frame.columns)}",
             where=frame.path,
             hint="copy or export it again",
@@ -140,28 +163,28 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     return stored
 
 
-def _read_slice(frame: Frame | None, stack: DicomVolume, open_file: OpenFile) -> AnyArray:
+def _read_slice(frame: Frame | None, volume: DicomVolume, open_file: OpenFile) -> AnyArray:
     if frame is None:
-        return np.full(stack.geometry.shape[1:], AIR, np.int16)
-    return decode(frame, open_file)
+        return np.full(volume.geometry.shape[1:], AIR, np.int16)
+    return decode_hu(frame, open_file)
 
 
-def _rank(stack: DicomVolume) -> tuple[Any, ...]:
-    few = len(stack.present) < MIN_SLICES
-    derived = "DERIVED" in stack.first.image_type
-    axial = stack.geometry.orientation[0] in "SI"
-    covered = round(stack.extent / 20)  # to 2 cm
-    return few, derived, not axial, -covered, stack.geometry.spacing[0], stack.first.series_number
+def _preference(volume: DicomVolume) -> tuple[bool, bool, bool, int, float, int]:
+    """Return the key by which volumes are sorted, the preferred one first."""
+    few = len(volume.present) < MIN_SLICES
+    derived = "DERIVED" in volume.first.image_type
+    axial = volume.geometry.orientation[0] in "SI"
+    covered = round(volume.extent / 20)  # to 2 cm
+    thickness = volume.geometry.spacing[0]
+    return few, derived, not axial, -covered, thickness, volume.first.series_number
 
 
-def _set_aside(aside: Sequence[SkippedFile]) -> list[Decision]:
-    counts: dict[tuple[str, bool], int] = {}
-    for one in aside:
-        counts[one.reason, one.damaged] = counts.get((one.reason, one.damaged), 0) + 1
+def _skipped_decisions(skipped: Sequence[SkippedFile]) -> list[Decision]:
+    counts = Counter((one.reason, one.damaged) for one in skipped)
     return [
         Decision(
             "slices" if damaged else "files",
-            f"{n} set aside",
+            f"{n} skipped",
             reason + (", perhaps a slice" if damaged else ""),
             warning=damaged,
         )

@@ -31,7 +31,7 @@ _CHECKED = 6
 """Pairs of neighbours of different rescale that are compared."""
 
 
-def to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
+def rescale_to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
     """Apply slope and intercept: int16 or int32 where exact, else float32; padding becomes air."""
     slope, intercept = frame.rescale or (1.0, 0.0)
     if slope == 1 and intercept == int(intercept):

@@ -1,49 +1,53 @@
-"""What a chosen stack leaves out of its study, and whether that is a part of the lungs."""
+"""Selection of the volume that a folder is read as, and decisions about what is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pleura.errors import ScanError
 from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.read import MIN_SLICES, DicomContents, RejectedFrames
-from pleura.formats.dicom.volume import DicomVolume, project, slice_normal
+from pleura.formats.dicom.volume import DicomVolume, positions_along_normal, slice_normal
 from pleura.scan.scan import Decision
 
-_REACH = 10.0
-"""Millimetres by which slices that are left out must lie beyond the chosen ones to be reported."""
-_BETWEEN = 0.25
-"""Of a step: how far from every chosen slice another one must be to lie between them."""
-_COVERED, _CENTRED = 0.75, 0.02
-"""Of a step: the thickness below which slices leave gaps, and how far from the middle of a gap
-slices of another series may lie that fill it."""
+_MIN_EXTENSION = 10.0
+"""Millimetres by which slices that are left out must extend the volume to be reported."""
+
+_MIN_DISTANCE = 0.25
+"""Distance from every selected slice, in steps, at which another slice lies between them."""
+
+_MAX_COVERAGE = 0.75
+"""Slice thickness, in steps, up to which slices leave gaps."""
+
+_MAX_DECENTRING = 0.02
+"""Distance from the middle of a gap, in steps, up to which a slice of another series fills it."""
+
 _PARALLEL = np.cos(np.radians(20.0))
 
 
 def select_volume(
     contents: DicomContents, source: Path, series: str | None
 ) -> tuple[DicomVolume, tuple[Decision, ...]]:
-    """Return the stack that is meant, and the decisions about what is left out.
+    """Select the volume to read, and return the decisions about what is left out.
 
     Parameters
     ----------
     contents:
-        What the folder holds; at least one stack.
+        Contents of the folder, with at least one volume.
     source:
         The folder, for messages.
     series:
-        Series number or Series Instance UID; None for the best.
+        Series Number or Series Instance UID; None for the preferred volume.
 
     Raises
     ------
     ScanError
-        There are several patients, or no such series, or it cannot be read.
+        The folder holds scans of several patients, or the series does not exist or is not readable.
     """
-    patients = {stack.first.patient for stack in contents.volumes}
+    patients = {volume.first.patient for volume in contents.volumes}
     if len(patients) > 1:
         raise ScanError(
             f"the folder holds scans of {len(patients)} patients",
@@ -51,142 +55,159 @@ def select_volume(
             hint="give one patient's folder, or segment the folder above as a cohort",
         )
 
-    def meant(frame: Frame) -> bool:
+    def is_selected(frame: Frame) -> bool:
         return series is None or series in (str(frame.series_number), frame.series_instance_uid)
 
-    stacks = [stack for stack in contents.volumes if any(map(meant, stack.present))]
-    refused = [one for one in contents.rejected if any(map(meant, one.frames))]
-    if not stacks:
-        if refused:
-            raise refused[0].error
-        have = ", ".join(str(stack.first.series_number) for stack in contents.volumes)
+    volumes = [volume for volume in contents.volumes if any(map(is_selected, volume.present))]
+    rejected = [one for one in contents.rejected if any(map(is_selected, one.frames))]
+    if not volumes:
+        if rejected:
+            raise rejected[0].error
+        available = ", ".join(str(volume.first.series_number) for volume in contents.volumes)
         raise ScanError(
-            f"no series {series}", where=source, hint=f"choose one of {have}; see pleura info"
+            f"no series {series}", where=source, hint=f"choose one of {available}; see pleura info"
         )
-    return stacks[0], selection_decisions(stacks[0], stacks[1:], refused, warn=series is None)
+    decisions = selection_decisions(volumes[0], volumes[1:], rejected, warn=series is None)
+    return volumes[0], decisions
 
 
 class StudyIndex:
-    """Finds what a folder holds besides a stack, of its study or its series."""
+    """Index of volumes and rejected frames by study and series.
+
+    Parameters
+    ----------
+    contents:
+        Contents of a folder.
+    """
 
     def __init__(self, contents: DicomContents) -> None:
-        self._stacks: dict[Any, list[DicomVolume]] = {}
-        self._refused: dict[Any, list[RejectedFrames]] = {}
-        for stack in contents.volumes:
-            for key in _keys(stack.first):
-                self._stacks.setdefault(key, []).append(stack)
-        for one in contents.rejected:
-            for key in _keys(one.frames[0]):
-                self._refused.setdefault(key, []).append(one)
+        self._volumes: dict[Hashable, list[DicomVolume]] = {}
+        self._rejected: dict[Hashable, list[RejectedFrames]] = {}
+        for volume in contents.volumes:
+            for key in _index_keys(volume.first):
+                self._volumes.setdefault(key, []).append(volume)
+        for rejected in contents.rejected:
+            for key in _index_keys(rejected.frames[0]):
+                self._rejected.setdefault(key, []).append(rejected)
 
-    def of(self, chosen: DicomVolume) -> tuple[list[DicomVolume], list[RejectedFrames]]:
-        """Return the other stacks, and the frames that are no volume."""
-        keys = _keys(chosen.first)
-        stacks = {id(one): one for key in keys for one in self._stacks.get(key, ())}
-        refused = {id(one): one for key in keys for one in self._refused.get(key, ())}
-        return [one for one in stacks.values() if one is not chosen], list(refused.values())
+    def of(self, volume: DicomVolume) -> tuple[list[DicomVolume], list[RejectedFrames]]:
+        """Return the other volumes and the rejected frames of the volume's study or series."""
+        keys = _index_keys(volume.first)
+        volumes = {id(one): one for key in keys for one in self._volumes.get(key, ())}
+        rejected = {id(one): one for key in keys for one in self._rejected.get(key, ())}
+        return [one for one in volumes.values() if one is not volume], list(rejected.values())
 
 
-def _keys(frame: Frame) -> list[Any]:
-    return [study_key(frame), *([frame.series_instance_uid] if frame.series_instance_uid else [])]
+def _index_keys(frame: Frame) -> list[Hashable]:
+    series = frame.series_instance_uid
+    return [study_key(frame), *([series] if series else [])]
 
 
 def study_key(frame: Frame) -> tuple[str, str]:
-    """Return what a frame's study is known by: its patient and UID, or else its folder."""
+    """Return what identifies the study of a frame: patient and UID, or its folder without UID."""
     return frame.patient, frame.study_instance_uid or str(frame.path.parent)
 
 
 def selection_decisions(
-    chosen: DicomVolume,
+    selected: DicomVolume,
     others: Sequence[DicomVolume],
-    refused: Sequence[RejectedFrames],
+    rejected: Sequence[RejectedFrames],
     *,
     warn: bool,
 ) -> tuple[Decision, ...]:
-    """Return the decisions about a stack that was chosen among others.
+    """Return the decisions about a volume that was selected among others.
 
-    A decision about "coverage" reports slices of the chosen volume that are left out, and series
+    A decision with the topic "coverage" reports slices of the volume that are left out, and series
     that cover more.
 
     Parameters
     ----------
-    chosen:
-        The stack that is read.
-    others, refused:
-        Stacks and frames of the same patient that are not read.
+    selected:
+        The volume that is read.
+    others, rejected:
+        Volumes and frames of the same patient that are not read.
     warn:
-        Whether the choice between several series is a warning by itself.
+        Whether the selection among several series is a warning by itself.
     """
     decisions = []
-    left_out = [*(other.present for other in others), *(list(one.frames) for one in refused)]
-    if len(chosen.present) < MIN_SLICES:
+    left_out = [*(other.present for other in others), *(list(one.frames) for one in rejected)]
+    if len(selected.present) < MIN_SLICES:
         left_out.append([frame for frames in left_out for frame in frames])
-    lost = dict.fromkeys(reason for frames in left_out if (reason := _lost(chosen, frames)))
-    if lost:
-        what = f"not all slices are taken: {len(chosen.present)} of {_count(chosen, left_out)}"
-        decisions.append(Decision("coverage", what, "; ".join(lost), warning=True))
-    if refused:
-        what = f"{len(refused)} series cannot be read"
-        decisions.append(Decision("series", what, refused[0].error.message, warning=True))
+    losses = dict.fromkeys(
+        loss for frames in left_out if (loss := _lost_coverage(selected, frames))
+    )
+    if losses:
+        total = len(selected.present) + _count(left_out)
+        choice = f"only {len(selected.present)} of {total} slices are read"
+        decisions.append(Decision("coverage", choice, "; ".join(losses), warning=True))
+    if rejected:
+        choice = f"{len(rejected)} series cannot be read"
+        decisions.append(Decision("series", choice, rejected[0].error.message, warning=True))
     if others:
         listed = "; ".join(other.describe() for other in others[:3])
-        reason = f"by slices, original, axial, what covers most; not {listed}"
-        part = any(_same_series(chosen.first, other.first) for other in others)
-        decisions.append(Decision("series", chosen.describe(), reason, warning=warn or part))
+        reason = f"preferred by slices, image type, orientation and coverage; not {listed}"
+        same_series = any(_of_same_series(selected.first, other.first) for other in others)
+        decisions.append(
+            Decision("series", selected.describe(), reason, warning=warn or same_series)
+        )
     return tuple(decisions)
 
 
-def _count(chosen: DicomVolume, left_out: Sequence[Sequence[Frame]]) -> int:
-    frames = {(frame.path, frame.index) for frames in left_out for frame in frames}
-    return len(chosen.present) + len(frames)
+def _count(left_out: Sequence[Sequence[Frame]]) -> int:
+    return len({(frame.path, frame.index) for frames in left_out for frame in frames})
 
 
-def _lost(chosen: DicomVolume, left_out: Sequence[Frame]) -> str:
-    """Say what the chosen stack lacks because frames are left out; empty where nothing."""
-    first, normal = chosen.first, slice_normal(chosen.first)
+def _lost_coverage(selected: DicomVolume, left_out: Sequence[Frame]) -> str:
+    """Return the part of the patient that is lost because frames are left out; empty if none."""
+    first, normal = selected.first, slice_normal(selected.first)
     frames = [frame for frame in left_out if abs(normal @ slice_normal(frame)) > _PARALLEL]
     if not frames:
         return ""
-    ours, theirs = project(chosen.present, first), project(frames, first)
-    belongs = any(_same_series(first, frame) or _alike(first, frame) for frame in frames)
-    belongs |= _fills_gaps(chosen, frames)
-    beyond = max(ours.min() - theirs.min(), theirs.max() - ours.max())
-    if beyond > _REACH and (belongs or np.ptp(theirs) > np.ptp(ours) + _REACH):
-        return f"the slices left out reach {beyond:.0f} mm further"
+    ours = positions_along_normal(selected.present, first)
+    theirs = positions_along_normal(frames, first)
+    belongs = any(_of_same_series(first, frame) or _same_kind(first, frame) for frame in frames)
+    belongs |= _fill_gaps(selected, frames)
+    extension = max(ours.min() - theirs.min(), theirs.max() - ours.max())
+    if extension > _MIN_EXTENSION and (belongs or np.ptp(theirs) > np.ptp(ours) + _MIN_EXTENSION):
+        return f"the slices left out reach {extension:.0f} mm further"
     inside = theirs[(theirs > ours.min()) & (theirs < ours.max())]
-    off = np.abs(inside[:, None] - ours).min(1) if inside.size else inside
-    if belongs and (off > _BETWEEN * chosen.geometry.steps[0]).any():
-        return "the slices left out lie between those taken"
+    distance = np.abs(inside[:, None] - ours).min(1) if inside.size else inside
+    if belongs and (distance > _MIN_DISTANCE * selected.geometry.steps[0]).any():
+        return "the slices left out lie between those that are read"
     return ""
 
 
-def _fills_gaps(chosen: DicomVolume, frames: Sequence[Frame]) -> bool:
-    """Whether frames lie in the middle of gaps that the slices of a stack leave by thickness."""
-    first, step = chosen.first, chosen.geometry.steps[0]
+def _fill_gaps(selected: DicomVolume, frames: Sequence[Frame]) -> bool:
+    """Return whether frames lie in the middle of gaps between the slices of a volume."""
+    first, step = selected.first, selected.geometry.steps[0]
     kinds = {
         (f.study_instance_uid, f.frame_of_reference_uid, f.convolution_kernel, f.image_type)
         for f in (first, *frames)
     }
-    gaps = first.slice_thickness is None or first.slice_thickness <= _COVERED * step
-    if len(kinds) > 1 or not gaps or abs(len(frames) - len(chosen.present)) > 1:
+    gaps = first.slice_thickness is None or first.slice_thickness <= _MAX_COVERAGE * step
+    if len(kinds) > 1 or not gaps or abs(len(frames) - len(selected.present)) > 1:
         return False
-    ours, theirs = project(chosen.present, first), project(frames, first)
-    off = np.abs(theirs[:, None] - ours).min(1) / step
-    return bool((np.abs(off - 0.5) < _CENTRED).all())
+    ours = positions_along_normal(selected.present, first)
+    theirs = positions_along_normal(frames, first)
+    distance = np.abs(theirs[:, None] - ours).min(1) / step
+    return bool((np.abs(distance - 0.5) < _MAX_DECENTRING).all())
 
 
-def _same_series(one: Frame, other: Frame) -> bool:
+def _of_same_series(one: Frame, other: Frame) -> bool:
     return one.series_instance_uid == other.series_instance_uid != ""
 
 
-def _alike(one: Frame, other: Frame) -> bool:
-    """Whether two frames are of one kind by what describes a series."""
-    named = (
-        "patient",
-        "study_instance_uid",
-        "convolution_kernel",
-        "image_type",
-        "series_number",
-        "series_description",
+def _same_kind(one: Frame, other: Frame) -> bool:
+    """Return whether two frames agree in the attributes that describe a series."""
+    return _series_attributes(one) == _series_attributes(other)
+
+
+def _series_attributes(frame: Frame) -> tuple[Hashable, ...]:
+    return (
+        frame.patient,
+        frame.study_instance_uid,
+        frame.convolution_kernel,
+        frame.image_type,
+        frame.series_number,
+        frame.series_description,
     )
-    return all(getattr(one, name) == getattr(other, name) for name in named)

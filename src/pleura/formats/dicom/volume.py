@@ -1,4 +1,4 @@
-"""Frames of one volume made a stack: sorted along the normal, and checked for what is missing."""
+"""Volumes of DICOM frames: sorted along the slice normal, and checked for gaps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,26 @@ from pleura.scan.scan import Decision
 
 SamePixels = Callable[[Frame, Frame], bool]
 
-ALIKE = 0.01
-"""Millimetres: positions that are the same."""
+_SAME_POSITION = 0.01
+"""Millimetres between positions that are regarded as one."""
 
-_EVEN = 0.1  # of a step: what positions may differ from an even spacing
+_STEP_TOLERANCE = 0.1
+"""Deviation of a position from even spacing, in steps."""
 
 
 @dataclass(frozen=True)
 class DicomVolume:
-    """Frames of one volume in the order of the grid; None stands where a slice is missing."""
+    """Evenly spaced frames of one volume.
+
+    Attributes
+    ----------
+    frames:
+        One frame per slice of the grid; None where a slice is missing.
+    geometry:
+        The grid.
+    decisions:
+        Decisions that were taken to group and sort the frames.
+    """
 
     frames: tuple[Frame | None, ...]
     geometry: Geometry
@@ -33,12 +44,12 @@ class DicomVolume:
 
     @property
     def present(self) -> list[Frame]:
-        """The frames that there are."""
+        """The frames of the slices that are not missing."""
         return [frame for frame in self.frames if frame is not None]
 
     @property
     def first(self) -> Frame:
-        """The first frame there is."""
+        """The first frame that is not missing."""
         return self.present[0]
 
     @property
@@ -48,124 +59,122 @@ class DicomVolume:
 
     @property
     def extent(self) -> float:
-        """Millimetres from the first to the last slice."""
+        """Distance from the first to the last slice in mm."""
         return (self.geometry.shape[0] - 1) * self.geometry.spacing[0]
 
     def describe(self) -> str:
-        """Say in a line what it is; no patient's data."""
+        """Return series number, grid, manufacturer and kernel in one line, without patient data."""
         frame, kernel = self.first, self.first.convolution_kernel
-        words = [
-            str(self.geometry),
-            frame.manufacturer.title(),
-            f"kernel {kernel}" if kernel else "",
-        ]
-        return "; ".join([f"series {frame.series_number}", *(word for word in words if word)])
+        parts = [f"series {frame.series_number}", str(self.geometry), frame.manufacturer.title()]
+        if kernel:
+            parts.append(f"kernel {kernel}")
+        return "; ".join(part for part in parts if part)
 
 
 def build_volume(frames: Sequence[Frame], decisions: Sequence[Decision] = ()) -> DicomVolume:
-    """Sort the frames of one volume along the slices' normal and make them a stack.
+    """Sort the frames of one volume along the slice normal.
 
     Parameters
     ----------
     frames:
-        A group of `pleura.formats.dicom.grouping.group_frames`.
+        A group of `pleura.formats.dicom.joining.group_frames`.
     decisions:
-        What was decided to group them.
+        The decisions about the group.
 
     Raises
     ------
     ScanError
-        Slices lie at one position, in uneven steps, or not on one line.
+        Several slices have the same position, or the slices are unevenly spaced or not aligned.
     """
-    places = project(frames, frames[0])
-    order = np.argsort(places, kind="stable")
-    ordered, places = [frames[i] for i in order], places[order]
-    if len(ordered) > 1 and np.diff(places).min() <= ALIKE:
+    positions = positions_along_normal(frames, frames[0])
+    order = np.argsort(positions, kind="stable")
+    frames, positions = [frames[i] for i in order], positions[order]
+    if len(frames) > 1 and np.diff(positions).min() <= _SAME_POSITION:
         raise ScanError(
-            f"{len(ordered)} slices of one acquisition lie on {len(np.unique(places.round(2)))} "
-            "places, with different pixels",
-            where=ordered[0].path.parent,
-            hint="keep one slice a place (one phase, one reconstruction) in the folder",
+            f"{len(frames)} slices of one acquisition have only "
+            f"{len(np.unique(positions.round(2)))} positions, with different pixels",
+            where=frames[0].path.parent,
+            hint="keep one slice per position (one phase, one reconstruction) in the folder",
         )
-    return _stack(ordered, places, list(decisions))
+    index, step = _index_on_even_grid(frames, positions)
+    geometry = _fit_geometry(frames, index, step)
+    _check_alignment(frames, index, geometry)
+    slots: list[Frame | None] = [None] * geometry.shape[0]
+    for i, frame in zip(index, frames, strict=True):
+        slots[int(i)] = frame
+    grid_decisions = _grid_decisions(frames, slots.count(None), step)
+    return DicomVolume(tuple(slots), geometry, (*decisions, *grid_decisions))
 
 
 def remove_duplicates(frames: Sequence[Frame], same_pixels: SamePixels) -> list[Frame]:
-    """Return frames sorted along their normal, without those that are equal pixel for pixel.
+    """Sort frames along the slice normal, and remove those with the pixels of another one.
 
-    ``same_pixels`` is called only for frames at one position.
+    Parameters
+    ----------
+    frames:
+        Frames of one series.
+    same_pixels:
+        Compares the pixels of two frames; called only for frames at one position.
     """
-    places = dict(zip(map(id, frames), project(frames, frames[0]), strict=True))
+    positions = dict(zip(map(id, frames), positions_along_normal(frames, frames[0]), strict=True))
     ordered = sorted(
-        frames, key=lambda f: (round(places[id(f)], 2), f.acquisition, f.instance_number)
+        frames, key=lambda f: (round(positions[id(f)], 2), f.acquisition, f.instance_number)
     )
     kept: list[Frame] = []
     for frame in ordered:
-        near = (f for f in kept[-4:] if abs(places[id(f)] - places[id(frame)]) <= ALIKE)
+        position = positions[id(frame)]
+        near = (f for f in kept[-4:] if abs(positions[id(f)] - position) <= _SAME_POSITION)
         if not any(same_pixels(other, frame) for other in near):
             kept.append(frame)
     return kept
 
 
-def project(frames: Sequence[Frame], first: Frame) -> NDArray[np.float64]:
-    """Return the positions of frames in mm along the normal of one of them."""
-    places: NDArray[np.float64] = np.array(
-        [frame.image_position for frame in frames]
-    ) @ slice_normal(first)
-    return places
+def positions_along_normal(frames: Sequence[Frame], first: Frame) -> NDArray[np.float64]:
+    """Return the positions (n,) of frames along the slice normal of ``first``, in mm."""
+    positions = np.array([frame.image_position for frame in frames])
+    projected: NDArray[np.float64] = positions @ slice_normal(first)
+    return projected
 
 
 def slice_normal(frame: Frame) -> NDArray[np.float64]:
-    """Return the unit vector normal to a frame's rows and columns, in LPS."""
-    row, column = (v / (float(np.linalg.norm(v)) or 1.0) for v in _vectors([frame])[0])
+    """Return the unit vector (3,) normal to a frame, in LPS."""
+    row, column = (_normalised(vector) for vector in _orientations([frame])[0])
     return np.cross(row, column)
 
 
-def _stack(frames: Sequence[Frame], places: NDArray[Any], decisions: list[Decision]) -> DicomVolume:
-    index, step = _even_index(frames, places)
-    first, last = (np.array(frame.image_position) for frame in (frames[0], frames[-1]))
-    down, along, normal = _axes(frames)
-    slice_step = (last - first) / index[-1] if index[-1] else normal * step
-    geometry = Geometry(
-        (int(index[-1]) + 1, frames[0].rows, frames[0].columns),
-        affine_from_axes(first, (slice_step, down, along)),
-    )
-    _check_line(frames, index, geometry)
-    slots: list[Frame | None] = [None] * geometry.shape[0]
-    for i, frame in zip(index, frames, strict=True):
-        slots[int(i)] = frame
-    missing = slots.count(None)
+def _grid_decisions(frames: Sequence[Frame], missing: int, step: float) -> list[Decision]:
+    decisions = []
     if missing:
         decisions.append(
             Decision(
                 "slices",
-                f"{missing} missing, taken for air",
-                f"the slices lie {step:.4g} mm apart, but for gaps",
+                f"{missing} missing, filled with air",
+                f"the slices are {step:.4g} mm apart, except at gaps",
                 warning=True,
             )
         )
     if len({(frame.pixel_spacing, frame.image_orientation) for frame in frames}) > 1:
-        what = "mean of all slices"
         reason = "Pixel Spacing or Image Orientation differs slightly between them"
-        decisions.append(Decision("spacing", what, reason))
+        decisions.append(Decision("spacing", "mean of all slices", reason))
     if len(frames) == 1 and frames[0].slice_thickness is None:
-        decisions.append(
-            Decision("spacing", "1 mm along the normal", "a single slice of unknown thickness")
-        )
-    return DicomVolume(tuple(slots), geometry, tuple(decisions))
+        reason = "a single slice of unknown thickness"
+        decisions.append(Decision("spacing", "1 mm along the normal", reason))
+    return decisions
 
 
-def _even_index(frames: Sequence[Frame], places: NDArray[Any]) -> tuple[NDArray[Any], float]:
-    """Return each slice's index on an even grid, and the grid's step in mm."""
+def _index_on_even_grid(
+    frames: Sequence[Frame], positions: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], float]:
+    """Return the index of each slice on an even grid, and the step of the grid in mm."""
     if len(frames) == 1:
         return np.zeros(1, np.int64), float(frames[0].slice_thickness or 1.0)
-    steps = np.diff(places)
+    steps = np.diff(positions)
     step = float(np.median(steps[steps <= 1.5 * steps.min()]))
     whole = np.rint(steps / step)
-    off = np.abs(steps - whole * step)
+    deviation = np.abs(steps - whole * step)
     missing = int(whole.sum()) + 1 - len(frames)
-    allowed = _EVEN * step * np.maximum(1.0, whole / 4)
-    if missing > max(3, len(frames) / 4) or (off > allowed).any():
+    allowed = _STEP_TOLERANCE * step * np.maximum(1.0, whole / 4)
+    if missing > max(3, len(frames) / 4) or (deviation > allowed).any():
         listed = ", ".join(f"{s:.4g}" for s in sorted({round(float(s), 2) for s in steps})[:6])
         raise ScanError(
             f"{len(frames)} slices in uneven steps: {listed} mm",
@@ -175,29 +184,37 @@ def _even_index(frames: Sequence[Frame], places: NDArray[Any]) -> tuple[NDArray[
     return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64), step
 
 
-def _check_line(frames: Sequence[Frame], index: NDArray[Any], geometry: Geometry) -> None:
-    """Refuse slices that do not lie on one line: no grid holds them."""
-    corner = np.zeros((len(frames), 3))
-    corner[:, 0] = index
-    off = np.linalg.norm(
-        geometry.world(corner) - [frame.image_position for frame in frames], axis=1
+def _fit_geometry(frames: Sequence[Frame], index: NDArray[np.int64], step: float) -> Geometry:
+    """Return the grid from the first to the last slice, with the mean axes of all slices."""
+    first, last = (np.array(frame.image_position) for frame in (frames[0], frames[-1]))
+    row, column = (_normalised(vector) for vector in np.mean(_orientations(frames), 0))
+    between_rows, between_columns = np.mean([frame.pixel_spacing for frame in frames], 0)
+    slice_step = (last - first) / index[-1] if index[-1] else np.cross(row, column) * step
+    return Geometry(
+        (int(index[-1]) + 1, frames[0].rows, frames[0].columns),
+        affine_from_axes(first, (slice_step, column * between_rows, row * between_columns)),
     )
-    if off.max() > max(1.0, _EVEN * geometry.spacing[0]):
+
+
+def _check_alignment(frames: Sequence[Frame], index: NDArray[np.int64], geometry: Geometry) -> None:
+    """Raise if the first pixels of the slices are not on one line: no grid represents them."""
+    corners = np.zeros((len(frames), 3))
+    corners[:, 0] = index
+    positions = [frame.image_position for frame in frames]
+    deviation = np.linalg.norm(geometry.world(corners) - positions, axis=1)
+    if deviation.max() > max(1.0, _STEP_TOLERANCE * geometry.spacing[0]):
         raise ScanError(
-            f"the slices do not lie on one line: {off.max():.3g} mm off",
-            where=frames[int(off.argmax())].path,
+            f"the slices are not aligned: {deviation.max():.3g} mm off",
+            where=frames[int(deviation.argmax())].path,
             hint="give each group of aligned slices in a folder of its own",
         )
 
 
-def _vectors(frames: Sequence[Frame]) -> NDArray[np.float64]:
-    """Return the direction of rows and of columns (frames, 2, 3) in LPS."""
-    return np.array([frame.image_orientation for frame in frames], np.float64).reshape(-1, 2, 3)
+def _orientations(frames: Sequence[Frame]) -> NDArray[np.float64]:
+    """Return the directions (frames, 2, 3) of rows and of columns, in LPS."""
+    orientations = [frame.image_orientation for frame in frames]
+    return np.array(orientations, np.float64).reshape(-1, 2, 3)
 
 
-def _axes(frames: Sequence[Frame]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the mean steps in mm along a column and along a row, and their unit normal."""
-    row, column = np.mean(_vectors(frames), 0)
-    row, column = (v / (float(np.linalg.norm(v)) or 1.0) for v in (row, column))
-    high, wide = np.mean([frame.pixel_spacing for frame in frames], 0)
-    return column * high, row * wide, np.cross(row, column)
+def _normalised(vector: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(vector / (float(np.linalg.norm(vector)) or 1.0))
