@@ -37,9 +37,7 @@ def main() -> None:
                 run = train(*data, Path(folder) / "run", load_recipe("quick", settings))
                 found = evaluate(run, *data)
             scores = [
-                score.metrics
-                for score in found.native.comparison.of("lungs")
-                if score.case not in WRONG_REFERENCES
+                score.metrics for score in found.defined() if score.case not in WRONG_REFERENCES
             ]
             row = results.setdefault(name, {"iou": [], "worst": [], "hd95": []})
             ious = [one["iou"] for one in scores]

@@ -56,7 +56,11 @@ def draw(kinds: dict[str, dict[str, list[tuple[float, float]]]], target: Path) -
         first, second = np.array(kinds["HU"][name]).T
         found = agreement(first, second)
         axes.plot((first + second) / 2, second - first, ".", color=TRAINING)
-        for value, style in ((found.bias, "-"), (found.low, "--"), (found.high, "--")):
+        for value, style in (
+            (found.bias, "-"),
+            (found.lower_limit, "--"),
+            (found.upper_limit, "--"),
+        ):
             axes.axhline(value, color=VALIDATION, linestyle=style, linewidth=1)
         axes.set(title=name, xlabel=f"mean of both, {unit}".rstrip(", "))
         axes.grid(alpha=0.3)
@@ -67,7 +71,7 @@ def draw(kinds: dict[str, dict[str, list[tuple[float, float]]]], target: Path) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kmader", type=Path)
-    parser.add_argument("--part", default="test", choices=["test", "validation"])
+    parser.add_argument("--subset", default="test", choices=["test", "validation"])
     options = parser.parse_args()
     with (options.kmader / "lung_stats.csv").open(newline="") as file:
         table = {row["img_id"]: row for row in csv.DictReader(file)}
@@ -75,7 +79,7 @@ def main() -> None:
     split = split_names(
         [p.name for p in pairs], SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
     )
-    chosen = set(getattr(split, options.part)) - set(WRONG_REFERENCES)
+    chosen = set(getattr(split, options.subset)) - set(WRONG_REFERENCES)
     kinds: dict[str, dict[str, list[tuple[float, float]]]] = {
         kind: {name: [] for name in COLUMNS} for kind in ("stored", "HU")
     }
@@ -98,8 +102,9 @@ def main() -> None:
     for name, unit in COLUMNS.items():
         for kind in kinds:
             one = results[kind][name]
-            told = f"{one.error:.4g} {unit}".strip(), f"{one.bias:+.4g}"
-            print(f"| {name} | {kind} | {' | '.join(told)} | {one.low:+.4g} to {one.high:+.4g} |")
+            error = f"{one.mean_absolute_difference:.4g} {unit}".strip()
+            limits = f"{one.lower_limit:+.4g} to {one.upper_limit:+.4g}"
+            print(f"| {name} | {kind} | {error} | {one.bias:+.4g} | {limits} |")
     content = {kind: {k: asdict(v) for k, v in row.items()} for kind, row in results.items()}
     (HERE / "results" / "measures.json").write_text(json.dumps(content, indent=1) + "\n")
     draw(kinds, HERE.parent / "docs" / "pictures" / "agreement.png")

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pleura.evaluation.compare import read_labels, score_case
+from pleura.evaluation.cases import Case
+from pleura.evaluation.scores import score_masks
+from pleura.masks.labels import read_labels
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,15 +28,15 @@ def main() -> None:
     mask = read_labels(options.mask)
     labels = mask.geometry.to_canonical().apply(mask.hu())
     grid = mask.geometry.to_canonical().apply_to(mask.geometry)
-    wanted = np.resize(labels, (options.slices, *labels.shape[1:])).astype(np.uint8)
-    found = np.roll(wanted, (1, 1), (1, 2))
+    reference = np.resize(labels, (options.slices, *labels.shape[1:])).astype(np.uint8)
+    predicted = np.roll(reference, (1, 1), (1, 2))
     begin = time.perf_counter()
-    scores = score_case("scan", "patient", found, wanted, grid.steps)
+    scores = score_masks(Case("scan", "patient"), predicted, reference, grid.steps)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    told = {"slices": options.slices, "regions": len(scores), "seconds": seconds, "peak_mb": peak}
-    print(", ".join(f"{k} {v:.4g}" for k, v in told.items()))
-    (HERE / "results" / "metrics.json").write_text(json.dumps(told, indent=1) + "\n")
+    result = {"slices": options.slices, "regions": len(scores), "seconds": seconds, "peak_mb": peak}
+    print(", ".join(f"{k} {v:.4g}" for k, v in result.items()))
+    (HERE / "results" / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -47,9 +47,9 @@ def run(images: Path, masks: Path, seed: int) -> dict[str, Any]:
         )
         seconds = time.perf_counter() - begin
         at = trained.threshold
-        validation = pleura.evaluate(trained, images, masks, part="validation")
+        validation = pleura.evaluate(trained, images, masks, subset="validation")
         test = pleura.evaluate(trained, images, masks)
-    cases = {case.name: case.scores["native"][at]["iou"] for case in test.cases}
+    cases = {score.case: score.metrics["iou"] for score in test.defined()}
     rest = [iou for name, iou in cases.items() if not name.startswith(WRONG)]
     return {
         "seed": seed,
@@ -57,9 +57,9 @@ def run(images: Path, masks: Path, seed: int) -> dict[str, Any]:
         "precision": trained.record["precision"],
         "train_seconds": seconds,
         "threshold": at,
-        "validation": validation.summary("native", at).mean,
-        "test_128": test.summary("128x128", at).mean,
-        "test": test.summary("native", at).mean,
+        "validation": validation.summary()["iou"].mean,
+        "test_128": test.overlaps["128x128"][at].summary()["iou"].mean,
+        "test": test.summary()["iou"].mean,
         "test_rest": fmean(rest),
         "worst_rest": min(rest),
         "cases": cases,

@@ -18,7 +18,7 @@ import pleura
 from pleura.figures.masks import contact_sheet, save_figure
 from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, rgb
 from pleura.formats.pictures import read_picture
-from pleura.training.predictor import Outputs
+from pleura.training.predictor import PredictionOptions
 from pleura.training.run import Run
 
 DOCS = Path(__file__).parent
@@ -47,7 +47,7 @@ def _train(folder: Path) -> Run:
 
 
 def _predicted(run: Run, folder: Path) -> Figure:
-    wanted = Outputs(overlay=True, masked=True, crop=True)
+    wanted = PredictionOptions(overlay=True, masked=True, crop=True)
     pleura.predict(run, IMAGES / f"{SHOWN}.tif", folder, wanted)
     names = [f"{SHOWN}{end}" for end in (".tif", "_overlay.png", "_masked.tif")]
     return contact_sheet([read_picture(folder / n) for n in names], names, columns=3)

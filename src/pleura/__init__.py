@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
+    "CaseTable",
     "CheckOptions",
     "CheckReport",
     "Comparison",
@@ -28,8 +30,10 @@ __all__ = [
     "DataWarning",
     "Decision",
     "DensityStatistics",
+    "Difference",
     "DistributionOptions",
-    "Evaluation",
+    "EvaluationCallbacks",
+    "EvaluationOptions",
     "Finding",
     "FineTuningCallbacks",
     "FineTuningOptions",
@@ -42,6 +46,7 @@ __all__ = [
     "Mask",
     "MaskWarning",
     "Measurement",
+    "MetricSummary",
     "ModelError",
     "ModelEvaluation",
     "OutputFiles",
@@ -49,17 +54,20 @@ __all__ = [
     "Pair",
     "PleuraError",
     "Prediction",
+    "PredictionOptions",
     "Predictor",
     "Recipe",
     "RecipeError",
     "RegionMeasurement",
     "Run",
     "RunError",
+    "RunEvaluation",
     "Scan",
     "ScanEntry",
     "ScanError",
     "ScanReport",
     "ScanResult",
+    "Score",
     "Segmentation",
     "SegmentationOptions",
     "Segmenter",
@@ -74,6 +82,7 @@ __all__ = [
     "compare",
     "dice",
     "evaluate",
+    "evaluate_and_report",
     "evaluate_model",
     "export",
     "find_pairs",
@@ -88,6 +97,7 @@ __all__ = [
     "predict",
     "preview",
     "read",
+    "read_case_table",
     "read_mask",
     "resume",
     "resume_fine_tuning",
@@ -95,6 +105,8 @@ __all__ = [
     "segment_cohort",
     "segment_file",
     "train",
+    "write_comparison_report",
+    "write_evaluation_report",
 ]
 
 if TYPE_CHECKING:
@@ -126,12 +138,19 @@ if TYPE_CHECKING:
     from pleura.errors import RecipeError as RecipeError
     from pleura.errors import RunError as RunError
     from pleura.errors import ScanError as ScanError
-    from pleura.evaluation.compare import Comparison as Comparison
+    from pleura.evaluation.cases import CaseTable as CaseTable
+    from pleura.evaluation.cases import read_case_table as read_case_table
     from pleura.evaluation.compare import compare as compare
+    from pleura.evaluation.comparison import Comparison as Comparison
     from pleura.evaluation.metrics import dice as dice
     from pleura.evaluation.metrics import iou as iou
+    from pleura.evaluation.model import EvaluationCallbacks as EvaluationCallbacks
     from pleura.evaluation.model import ModelEvaluation as ModelEvaluation
     from pleura.evaluation.model import evaluate_model as evaluate_model
+    from pleura.evaluation.probability import Calibration as Calibration
+    from pleura.evaluation.scores import Score as Score
+    from pleura.evaluation.statistics import Difference as Difference
+    from pleura.evaluation.statistics import MetricSummary as MetricSummary
     from pleura.formats.find import ScanEntry as ScanEntry
     from pleura.formats.find import find_scans as find_scans
     from pleura.formats.read import from_array as from_array
@@ -147,6 +166,10 @@ if TYPE_CHECKING:
     from pleura.measurement.result import SliceMeasurement as SliceMeasurement
     from pleura.report.check import check_page as check_page
     from pleura.report.check import label_error_figure as label_error_figure
+    from pleura.report.comparison import write_comparison_report as write_comparison_report
+    from pleura.report.evaluation import EvaluationOptions as EvaluationOptions
+    from pleura.report.evaluation import evaluate_and_report as evaluate_and_report
+    from pleura.report.evaluation import write_evaluation_report as write_evaluation_report
     from pleura.scan.geometry import Geometry as Geometry
     from pleura.scan.labels import LabelMap as LabelMap
     from pleura.scan.scan import Decision as Decision
@@ -156,7 +179,7 @@ if TYPE_CHECKING:
     from pleura.segmentation.segmenter import segment as segment
     from pleura.training.check import CheckOptions as CheckOptions
     from pleura.training.check import check as check
-    from pleura.training.evaluation import Evaluation as Evaluation
+    from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
     from pleura.training.loop import StepReport as StepReport
@@ -164,6 +187,7 @@ if TYPE_CHECKING:
     from pleura.training.loop import resume as resume
     from pleura.training.loop import train as train
     from pleura.training.predictor import Prediction as Prediction
+    from pleura.training.predictor import PredictionOptions as PredictionOptions
     from pleura.training.predictor import Predictor as Predictor
     from pleura.training.predictor import predict as predict
     from pleura.training.preview import preview as preview
@@ -211,17 +235,26 @@ _NAMES_BY_MODULE = {
         "RunError",
         "ScanError",
     ),
-    "pleura.evaluation.compare": (
-        "Comparison",
-        "compare",
+    "pleura.evaluation.cases": (
+        "CaseTable",
+        "read_case_table",
     ),
+    "pleura.evaluation.compare": ("compare",),
+    "pleura.evaluation.comparison": ("Comparison",),
     "pleura.evaluation.metrics": (
         "dice",
         "iou",
     ),
     "pleura.evaluation.model": (
+        "EvaluationCallbacks",
         "ModelEvaluation",
         "evaluate_model",
+    ),
+    "pleura.evaluation.probability": ("Calibration",),
+    "pleura.evaluation.scores": ("Score",),
+    "pleura.evaluation.statistics": (
+        "Difference",
+        "MetricSummary",
     ),
     "pleura.formats.find": (
         "ScanEntry",
@@ -248,6 +281,12 @@ _NAMES_BY_MODULE = {
         "check_page",
         "label_error_figure",
     ),
+    "pleura.report.comparison": ("write_comparison_report",),
+    "pleura.report.evaluation": (
+        "EvaluationOptions",
+        "evaluate_and_report",
+        "write_evaluation_report",
+    ),
     "pleura.scan.geometry": ("Geometry",),
     "pleura.scan.labels": ("LabelMap",),
     "pleura.scan.scan": (
@@ -264,7 +303,7 @@ _NAMES_BY_MODULE = {
         "check",
     ),
     "pleura.training.evaluation": (
-        "Evaluation",
+        "RunEvaluation",
         "evaluate",
     ),
     "pleura.training.export": ("export",),
@@ -276,6 +315,7 @@ _NAMES_BY_MODULE = {
     ),
     "pleura.training.predictor": (
         "Prediction",
+        "PredictionOptions",
         "Predictor",
         "predict",
     ),

@@ -67,7 +67,7 @@ def test_whole_way_from_check_to_predict(sample, run, tmp_path):
     pleura("preview", sample.images, sample.masks, "-o", tmp_path / "pairs.png")
     assert read_picture(tmp_path / "pairs.png").ndim == 3
     judged = pleura("evaluate", run, sample.images, sample.masks, "-q", "--json", "-")
-    assert json.loads(judged.stdout)["n"] == 20
+    assert json.loads(judged.stdout)["n_cases"] == 20
     out = tmp_path / "out"
     listed = tmp_path / "predictions.json"
     pleura("predict", run, sample.images, "-o", out, "--overlay", "-q", "--json", listed)
@@ -118,7 +118,7 @@ def test_json_on_standard_output_is_json_alone(sample, run, tmp_path):
         ["check", *data, "-q"],
         ["preview", *data, "-o", tmp_path / "pairs.png"],
         ["train", *data, "-o", tmp_path / "run", *SHORT, "-q"],
-        ["evaluate", run, *data, "--part", "validation", "-q"],
+        ["evaluate", run, *data, "--subset", "validation", "-q"],
         ["predict", run, sorted(sample.images.iterdir())[9], "-o", tmp_path / "out", "-q"],
     ]
     for command in commands:
@@ -132,7 +132,7 @@ def test_options_of_predict_reach_it(sample, run, tmp_path):
     (result,) = json.loads((tmp_path / "p.json").read_text())["images"]
     assert result["crop_box"] == [0, 0, 256, 256]
     assert (tmp_path / "LCTSC-201_058_masked.tif").exists()
-    refused("predict", run, image, "-o", tmp_path, says="there already")
+    refused("predict", run, image, "-o", tmp_path, says="already exist")
     pleura("predict", run, image, "-o", tmp_path, "--overwrite", "-q")
 
 

@@ -12,7 +12,7 @@ from pleura.cohort.batch import INPUTS_FILE, segment_cohort
 from pleura.cohort.options import OutputOptions
 from pleura.corrections.cases import cases_from_results
 from pleura.errors import PleuraError
-from pleura.evaluation.compare import fingerprint
+from pleura.files.hashing import hash_files
 
 NAMES = [b"na\xefve", b"a:b", b"a\\b", b"x" * 240, b"two\nlines", b"\x1b[31mred", b"=1+2", b"-x"]
 
@@ -44,7 +44,7 @@ def test_odd_names_are_rows_and_results(odd, options, tmp_path):
 
 
 def test_masks_of_odd_names_have_a_fingerprint(odd):
-    assert len(fingerprint(sorted(odd.iterdir()))) == 64
+    assert len(hash_files(sorted(odd.iterdir()), names=True)) == 64
 
 
 def test_the_source_of_each_scan_is_named(odd, options, tmp_path):

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pleura.cli import cli
-from pleura.errors import DataError
-from pleura.evaluation.compare import compare, differences
+from pleura.errors import DataError, DataWarning
+from pleura.evaluation.cases import CaseTable
+from pleura.evaluation.compare import compare
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
@@ -44,7 +45,7 @@ def folders(tmp_path):
 def test_cases_are_matched_by_name_and_scored_by_region(folders):
     found = compare(*folders)
     assert found.regions == ["lungs", "right", "left"]
-    perfect, short, missed = found.of("left")
+    perfect, short, missed = found.defined("left")
     assert perfect.metrics["dice"] == perfect.metrics["iou"] == 1
     assert perfect.unit == "mm"
     assert short.metrics["recall"] == pytest.approx(0.9)
@@ -52,39 +53,44 @@ def test_cases_are_matched_by_name_and_scored_by_region(folders):
     assert short.metrics["dice"] == pytest.approx(1.8 / 1.9)
     assert short.metrics["hd"] == pytest.approx(0.7)
     assert short.metrics["volume_difference"] == pytest.approx(-14 * 8 * 0.7 * 0.7 * 2.5)
-    assert short.metrics["largest_missed"] == pytest.approx(14 * 0.7 * 0.7)
-    assert missed.outcome == "missed"
+    assert short.metrics["largest_missed_area"] == pytest.approx(14 * 0.7 * 0.7)
+    assert missed.outcome == "false_negative"
     assert missed.metrics["dice"] == 0
 
 
 def test_what_was_missed_counts_in_the_mean_and_beside_it(folders):
     found = compare(*folders)
-    assert found.outcomes("lungs") == {"both": 2, "neither": 0, "missed": 1, "invented": 0}
-    dice = found.spreads("lungs")["dice"]
-    assert dice.worst == 0
+    assert found.outcome_counts() == {
+        "true_positive": 2,
+        "true_negative": 0,
+        "false_negative": 1,
+        "false_positive": 0,
+    }
+    dice = found.summary()["dice"]
+    assert dice.min == 0
     assert dice.mean < 0.67
-    assert found.spreads("lungs")["hd95"].worst > 30
+    assert found.summary()["hd95"].max > 30
 
 
 def test_two_empty_masks_are_in_no_mean(folders):
     nothing = np.zeros_like(lungs())
     save(nothing, folders[1] / "case2.nii.gz")
     found = compare(*folders)
-    assert found.outcomes("lungs")["neither"] == 1
-    assert found.spreads("lungs")["dice"].cases == 2
+    assert found.outcome_counts()["true_negative"] == 1
+    assert found.summary()["dice"].n_cases == 2
 
 
 def test_lung_where_there_is_none_is_invented_and_counts(folders):
     save(np.zeros_like(lungs()), folders[1] / "case0.nii.gz")
     found = compare(*folders)
-    assert found.outcomes("lungs")["invented"] == 1
-    assert found.spreads("lungs")["dice"].mean < 0.34
+    assert found.outcome_counts()["false_positive"] == 1
+    assert found.summary()["dice"].mean < 0.34
 
 
 def test_intervals_are_over_patients(folders):
     known = {f"case{i}": "anna" if i < 2 else "bert" for i in range(3)}
-    spread = compare(*folders, patients=known).spreads("lungs")["dice"]
-    assert (spread.cases, spread.patients) == (3, 2)
+    spread = compare(*folders, cases=CaseTable(known)).summary()["dice"]
+    assert (spread.n_cases, spread.n_patients) == (3, 2)
 
 
 def test_orientation_of_the_files_does_not_matter(folders, tmp_path):
@@ -92,7 +98,7 @@ def test_orientation_of_the_files_does_not_matter(folders, tmp_path):
     nib.save(flipped, tmp_path / "turned.nii.gz")
     turned = compare(tmp_path / "turned.nii.gz", folders[1] / "case1.nii.gz")
     plain = compare(folders[0] / "case1_lungs.nii.gz", folders[1] / "case1.nii.gz")
-    assert turned.of("left")[0].metrics == pytest.approx(plain.of("left")[0].metrics)
+    assert turned.defined("left")[0].metrics == pytest.approx(plain.defined("left")[0].metrics)
 
 
 def test_pictures_are_measured_in_pixels(tmp_path):
@@ -105,7 +111,7 @@ def test_pictures_are_measured_in_pixels(tmp_path):
     (score,) = compare(tmp_path / "a", tmp_path / "b").scores
     assert score.unit == "px"
     assert score.metrics["hd"] == 3
-    assert score.metrics["largest_missed"] == 60
+    assert score.metrics["largest_missed_area"] == 60
 
 
 def test_what_does_not_fit_is_refused(folders, tmp_path):
@@ -125,8 +131,8 @@ def test_what_does_not_fit_is_refused(folders, tmp_path):
 def test_two_models_are_compared_on_the_same_cases(folders):
     found = compare(*folders)
     perfect = compare(folders[1], folders[1])
-    change = differences(found, perfect, "lungs")["dice"]
-    assert change.mean == pytest.approx(1 - found.spreads("lungs")["dice"].mean)
+    change = found.differences(perfect)["dice"]
+    assert change.mean == pytest.approx(1 - found.summary()["dice"].mean)
 
 
 def test_command_prints_writes_and_says_whether_two_differ(folders, tmp_path):
@@ -141,10 +147,10 @@ def test_command_prints_writes_and_says_whether_two_differ(folders, tmp_path):
     with (tmp_path / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9
-    assert {row["outcome"] for row in rows} == {"both", "missed"}
+    assert {row["outcome"] for row in rows} == {"true_positive", "false_negative"}
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["summary"]["lungs"]["metrics"]["dice"]["patients"] == 2
-    assert scores["against"]["dice"]["mean"] > 0.3
+    assert scores["summary"]["lungs"]["metrics"]["dice"]["n_patients"] == 2
+    assert scores["differences"]["dice"]["mean"] > 0.3
 
 
 def test_a_mask_stored_as_its_nifti_is_lies_as_it(tmp_path):
@@ -169,7 +175,11 @@ def test_one_label_for_both_lungs_is_held_against_no_side(tmp_path):
     assert [(score.region, score.metrics["dice"]) for score in found.scores] == [("lungs", 1)]
     save(np.where(lungs() == 1, 1, 0).astype(np.uint8), tmp_path / "right.nii.gz")
     found = compare(tmp_path / "right.nii.gz", tmp_path / "reference.nii.gz")
-    assert [score.outcome for score in found.scores] == ["both", "both", "missed"]
+    assert [score.outcome for score in found.scores] == [
+        "true_positive",
+        "true_positive",
+        "false_negative",
+    ]
 
 
 def test_to_find_nothing_where_nothing_is_counts_beside_what_was_invented(folders, tmp_path):
@@ -181,10 +191,10 @@ def test_to_find_nothing_where_nothing_is_counts_beside_what_was_invented(folder
     shutil.copytree(folders[0], tmp_path / "other")
     save(speck, tmp_path / "other" / "none_lungs.nii.gz")
     first, second = compare(*folders), compare(tmp_path / "other", folders[1])
-    changes = differences(first, second, "lungs")
+    changes = first.differences(second)
     assert changes["dice"].mean == pytest.approx(-1 / 4)
     assert changes["hd95"].mean > 0
-    assert differences(second, first, "lungs")["dice"].mean == pytest.approx(1 / 4)
+    assert second.differences(first)["dice"].mean == pytest.approx(1 / 4)
 
 
 def test_a_picture_is_no_mask(tmp_path):
@@ -212,16 +222,42 @@ def test_a_tilted_gantry_makes_no_voxel_larger(tmp_path):
 
 
 def test_the_worst_difference_of_volumes_is_the_largest(folders):
-    found = compare(*folders).spreads("lungs")["volume_difference"]
-    assert found.worst == pytest.approx(-2 * 10 * 14 * 8 * 0.7 * 0.7 * 2.5)
-    more = compare(folders[1], folders[1]).spreads("lungs")["volume_difference"]
-    assert more.worst == 0
+    found = compare(*folders).summary()["volume_difference"]
+    assert found.min == pytest.approx(-2 * 10 * 14 * 8 * 0.7 * 0.7 * 2.5)
+    more = compare(folders[1], folders[1]).summary()["volume_difference"]
+    assert (more.min, more.max) == (0, 0)
 
 
-def test_a_table_that_knows_no_case_is_said(folders, tmp_path):
+def test_cases_that_are_not_in_the_table_are_named(folders, tmp_path):
     (tmp_path / "cases.csv").write_text("name,patient\nother0,A\ncase1_lungs,B\ncase1,B\n")
     arguments = ["compare", *map(str, folders), "--cases", str(tmp_path / "cases.csv"), "-q"]
-    said = CliRunner().invoke(cli, arguments, catch_exceptions=False)
-    assert said.exit_code == 0
-    assert "2 of 3 cases are not in" in said.output
-    assert "case0, case2" in said.output
+    with pytest.warns(DataWarning, match=r"2 of 3 cases are not in .*: case0, case2;"):
+        done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+
+
+def test_a_comparison_displays_itself_briefly(folders):
+    found = compare(*folders)
+    assert repr(found) == "Comparison(3 cases; mean Dice 0.6581)"
+    html = found._repr_html_()
+    assert html.count("<table>") == 3
+    assert "left: 2 with lung in both masks, 1 missed" in html
+
+
+def test_groups_of_cases_have_statistics_of_their_own(folders):
+    found = compare(*folders, cases=CaseTable(groups={"case0": "a", "case1": "b"}))
+    groups = found.by_group()
+    assert {name: part.cases for name, part in groups.items()} == {
+        "(not given)": ["case2"],
+        "a": ["case0"],
+        "b": ["case1"],
+    }
+    assert found.to_dict()["groups"]["b"]["lungs"]["metrics"]["dice"]["n_cases"] == 1
+    assert found.to_csv().startswith("case,patient,group,region,")
+    assert compare(*folders).by_group() == {}
+
+
+def test_a_table_of_cases_is_written(folders, tmp_path):
+    found = compare(*folders)
+    found.write_csv(tmp_path / "scores.csv")
+    assert (tmp_path / "scores.csv").read_text() == found.to_csv()

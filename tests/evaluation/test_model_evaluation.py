@@ -8,8 +8,9 @@ from click.testing import CliRunner
 from pleura.cli import cli
 from pleura.engine.engine import DEFAULT_MODEL
 from pleura.errors import DataError
+from pleura.evaluation.cases import CaseTable
 from pleura.evaluation.model import evaluate_model
-from pleura.evaluation.probability import THRESHOLDS, LevelCounts, calibration
+from pleura.evaluation.probability import THRESHOLDS, ProbabilityHistogram, calibration_curve
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
@@ -23,7 +24,7 @@ def guess(seed, shape=(40, 50)):
 
 def test_overlap_at_every_threshold_is_that_of_the_pixels():
     probability, reference = guess(0)
-    ious, dices = LevelCounts.of(probability, reference).overlap()
+    ious, dices = ProbabilityHistogram.from_arrays(probability, reference).overlap()
     for threshold, iou, dice in zip(THRESHOLDS, ious, dices, strict=True):
         found = probability / 255 >= threshold
         both, either = (found & reference).sum(), (found | reference).sum()
@@ -32,19 +33,21 @@ def test_overlap_at_every_threshold_is_that_of_the_pixels():
 
 
 def test_overlap_of_nothing_with_nothing_is_undefined():
-    empty = LevelCounts.of(np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool))
+    empty = ProbabilityHistogram.from_arrays(np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool))
     assert np.isnan(empty.overlap()).all()
 
 
 def test_honest_probabilities_have_no_calibration_error_and_bold_ones_do():
-    honest = [LevelCounts.of(*guess(seed, (400, 500))) for seed in range(3)]
-    found = calibration(honest)
-    assert found.error < 0.01
-    assert found.lung == pytest.approx(found.probability, abs=0.02)
+    honest = [ProbabilityHistogram.from_arrays(*guess(seed, (400, 500))) for seed in range(3)]
+    found = calibration_curve(honest)
+    assert found.expected_error < 0.01
+    assert found.observed == pytest.approx(found.predicted, abs=0.02)
     assert sum(found.pixels) == 3 * 400 * 500
     probability, reference = guess(9, (400, 500))
     bold = np.where(probability > 127, 255, 0).astype(np.uint8)
-    assert calibration([LevelCounts.of(bold, reference)]).error == pytest.approx(0.25, abs=0.01)
+    assert calibration_curve(
+        [ProbabilityHistogram.from_arrays(bold, reference)]
+    ).expected_error == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_sure_background_flatters_the_error_of_all_pixels_alone():
@@ -52,10 +55,13 @@ def test_a_sure_background_flatters_the_error_of_all_pixels_alone():
     bold = np.where(probability > 127, 230, 26).astype(np.uint8)
     wide = np.zeros((400, 500), np.uint8), np.zeros((400, 500), bool)
     wide[0][:40, :50], wide[1][:40, :50] = bold, reference
-    alone, surrounded = (calibration([LevelCounts.of(*both)]) for both in ((bold, reference), wide))
-    assert surrounded.error < alone.error / 50
-    assert surrounded.error_in_doubt == pytest.approx(alone.error_in_doubt)
-    assert surrounded.in_doubt == pytest.approx(0.01)
+    alone, surrounded = (
+        calibration_curve([ProbabilityHistogram.from_arrays(*both)])
+        for both in ((bold, reference), wide)
+    )
+    assert surrounded.expected_error < alone.expected_error / 50
+    assert surrounded.uncertain_expected_error == pytest.approx(alone.uncertain_expected_error)
+    assert surrounded.uncertain_fraction == pytest.approx(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +82,16 @@ def scans(sample, tmp_path_factory):
 
 
 def test_a_model_is_judged_the_whole_way_in_the_patients_coordinates(scans):
-    found = evaluate_model(None, scans / "images", scans / "masks", patients={"a": "P", "b": "P"})
-    assert found.comparison.regions == ["lungs", "right", "left"]
-    for score in found.comparison.scores:
+    found = evaluate_model(
+        None, scans / "images", scans / "masks", cases=CaseTable({"a": "P", "b": "P"})
+    )
+    assert found.regions == ["lungs", "right", "left"]
+    for score in found.scores:
         assert score.unit == "mm"
         assert score.patient == "P"
         assert score.metrics["dice"] > 0.999
     assert found.threshold == pytest.approx(0.5, abs=0.01)
-    best = max(found.sweep(), key=lambda row: row["dice"])
+    best = max(found.threshold_curve(), key=lambda row: row["dice"])
     assert best["dice"] > 0.98
     assert abs(best["threshold"] - 0.5) <= 0.1
 
@@ -101,7 +109,7 @@ def test_command_prints_groups_and_draws_the_page(scans, tmp_path):
     assert "calibration error" in result.output
     told = json.loads((tmp_path / "scores.json").read_text())
     assert sorted(told["groups"]) == ["sharp", "soft"]
-    assert len(told["sweep"]) == len(THRESHOLDS)
+    assert len(told["threshold_curve"]) == len(THRESHOLDS)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert page.count("data:image/webp") == 2
     assert str(scans) not in page

@@ -7,7 +7,12 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
 from pleura.evaluation.metrics import dice, iou
-from pleura.evaluation.surface import distance_metrics, largest_missed, surface, surface_distances
+from pleura.evaluation.surface import (
+    distance_metrics,
+    largest_missed_area,
+    surface,
+    surface_distances,
+)
 
 SPACING = (3.0, 0.7, 1.1)
 
@@ -23,10 +28,10 @@ def test_shifted_boxes_are_as_far_apart_as_they_were_shifted():
     second = box((30, 40, 50), (5, 15), (10, 20), (14, 34))
     found = distance_metrics(first, second, SPACING)
     assert found["hd"] == pytest.approx(4 * 1.1)
-    assert 0 < found["mean_distance"] < 4 * 1.1
+    assert 0 < found["assd"] < 4 * 1.1
     assert found["surface_dice_1"] < found["surface_dice_3"] < 1
     same = distance_metrics(first, first, SPACING)
-    assert same["hd"] == same["hd95"] == same["mean_distance"] == 0
+    assert same["hd"] == same["hd95"] == same["assd"] == 0
     assert same["surface_dice_1"] == 1
 
 
@@ -80,14 +85,14 @@ def test_a_mask_alone_is_as_far_away_as_the_grid_is_wide():
         assert found["surface_dice_3"] == 0
 
 
-def test_largest_missed_piece_is_an_area_of_one_slice():
+def test_largest_missed_area_piece_is_an_area_of_one_slice():
     reference = box((4, 30, 30), (0, 4), (5, 25), (5, 25))
     prediction = reference.copy()
     prediction[1, 10:14, 5:8] = False
     prediction[2, 10:12, 5:8] = False
-    assert largest_missed(reference, prediction, SPACING) == pytest.approx(12 * 0.7 * 1.1)
-    assert largest_missed(reference, reference, SPACING) == 0
-    assert largest_missed(reference[1], prediction[1], (1.0, 1.0)) == 12
+    assert largest_missed_area(reference, prediction, SPACING) == pytest.approx(12 * 0.7 * 1.1)
+    assert largest_missed_area(reference, reference, SPACING) == 0
+    assert largest_missed_area(reference[1], prediction[1], (1.0, 1.0)) == 12
 
 
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
@@ -111,7 +116,7 @@ def test_all_metrics_are_those_of_monai_on_random_shapes(seed):
     theirs = {
         "hd": compute_hausdorff_distance(*both, **how),
         "hd95": compute_hausdorff_distance(*both, percentile=95, **how),
-        "mean_distance": compute_average_surface_distance(*both, symmetric=True, **how),
+        "assd": compute_average_surface_distance(*both, symmetric=True, **how),
         **{f"surface_dice_{t}": compute_surface_dice(*both, [float(t)], **how) for t in (1, 2, 3)},
     }
     assert ours == pytest.approx({k: float(v) for k, v in theirs.items()}, abs=1e-4)

@@ -11,7 +11,7 @@ from dicom_files import write_series
 
 from pleura.cohort.find import find_tasks
 from pleura.errors import DataError, PleuraError, ScanError
-from pleura.evaluation.compare import match_below
+from pleura.evaluation.matching import match_folders
 from pleura.files.listing import files_below, list_below
 from pleura.formats.find import find_scans
 from pleura.formats.pictures import list_pictures
@@ -168,10 +168,10 @@ def test_linked_folders_of_masks_are_compared(tmp_path):
         volume(tmp_path / "store" / kind / "sub" / "one.nii")
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "sub").symlink_to(tmp_path / "store" / kind / "sub")
-    assert len(match_below(tmp_path / "predicted", tmp_path / "reference").pairs) == 1
+    assert len(match_folders(tmp_path / "predicted", tmp_path / "reference").pairs) == 1
     (tmp_path / "reference" / "two.nii").symlink_to("nowhere.nii")
     with pytest.raises(DataError, match="broken link"):
-        match_below(tmp_path / "predicted", tmp_path / "reference")
+        match_folders(tmp_path / "predicted", tmp_path / "reference")
 
 
 def test_voxels_that_are_a_link_are_refused_by_name(tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import find_pairs
 from pleura.errors import DataError
-from pleura.evaluation.compare import match_masks
+from pleura.evaluation.matching import match_cases
 from pleura.formats.matching import match_files
 from pleura.training.check import check
 
@@ -49,7 +49,7 @@ def test_training_and_compare_match_the_same_names(folders, image, mask):
     (pair,) = find_pairs(*folders)
     assert pair.name == unicodedata.normalize("NFC", image)
     assert (pair.image.name, pair.mask.name) == (image, mask)
-    ((_, *files),) = match_masks(*folders)
+    ((_, *files),) = match_cases(*folders)
     assert [path.name for path in files] == [image, mask]
     assert check(*folders).pairs == 1
 
@@ -66,7 +66,7 @@ def test_files_of_one_case_match_by_their_full_names_or_are_refused(folders):
     with pytest.raises(DataError, match=r"share the name 'x'.*x\.png and x_seg\.png"):
         find_pairs(*folders)
     with pytest.raises(DataError, match="two files of the case"):
-        match_masks(*folders)
+        match_cases(*folders)
 
 
 def test_names_that_differ_in_case_only_are_matched_exactly():

@@ -67,7 +67,7 @@ def test_swapped_labels_are_a_warning(tmp_path, scan):
     (decision,) = read_mask(path, scan).decisions
     assert decision.warning
     assert "sides may be swapped" in measure(scan, path).flags["labels"]
-    assert any("swapped" in text for text in compare(path, path).labels)
+    assert any("swapped" in text for text in compare(path, path).label_decisions)
 
 
 @pytest.mark.parametrize(("right", "left"), [((1, 3), (2,)), ((1,), (2, 4)), ((20, 30), (40,))])
@@ -77,7 +77,9 @@ def test_labels_that_are_not_known_are_refused_for_one_scan(tmp_path, scan, righ
         read_mask(path, scan)
     (decision,) = read_labels(path).decisions
     assert decision.warning
-    assert any(text.startswith("warning: prediction") for text in compare(path, path).labels)
+    assert any(
+        text.startswith("warning: prediction") for text in compare(path, path).label_decisions
+    )
 
 
 def test_probabilities_are_not_labels(tmp_path, scan):
@@ -110,7 +112,7 @@ def test_lobes_are_scored_by_side(tmp_path):
     found = compare(lobes, sides)
     assert found.regions == ["lungs", "right", "left"]
     assert all(score.metrics["dice"] == 1 for score in found.scores)
-    assert found.labels == {
+    assert found.label_decisions == {
         "prediction: 12-14 right, 10, 11 left (lobes as TotalSegmentator has them)": 1
     }
 

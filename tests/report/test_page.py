@@ -12,7 +12,7 @@ from pleura.cohort.options import OutputOptions, SegmentationOptions
 from pleura.evaluation.compare import compare
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.report.cohort import cohort_page
-from pleura.report.comparison import comparison_page
+from pleura.report.comparison import comparison_page, write_comparison_report
 from pleura.report.page import Page, PageCase, histogram, iou_bands, lines, slice_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -34,9 +34,11 @@ def page(sample, tmp_path_factory):
         write_picture(folder / "found" / f"{name}_lungs.png", np.roll(mask, 2 * i, 1))
         write_picture(folder / "wanted" / f"{name}.png", mask)
     compared = compare(folder / "found", folder / "wanted")
-    made = comparison_page(compared, folder / "found", folder / "wanted", sample.images)
+    masks = folder / "found", folder / "wanted"
+    made = comparison_page(compared, *masks, sample.images)
     curves = lines("Loss", [1, 2, 3], {"loss": [3, 2, 1], "validation_loss": [3, 3, 2]})
     replace(made, plots=(*made.plots, curves)).write(folder / "report.html")
+    write_comparison_report(folder / "plain.html", compared, *masks)
     return folder / "report.html"
 
 
@@ -49,6 +51,9 @@ def test_cases_are_there_worst_first_with_picture_and_contours(page):
         assert case["picture"]["image"].startswith("data:image/webp;base64,")
         assert {kind for kind, _ in case["picture"]["paths"]} == {"reference", "right"}
     assert sum(bar["count"] for bar in data["plots"][0]["bars"]) == 4
+    plain = content(page.with_name("plain.html"))
+    assert [case["values"] for case in plain["cases"]] == [case["values"] for case in data["cases"]]
+    assert not any(case["picture"] for case in plain["cases"])
     assert [row[0] for row in data["summary"]["rows"] if row[0][-4:] == "dice"] == ["lungs, dice"]
 
 

@@ -417,7 +417,7 @@ def test_validation_loss_is_that_of_the_weights_that_are_kept(sample, tiny, tmp_
         network={"architecture": "default", "channels": [4, 8]},
     )
     run = train(sample.images, sample.masks, tmp_path / "run", recipe)
-    found = evaluate(run, sample.images, sample.masks, part="validation")
+    found = evaluate(run, sample.images, sample.masks, subset="validation")
     assert run.history()[-1]["validation_loss"] == pytest.approx(found.loss, rel=1e-3)
     assert run.history()[-1]["validation_accuracy"] == pytest.approx(found.accuracy, abs=1e-3)
 

@@ -7,7 +7,13 @@ from PIL import Image
 from pleura.dataset.pair_reader import read_image_2d
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture, write_picture
-from pleura.training.predictor import Outputs, Predictor, box_of, mask_image, predict
+from pleura.training.predictor import (
+    PredictionOptions,
+    Predictor,
+    apply_mask,
+    bounding_box,
+    predict,
+)
 from pleura.training.run import open_run
 
 
@@ -56,7 +62,7 @@ def test_folder_goes_on_past_a_bad_file_and_says_so(run, lung_slice, tmp_path):
 
 def test_higher_threshold_gives_less_lung(run, lung_slice, tmp_path):
     fractions = [
-        predict(run, lung_slice, tmp_path / str(t), Outputs(threshold=t))[0].lung_fraction
+        predict(run, lung_slice, tmp_path / str(t), PredictionOptions(threshold=t))[0].lung_fraction
         for t in (0.1, 0.5, 0.9)
     ]
     assert fractions == sorted(fractions, reverse=True)
@@ -64,7 +70,7 @@ def test_higher_threshold_gives_less_lung(run, lung_slice, tmp_path):
 
 
 def test_masked_image_keeps_lung_and_sets_the_rest_to_air(run, lung_slice, tmp_path):
-    predict(run, lung_slice, tmp_path, Outputs(masked=True))
+    predict(run, lung_slice, tmp_path, PredictionOptions(masked=True))
     image, mask = read_picture(lung_slice), read_picture(tmp_path / lung_slice.name)
     masked = read_picture(tmp_path / "LCTSC-201_058_masked.tif")
     assert masked.dtype == image.dtype
@@ -73,7 +79,7 @@ def test_masked_image_keeps_lung_and_sets_the_rest_to_air(run, lung_slice, tmp_p
 
 
 def test_cropped_image_can_be_put_back(run, lung_slice, tmp_path):
-    (result,) = predict(run, lung_slice, tmp_path, Outputs(masked=True, crop=True))
+    (result,) = predict(run, lung_slice, tmp_path, PredictionOptions(masked=True, crop=True))
     image, mask = read_picture(lung_slice), read_picture(tmp_path / lung_slice.name)
     cropped = read_picture(tmp_path / "LCTSC-201_058_masked.tif")
     row, column, rows, columns = result.crop_box
@@ -85,7 +91,7 @@ def test_cropped_image_can_be_put_back(run, lung_slice, tmp_path):
 
 
 def test_overlay_is_the_image_in_colour_at_its_own_size(run, lung_slice, tmp_path):
-    predict(run, lung_slice, tmp_path, Outputs(overlay=True))
+    predict(run, lung_slice, tmp_path, PredictionOptions(overlay=True))
     picture = read_picture(tmp_path / "LCTSC-201_058_overlay.png")
     assert picture.shape == (256, 256, 3)
     assert (picture.max(2) != picture.min(2)).any()
@@ -93,14 +99,14 @@ def test_overlay_is_the_image_in_colour_at_its_own_size(run, lung_slice, tmp_pat
 
 def test_grey_image_is_masked_with_its_minimum():
     image = np.array([[3, 9], [7, 5]], np.uint8)
-    masked, air = mask_image(image, np.array([[0, 1], [1, 0]], np.uint8))
+    masked, air = apply_mask(image, np.array([[0, 1], [1, 0]], np.uint8))
     assert air == 3
     assert masked.tolist() == [[3, 9], [7, 3]]
     assert masked.dtype == np.uint8
 
 
 def test_empty_mask_has_no_box():
-    assert box_of(np.zeros((5, 5), np.uint8)) is None
+    assert bounding_box(np.zeros((5, 5), np.uint8)) is None
 
 
 def test_masks_never_overwrite_the_images(run, lung_slice, tmp_path):
@@ -109,16 +115,16 @@ def test_masks_never_overwrite_the_images(run, lung_slice, tmp_path):
     (tmp_path / "links" / "a.tif").symlink_to(tmp_path / "a.tif")
     for folder in (tmp_path, tmp_path / "links"):
         with pytest.raises(DataError, match="overwrite the images"):
-            predict(run, folder, tmp_path, Outputs(overwrite=True))
+            predict(run, folder, tmp_path, PredictionOptions(overwrite=True))
     assert np.array_equal(read_picture(tmp_path / "a.tif"), read_picture(lung_slice))
 
 
 def test_files_that_are_there_are_replaced_only_when_told(run, lung_slice, tmp_path):
     (tmp_path / lung_slice.name).write_bytes(b"drawn by an expert")
-    with pytest.raises(DataError, match="there already"):
+    with pytest.raises(DataError, match="already exist"):
         predict(run, lung_slice, tmp_path)
     assert (tmp_path / lung_slice.name).read_bytes() == b"drawn by an expert"
-    predict(run, lung_slice, tmp_path, Outputs(overwrite=True))
+    predict(run, lung_slice, tmp_path, PredictionOptions(overwrite=True))
     assert read_picture(tmp_path / lung_slice.name).dtype == np.uint8
 
 
@@ -138,7 +144,7 @@ def test_threshold_of_the_run_is_used(run, lung_slice, tmp_path):
     changed = shutil.copytree(run.folder, tmp_path / "run")
     open_run(changed).update(threshold=0.9)
     (own,) = predict(changed, lung_slice, tmp_path / "own")
-    (given,) = predict(run, lung_slice, tmp_path / "given", Outputs(threshold=0.9))
+    (given,) = predict(run, lung_slice, tmp_path / "given", PredictionOptions(threshold=0.9))
     (usual,) = predict(run, lung_slice, tmp_path / "usual")
     assert own.lung_fraction == given.lung_fraction < usual.lung_fraction
 
@@ -151,8 +157,8 @@ def test_run_trained_on_a_device_that_is_not_here_predicts(run, lung_slice, tmp_
 
 
 def test_threshold_must_be_a_probability():
-    with pytest.raises(DataError, match="no probability"):
-        Outputs(threshold=float("nan"))
+    with pytest.raises(DataError, match="not a probability"):
+        PredictionOptions(threshold=float("nan"))
 
 
 def test_missing_input_is_named(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -13,10 +14,9 @@ from pleura.cli.common import (
     json_option,
     progress_bar,
     quiet_option,
-    stdout_console,
     write_json,
 )
-from pleura.cli.scores import by_option, cases_option, print_scores, read_case_table
+from pleura.cli.scores import by_option, case_table, cases_option, print_scores
 
 _EPILOG = """\
 \b
@@ -25,7 +25,7 @@ Examples:
   pleura compare lungs.nii.gz reference.nii.gz --json scores.json
   pleura compare out/ references/ --cases cases.csv --by scanner --csv scores.csv
   pleura compare out/ references/ --images scans/ --report report.html
-  pleura compare ours/ references/ --against theirs/        # do the two differ?
+  pleura compare ours/ references/ --against theirs/
 """
 
 
@@ -34,10 +34,14 @@ Examples:
 @click.argument("reference", type=PATH)
 @cases_option
 @by_option
-@click.option("--against", type=PATH, help="Masks of another model on the same references.")
-@click.option("--csv", "csv_file", type=PATH, help="Also write a row a case and region.")
-@click.option("--report", type=PATH, help="Also write a page to look at (.html).")
-@click.option("--images", type=PATH, help="The scans, for the pictures of the page.")
+@click.option(
+    "--against",
+    type=PATH,
+    help="Masks of another model for the same references; test whether the two models differ.",
+)
+@click.option("--csv", "csv_file", type=PATH, help="Also write one row per case and region.")
+@click.option("--report", type=PATH, help="Also write an HTML report.")
+@click.option("--images", type=PATH, help="The scans, for the pictures of the report.")
 @json_option
 @quiet_option
 def command(
@@ -52,44 +56,37 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> None:
-    """Compare PREDICTED masks of any tool with REFERENCE masks: two folders, or two files.
+    """Compare PREDICTED masks with REFERENCE masks: two folders, or two files.
 
-    Masks are matched by name, with or without an ending such as _lungs. Where both have sides
-    (labels 1 and 2, or five lobes), right and left lung are scored as well.
+    Masks of any tool are matched by name, with or without a suffix such as _lungs. If both masks
+    distinguish the lungs (labels 1 and 2, or five lobes), each lung is scored as well.
     """
-    from pleura.evaluation.compare import compare, differences
+    from pleura.evaluation.compare import compare
     from pleura.evaluation.statistics import interval_text
-    from pleura.files.atomic import write_text
+    from pleura.report.comparison import write_comparison_report
 
-    table = read_case_table(cases, by)
+    table = case_table(cases, by)
     with progress_bar("comparing", quiet, "cases") as progress:
-        found = compare(predicted, reference, patients=table.patients, progress=progress)
-    table.warn(found)
-    told = found.to_dict()
-    if table.groups is not None:
-        parts = found.by_group(table.groups)
-        told["groups"] = {name: part.summary() for name, part in parts.items()}
+        found = compare(predicted, reference, cases=table, progress=progress)
     if csv_file is not None:
-        write_text(csv_file, found.to_csv())
+        found.write_csv(csv_file)
     if report is not None:
-        from pleura.report.comparison import comparison_page
-
-        page = comparison_page(found, predicted, reference, images, command_line(), table.groups)
-        page.write(report)
+        write_comparison_report(report, found, predicted, reference, images, command=command_line())
+    content, differences = found.to_dict(), {}
     if against is not None:
         with progress_bar("comparing the other", quiet, "cases") as progress:
-            other = compare(against, reference, patients=table.patients, progress=progress)
-        changes = differences(found, other, "lungs")
-        told["against"] = {name: vars(change) for name, change in changes.items()}
-    write_json(json_file, told)
-    for text, masks in found.labels.items():
+            other = compare(against, reference, cases=table, progress=progress)
+        differences = found.differences(other)
+        content["differences"] = {name: asdict(one) for name, one in differences.items()}
+    write_json(json_file, content)
+    for text, masks in found.label_decisions.items():
         echo(f"labels   {masks} masks; {text}", fg="yellow", err=True)
     if str(json_file) != "-":
-        print_scores(found, table.groups)
-        if against is not None:
-            for name in ("dice", "hd95"):
-                change = changes[name]
-                stdout_console().print(
-                    f"{name} of the other, less this: {change.mean:+.4f} "
-                    f"({interval_text(change.interval, '+.4f')}; p = {change.p:.3g})"
-                )
+        print_scores(found)
+        for name in ("dice", "hd95") if differences else ():
+            one = differences[name]
+            interval = interval_text(one.confidence_interval, "+.4f")
+            echo(
+                f"{name}, --against minus PREDICTED: {one.mean:+.4f} "
+                f"(95 % CI {interval}; p = {one.p_value:.3g})"
+            )

@@ -25,14 +25,14 @@ Examples:
 @click.option(
     "--threshold",
     type=float,
-    help="Probability from which on a pixel is lung; the run's own if unset.",
+    help="Probability from which on a pixel is lung; the threshold of the run by default.",
 )
 @click.option("--overlay", is_flag=True, help="Also write the image with the mask's contour.")
-@click.option("--masked", is_flag=True, help="Also write the image with all but lung set to air.")
+@click.option("--masked", is_flag=True, help="Also write the image with air outside the lungs.")
 @click.option(
-    "--crop", is_flag=True, help="Cut the masked image to the lungs' box (with --masked)."
+    "--crop", is_flag=True, help="Crop the masked image to the bounding box of the lungs."
 )
-@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @json_option
 @quiet_option
 def command(
@@ -47,16 +47,16 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> int:
-    """Write a 0/255 mask for each image, under the image's name and at its own size."""
-    from pleura.training.predictor import Outputs, predict
+    """Write a 0/255 mask for each image, with the name and the size of the image."""
+    from pleura.training.predictor import PredictionOptions, predict
     from pleura.training.run import open_run
 
     if crop and not masked:
-        raise click.UsageError("--crop cuts the masked image: add --masked")
+        raise click.UsageError("--crop crops the masked image: add --masked")
     opened = open_run(run)
+    options = PredictionOptions(threshold, overlay, masked, crop, overwrite)
     with progress_bar("predicting", quiet) as progress:
-        outputs = Outputs(threshold, overlay, masked, crop, overwrite)
-        results = predict(opened, inputs, output, outputs, progress)
+        results = predict(opened, inputs, output, options, progress)
     write_json(json_file, {"run": run.name, "images": [asdict(r) for r in results]})
     failed = [result for result in results if result.error]
     for result in failed:

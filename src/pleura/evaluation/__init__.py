@@ -1,1 +1,1 @@
-"""How good predictions are: metrics and their tables."""
+"""Compare masks with references: metrics per case, statistics over cases, calibration."""

@@ -1,8 +1,7 @@
 """Overlap metrics of two masks.
 
-Both masks empty: IoU and Dice are 0/0. They are NaN then: a slice without lung that was rightly
-left empty says nothing about the overlap of lungs, and must neither raise nor lower a mean.
-Exactly one mask empty: 0.
+IoU and Dice of two empty masks are 0/0 and returned as NaN: a slice without lung that is correctly
+empty has no overlap, and must not change a mean. If exactly one mask is empty, they are 0.
 """
 
 from __future__ import annotations
@@ -14,14 +13,26 @@ from pleura.typing import AnyArray
 
 
 def iou(reference: AnyArray, prediction: AnyArray) -> float:
-    """Return intersection over union (Jaccard 1912) of two masks of one shape; non-zero is in.
+    """Compute the intersection over union (Jaccard index) of two masks.
 
-    NaN where both are empty.
+    Parameters
+    ----------
+    reference, prediction:
+        Masks of one shape; non-zero is foreground.
+
+    Returns
+    -------
+    float
+        From 0 to 1; NaN if both masks are empty.
 
     Raises
     ------
     DataError
         The masks differ in shape.
+
+    References
+    ----------
+    Jaccard, The distribution of the flora in the alpine zone, New Phytologist 1912.
     """
     intersection, total = _count(reference, prediction)
     union = total - intersection
@@ -29,19 +40,38 @@ def iou(reference: AnyArray, prediction: AnyArray) -> float:
 
 
 def dice(reference: AnyArray, prediction: AnyArray) -> float:
-    """Return the Dice coefficient (Dice 1945), 2 |A and B| / (|A| + |B|); NaN if both are empty.
+    """Compute the Dice coefficient of two masks, 2 |A and B| / (|A| + |B|).
+
+    Parameters
+    ----------
+    reference, prediction:
+        Masks of one shape; non-zero is foreground.
+
+    Returns
+    -------
+    float
+        From 0 to 1; NaN if both masks are empty.
 
     Raises
     ------
     DataError
         The masks differ in shape.
+
+    References
+    ----------
+    Dice, Measures of the amount of ecologic association between species, Ecology 1945.
     """
     intersection, total = _count(reference, prediction)
     return 2 * intersection / total if total else float("nan")
 
 
 def accuracy(reference: AnyArray, prediction: AnyArray) -> float:
-    """Return the fraction of pixels in which two masks agree.
+    """Compute the fraction of pixels in which two masks agree.
+
+    Parameters
+    ----------
+    reference, prediction:
+        Masks of one shape; non-zero is foreground.
 
     Raises
     ------
@@ -63,5 +93,5 @@ def _check_shapes(reference: AnyArray, prediction: AnyArray) -> None:
         raise DataError(
             f"the masks differ in shape: {reference.shape} and {prediction.shape}",
             where=None,
-            hint="bring both onto the same grid first",
+            hint="resample both masks to one grid",
         )

@@ -1,75 +1,138 @@
-"""A model judged by its masks and by its probabilities, on the images' own grid."""
+"""Evaluate a model: its masks, and the probabilities behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.errors import DataError
-from pleura.evaluation.compare import (
-    Comparison,
-    Score,
-    fingerprint,
-    match_masks,
-    orders_of,
-    score_case,
+from pleura.engine.engine import model_path
+from pleura.engine.model_file import read_metadata
+from pleura.evaluation.alignment import align
+from pleura.evaluation.cases import Case, CaseTable
+from pleura.evaluation.comparison import Comparison
+from pleura.evaluation.matching import match_cases
+from pleura.evaluation.probability import (
+    THRESHOLDS,
+    Calibration,
+    ProbabilityHistogram,
+    calibration_curve,
 )
-from pleura.evaluation.probability import THRESHOLDS, Calibration, LevelCounts, calibration
+from pleura.evaluation.scores import Score, score_masks
+from pleura.figures.html import html_table
+from pleura.files.hashing import hash_files
 from pleura.formats.read import read
 from pleura.intensity.mapping import IntensityMapping, UnitsOption
 from pleura.masks.labels import read_labels
+from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress
 
-Look = Callable[[str, NDArray[Any], NDArray[Any], NDArray[Any]], None]
-"""Called with each case: its name, image, labels and reference, all (slices, rows, columns)."""
+
+@dataclass(frozen=True, eq=False)
+class CaseArrays:
+    """Arrays of one evaluated case, for a figure.
+
+    Parameters
+    ----------
+    case:
+        Name of the case.
+    image, prediction, reference:
+        Image and labels, all (slices, rows, columns).
+    hu:
+        Whether the image is in HU.
+    """
+
+    case: str
+    image: NDArray[Any]
+    prediction: NDArray[Any]
+    reference: NDArray[Any]
+    hu: bool = True
 
 
 @dataclass(frozen=True)
-class ModelEvaluation:
-    """Scores of masks, and how the probabilities behind them were spread, by case.
+class EvaluationCallbacks:
+    """Functions that an evaluation calls.
 
-    ``threshold`` is the model's own. Probabilities are as the network gives them, before cleaning.
+    Parameters
+    ----------
+    on_progress:
+        Called with the number of cases that are done, and of all cases.
+    on_case:
+        Called with the arrays of each case.
     """
 
-    threshold: float
-    comparison: Comparison
-    levels: Mapping[str, LevelCounts]
-    flags: Mapping[str, tuple[str, ...]]
+    on_progress: Progress | None = None
+    on_case: Callable[[CaseArrays], None] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class ModelEvaluation(Comparison):
+    """Scores of a model's masks, with its thresholds and calibration.
+
+    Parameters
+    ----------
+    scores, fingerprint, label_decisions:
+        See `Comparison`.
+    threshold:
+        The probability from which on a pixel is lung.
+    histograms:
+        Histogram of the network's probabilities, before postprocessing, by case.
+    flags:
+        Names of the quality flags, by case.
+    provenance:
+        What was evaluated, such as the name and version of the model.
+    """
+
+    threshold: float = 0.5
+    histograms: Mapping[str, ProbabilityHistogram] = field(default_factory=dict)
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def calibration(self) -> Calibration:
-        """Whether probabilities are shares, over the pixels of all cases."""
-        return calibration(list(self.levels.values()))
+        """The calibration over the pixels of all cases."""
+        return calibration_curve(list(self.histograms.values()))
 
-    def sweep(self) -> list[dict[str, float]]:
-        """Return mean IoU and Dice over cases at each of `THRESHOLDS`: to choose on validation."""
-        found = np.array([case.overlap() for case in self.levels.values()])  # (cases, 2, 19)
-        defined = np.isfinite(found)
-        means = np.where(defined, found, 0).sum(0) / np.maximum(defined.sum(0), 1)
+    def threshold_curve(self) -> list[dict[str, float]]:
+        """Return mean IoU and Dice over cases at each of `THRESHOLDS`.
+
+        Choose a threshold with the validation set only, not with the test set.
+        """
+        overlaps = np.array([one.overlap() for one in self.histograms.values()])  # (cases, 2, 19)
+        defined = np.isfinite(overlaps)
+        means = np.where(defined, overlaps, 0).sum(0) / np.maximum(defined.sum(0), 1)
         return [
-            {"threshold": t, "iou": float(a), "dice": float(b)}
-            for t, a, b in zip(THRESHOLDS, *means, strict=True)
+            {"threshold": threshold, "iou": float(iou), "dice": float(dice)}
+            for threshold, iou, dice in zip(THRESHOLDS, *means, strict=True)
         ]
 
-    def to_dict(self, groups: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return all of it as what JSON can hold; with the summary of each group of cases."""
-        told = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores, statistics, thresholds and calibration, for JSON."""
+        return {
+            "provenance": dict(self.provenance),
             "threshold": self.threshold,
-            **self.comparison.to_dict(),
+            **super().to_dict(),
             "flags": {case: list(flags) for case, flags in self.flags.items() if flags},
-            "sweep": self.sweep(),
+            "threshold_curve": self.threshold_curve(),
             "calibration": asdict(self.calibration),
         }
-        if groups is not None:
-            parts = self.comparison.by_group(groups)
-            told["groups"] = {name: part.summary() for name, part in parts.items()}
-        return told
+
+    def _repr_html_(self) -> str:
+        facts = {**self.provenance, "threshold": f"{self.threshold:.3g}"}
+        return html_table((), list(facts.items())) + super()._repr_html_()
+
+
+def calibration_text(found: Calibration) -> str:
+    """Return the calibration errors as text."""
+    return (
+        f"calibration error {found.expected_error:.4f}, {found.uncertain_expected_error:.4f} over "
+        f"the {100 * found.uncertain_fraction:.1f} % of pixels with a probability of 0.02 to 0.98"
+    )
 
 
 def evaluate_model(
@@ -78,73 +141,97 @@ def evaluate_model(
     masks: str | Path,
     *,
     units: UnitsOption = "auto",
-    factor: float = 1.0,
-    patients: Mapping[str, str] | None = None,
-    look: Look | None = None,
-    progress: Progress | None = None,
+    scale_factor: float = 1.0,
+    cases: CaseTable | None = None,
+    callbacks: EvaluationCallbacks | None = None,
 ) -> ModelEvaluation:
-    """Judge a model file, or the model that ships, the whole way: units, network, cleaning, sides.
+    """Evaluate the whole segmentation with a model: units, network, postprocessing, sides.
 
-    ``images`` and ``masks`` are two files, or two folders matched by name. ``factor`` is that of
-    stored values to HU, where a set has one. ``patients`` maps cases to patients.
+    Parameters
+    ----------
+    model:
+        A model file, or the name of a shipped model; None is the default model.
+    images, masks:
+        Two files, or two folders matched by name.
+    units:
+        Units of the images.
+    scale_factor:
+        Stored values of the images are HU times this factor.
+    cases:
+        Patients and groups of the cases; by default each case is one patient.
+    callbacks:
+        Functions that are called during the evaluation.
 
     Raises
     ------
     ModelError
-        The file is no model of pleura.
+        The file is not a model of pleura.
     ScanError, DataError
         An image or mask cannot be read, has no partner, or lies on another grid.
+
+    Warns
+    -----
+    DataWarning
+        ``cases`` lacks some cases.
     """
-    pairs = match_masks(Path(images), Path(masks), "image")
+    table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
+    record = read_metadata(model_path(model))
+    pairs = match_cases(Path(images), Path(masks), "image")
+    table.warn_unknown(name for name, *_ in pairs)
     scores: list[Score] = []
-    levels: dict[str, LevelCounts] = {}
+    histograms: dict[str, ProbabilityHistogram] = {}
     flags: dict[str, tuple[str, ...]] = {}
     with Segmenter(model) as segmenter:
         for i, (name, image, mask) in enumerate(pairs):
-            patient = (patients or {}).get(name, name)
-            case = _judge(segmenter, image, mask, units, factor)
-            scores += score_case(name, patient, *case.labels, case.spacing)
-            levels[name], flags[name] = case.levels, case.flags
-            if look is not None:
-                look(name, case.image(), *case.labels)
-            if progress is not None:
-                progress(i + 1, len(pairs))
+            mapping = _scaled(scale_factor)
+            scan = read(image, units=units if mapping is None else "hu")
+            scan = scan if mapping is None else replace(scan, intensity=mapping)
+            case = _evaluate_case(segmenter, table.case(name), scan, mask, callbacks)
+            scores += case.scores
+            histograms[name], flags[name] = case.histogram, case.flags
+            if callbacks.on_progress is not None:
+                callbacks.on_progress(i + 1, len(pairs))
         threshold = segmenter.threshold / 255
-    files = fingerprint(file for _, *both in pairs for file in both)
-    return ModelEvaluation(threshold, Comparison(tuple(scores), files), levels, flags)
+    return ModelEvaluation(
+        tuple(scores),
+        hash_files((file for _, *files in pairs for file in files), names=True),
+        threshold=threshold,
+        histograms=histograms,
+        flags=flags,
+        provenance={
+            "model": f"{record.name} {record.version}",
+            "weights": record.weights_sha256[:16],
+            "images": Path(images).name,
+            "masks": Path(masks).name,
+        },
+    )
 
 
-@dataclass(frozen=True)
-class _Case:
-    image: Callable[[], NDArray[np.int16]]
-    labels: tuple[NDArray[np.uint8], NDArray[np.int16]]
-    spacing: tuple[float, ...] | None
-    levels: LevelCounts
+def _scaled(factor: float) -> IntensityMapping | None:
+    return None if factor == 1 else IntensityMapping(factor, 0, f"{factor:g} * HU")
+
+
+@dataclass(frozen=True, eq=False)
+class _EvaluatedCase:
+    scores: list[Score]
+    histogram: ProbabilityHistogram
     flags: tuple[str, ...]
 
 
-def _judge(
-    segmenter: Segmenter, image: Path, mask: Path, units: UnitsOption, factor: float
-) -> _Case:
-    scan = read(image, units=units if factor == 1 else "hu")
-    if factor != 1:
-        scan = replace(scan, intensity=IntensityMapping(factor, 0, f"{factor:g} * HU"))
+def _evaluate_case(
+    segmenter: Segmenter, case: Case, scan: Scan, mask: Path, callbacks: EvaluationCallbacks
+) -> _EvaluatedCase:
     reference = read_labels(mask)
-    order, order_of_mask = orders_of(scan, reference)
-    grid, own = order.apply_to(scan.geometry), order_of_mask.apply_to(reference.geometry)
-    if not grid.fits(own):
-        raise DataError(
-            f"image and mask lie on different grids: {grid.difference(own)}",
-            where=mask,
-            hint="bring the mask onto the image's grid first",
-        )
-    found = segmenter.segment(scan, keep_probability=True, warn=False)
-    probability = order.apply(np.asarray(found.probability))
-    wanted = order_of_mask.apply(reference.hu())
-    return _Case(
-        lambda: order.apply(scan.hu()),
-        (np.ascontiguousarray(order.apply(found.labels)), wanted),
-        next((g.steps for g in (grid, own) if g.spacing_known), None),
-        LevelCounts.of(probability, wanted > 0),
-        tuple(flag.name for flag in found.flags),
+    aligned = align(reference, scan, "mask and image", "resample the mask to the grid of the image")
+    result = segmenter.segment(scan, keep_probability=True, warn=False)
+    probability = aligned.second.apply(np.asarray(result.probability))
+    prediction = np.ascontiguousarray(aligned.second.apply(result.labels))
+    expected = aligned.first.apply(reference.hu())
+    if callbacks.on_case is not None:
+        image = aligned.second.apply(scan.hu())
+        callbacks.on_case(CaseArrays(case.name, image, prediction, expected))
+    return _EvaluatedCase(
+        score_masks(case, prediction, expected, aligned.spacing),
+        ProbabilityHistogram.from_arrays(probability, expected > 0),
+        tuple(flag.name for flag in result.flags),
     )

@@ -1,4 +1,4 @@
-"""Probabilities held against references: at every threshold, and whether they can be believed."""
+"""Accuracy of probabilities: overlap at each threshold, and calibration."""
 
 from __future__ import annotations
 
@@ -11,86 +11,107 @@ from numpy.typing import NDArray
 LEVELS = 256
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 _BINS = 15
-_IN_DOUBT = 0.02, 0.98
+_UNCERTAIN = 0.02, 0.98
 
 
-@dataclass(frozen=True)
-class LevelCounts:
-    """How many pixels have each probability (of 255), and how many of these are lung.
+@dataclass(frozen=True, eq=False)
+class ProbabilityHistogram:
+    """Histogram of the probabilities of a case, of all pixels and of the lung's pixels.
 
-    Enough to tell every overlap at every threshold and the calibration, without the pixels.
+    It determines the overlap at every threshold and the calibration, without the pixels.
+
+    Parameters
+    ----------
+    pixels, lung:
+        int64 (256,): number of pixels, and of pixels in the reference, by probability times 255.
     """
 
-    pixels: NDArray[np.int64]  # (256,)
-    lung: NDArray[np.int64]  # (256,)
+    pixels: NDArray[np.int64]
+    lung: NDArray[np.int64]
 
     @classmethod
-    def of(cls, probability: NDArray[np.uint8], reference: NDArray[np.bool_]) -> LevelCounts:
-        """Count a probability (times 255) and a reference of the same shape."""
+    def from_arrays(
+        cls, probability: NDArray[np.uint8], reference: NDArray[np.bool_]
+    ) -> ProbabilityHistogram:
+        """Count a probability map (uint8, times 255) and a reference mask of the same shape."""
         pixels = np.bincount(probability.ravel(), minlength=LEVELS)
         lung = np.bincount(probability[reference], minlength=LEVELS)
         return cls(pixels.astype(np.int64), lung.astype(np.int64))
 
     def overlap(self, thresholds: Sequence[float] = THRESHOLDS) -> tuple[list[float], list[float]]:
-        """Return IoU and Dice of what is at least each threshold; NaN where nothing is lung."""
+        """Return IoU and Dice at each threshold; NaN where prediction and reference are empty."""
         levels = np.ceil(np.asarray(thresholds) * (LEVELS - 1)).astype(int)
-        found = self.pixels[::-1].cumsum()[::-1][levels].astype(float)
-        both = self.lung[::-1].cumsum()[::-1][levels].astype(float)
-        total = found + self.lung.sum()
+        predicted = self.pixels[::-1].cumsum()[::-1][levels].astype(float)
+        intersection = self.lung[::-1].cumsum()[::-1][levels].astype(float)
+        total = predicted + self.lung.sum()
         with np.errstate(invalid="ignore"):
-            return (both / (total - both)).tolist(), (2 * both / total).tolist()
+            ious, dices = intersection / (total - intersection), 2 * intersection / total
+        return ious.tolist(), dices.tolist()
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The reliability curve: in each bin of probability, its mean and the share that is lung.
+    """Calibration curve: mean predicted probability and fraction of lung, by bin.
 
-    ``error`` is the expected calibration error (Guo 2017) over all pixels; ``error_in_doubt`` that
-    over the pixels between 0.02 and 0.98, which the sure background cannot flatter, and
-    ``in_doubt`` their share.
+    Parameters
+    ----------
+    predicted, observed:
+        Of each bin that has pixels: mean probability, and fraction of pixels that are lung.
+    pixels:
+        Number of pixels of each bin.
+    expected_error:
+        Expected calibration error over all pixels.
+    uncertain_expected_error:
+        The same over pixels with a probability between 0.02 and 0.98. A large background with
+        probability 0 lowers ``expected_error``, not this.
+    uncertain_fraction:
+        Fraction of pixels with a probability between 0.02 and 0.98.
+
+    References
+    ----------
+    Guo et al., On calibration of modern neural networks, ICML 2017.
     """
 
-    probability: tuple[float, ...]
-    lung: tuple[float, ...]
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
     pixels: tuple[int, ...]
-    error: float
-    error_in_doubt: float
-    in_doubt: float
+    expected_error: float
+    uncertain_expected_error: float
+    uncertain_fraction: float
 
 
-def calibration(cases: Sequence[LevelCounts]) -> Calibration:
-    """Return the calibration over the pixels of all cases."""
+def calibration_curve(cases: Sequence[ProbabilityHistogram]) -> Calibration:
+    """Compute the calibration curve over the pixels of all cases, with 15 bins of equal width."""
     pixels = np.sum([case.pixels for case in cases], 0)
     lung = np.sum([case.lung for case in cases], 0)
-    value = np.arange(LEVELS) / (LEVELS - 1)
-    bins = np.minimum((value * _BINS).astype(int), _BINS - 1)
-    doubt = (value > _IN_DOUBT[0]) & (value < _IN_DOUBT[1])
-    counted, mean, share = _binned(pixels, lung, value, bins)
-    filled = counted > 0
+    probability = np.arange(LEVELS) / (LEVELS - 1)
+    uncertain = (probability > _UNCERTAIN[0]) & (probability < _UNCERTAIN[1])
+    counts, predicted, observed = _binned(pixels, lung, probability)
+    filled = counts > 0
     return Calibration(
-        probability=tuple(mean[filled].tolist()),
-        lung=tuple(share[filled].tolist()),
-        pixels=tuple(int(n) for n in counted[filled]),
-        error=_error(counted, mean, share),
-        error_in_doubt=_error(*_binned(pixels * doubt, lung * doubt, value, bins)),
-        in_doubt=float(pixels[doubt].sum() / pixels.sum()),
+        predicted=tuple(predicted[filled].tolist()),
+        observed=tuple(observed[filled].tolist()),
+        pixels=tuple(int(n) for n in counts[filled]),
+        expected_error=_expected_error(counts, predicted, observed),
+        uncertain_expected_error=_expected_error(
+            *_binned(pixels * uncertain, lung * uncertain, probability)
+        ),
+        uncertain_fraction=float(pixels[uncertain].sum() / pixels.sum()),
     )
 
 
 def _binned(
-    pixels: NDArray[np.int64],
-    lung: NDArray[np.int64],
-    value: NDArray[np.float64],
-    bins: NDArray[np.int_],
+    pixels: NDArray[np.int64], lung: NDArray[np.int64], probability: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return of each bin: pixels, their mean probability, the share of lung."""
-    weights = (pixels.astype(float), lung.astype(float), pixels * value)
-    counted, inside, summed = (np.bincount(bins, w, _BINS).astype(float) for w in weights)
-    full = np.maximum(counted, 1)
-    return counted, summed / full, inside / full
+    """Return the number of pixels, mean probability and fraction of lung of each bin."""
+    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    weights = (pixels.astype(float), lung.astype(float), pixels * probability)
+    counts, inside, summed = (np.bincount(bins, w, _BINS).astype(float) for w in weights)
+    divisor = np.maximum(counts, 1)
+    return counts, summed / divisor, inside / divisor
 
 
-def _error(
-    counted: NDArray[np.float64], mean: NDArray[np.float64], share: NDArray[np.float64]
+def _expected_error(
+    counts: NDArray[np.float64], predicted: NDArray[np.float64], observed: NDArray[np.float64]
 ) -> float:
-    return float((counted * np.abs(mean - share)).sum() / max(counted.sum(), 1))
+    return float((counts * np.abs(predicted - observed)).sum() / max(counts.sum(), 1))

@@ -1,7 +1,7 @@
-"""How far apart the borders of two masks lie.
+"""Surface distance metrics of two masks.
 
-The surface of a mask is its voxels that touch another value, or the edge of the picture, by a side.
-Distances lead from the centres of the one's surface voxels to the nearest of the other's.
+The surface of a mask is the set of its voxels with a face neighbour outside the mask; outside the
+array counts as outside the mask. Distances are between the centres of surface voxels.
 """
 
 from __future__ import annotations
@@ -21,23 +21,35 @@ TOLERANCES = (1.0, 2.0, 3.0)
 def surface_distances(
     reference: BoolArray, prediction: BoolArray, spacing: Sequence[float]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return distances from the reference's surface to the prediction's, and the other way round.
+    """Compute the distance of each surface voxel to the other mask's surface.
 
-    Both masks are (rows, columns) or (slices, rows, columns) and not empty; ``spacing`` is that of
-    the axes, in mm or 1.
+    Parameters
+    ----------
+    reference, prediction:
+        Masks (rows, columns) or (slices, rows, columns), not empty.
+    spacing:
+        Distance between voxel centres along each axis, in mm or 1.
+
+    Returns
+    -------
+    tuple of arrays
+        Distances from the reference's surface to the prediction's, and from the prediction's to
+        the reference's; float32, in the unit of ``spacing``.
     """
-    hit = np.argwhere(reference | prediction)
-    box = tuple(slice(int(a), int(b) + 1) for a, b in zip(hit.min(0), hit.max(0), strict=True))
+    foreground = np.argwhere(reference | prediction)
+    box = tuple(
+        slice(int(a), int(b) + 1) for a, b in zip(foreground.min(0), foreground.max(0), strict=True)
+    )
     surfaces = [surface(mask[box]) for mask in (reference, prediction)]
-    away = [
+    distances = [
         edt.edt(np.ascontiguousarray(~border), anisotropy=tuple(spacing), black_border=False)
         for border in surfaces
     ]
-    return away[1][surfaces[0]], away[0][surfaces[1]]
+    return distances[1][surfaces[0]], distances[0][surfaces[1]]
 
 
 def surface(mask: BoolArray) -> BoolArray:
-    """Return the voxels of a mask that have a neighbour outside it, across a side."""
+    """Return the surface voxels of a mask, an array of the mask's shape."""
     padded = np.pad(mask, 1)
     inner = padded.copy()
     for axis in range(mask.ndim):
@@ -48,37 +60,67 @@ def surface(mask: BoolArray) -> BoolArray:
 def distance_metrics(
     reference: BoolArray, prediction: BoolArray, spacing: Sequence[float]
 ) -> dict[str, float]:
-    """Return ``hd``, ``hd95``, ``mean_distance`` and ``surface_dice_1`` to ``_3``.
+    """Compute Hausdorff distances, average surface distance and surface Dice.
 
-    Hausdorff distances are the larger of both directions, HD95 that of the two 95th percentiles
-    (Huttenlocher 1993); the mean distance is over both surfaces (ASSD, Heimann 2009); surface Dice
-    is the share of both surfaces within the tolerance of the other (Nikolov 2018). Where one mask
-    is empty, distances are the diagonal of the grid, which none can exceed, and shares 0.
+    Parameters
+    ----------
+    reference, prediction:
+        Masks (rows, columns) or (slices, rows, columns).
+    spacing:
+        Distance between voxel centres along each axis, in mm or 1.
+
+    Returns
+    -------
+    dict of str to float
+        ``hd``, the Hausdorff distance; ``hd95``, the larger of the 95th percentiles of both
+        directions; ``assd``, the average symmetric surface distance; ``surface_dice_1`` to ``_3``,
+        the fraction of both surfaces within 1 to 3 mm of the other. If one mask is empty, distances
+        are the diagonal of the grid and surface Dice is 0.
+
+    References
+    ----------
+    Huttenlocher et al., Comparing images using the Hausdorff distance, IEEE PAMI 1993.
+    Heimann et al., Comparison and evaluation of methods for liver segmentation, IEEE TMI 2009.
+    Nikolov et al., Deep learning to achieve clinically applicable segmentation, arXiv:1809.04430.
     """
     if not reference.any() or not prediction.any():
         sides = np.multiply(reference.shape, spacing)
-        farthest = float(np.sqrt((sides**2).sum()))
-        far = dict.fromkeys(("hd", "hd95", "mean_distance"), farthest)
-        return far | {f"surface_dice_{t:g}": 0.0 for t in TOLERANCES}
-    there, back = surface_distances(reference, prediction, spacing)
-    both = np.concatenate([there, back])
+        diagonal = float(np.sqrt((sides**2).sum()))
+        distances = dict.fromkeys(("hd", "hd95", "assd"), diagonal)
+        return distances | {f"surface_dice_{t:g}": 0.0 for t in TOLERANCES}
+    forward, backward = surface_distances(reference, prediction, spacing)
+    both = np.concatenate([forward, backward])
     return {
         "hd": float(both.max()),
-        "hd95": float(max(np.percentile(there, 95), np.percentile(back, 95))),
-        "mean_distance": float(both.mean()),
+        "hd95": float(max(np.percentile(forward, 95), np.percentile(backward, 95))),
+        "assd": float(both.mean()),
         **{f"surface_dice_{t:g}": float(np.mean(both <= t)) for t in TOLERANCES},
     }
 
 
-def largest_missed(reference: BoolArray, prediction: BoolArray, spacing: Sequence[float]) -> float:
-    """Return the area of the largest connected piece of a slice that is missed, in mm2 or pixels.
+def largest_missed_area(
+    reference: BoolArray, prediction: BoolArray, spacing: Sequence[float]
+) -> float:
+    """Compute the area of the largest connected false negative region in any slice.
 
-    A nodule at the pleura that is left out shows here, and hardly in Dice.
+    A pleural nodule that is left out changes this metric, and hardly changes Dice.
+
+    Parameters
+    ----------
+    reference, prediction:
+        Masks (rows, columns) or (slices, rows, columns).
+    spacing:
+        Distance between voxel centres along each axis, in mm or 1.
+
+    Returns
+    -------
+    float
+        Area in mm2, or pixels if the spacing is 1.
     """
     missed = reference & ~prediction
     slices = missed if missed.ndim == 3 else missed[None]
     largest = 0
     for one in slices[slices.any((1, 2))]:
-        pieces = cc3d.connected_components(one, connectivity=8)
-        largest = max(largest, int(np.bincount(pieces.ravel())[1:].max()))
+        components = cc3d.connected_components(one, connectivity=8)
+        largest = max(largest, int(np.bincount(components.ravel())[1:].max()))
     return largest * float(spacing[-1] * spacing[-2])

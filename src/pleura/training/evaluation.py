@@ -1,11 +1,11 @@
-"""A run judged on image-mask pairs, on the network's grid and on each image's own."""
+"""Evaluate a training run on image-mask pairs, on the network's grid and on each image's own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,122 +19,119 @@ from pleura.dataset.preprocessing import (
     resize_nearest,
 )
 from pleura.errors import DataError
-from pleura.evaluation.compare import Comparison, Score, fingerprint, score_case
-from pleura.evaluation.metrics import accuracy, dice, iou
-from pleura.evaluation.model import Look, ModelEvaluation
-from pleura.evaluation.probability import LevelCounts
+from pleura.evaluation.cases import Case, CaseTable, Subset
+from pleura.evaluation.comparison import Comparison
+from pleura.evaluation.metrics import accuracy
+from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation
+from pleura.evaluation.probability import ProbabilityHistogram
+from pleura.evaluation.scores import Score, score_masks, score_overlap
+from pleura.figures.html import html_table
 from pleura.figures.masks import CasePicture, cases_figure, choose_cases, save_figure
-from pleura.files.atomic import write_text
+from pleura.files.hashing import hash_files
 from pleura.files.records import write_json
-from pleura.files.tables import csv_text
 from pleura.training.predictor import Predictor, sigmoid
 from pleura.training.run import Run, open_run, versions
-from pleura.typing import Progress
+from pleura.typing import AnyArray, BoolArray, FloatArray
 
-PartName = Literal["train", "validation", "test", "all"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image: metrics by grid and threshold, such as ``scores["network"][0.5]["iou"]``."""
-
-    name: str
-    loss: float
-    accuracy: float
-    scores: Mapping[str, Mapping[float, Mapping[str, float]]]
+GRID_COLUMNS = ("grid", "threshold", "mean IoU", "median", "min", "mean Dice", "both empty")
+"""Columns of the table of grids and thresholds, as people read it."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A metric over cases; ``undefined`` counts those where both masks are empty, left out."""
+@dataclass(frozen=True, repr=False)
+class RunEvaluation(ModelEvaluation):
+    """Scores of a run's masks on each image's own grid, and its loss and overlap on all grids.
 
-    mean: float
-    median: float
-    worst: float
-    n: int
-    undefined: int
+    Parameters
+    ----------
+    scores, fingerprint, label_decisions, threshold, histograms, flags, provenance:
+        See `ModelEvaluation`; on each image's own grid, at the run's threshold.
+    run:
+        Name of the run folder.
+    subset:
+        Evaluated subset of the run's split, or ``all``.
+    losses, accuracies:
+        By case, on the network's grid: mean binary cross-entropy, and fraction of correct pixels
+        at probability 0.5.
+    overlaps:
+        IoU and Dice of each case, by grid and threshold. Grids are ``network``, ``native`` (each
+        image's own) and the additional one of the recipe, such as ``128x128``.
+    """
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found: one case an image, and means over them."""
-
-    run: str
-    part: str
-    threshold: float
-    cases: tuple[Case, ...]
-    grids: tuple[str, ...]
-    thresholds: tuple[float, ...]
-    native: ModelEvaluation
-    """On each image's own grid: surfaces, intervals, thresholds and calibration too."""
+    run: str = ""
+    subset: Subset = "test"
+    losses: Mapping[str, float] = field(default_factory=dict)
+    accuracies: Mapping[str, float] = field(default_factory=dict)
+    overlaps: Mapping[str, Mapping[float, Comparison]] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
         """Mean binary cross-entropy on the network's grid."""
-        return float(np.mean([case.loss for case in self.cases]))
+        return float(np.mean(list(self.losses.values())))
 
     @property
     def accuracy(self) -> float:
-        """Mean fraction of right pixels on the network's grid at probability 0.5."""
-        return float(np.mean([case.accuracy for case in self.cases]))
+        """Mean fraction of correct pixels on the network's grid at probability 0.5."""
+        return float(np.mean(list(self.accuracies.values())))
 
-    def summary(self, grid: str, threshold: float, metric: str = "iou") -> Summary:
-        """Summarise a metric over the cases."""
-        values = np.array([case.scores[grid][threshold][metric] for case in self.cases])
-        defined = values[~np.isnan(values)]
-        if not len(defined):
-            return Summary(float("nan"), float("nan"), float("nan"), 0, len(values))
-        return Summary(
-            float(defined.mean()),
-            float(np.median(defined)),
-            float(defined.min()),
-            len(defined),
-            len(values) - len(defined),
-        )
-
-    def to_dict(self, groups: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return all of it as plain values for JSON; an undefined metric is null."""
-        table = {
-            grid: {
-                f"{threshold:g}": {
-                    metric: asdict(self.summary(grid, threshold, metric))
-                    for metric in ("iou", "dice")
-                }
-                for threshold in self.thresholds
-            }
-            for grid in self.grids
-        }
-        content = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores, statistics, losses and overlaps, for JSON."""
+        return {
             "run": self.run,
-            "part": self.part,
-            "n": len(self.cases),
+            "subset": self.subset,
+            "n_cases": len(self.cases),
             "loss": self.loss,
             "accuracy": self.accuracy,
-            "threshold": self.threshold,
-            "summary": table,
-            "cases": [asdict(case) for case in self.cases],
-            "native": self.native.to_dict(groups),
+            "grids": {
+                grid: {f"{threshold:g}": _overlap_dict(one) for threshold, one in row.items()}
+                for grid, row in self.overlaps.items()
+            },
+            "losses": dict(self.losses),
+            "accuracies": dict(self.accuracies),
+            **super().to_dict(),
             "versions": versions(),
         }
-        plain: dict[str, Any] = _plain(content)
-        return plain
 
-    def to_csv(self) -> str:
-        """Return a row an image: name, loss, accuracy, then ``iou_GRID_THRESHOLD`` and so on."""
+    def grid_rows(self) -> list[list[str]]:
+        """Return the text of the cells below `GRID_COLUMNS`; ``*`` marks the run's threshold."""
+        rows = []
+        for grid, by_threshold in self.overlaps.items():
+            for threshold, one in by_threshold.items():
+                summary = one.summary()
+                values = ["nan"] * 4
+                if summary:
+                    iou, dice = summary["iou"], summary["dice"]
+                    values = [f"{v:.4f}" for v in (iou.mean, iou.median, iou.min, dice.mean)]
+                mark = "*" if threshold == self.threshold else ""
+                empty = one.outcome_counts()["true_negative"]
+                rows.append([grid, f"{threshold:g}{mark}", *values, str(empty)])
+        return rows
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Add loss, accuracy and the overlaps, such as ``iou_native_0.5``, to each row."""
+        header, rows = super()._table()
         columns = [
-            (f"{metric}_{grid}_{threshold:g}", grid, threshold, metric)
-            for grid in self.grids
-            for threshold in self.thresholds
+            (f"{metric}_{grid}_{threshold:g}", {s.case: s.metrics.get(metric) for s in one.scores})
+            for grid, by_threshold in self.overlaps.items()
+            for threshold, one in by_threshold.items()
             for metric in ("iou", "dice")
         ]
-        rows = []
-        for case in self.cases:
-            scores = [
-                case.scores[grid][threshold][metric] for _, grid, threshold, metric in columns
-            ]
-            cells = ["" if np.isnan(s) else f"{s:.6f}" for s in scores]
-            rows.append([case.name, f"{case.loss:.6f}", f"{case.accuracy:.6f}", *cells])
-        return csv_text(["name", "loss", "accuracy", *(column[0] for column in columns)], rows)
+        for row in rows:
+            case = row[0]
+            numbers = self.losses[case], self.accuracies[case], *(by[case] for _, by in columns)
+            row += ["" if number is None else f"{number:.6f}" for number in numbers]
+        return [*header, "loss", "network_accuracy", *(name for name, _ in columns)], rows
+
+    def _repr_html_(self) -> str:
+        caption = f"{self.run}, {self.subset}: loss {self.loss:.4f}, accuracy {self.accuracy:.4f}"
+        return super()._repr_html_() + html_table(GRID_COLUMNS, self.grid_rows(), caption)
+
+
+def _overlap_dict(one: Comparison) -> dict[str, Any]:
+    return {
+        "outcomes": one.outcome_counts(),
+        "metrics": {name: asdict(summary) for name, summary in one.summary().items()},
+        "cases": {score.case: dict(score.metrics) for score in one.scores},
+    }
 
 
 def evaluate(
@@ -142,134 +139,168 @@ def evaluate(
     images: str | Path,
     masks: str | Path,
     *,
-    part: PartName = "test",
+    subset: Subset = "test",
     output: str | Path | None = None,
-    patients: Mapping[str, str] | None = None,
-    groups: Mapping[str, str] | None = None,
-    look: Look | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Judge a run on a part of its own split, or on ``all`` pairs of other folders.
+    cases: CaseTable | None = None,
+    callbacks: EvaluationCallbacks | None = None,
+) -> RunEvaluation:
+    """Evaluate a run on a subset of its own split, or on all pairs of other folders.
 
-    Every image is judged on two grids: ``network``, as the exercise does, and ``native``, the
-    image's own. Writes ``cases.csv``, ``evaluation.json`` and ``cases.png`` to ``output``, which
-    is ``RUN/evaluation-PART`` unless given. ``patients`` maps image names to patients (a volume's
-    slices are one patient's, else each image is), ``groups`` to whatever they are told apart by.
+    Write ``cases.csv``, ``evaluation.json`` and ``cases.png``.
+
+    Parameters
+    ----------
+    run:
+        A run, or its folder.
+    images, masks:
+        Folders of images and reference masks.
+    subset:
+        Subset of the run's split; ``all`` evaluates every pair.
+    output:
+        Folder to write to; ``RUN/evaluation-SUBSET`` if None.
+    cases:
+        Patients and groups by image name; by default each image is one patient, and all slices of
+        a volume are one patient.
+    callbacks:
+        Functions that are called during the evaluation.
 
     Raises
     ------
     DataError
-        The pairs cannot be read, or the run's split names images that are not there.
+        The pairs cannot be read, or the run's split has images that are missing.
     RunError
         The run cannot be loaded.
+
+    Warns
+    -----
+    DataWarning
+        ``cases`` lacks some cases.
     """
     run = run if isinstance(run, Run) else open_run(run)
+    table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
     pairs = {pair.name: pair for pair in find_pairs(Path(images), Path(masks))}
-    names = _names(run, list(pairs), part)
-    predictor = Predictor(run)
-    thresholds = tuple(sorted({*run.recipe.evaluation.thresholds, run.threshold}))
-    grid = run.recipe.evaluation.additional_size
-    grids = ("network", "native", *([] if grid is None else [grid_name(grid)]))
-    cases, scores, levels = [], list[Score](), {}
-    reader = PairReader()
+    names = _names(run, list(pairs), subset)
+    table.warn_unknown(names)
+    evaluator = _Evaluator(run, callbacks)
     for i, name in enumerate(names):
-        patient = (patients or {}).get(name, pairs[name].image.name)
-        case, own, levels[name] = _judge(predictor, reader, pairs[name], thresholds, patient, look)
-        cases.append(case)
-        scores += own
-        if progress is not None:
-            progress(i + 1, len(names))
-    files = fingerprint(path for n in names for path in (pairs[n].image, pairs[n].mask))
-    native = ModelEvaluation(run.threshold, Comparison(tuple(scores), files), levels, {})
-    found = Evaluation(
-        run.folder.name, part, run.threshold, tuple(cases), grids, thresholds, native
-    )
-    folder = Path(output or run.folder / f"evaluation-{part}")
-    write_text(folder / "cases.csv", found.to_csv())
-    write_json(folder / "evaluation.json", found.to_dict(groups))
-    _draw_cases(predictor, found, pairs, folder / "cases.png")
-    return found
+        pair = pairs[name]
+        evaluator.add(table.case(name, pair.image.name), pair)
+        if callbacks.on_progress is not None:
+            callbacks.on_progress(i + 1, len(names))
+    paths = (path for name in names for path in (pairs[name].image, pairs[name].mask))
+    result = evaluator.result(subset, hash_files(paths, names=True))
+    folder = Path(output or run.folder / f"evaluation-{subset}")
+    result.write_csv(folder / "cases.csv")
+    write_json(folder / "evaluation.json", result.to_dict())
+    _write_figure(evaluator, result, pairs, folder / "cases.png")
+    return result
+
+
+class _Evaluator:
+    """Predict one pair after the other and collect the scores."""
+
+    def __init__(self, run: Run, callbacks: EvaluationCallbacks) -> None:
+        self.predictor = Predictor(run)
+        self.reader = PairReader()
+        self._callbacks = callbacks
+        self._thresholds = sorted({*run.recipe.evaluation.thresholds, run.threshold})
+        self._grid = run.recipe.evaluation.additional_size
+        grids = ("network", "native", *([] if self._grid is None else [grid_name(self._grid)]))
+        self._overlaps: dict[str, dict[float, list[Score]]] = {
+            grid: {threshold: [] for threshold in self._thresholds} for grid in grids
+        }
+        self._scores: list[Score] = []
+        self._histograms: dict[str, ProbabilityHistogram] = {}
+        self._losses: dict[str, float] = {}
+        self._accuracies: dict[str, float] = {}
+
+    def add(self, case: Case, pair: Pair) -> None:
+        """Predict and score one pair."""
+        image, mask = self.reader.read(pair)
+        preprocessing = self.predictor.preprocessing
+        prepared = preprocess_image(image, preprocessing, str(pair.image))
+        logits = self.predictor.logits(prepared[None])[0]
+        target = preprocess_mask(mask, preprocessing)
+        probability = sigmoid(logits)
+        native = resample_probability(probability, mask.shape, preprocessing)
+        maps: dict[str, tuple[BoolArray, FloatArray]] = {
+            "network": (target > 0.5, probability),
+            "native": (mask > 0, native),
+        }
+        if self._grid is not None:
+            resized = resize_nearest(mask.astype(np.float32), self._grid) > 0
+            maps[grid_name(self._grid)] = resized, resize_nearest(native, self._grid)
+        for grid, (reference, found) in maps.items():
+            for threshold in self._thresholds:
+                score = score_overlap(case, found >= threshold, reference)
+                self._overlaps[grid][threshold].append(score)
+        entropy = np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))
+        self._losses[case.name] = float(entropy.mean())
+        self._accuracies[case.name] = accuracy(target > 0.5, logits > 0)
+        self._add_native(case, image, mask, native)
+
+    def _add_native(
+        self, case: Case, image: AnyArray, mask: NDArray[np.uint8], probability: FloatArray
+    ) -> None:
+        prediction = (probability >= self.predictor.run.threshold).astype(np.uint8)
+        if self._callbacks.on_case is not None:
+            arrays = image[None], prediction[None], mask[None]
+            self._callbacks.on_case(CaseArrays(case.name, *arrays, hu=False))
+        self._scores += score_masks(case, prediction[None], mask[None], None)
+        rounded = np.rint(probability * 255).astype(np.uint8)
+        self._histograms[case.name] = ProbabilityHistogram.from_arrays(rounded, mask > 0)
+
+    def result(self, subset: Subset, files: str) -> RunEvaluation:
+        """Return the evaluation of the pairs that were added."""
+        run = self.predictor.run
+        return RunEvaluation(
+            tuple(self._scores),
+            files,
+            threshold=run.threshold,
+            histograms=self._histograms,
+            provenance={
+                "run": run.folder.name,
+                "subset": subset,
+                "recipe": run.recipe.name,
+                "training data": str(run.record["data_fingerprint"])[:16],
+            },
+            run=run.folder.name,
+            subset=subset,
+            losses=self._losses,
+            accuracies=self._accuracies,
+            overlaps={
+                grid: {threshold: Comparison(tuple(scores)) for threshold, scores in row.items()}
+                for grid, row in self._overlaps.items()
+            },
+        )
 
 
 def grid_name(grid: tuple[int, int]) -> str:
-    """Return how a grid of (rows, columns) is called in the results, such as ``128x128``."""
+    """Return the name of a grid of (rows, columns) in the results, such as ``128x128``."""
     return f"{grid[0]}x{grid[1]}"
 
 
-def _names(run: Run, names: list[str], part: PartName) -> list[str]:
-    if part == "all":
-        return names
+def _names(run: Run, names: Sequence[str], subset: Subset) -> list[str]:
+    if subset == "all":
+        return list(names)
     try:
-        return list(getattr(run.split(names), part))
+        return list(getattr(run.split(names), subset))
     except DataError as error:
         raise DataError(
             f"these are not the images of the run: {error.message}",
             where=error.where,
-            hint="add --part all to judge the run on other images",
+            hint="add --subset all to evaluate the run on other images",
         ) from error
 
 
-def _judge(
-    predictor: Predictor,
-    reader: PairReader,
-    pair: Pair,
-    thresholds: Sequence[float],
-    patient: str,
-    look: Look | None,
-) -> tuple[Case, list[Score], LevelCounts]:
-    image, mask = reader.read(pair)
-    preprocessing = predictor.preprocessing
-    prepared = preprocess_image(image, preprocessing, str(pair.image))
-    logits = predictor.logits(prepared[None])[0]
-    target = preprocess_mask(mask, preprocessing)
-    probability = sigmoid(logits)
-    native = resample_probability(probability, mask.shape, preprocessing)
-    maps = {"network": (target > 0.5, probability), "native": (mask.astype(np.float32), native)}
-    other = predictor.run.recipe.evaluation.additional_size
-    if other is not None:
-        maps[grid_name(other)] = (
-            resize_nearest(mask.astype(np.float32), other),
-            resize_nearest(native, other),
-        )
-    scores = {
-        grid: {t: _overlap(reference, found >= t) for t in thresholds}
-        for grid, (reference, found) in maps.items()
-    }
-    entropy = np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))
-    right = accuracy(target > 0.5, logits > 0)
-    case = Case(pair.name, float(entropy.mean()), right, scores)
-    lung = (native >= predictor.run.threshold).astype(np.uint8)
-    if look is not None:
-        look(pair.name, image[None], lung[None], mask[None])
-    own = score_case(pair.name, patient, lung[None], mask[None], None)
-    return case, own, LevelCounts.of(np.rint(native * 255).astype(np.uint8), mask > 0)
-
-
-def _overlap(reference: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
-    return {"iou": iou(reference, prediction), "dice": dice(reference, prediction)}
-
-
-def _draw_cases(
-    predictor: Predictor, found: Evaluation, pairs: Mapping[str, Pair], path: Path
+def _write_figure(
+    evaluator: _Evaluator, result: RunEvaluation, pairs: Mapping[str, Pair], path: Path
 ) -> None:
-    scores = {c.name: c.scores["native"][found.threshold]["iou"] for c in found.cases}
-    chosen = choose_cases({name: score for name, score in scores.items() if not np.isnan(score)})
+    chosen = choose_cases({score.case: score.metrics["iou"] for score in result.defined()})
     pictures = []
-    reader = PairReader()
     for case in chosen:
-        image, mask = reader.read(pairs[case.name])
-        probability = predictor.probability(image, case.name)
-        pictures.append(CasePicture(case, image, mask, probability >= found.threshold))
+        image, mask = evaluator.reader.read(pairs[case.name])
+        probability = evaluator.predictor.probability(image, case.name)
+        pictures.append(CasePicture(case, image, mask, probability >= result.threshold))
     if pictures:
         save_figure(cases_figure(pictures), path)
-
-
-def _plain(value: Any) -> Any:
-    """Turn tuples into lists, threshold keys into text, and NaN, which JSON has not, into None."""
-    if isinstance(value, Mapping):
-        return {k if isinstance(k, str) else f"{k:g}": _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and np.isnan(value):
-        return None
-    return value

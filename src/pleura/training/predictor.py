@@ -1,7 +1,8 @@
-"""A trained run made to predict, on images in memory and on files."""
+"""Predict masks with a training run, of images in memory and of files."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,16 @@ from pleura.training.state import trained_network
 from pleura.typing import AnyArray, FloatArray, Progress
 
 AIR = -1024
-"""What lies outside the mask in a masked image of HU."""
+"""HU outside the lungs in a masked image."""
 
 
 class Predictor:
-    """A run's network, loaded once for many images.
+    """The network of a run, loaded once to predict many images.
+
+    Parameters
+    ----------
+    run:
+        The training run.
 
     Raises
     ------
@@ -34,15 +40,15 @@ class Predictor:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
+        self.run: Run = run
         self.preprocessing: Preprocessing = run.recipe.preprocessing
-        # Where and how it was trained binds nobody who uses it.
+        # The computer that predicts may be another one than that which trained.
         here = {"device": "auto", "precision": "auto", "threads": None}
         self._compute = Compute(run.recipe.training.model_copy(update=here))
         self._network = self._compute.place(trained_network(run))
 
     def logits(self, prepared: FloatArray) -> FloatArray:
-        """Return logits of prepared images, both float32 (n, rows, columns)."""
+        """Return the logits of preprocessed images, both float32 (n, rows, columns)."""
         batch = self.run.recipe.training.batch_size
         parts = [
             self._compute.logits(self._network, prepared[i : i + batch])[:, 0].cpu().numpy()
@@ -51,7 +57,25 @@ class Predictor:
         return np.concatenate(parts)
 
     def probability(self, image: AnyArray, where: str = "image") -> FloatArray:
-        """Return the probability of lung, float32, on the grid of an image (rows, columns)."""
+        """Predict the probability of lung of one image.
+
+        Parameters
+        ----------
+        image:
+            (rows, columns), in the units of the training images.
+        where:
+            Name of the image in an error.
+
+        Returns
+        -------
+        array
+            float32 (rows, columns), on the grid of the image.
+
+        Raises
+        ------
+        DataError
+            The image cannot be preprocessed.
+        """
         prepared = preprocess_image(image, self.preprocessing, where)
         probability = sigmoid(self.logits(prepared[None])[0])
         return resample_probability(
@@ -60,24 +84,38 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What `predict` writes beside the mask of each image."""
+class PredictionOptions:
+    """Options of `predict`.
+
+    Parameters
+    ----------
+    threshold:
+        Probability from which on a pixel is lung; None is the threshold of the run.
+    overlay:
+        Also write ``NAME_overlay.png``, the image with the contour of the mask.
+    masked:
+        Also write ``NAME_masked.*``, the image with air outside the lungs.
+    crop:
+        Crop the masked image to the bounding box of the lungs, which the result records.
+    overwrite:
+        Replace existing files; the images are never replaced.
+
+    Raises
+    ------
+    DataError
+        The threshold is not from 0 to 1.
+    """
 
     threshold: float | None = None
-    """Probability from which on a pixel is lung; None takes the run's own."""
     overlay: bool = False
-    """``NAME_overlay.png``: the image with the mask's contour."""
     masked: bool = False
-    """``NAME_masked.*``: the image with all but lung set to air."""
     crop: bool = False
-    """The masked image cut to the lungs' box, which is recorded in the result."""
     overwrite: bool = False
-    """Replace files that are there already; the images themselves never."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise DataError(
-                f"{self.threshold} is no probability",
+                f"{self.threshold} is not a probability",
                 where="threshold",
                 hint="give a number from 0 to 1",
             )
@@ -85,14 +123,28 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one file: ``error`` is None, or the reason why there is no mask."""
+    """Result of `predict` for one image.
+
+    Parameters
+    ----------
+    image, mask:
+        File names of the image and its mask; ``mask`` is None if there is an error.
+    lung_fraction:
+        Fraction of the image that is lung.
+    outside_value:
+        Value outside the lungs in the masked image; None if it was not written.
+    crop_box:
+        First row, first column, rows and columns of the cropped image in the image; None if it was
+        not cropped.
+    error:
+        Why there is no mask; None if there is one.
+    """
 
     image: str
     mask: str | None = None
     lung_fraction: float | None = None
     outside_value: float | None = None
     crop_box: tuple[int, int, int, int] | None = None
-    """First row, first column, rows, columns of the cropped image in the image."""
     error: str | None = None
 
 
@@ -100,30 +152,48 @@ def predict(
     run: Run | str | Path,
     inputs: str | Path,
     output: str | Path,
-    outputs: Outputs = Outputs(),
+    options: PredictionOptions = PredictionOptions(),
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Write a 0/255 mask for one picture, or for each of a folder, under the image's name.
+    """Write a 0/255 mask of one picture, or of each picture of a folder, named as the image.
 
-    A bad file is a line in the result and does not stop the rest.
+    Parameters
+    ----------
+    run:
+        A run, or its folder.
+    inputs:
+        An image file, or a folder of them.
+    output:
+        Folder to write to.
+    options:
+        The threshold, and which files to write.
+    progress:
+        Called with the number of images that are done, and of all images.
+
+    Returns
+    -------
+    list of Prediction
+        One per image; an image that cannot be read has an error, and the others are predicted.
 
     Raises
     ------
     DataError
-        The input is missing, a file to be written is there already, or two would be one.
+        The input is missing, the folder cannot be written, an output file exists, or two images
+        would get the same output file.
     RunError
         The run cannot be loaded.
     """
     run = run if isinstance(run, Run) else open_run(run)
     inputs, output = Path(inputs), Path(output)
     paths = [inputs] if inputs.is_file() else list_pictures(inputs)
-    targets = [_targets(path, output, outputs) for path in paths]
-    _check_targets(paths, targets, outputs.overwrite)
+    targets = [_targets(path, output, options) for path in paths]
+    _check_targets(paths, targets, options.overwrite)
+    _check_writable(output)
     predictor = Predictor(run)
     results = []
-    for i, (path, written) in enumerate(zip(paths, targets, strict=True)):
+    for i, (path, files) in enumerate(zip(paths, targets, strict=True)):
         try:
-            results.append(_predict_file(predictor, path, written, outputs))
+            results.append(_predict_file(predictor, path, files, options))
         except PleuraError as error:
             results.append(Prediction(path.name, error=str(error)))
         if progress is not None:
@@ -132,34 +202,42 @@ def predict(
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
-    """Return probabilities of logits without overflow."""
+    """Return probabilities of logits, without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float32)
 
 
-def mask_image(image: AnyArray, mask: NDArray[np.uint8]) -> tuple[AnyArray, float]:
-    """Set everything outside the mask to air and return the image and that value.
+def apply_mask(image: AnyArray, mask: NDArray[np.uint8]) -> tuple[AnyArray, float]:
+    """Set the pixels outside a mask to air.
 
-    Air is -1024 HU where the image reaches down to air as HU have it (minimum at or below -900),
-    and the image's minimum elsewhere, as in grey pictures.
+    Parameters
+    ----------
+    image, mask:
+        Image and mask (rows, columns).
+
+    Returns
+    -------
+    tuple of array and float
+        The masked image, and the value outside the mask: -1024 if the minimum of the image is at
+        most -900, as in HU, and else its minimum, as in grey pictures.
     """
-    lowest = image.min()
-    air = AIR if lowest <= -900 and image.dtype.kind in "if" else lowest
+    minimum = image.min()
+    air = AIR if minimum <= -900 and image.dtype.kind in "if" else minimum
     return np.where(mask != 0, image, image.dtype.type(air)), float(air)
 
 
-def box_of(mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
-    """Return first row, first column, rows and columns of the smallest box, None if empty."""
+def bounding_box(mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """Return first row, first column, rows and columns of the bounding box; None if empty."""
     x, y, columns, rows = cv2.boundingRect(mask)
     return (y, x, rows, columns) if rows and columns else None
 
 
-def _targets(path: Path, output: Path, outputs: Outputs) -> dict[str, Path]:
-    """Return the files to be written for an image: its mask, and what else is asked for."""
+def _targets(path: Path, output: Path, options: PredictionOptions) -> dict[str, Path]:
+    """Return the files to write for an image, by kind."""
     suffix = path.suffix if path.suffix.lower() in (*TIFF, ".png", ".npy") else ".png"
     targets = {"mask": output / f"{path.stem}{suffix}"}
-    if outputs.overlay:
+    if options.overlay:
         targets["overlay"] = output / f"{path.stem}_overlay.png"
-    if outputs.masked:
+    if options.masked:
         targets["masked"] = output / f"{path.stem}_masked{suffix}"
     return targets
 
@@ -167,31 +245,45 @@ def _targets(path: Path, output: Path, outputs: Outputs) -> dict[str, Path]:
 def _check_targets(
     paths: Sequence[Path], targets: Sequence[Mapping[str, Path]], overwrite: bool
 ) -> None:
-    """Refuse before anything is written: nothing is ever lost to a name."""
-    every = [target for written in targets for target in written.values()]
-    seen: set[str] = set()
-    for target in every:
-        if target.name.casefold() in seen:
+    """Refuse outputs that would replace another file, before anything is written."""
+    files = [target for by_kind in targets for target in by_kind.values()]
+    names: set[str] = set()
+    for file in files:
+        if file.name.casefold() in names:
             raise DataError(
-                f"two results would have the name {target.name}",
-                where=target.parent,
+                f"two results would have the name {file.name}",
+                where=file.parent,
                 hint="rename one of the images",
             )
-        seen.add(target.name.casefold())
-    there = [target for target in every if target.exists()]
-    originals = {_identity(path) for path in paths}
-    if any(_identity(target) in originals for target in there):
+        names.add(file.name.casefold())
+    existing = [file for file in files if file.exists()]
+    images = {_identity(path) for path in paths}
+    if any(_identity(file) in images for file in existing):
         raise DataError(
             "the masks would overwrite the images",
-            where=every[0].parent,
+            where=files[0].parent,
             hint="choose another folder",
         )
-    if there and not overwrite:
+    if existing and not overwrite:
         raise DataError(
-            f"{len(there)} of the files to be written are there already, such as {there[0].name}",
-            where=there[0].parent,
+            f"{len(existing)} output file(s) already exist, such as {existing[0].name}",
+            where=existing[0].parent,
             hint="choose another folder, or add --overwrite",
         )
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written once, not for each image."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"the folder cannot be written ({error.strerror or error})",
+            where=folder,
+            hint="choose another folder, or change its permissions",
+        ) from error
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -200,18 +292,18 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _predict_file(
-    predictor: Predictor, path: Path, targets: Mapping[str, Path], outputs: Outputs
+    predictor: Predictor, path: Path, targets: Mapping[str, Path], options: PredictionOptions
 ) -> Prediction:
     image = read_image_2d(path)
-    threshold = predictor.run.threshold if outputs.threshold is None else outputs.threshold
+    threshold = predictor.run.threshold if options.threshold is None else options.threshold
     probability = predictor.probability(image, str(path))
     mask = np.greater_equal(probability, threshold).astype(np.uint8)
-    if outputs.overlay:
+    if options.overlay:
         write_picture(targets["overlay"], overlay(image, mask))
     outside, box = None, None
-    if outputs.masked:
-        masked, outside = mask_image(image, mask)
-        box = box_of(mask) if outputs.crop else None
+    if options.masked:
+        masked, outside = apply_mask(image, mask)
+        box = bounding_box(mask) if options.crop else None
         if box is not None:
             masked = masked[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
         write_picture(targets["masked"], np.ascontiguousarray(masked))

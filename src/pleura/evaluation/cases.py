@@ -1,0 +1,125 @@
+"""Cases of a data set: their patients and groups, read from a table."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pleura.errors import DataError, DataWarning
+from pleura.formats.read import scan_name
+
+Subset = Literal["training", "validation", "test", "all"]
+"""Subset of the split of a run; ``all`` is every pair."""
+
+NO_GROUP = "(not given)"
+"""Group of the cases that a table with groups does not have."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case of a data set: its name, its patient, and the group that it belongs to."""
+
+    name: str
+    patient: str
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class CaseTable:
+    """Patients and groups of the cases of a data set.
+
+    Parameters
+    ----------
+    patients, groups:
+        Patient and group by case name; None if not known. Confidence intervals are over patients,
+        and each group, such as a scanner, gets statistics of its own.
+    source:
+        The file that the table was read from.
+    """
+
+    patients: Mapping[str, str] | None = None
+    groups: Mapping[str, str] | None = None
+    source: Path | None = None
+
+    def case(self, name: str, patient: str | None = None) -> Case:
+        """Return a case by name.
+
+        Parameters
+        ----------
+        name:
+            Name of the case.
+        patient:
+            Patient of a case that is not in the table; the name if None.
+        """
+        known = (self.patients or {}).get(name, name if patient is None else patient)
+        group = None if self.groups is None else self.groups.get(name) or NO_GROUP
+        return Case(name, known, group)
+
+    def warn_unknown(self, names: Iterable[str]) -> None:
+        """Warn of cases that the table does not have.
+
+        Warns
+        -----
+        DataWarning
+            Some cases are not in the table.
+        """
+        known = self.groups if self.patients is None else self.patients
+        if known is None:
+            return
+        cases = list(dict.fromkeys(names))
+        unknown = [case for case in cases if case not in known]
+        if unknown:
+            listed = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            warnings.warn(
+                f"{len(unknown)} of {len(cases)} cases are not in {self.source or 'the table'}: "
+                f"{listed}; each counts as a patient of its own",
+                DataWarning,
+                stacklevel=3,
+            )
+
+
+def read_case_table(path: str | Path, group_by: str | None = None) -> CaseTable:
+    """Read patients and groups of cases from a CSV file.
+
+    Parameters
+    ----------
+    path:
+        CSV with one row per case and the column ``name``, the case's name or file name; intervals
+        are over the column ``patient``, if there is one.
+    group_by:
+        Column with the group of each case.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or lacks a column.
+    """
+    source = Path(path)
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError("the table cannot be read", where=source, hint="give a CSV file") from error
+    columns = set(rows[0]) if rows else set()
+    missing = sorted({"name", *([group_by] if group_by else [])} - columns)
+    if missing:
+        present = ", ".join(sorted(map(str, columns)))
+        raise DataError(
+            f"no column {' and '.join(missing)} (columns: {present})",
+            where=source,
+            hint="name the columns in the first row; 'name' holds the file name of each case",
+        )
+
+    def column(key: str) -> dict[str, str]:
+        keyed = [(row["name"], row[key] or "") for row in rows]
+        return {name: v for n, v in keyed for name in (n, scan_name(Path(n)))}
+
+    return CaseTable(
+        patients=column("patient") if "patient" in columns else None,
+        groups=column(group_by) if group_by else None,
+        source=source,
+    )

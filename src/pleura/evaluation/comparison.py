@@ -1,0 +1,204 @@
+"""A table of scores, with statistics over its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pleura.errors import DataError
+from pleura.evaluation.cases import NO_GROUP
+from pleura.evaluation.scores import OUTCOMES, Outcome, Score, perfect_value
+from pleura.evaluation.statistics import (
+    Difference,
+    MetricSummary,
+    interval_text,
+    paired_difference,
+    summarise,
+)
+from pleura.figures.html import html_table
+from pleura.files.atomic import write_text
+from pleura.files.tables import csv_text
+
+_OUTCOME_TEXTS: dict[Outcome, str] = {
+    "true_positive": "with lung in both masks",
+    "true_negative": "without lung in either",
+    "false_negative": "missed",
+    "false_positive": "with lung in the prediction only",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Scores of predictions against references: one per case and region.
+
+    Parameters
+    ----------
+    scores:
+        All scores.
+    fingerprint:
+        SHA-256 of the names and contents of the files.
+    label_decisions:
+        How labels were interpreted, other than 1 right and 2 left lung or 1 both, with the number
+        of masks; masks of an entry that begins with "warning" should be checked.
+    """
+
+    scores: tuple[Score, ...]
+    fingerprint: str = ""
+    label_decisions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def regions(self) -> list[str]:
+        """The regions that were scored, both lungs first."""
+        return list(dict.fromkeys(score.region for score in self.scores))
+
+    @property
+    def cases(self) -> list[str]:
+        """The names of the cases."""
+        return list(dict.fromkeys(score.case for score in self.scores))
+
+    def defined(self, region: str = "lungs") -> list[Score]:
+        """Return the scores of a region that have metrics: all but true negatives."""
+        return [score for score in self.scores if score.region == region and score.metrics]
+
+    def summary(self, region: str = "lungs") -> dict[str, MetricSummary]:
+        """Return the statistics of each metric of a region over its cases."""
+        scores = self.defined(region)
+        if not scores:
+            return {}
+        patients = [score.patient for score in scores]
+        return {
+            name: summarise([score.metrics[name] for score in scores], patients)
+            for name in scores[0].metrics
+        }
+
+    def outcome_counts(self, region: str = "lungs") -> dict[Outcome, int]:
+        """Count the outcomes of a region."""
+        outcomes = [score.outcome for score in self.scores if score.region == region]
+        return {name: outcomes.count(name) for name in OUTCOMES}
+
+    def by_group(self) -> dict[str, Comparison]:
+        """Return the scores of each group of cases; empty if no case has a group."""
+        groups: dict[str, list[Score]] = {}
+        if all(score.group is None for score in self.scores):
+            return {}
+        for score in self.scores:
+            groups.setdefault(score.group or NO_GROUP, []).append(score)
+        return {name: Comparison(tuple(groups[name])) for name in sorted(groups)}
+
+    def differences(self, other: Comparison, region: str = "lungs") -> dict[str, Difference]:
+        """Test whether the predictions of another model differ: other minus this.
+
+        A case without lung in the reference, in which one model predicts lung and the other does
+        not, counts with the perfect values for the latter.
+
+        Raises
+        ------
+        DataError
+            The cases differ, or no case has lung.
+        """
+        first, second = (
+            {score.case: score for score in one.scores if score.region == region}
+            for one in (self, other)
+        )
+        pairs = [(first[name], second[name]) for name in first if name in second]
+        pairs = [pair for pair in pairs if any(score.metrics for score in pair)]
+        if first.keys() != second.keys() or not pairs:
+            raise DataError(
+                f"the two comparisons share {len(pairs)} cases that have lung",
+                where=region,
+                hint="compare both models on the same references",
+            )
+        metrics = next(score.metrics for pair in pairs for score in pair if score.metrics)
+        patients = [score.patient for score, _ in pairs]
+
+        def values(metric: str, scores: Iterable[Score]) -> list[float]:
+            return [score.metrics.get(metric, perfect_value(metric)) for score in scores]
+
+        return {
+            metric: paired_difference(
+                values(metric, (one for one, _ in pairs)),
+                values(metric, (two for _, two in pairs)),
+                patients,
+            )
+            for metric in metrics
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores and statistics, for JSON."""
+        content: dict[str, Any] = {
+            "fingerprint": self.fingerprint,
+            "label_decisions": dict(self.label_decisions),
+            "summary": self._summary_dict(),
+            "scores": [asdict(score) for score in self.scores],
+        }
+        if groups := self.by_group():
+            content["groups"] = {name: part._summary_dict() for name, part in groups.items()}
+        return content
+
+    def _summary_dict(self) -> dict[str, Any]:
+        return {
+            region: {
+                "outcomes": self.outcome_counts(region),
+                "metrics": {k: asdict(v) for k, v in self.summary(region).items()},
+            }
+            for region in self.regions
+        }
+
+    def to_csv(self) -> str:
+        """Return a CSV table with one row per case and region."""
+        return csv_text(*self._table())
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write `to_csv` to a file.
+
+        Raises
+        ------
+        DataError
+            The file cannot be written.
+        """
+        write_text(Path(path), self.to_csv())
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows."""
+        metrics = list(dict.fromkeys(name for score in self.scores for name in score.metrics))
+        grouped = bool(self.by_group())
+        header = ["case", "patient", *(["group"] if grouped else [])]
+        rows = []
+        for one in self.scores:
+            names = [one.case, one.patient, *([one.group or NO_GROUP] if grouped else [])]
+            cells = [f"{one.metrics[m]:.6g}" if m in one.metrics else "" for m in metrics]
+            rows.append([*names, one.region, one.unit, one.outcome, *cells])
+        return [*header, "region", "unit", "outcome", *metrics], rows
+
+    def __repr__(self) -> str:
+        text = f"{type(self).__name__}({len(self.cases)} cases"
+        dice = self.summary().get("dice")
+        return f"{text}; mean Dice {dice.mean:.4f})" if dice is not None else f"{text})"
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            html_table(
+                SUMMARY_COLUMNS,
+                [summary_row(name, one) for name, one in self.summary(region).items()],
+                f"{region}: {outcomes_text(self.outcome_counts(region))}",
+            )
+            for region in self.regions
+        )
+
+
+SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max", "cases")
+"""Columns of a table of statistics, as people read it."""
+
+
+def summary_row(name: str, one: MetricSummary) -> list[str]:
+    """Return the text of the cells below `SUMMARY_COLUMNS`."""
+    std, median, low, high = (f"{v:.4g}" for v in (one.std, one.median, one.min, one.max))
+    interval = interval_text(one.confidence_interval)
+    return [name, f"{one.mean:.4g}", interval, std, median, low, high, str(one.n_cases)]
+
+
+def outcomes_text(counts: Mapping[Outcome, int]) -> str:
+    """Return the number of cases of each outcome that occurs, as text."""
+    return ", ".join(f"{counts[k]} {text}" for k, text in _OUTCOME_TEXTS.items() if counts[k])

@@ -1,0 +1,84 @@
+"""Match predictions, references and images by the names of their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pleura.errors import DataError
+from pleura.files.listing import list_below
+from pleura.formats.matching import Matching, case_name, match_files
+from pleura.formats.pictures import SUFFIXES as PICTURES
+from pleura.formats.read import VOLUMES, scan_name
+
+
+def match_cases(
+    predicted: Path, reference: Path, kind: str = "prediction"
+) -> list[tuple[str, Path, Path]]:
+    """Match two files, or the files of two folders by name.
+
+    Parameters
+    ----------
+    predicted, reference:
+        Two files or two folders; a suffix such as ``_lungs`` of a name is ignored.
+    kind:
+        What the first are called in an error.
+
+    Returns
+    -------
+    list of (str, Path, Path)
+        Case, predicted file and reference file, sorted by case.
+
+    Raises
+    ------
+    DataError
+        A folder has no mask, a name is not unique, or a reference has no prediction.
+    """
+    if predicted.is_file() and reference.is_file():
+        return [(scan_name(reference), predicted, reference)]
+    matching = match_folders(predicted, reference)
+    for first, second, *_ in matching.ambiguous:
+        raise DataError(
+            f"two files of the case '{case_name(first)}': {first.name} and {second.name}",
+            where=first.parent,
+            hint="keep one per case",
+        )
+    missing = [path.relative_to(reference).as_posix() for path in matching.second_alone]
+    if missing:
+        raise DataError(
+            f"{len(missing)} reference(s) without {kind}: {', '.join(missing[:5])}",
+            where=predicted,
+            hint="add them; an empty mask where nothing was found"
+            if kind == "prediction"
+            else "add them, or remove these references",
+        )
+    return sorted(matching.pairs)
+
+
+def match_folders(first: Path, second: Path) -> Matching:
+    """Match the images and masks below two folders, including those without a partner.
+
+    Raises
+    ------
+    DataError
+        A folder is missing, or has no image and no mask.
+    """
+    return match_files(_files_below(first), _files_below(second), (first, second))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    suffixes = (*VOLUMES, *PICTURES)
+    if not folder.is_dir():
+        raise DataError("no such folder", where=folder, hint="give two folders, or two files")
+    listing = list_below(folder, outside=True)
+    for error in listing.left_out:
+        raise DataError(error.message, where=error.where, hint=error.hint)
+    files = [
+        path
+        for path in listing.files
+        if path.name.lower().endswith(suffixes) and "_preview" not in path.name
+    ]
+    if not files:
+        raise DataError(
+            "the folder has no mask", where=folder, hint=f"give files in {', '.join(suffixes)}"
+        )
+    return files
