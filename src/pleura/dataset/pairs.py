@@ -6,7 +6,7 @@ An image is a 2-D picture file or one axial slice of a volume.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pleura.dataset.volumes import read_scan
@@ -41,12 +41,12 @@ class Pair:
     """
 
     name: str
-    image: Path
-    mask: Path
+    image: Path = field(repr=False)
+    mask: Path = field(repr=False)
     index: int | None = None
     factor: float = 1.0
     no_lung: bool = False
-    group: str | None = None
+    group: str | None = field(default=None, repr=False)
 
     @property
     def file_name(self) -> str:
@@ -79,6 +79,11 @@ def find_pairs(images: str | Path, masks: str | Path) -> list[Pair]:
 
     Suffix, case, Unicode form and an ending such as ``_mask`` are ignored (see `match_files`). A
     volume (NIfTI, NRRD, MetaImage) results in one pair per axial slice.
+
+    Parameters
+    ----------
+    images, masks:
+        The folders.
 
     Returns
     -------

@@ -22,6 +22,11 @@ def check_page(report: CheckReport, command: str = "") -> Page:
     command:
         The command to show on the page, if any.
 
+    Returns
+    -------
+    Page
+        `Page.write` writes it as a single HTML file.
+
     Raises
     ------
     DataError
