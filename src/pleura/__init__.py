@@ -197,139 +197,57 @@ if TYPE_CHECKING:
     from pleura.training.run import open_run as open_run
 
 _NAMES_BY_MODULE = {
-    "pleura.cohort.batch": ("segment_cohort",),
-    "pleura.cohort.options": (
-        "DistributionOptions",
-        "OutputFiles",
-        "OutputOptions",
-        "SegmentationOptions",
-    ),
-    "pleura.cohort.scan_report": ("ScanReport",),
-    "pleura.cohort.single": ("segment_file",),
-    "pleura.cohort.tables": ("ScanResult",),
+    "pleura.cohort.batch": "segment_cohort",
+    "pleura.cohort.options": "DistributionOptions OutputFiles OutputOptions SegmentationOptions",
+    "pleura.cohort.scan_report": "ScanReport",
+    "pleura.cohort.single": "segment_file",
+    "pleura.cohort.tables": "ScanResult",
     "pleura.corrections.fine_tuning": (
-        "FineTuningCallbacks",
-        "FineTuningOptions",
-        "FineTuningResult",
-        "fine_tune_on_corrections",
-        "resume_fine_tuning",
+        "FineTuningCallbacks FineTuningOptions FineTuningResult fine_tune_on_corrections "
+        "resume_fine_tuning"
     ),
-    "pleura.dataset.check_report": (
-        "CheckReport",
-        "Finding",
-        "LungFraction",
-    ),
-    "pleura.dataset.label_errors": ("SuspectedLabel",),
-    "pleura.dataset.pairs": (
-        "Pair",
-        "find_pairs",
-    ),
-    "pleura.dataset.subsets": ("Split",),
+    "pleura.dataset.check_report": "CheckReport Finding LungFraction",
+    "pleura.dataset.label_errors": "SuspectedLabel",
+    "pleura.dataset.pairs": "Pair find_pairs",
+    "pleura.dataset.subsets": "Split",
     "pleura.errors": (
-        "DataError",
-        "DataWarning",
-        "MaskWarning",
-        "ModelError",
-        "PleuraError",
-        "RecipeError",
-        "RunError",
-        "ScanError",
+        "DataError DataWarning MaskWarning ModelError PleuraError RecipeError RunError ScanError"
     ),
-    "pleura.evaluation.cases": (
-        "CaseTable",
-        "read_case_table",
-    ),
-    "pleura.evaluation.compare": ("compare",),
-    "pleura.evaluation.comparison": ("Comparison",),
-    "pleura.evaluation.metrics": (
-        "dice",
-        "iou",
-    ),
-    "pleura.evaluation.model": (
-        "EvaluationCallbacks",
-        "ModelEvaluation",
-        "evaluate_model",
-    ),
-    "pleura.evaluation.probability": ("Calibration",),
-    "pleura.evaluation.scores": ("Score",),
-    "pleura.evaluation.statistics": (
-        "Difference",
-        "MetricSummary",
-    ),
-    "pleura.formats.find": (
-        "ScanEntry",
-        "find_scans",
-    ),
-    "pleura.formats.read": (
-        "from_array",
-        "read",
-    ),
-    "pleura.intensity.mapping": ("IntensityMapping",),
-    "pleura.masks.labels": ("read_mask",),
-    "pleura.masks.mask": (
-        "Flag",
-        "Mask",
-    ),
-    "pleura.measurement.measure": ("measure",),
-    "pleura.measurement.result": (
-        "DensityStatistics",
-        "Measurement",
-        "RegionMeasurement",
-        "SliceMeasurement",
-    ),
-    "pleura.report.check": (
-        "check_page",
-        "label_error_figure",
-    ),
-    "pleura.report.comparison": ("write_comparison_report",),
-    "pleura.report.evaluation": (
-        "EvaluationOptions",
-        "evaluate_and_report",
-        "write_evaluation_report",
-    ),
-    "pleura.scan.geometry": ("Geometry",),
-    "pleura.scan.labels": ("LabelMap",),
-    "pleura.scan.scan": (
-        "Decision",
-        "Scan",
-    ),
-    "pleura.segmentation.result": ("Segmentation",),
-    "pleura.segmentation.segmenter": (
-        "Segmenter",
-        "segment",
-    ),
-    "pleura.training.check": (
-        "CheckOptions",
-        "check",
-    ),
-    "pleura.training.evaluation": (
-        "RunEvaluation",
-        "evaluate",
-    ),
-    "pleura.training.export": ("export",),
-    "pleura.training.loop": (
-        "StepReport",
-        "TrainingCallbacks",
-        "resume",
-        "train",
-    ),
-    "pleura.training.predictor": (
-        "Prediction",
-        "PredictionOptions",
-        "Predictor",
-        "predict",
-    ),
-    "pleura.training.preview": ("preview",),
-    "pleura.training.recipe": (
-        "Recipe",
-        "load_recipe",
-    ),
-    "pleura.training.run": (
-        "Run",
-        "open_run",
-    ),
+    "pleura.evaluation.cases": "CaseTable read_case_table",
+    "pleura.evaluation.compare": "compare",
+    "pleura.evaluation.comparison": "Comparison",
+    "pleura.evaluation.metrics": "dice iou",
+    "pleura.evaluation.model": "EvaluationCallbacks ModelEvaluation evaluate_model",
+    "pleura.evaluation.probability": "Calibration",
+    "pleura.evaluation.scores": "Score",
+    "pleura.evaluation.statistics": "Difference MetricSummary",
+    "pleura.formats.find": "ScanEntry find_scans",
+    "pleura.formats.read": "from_array read",
+    "pleura.intensity.mapping": "IntensityMapping",
+    "pleura.masks.labels": "read_mask",
+    "pleura.masks.mask": "Flag Mask",
+    "pleura.measurement.measure": "measure",
+    "pleura.measurement.result": "DensityStatistics Measurement RegionMeasurement SliceMeasurement",
+    "pleura.report.check": "check_page label_error_figure",
+    "pleura.report.comparison": "write_comparison_report",
+    "pleura.report.evaluation": "EvaluationOptions evaluate_and_report write_evaluation_report",
+    "pleura.scan.geometry": "Geometry",
+    "pleura.scan.labels": "LabelMap",
+    "pleura.scan.scan": "Decision Scan",
+    "pleura.segmentation.result": "Segmentation",
+    "pleura.segmentation.segmenter": "Segmenter segment",
+    "pleura.training.check": "CheckOptions check",
+    "pleura.training.evaluation": "RunEvaluation evaluate",
+    "pleura.training.export": "export",
+    "pleura.training.loop": "StepReport TrainingCallbacks resume train",
+    "pleura.training.predictor": "Prediction PredictionOptions Predictor predict",
+    "pleura.training.preview": "preview",
+    "pleura.training.recipe": "Recipe load_recipe",
+    "pleura.training.run": "Run open_run",
 }
-_MODULE_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
+_MODULE_BY_NAME = {
+    name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()
+}
 
 
 def __getattr__(name: str) -> Any:
