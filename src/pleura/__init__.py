@@ -78,7 +78,6 @@ __all__ = [
     "TrainingCallbacks",
     "__version__",
     "check",
-    "check_page",
     "compare",
     "dice",
     "evaluate",
@@ -105,6 +104,7 @@ __all__ = [
     "segment_cohort",
     "segment_file",
     "train",
+    "write_check_report",
     "write_comparison_report",
     "write_evaluation_report",
 ]
@@ -164,8 +164,8 @@ if TYPE_CHECKING:
     from pleura.measurement.result import Measurement as Measurement
     from pleura.measurement.result import RegionMeasurement as RegionMeasurement
     from pleura.measurement.result import SliceMeasurement as SliceMeasurement
-    from pleura.report.check import check_page as check_page
     from pleura.report.check import label_error_figure as label_error_figure
+    from pleura.report.check import write_check_report as write_check_report
     from pleura.report.comparison import write_comparison_report as write_comparison_report
     from pleura.report.evaluation import EvaluationOptions as EvaluationOptions
     from pleura.report.evaluation import evaluate_and_report as evaluate_and_report
@@ -228,7 +228,7 @@ _NAMES_BY_MODULE = {
     "pleura.masks.mask": "Flag Mask",
     "pleura.measurement.measure": "measure",
     "pleura.measurement.result": "DensityStatistics Measurement RegionMeasurement SliceMeasurement",
-    "pleura.report.check": "check_page label_error_figure",
+    "pleura.report.check": "label_error_figure write_check_report",
     "pleura.report.comparison": "write_comparison_report",
     "pleura.report.evaluation": "EvaluationOptions evaluate_and_report write_evaluation_report",
     "pleura.scan.geometry": "Geometry",

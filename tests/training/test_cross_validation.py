@@ -44,7 +44,7 @@ def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_se
         with (tmp_path / f"fold-{fold}.csv").open() as file:
             parts = [row["subset"] for row in csv.DictReader(file)]
         assert parts.count("test") in (8, 9)
-    page = check_page(report)
+    page = check_page(report, "")
     assert page.cases[0].name == SPOILT
     assert page.cases[0].picture is not None
     assert any("near duplicates" in line for line in page.warnings)

@@ -92,9 +92,9 @@ def command(
     if pictures is not None:
         _write_pictures(checked, pictures)
     if report is not None:
-        from pleura.report.check import check_page
+        from pleura.report.check import write_check_report
 
-        check_page(checked, command_line()).write(report)
+        write_check_report(report, checked, command=command_line())
     write_json(json_file, checked.to_dict())
     if str(json_file) != "-":
         _print(checked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from matplotlib.figure import Figure
 
 import pleura
@@ -12,26 +14,28 @@ from pleura.figures.masks import contact_sheet, grey_range, overlay
 from pleura.report.page import Page, PageCase, slice_picture
 
 
-def check_page(report: CheckReport, command: str = "") -> Page:
-    """Return the page of a check, masks in order of descending score.
+def write_check_report(path: str | Path, report: CheckReport, *, command: str = "") -> None:
+    """Write the HTML report of a check, with a picture of each suspected label error.
 
     Parameters
     ----------
+    path:
+        The file to write.
     report:
         The result of `pleura.check`.
     command:
-        The command to show on the page, if any.
-
-    Returns
-    -------
-    Page
-        `Page.write` writes it as a single HTML file.
+        The command line that the report shows.
 
     Raises
     ------
     DataError
-        An image or mask can no longer be read.
+        An image or mask can no longer be read, or the file cannot be written.
     """
+    check_page(report, command).write(Path(path))
+
+
+def check_page(report: CheckReport, command: str) -> Page:
+    """Return the page of a check, masks in order of descending score."""
     reader = PairReader()
     count = len(report.label_errors)
     return Page(
