@@ -15,11 +15,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import cv2
-import edt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +29,9 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.simulation import simulate_effect
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.errors import PleuraError
+from pleura.evaluation.metrics import dice, iou
+from pleura.evaluation.statistics import bootstrap_interval
+from pleura.evaluation.surface import distance_metrics
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
@@ -44,37 +47,10 @@ Flags = NDArray[np.bool_]
 
 
 def overlap(reference: Flags, found: Flags) -> Case:
-    """IoU and Dice; 1 where both are empty, which is counted apart."""
-    both, either = int((reference & found).sum()), int((reference | found).sum())
-    total = int(reference.sum() + found.sum())
-    if total == 0:
-        return {"iou": 1.0, "dice": 1.0, "empty": True}
-    return {"iou": both / either, "dice": 2 * both / total, "empty": False}
-
-
-def hausdorff_95(reference: Flags, found: Flags, spacing: tuple[float, ...]) -> float:
-    """The larger of the two 95th percentiles of surface-to-surface distance, in mm."""
-    if not reference.any() or not found.any():
-        return float("inf")
-    hit = np.argwhere(reference | found)
-    box = tuple(slice(max(a - 2, 0), b + 3) for a, b in zip(hit.min(0), hit.max(0), strict=True))
-    borders = []
-    for mask in (reference[box], found[box]):
-        inside = edt.edt(np.pad(mask, 1), anisotropy=spacing)[1:-1, 1:-1, 1:-1]
-        borders.append(mask & (inside <= max(spacing)) & _has_neighbour_outside(mask))
-    distances = [
-        edt.edt(np.ascontiguousarray(~border), anisotropy=spacing)[other]
-        for border, other in (borders, borders[::-1])
-    ]
-    return float(max(np.percentile(d, 95) for d in distances))
-
-
-def _has_neighbour_outside(mask: Flags) -> Flags:
-    padded = np.pad(mask, 1)
-    inner = padded.copy()
-    for axis in range(3):
-        inner &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
-    return (padded & ~inner)[1:-1, 1:-1, 1:-1]
+    """Return IoU and Dice; 1 if both are empty, which is counted separately."""
+    empty = not reference.any() and not found.any()
+    scores = (1.0, 1.0) if empty else (iou(reference, found), dice(reference, found))
+    return {"iou": scores[0], "dice": scores[1], "empty": empty}
 
 
 def kmader(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
@@ -170,7 +146,7 @@ def lctsc(patients: list[str], data: Path, segmenter: Segmenter) -> Iterator[Cas
                 "case": f"{patient} {side}",
                 **case,
                 **score,
-                "hd95": hausdorff_95(one, two, spacing),
+                "hd95": distance_metrics(one, two, spacing)["hd95"],
             }
 
 
@@ -188,12 +164,23 @@ def patient_of(data: Path, path: Path) -> str:
 
 @dataclass(frozen=True)
 class ResultRow:
+    """A row of the table: a mean over the cases that have the value and are kept."""
+
     name: str
-    value: Callable[[list[Case]], float]
+    value_of: Callable[[Case], float]
+    keep: Callable[[Case], bool] = lambda _: True
 
+    def _values(self, cases: list[Case]) -> list[float]:
+        return [self.value_of(c) if self.keep(c) else float("nan") for c in cases]
 
-def mean(key: str, keep: Callable[[Case], bool] = lambda _: True) -> Callable[[list[Case]], float]:
-    return lambda cases: float(np.mean([c[key] for c in cases if keep(c)] or [np.nan]))
+    def value(self, cases: list[Case]) -> float:
+        return float(np.nanmean(self._values(cases)))
+
+    def interval(self, cases: list[Case]) -> tuple[float, float]:
+        """Return the 95 % bootstrap interval over patients."""
+        patients = [case.get("patient", case["case"].split(" ")[0]) for case in cases]
+        found = bootstrap_interval(self._values(cases), patients, n_resamples=1000)
+        return found or (float("nan"), float("nan"))
 
 
 def right_reference(case: Case) -> bool:
@@ -209,42 +196,26 @@ def not_empty(case: Case) -> bool:
 
 
 _WHOLE_SCANS = (
-    ResultRow("Dice of each lung", mean("dice", one_lung)),
-    ResultRow("HD95 of each lung, mm", mean("hd95", one_lung)),
-    ResultRow("share of slices without lung that get more than 50 mm2", mean("false_slices")),
+    ResultRow("Dice of each lung", itemgetter("dice"), one_lung),
+    ResultRow("HD95 of each lung, mm", itemgetter("hd95"), one_lung),
+    ResultRow("share of slices without lung that get more than 50 mm2", itemgetter("false_slices")),
 )
 LINES: dict[str, tuple[ResultRow, ...]] = {
     "kmader": (
-        ResultRow("IoU, native, right references", mean("iou", right_reference)),
-        ResultRow("Dice, native, right references", mean("dice", right_reference)),
-        ResultRow("IoU, native, all", mean("iou")),
-        ResultRow("IoU, 128x128, right references", mean("small", right_reference)),
+        ResultRow("IoU, native, right references", itemgetter("iou"), right_reference),
+        ResultRow("Dice, native, right references", itemgetter("dice"), right_reference),
+        ResultRow("IoU, native, all", itemgetter("iou")),
+        ResultRow("IoU, 128x128, right references", itemgetter("small"), right_reference),
     ),
-    "perturbed": (ResultRow("drop in Dice", mean("drop")),),
+    "perturbed": (ResultRow("drop in Dice", itemgetter("drop")),),
     "lctsc": _WHOLE_SCANS,
     "left": _WHOLE_SCANS,
-    "precision": (ResultRow("drop in Dice against float32", mean("drop")),),
+    "precision": (ResultRow("drop in Dice against float32", itemgetter("drop")),),
     "covid": (
-        ResultRow("Dice", mean("dice", not_empty)),
-        ResultRow(
-            "share of slices under 0.9", lambda c: float(np.mean([x["dice"] < 0.9 for x in c]))
-        ),
+        ResultRow("Dice", itemgetter("dice"), not_empty),
+        ResultRow("share of slices under 0.9", lambda case: float(case["dice"] < 0.9)),
     ),
 }
-
-
-def interval(cases: list[Case], value: Callable[[list[Case]], float]) -> tuple[float, float]:
-    """95 % bootstrap interval over patients."""
-    patients: dict[str, list[Case]] = {}
-    for case in cases:
-        patients.setdefault(case.get("patient", case["case"].split(" ")[0]), []).append(case)
-    rng, names = np.random.default_rng(0), list(patients)
-    values = [
-        value([c for i in rng.integers(0, len(names), len(names)) for c in patients[names[i]]])
-        for _ in range(1000)
-    ]
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def in_float32(data: Path, segmenter: Segmenter, exact: Segmenter) -> Iterator[Case]:
@@ -302,7 +273,7 @@ def main() -> None:
                 name, options.data, segmenter, options.patients, options.runs
             )
             for line in LINES[name.partition("-")[0]]:
-                low, high = interval(cases, line.value)
+                low, high = line.interval(cases)
                 value = f"{line.value(cases):.4f} ({low:.4f} to {high:.4f})"
                 print(f"| {name} | {line.name} | {value} | |")
             worst = sorted(cases, key=lambda c: c["dice"] if "dice" in c else -c["drop"])[:5]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy import overlap
 
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.formats.read import read
@@ -72,8 +73,7 @@ def mean_dice(run: Path, names: list[str], data: Path) -> float:
     for name in names:
         reference = read_picture(data / "covid" / "masks" / name) > 0
         found = predictor.probability(read(data / "covid" / "images" / name).hu()[0]) >= 0.5
-        total = reference.sum() + found.sum()
-        scores.append(2 * (reference & found).sum() / total if total else 1.0)
+        scores.append(overlap(reference, found)["dice"])
     return float(np.mean(scores))
 
 

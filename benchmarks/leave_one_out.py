@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from accuracy import LINES, interval, lctsc
+from accuracy import LINES, lctsc
 
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
@@ -84,7 +84,7 @@ def main() -> None:
         print(json.dumps(found, indent=1), flush=True)
     print("| measure | mean (95 % interval) |\n|---|---|")
     for line in LINES["lctsc"]:
-        low, high = interval(cases, line.value)
+        low, high = line.interval(cases)
         print(f"| {line.name} | {line.value(cases):.4f} ({low:.4f} to {high:.4f}) |")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy import overlap
 from numpy.typing import NDArray
 
 from pleura.dataset.pair_reader import read_pair
@@ -68,11 +69,6 @@ def milliseconds(engine: Engine, repetitions: int = 30) -> float:
     return min(seconds) / 8 * 1000
 
 
-def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    total = int(a.sum() + b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
@@ -104,8 +100,8 @@ def main() -> None:
         scores: dict[str, list[float]] = {}
         losses: dict[str, list[float]] = {}
         for (kind, _, reference), mask, best in zip(cases, masks, exact, strict=True):
-            scores.setdefault(kind, []).append(dice(mask, reference))
-            losses.setdefault(kind, []).append(dice(best, reference) - scores[kind][-1])
+            scores.setdefault(kind, []).append(overlap(reference, mask)["dice"])
+            losses.setdefault(kind, []).append(overlap(reference, best)["dice"] - scores[kind][-1])
         means = {kind: float(np.mean(values)) for kind, values in scores.items()}
         loss = max(float(np.mean(values)) for values in losses.values())
         ms = milliseconds(engine)
