@@ -1,4 +1,4 @@
-"""`pleura segment` as a user runs it, with the model that ships: right input, bad, and stopped."""
+"""`pleura segment` with the model that ships: valid input, invalid input, and signals."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def chest(sample):
     return sample.folder / "volume" / "ct.nii.gz"
 
 
-def test_mask_report_preview_and_lung_alone_from_one_command(chest, tmp_path):
+def test_one_command_writes_mask_report_preview_and_masked_ct(chest, tmp_path):
     command = [
         *PLEURA,
         *("segment", chest, "-o", tmp_path / "lungs.nii.gz", "--preview"),
@@ -70,7 +70,7 @@ def test_four_dimensional_nifti_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("spoil", ["nan", "singular", "zero", "constant"])
-def test_volumes_that_make_no_sense_are_refused(tmp_path, spoil):
+def test_invalid_volumes_are_refused(tmp_path, spoil):
     values, affine = np.full((32, 32, 6), -1000, np.float32), np.diag([-1.0, -1, 3, 1])
     values[8:24, 8:24] = 40
     if spoil == "nan":
@@ -123,9 +123,7 @@ def test_folders_without_ct_are_refused(tmp_path):
         (("-o", "x.nii.gz", "--jobs", "2"), "--jobs is for a cohort"),
     ],
 )
-def test_no_result_takes_the_place_of_the_scan_or_of_another(
-    chest, tmp_path, monkeypatch, options, says
-):
+def test_no_output_replaces_the_scan_or_another_output(chest, tmp_path, monkeypatch, options, says):
     shutil.copy(chest, tmp_path / "scan.nii.gz")
     monkeypatch.chdir(tmp_path)
     code = 1 if "--overwrite" in options else 2
@@ -143,7 +141,7 @@ def test_no_slice_of_a_dicom_folder_is_replaced(chest, tmp_path):
     assert paths[0].read_bytes() == before
 
 
-def test_a_scan_called_as_another_ones_result_is_kept(chest, tmp_path):
+def test_a_scan_with_the_name_of_a_result_is_kept(chest, tmp_path):
     for name in ("a.nii.gz", "a_lungs.nii.gz"):
         shutil.copy(chest, tmp_path / name)
     refused("segment", tmp_path, "-o", tmp_path, "-q", says="the output path is an input scan")
@@ -155,13 +153,13 @@ def test_output_that_cannot_be_written_is_refused(chest, tmp_path):
     refused("segment", chest, "-o", tmp_path / "file" / "x.nii.gz", "-q", says="cannot be written")
 
 
-def test_model_that_is_none_is_refused(chest, tmp_path):
+def test_a_file_that_is_not_a_model_is_refused(chest, tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     arguments = ("segment", chest, "--model", tmp_path / "m.onnx", "-o", tmp_path / "x.nii.gz")
     refused(*arguments, says="not a model file of pleura")
 
 
-def test_a_model_that_comes_with_pleura_is_taken_by_its_name(chest, tmp_path, monkeypatch):
+def test_a_shipped_model_is_selected_by_name(chest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "accurate").mkdir()
     (tmp_path / "scans").mkdir()

@@ -27,7 +27,7 @@ def summary(folder):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, options, tmp_path, jobs):
+def test_each_scan_has_a_mask_and_a_bad_one_is_a_failed_result(cohort, options, tmp_path, jobs):
     out, seen = tmp_path / "out", []
     rows = segment_cohort(
         cohort,
@@ -42,10 +42,10 @@ def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, options, tmp_p
     masks = {"a/ct_lungs.nii.gz", "b/LCTSC-201_049_lungs.tif", "b/LCTSC-201_054_lungs.tif"}
     reports = {f"{name.partition('.')[0]}.json" for name in masks}
     assert written == masks | reports | {*TABLES, "inputs.txt"}
-    told = summary(out)
-    assert told["b/bad"]["status"] == "failed"
-    assert told["b/bad"]["error"]
-    assert float(told["a/ct"]["right_ml"]) > 100
+    rows_by_name = summary(out)
+    assert rows_by_name["b/bad"]["status"] == "failed"
+    assert rows_by_name["b/bad"]["error"]
+    assert float(rows_by_name["a/ct"]["right_ml"]) > 100
     mask = read(out / "a/ct_lungs.nii.gz", units="hu")
     assert mask.geometry.is_close(read(cohort / "a" / "ct").geometry)
     report = json.loads((out / "a/ct_lungs.json").read_text())
@@ -53,7 +53,7 @@ def test_every_scan_gets_its_mask_and_a_bad_one_is_a_line(cohort, options, tmp_p
     assert report["decisions"][-1]["topic"] == "units"
 
 
-def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, options, tmp_path):
+def test_what_is_done_is_skipped_unless_overwrite_is_set(cohort, options, tmp_path):
     out = tmp_path / "out"
     segment_cohort(cohort, out, options)
     (out / "b" / "LCTSC-201_049_lungs.json").unlink()
@@ -67,7 +67,7 @@ def test_what_is_done_is_skipped_until_told_to_overwrite(cohort, options, tmp_pa
     assert "skipped" not in {row.status for row in again}
 
 
-def test_what_was_asked_otherwise_is_done_anew(cohort, options, sample, tmp_path):
+def test_other_options_or_content_are_segmented_again(cohort, options, sample, tmp_path):
     out, name = tmp_path / "out", "b/LCTSC-201_049"
 
     def status(outputs=None, **changes):
@@ -84,18 +84,18 @@ def test_what_was_asked_otherwise_is_done_anew(cohort, options, sample, tmp_path
     assert status() == "done"
 
 
-def test_pictures_can_be_flipped_and_scans_that_know_their_sides_are_not(cohort, options, tmp_path):
+def test_pictures_can_be_flipped_and_scans_with_orientation_are_not(cohort, options, tmp_path):
     for name in ("plain", "flipped"):
         segment_cohort(cohort, tmp_path / name, replace(options, flip=name == "flipped"))
     picture, series = "b/LCTSC-201_054_lungs.tif", "a/ct_lungs.nii.gz"
-    plain, turned = (read_picture(tmp_path / n / picture) for n in ("plain", "flipped"))
-    both = (plain > 0) & (turned > 0)
-    assert (plain[both] != turned[both]).mean() > 0.95
+    plain, flipped = (read_picture(tmp_path / n / picture) for n in ("plain", "flipped"))
+    both = (plain > 0) & (flipped > 0)
+    assert (plain[both] != flipped[both]).mean() > 0.95
     known = [read(tmp_path / n / series, units="hu").hu() for n in ("plain", "flipped")]
     assert np.array_equal(*known)
 
 
-def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, options, tmp_path):
+def test_scans_of_one_name_have_results_of_different_names(cohort, options, tmp_path):
     shutil.copy(cohort / "b" / "LCTSC-201_049.tif", cohort / "b" / "LCTSC-201_049.TIFF")
     out = cohort / "out"
     first = segment_cohort(cohort, out, options)
@@ -105,7 +105,7 @@ def test_results_and_scans_of_one_name_never_take_each_others_place(cohort, opti
     assert [row.name for row in again] == [row.name for row in first]
 
 
-def test_what_nobody_foresaw_is_a_line_too(cohort, options, tmp_path, monkeypatch):
+def test_an_unexpected_error_is_a_failed_result(cohort, options, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("oops")
 
@@ -115,14 +115,14 @@ def test_what_nobody_foresaw_is_a_line_too(cohort, options, tmp_path, monkeypatc
     assert any("ZeroDivisionError: oops" in row.error for row in rows)
 
 
-def test_another_format_can_be_wanted(cohort, options, tmp_path):
+def test_another_format_can_be_chosen(cohort, options, tmp_path):
     segment_cohort(
         cohort / "a", tmp_path / "out", options, outputs=OutputOptions(format="dicom-seg")
     )
     assert (tmp_path / "out" / "ct_lungs.dcm").exists()
 
 
-def test_stopping_keeps_what_is_done_and_goes_on_from_there(cohort, options, tmp_path):
+def test_a_stopped_cohort_can_be_resumed(cohort, options, tmp_path):
     out = tmp_path / "out"
 
     def stop(done, _):
@@ -162,7 +162,7 @@ def test_shards_share_out_the_scans_and_one_page_shows_all(cohort, options, tmp_
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "2", "a/b", "1/0"])
-def test_no_part_of_a_whole_is_refused(cohort, tmp_path, shard):
+def test_invalid_shards_are_refused(cohort, tmp_path, shard):
     arguments = ["segment", str(cohort), "-o", str(tmp_path / "out"), "--shard", shard]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
@@ -177,7 +177,7 @@ def test_results_among_the_scans_are_not_segmented_again(cohort, options):
     assert {row.status for row in again} == {"skipped", "failed"}
 
 
-def test_a_folder_without_scans_is_said(options, tmp_path):
+def test_a_folder_without_scans_is_refused(options, tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "notes.txt").write_text("nothing")
     with pytest.raises(ScanError, match="no scan found"):
@@ -196,7 +196,7 @@ def test_an_interrupted_second_run_keeps_the_rows_of_the_first(cohort, options, 
     assert len(summary(out)) == 4
 
 
-def test_a_report_of_other_settings_never_stands_beside_a_mask(
+def test_a_report_of_other_options_is_never_kept_beside_a_mask(
     cohort, options, tmp_path, monkeypatch
 ):
     """A run with other options that dies between mask and report."""
@@ -217,7 +217,7 @@ def test_temporary_files_of_a_killed_batch_are_removed(cohort, options, tmp_path
         (out / f".{name}.0123abcd").touch()
     segment_cohort(cohort / "b", out, options)
     left = {path.name for path in out.rglob(".*")}
-    assert left == {".summary-1-of-2.csv.0123abcd"}  # perhaps another process writes that one
+    assert left == {".summary-1-of-2.csv.0123abcd"}  # another process may be writing it
 
 
 def test_voxels_beside_a_header_belong_to_the_scan(sample, options, tmp_path):
@@ -234,7 +234,7 @@ def test_voxels_beside_a_header_belong_to_the_scan(sample, options, tmp_path):
     assert [row.status for row in segment_cohort(scans, out, options)] == ["done"]
 
 
-def test_a_model_that_was_exported_anew_is_loaded_anew(cohort, options, tmp_path):
+def test_a_model_that_is_exported_again_is_loaded_again(cohort, options, tmp_path):
     copied = tmp_path / "mine.onnx"
     shutil.copy(options.model, copied)
     mine = replace(options, model=str(copied))

@@ -45,7 +45,7 @@ def cohort(sample, tmp_path):
 
 
 def whole(rows, out, count):
-    """Check that each scan has its row, once, and its mask; and that nothing else lies about."""
+    """Check that each scan has its row, once, and its mask, and that no temporary file is left."""
     assert len({row.name for row in rows}) == len(rows) == count
     done = [row for row in rows if row.status != "failed"]
     masks = {p.name for p in out.rglob("*_lungs.tif")}
@@ -54,7 +54,7 @@ def whole(rows, out, count):
     return len(done)
 
 
-def test_a_cluster_draws_what_threads_draw(cluster, cohort, options, tmp_path):
+def test_a_cluster_writes_the_same_masks_as_threads(cluster, cohort, options, tmp_path):
     here = segment_cohort(cohort, tmp_path / "here", options)
     there = segment_cohort(
         cohort,
@@ -72,7 +72,9 @@ def test_a_cluster_draws_what_threads_draw(cluster, cohort, options, tmp_path):
             assert np.array_equal(*masks)
 
 
-def test_paths_are_those_of_who_asks(cluster, cohort, options, tmp_path, monkeypatch):
+def test_relative_paths_start_at_the_folder_of_the_caller(
+    cluster, cohort, options, tmp_path, monkeypatch
+):
     """Workers work in another folder."""
     monkeypatch.chdir(tmp_path)
     rows = segment_cohort(
@@ -115,8 +117,8 @@ def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, options, tmp_pa
 
     def start(port):
         with (tmp_path / "dask.log").open("a") as log:
-            how = ("--port", port, "--no-dashboard", "--scheduler-file", str(note))
-            started.append(dask("scheduler", *how, log=log))
+            arguments = ("--port", port, "--no-dashboard", "--scheduler-file", str(note))
+            started.append(dask("scheduler", *arguments, log=log))
             worker = ("worker", "--scheduler-file", str(note), "--no-nanny", "--no-dashboard")
             deadline = time.monotonic() + 60
             while not note.exists():
@@ -192,7 +194,7 @@ def test_a_full_disk_loses_nothing(cluster, cohort, options, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "nowhere.json"])
-def test_a_cluster_that_is_not_there_is_said(address):
+def test_a_missing_scheduler_is_an_error(address):
     with pytest.raises(PleuraError, match="no Dask scheduler responds"):
         DaskWorkers(address, reconnect_seconds=0)
 

@@ -6,7 +6,7 @@ import pytest
 
 import pleura
 from pleura.cohort.batch import segment_cohort
-from pleura.cohort.options import OutputFiles, OutputOptions
+from pleura.cohort.options import DistributionOptions, OutputFiles, OutputOptions
 from pleura.cohort.single import segment_file
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
@@ -84,3 +84,11 @@ def test_the_public_names_are_exported():
     assert pleura.segment_file is segment_file
     assert pleura.segment_cohort is segment_cohort
     assert pleura.OutputOptions is OutputOptions
+
+
+@pytest.mark.parametrize(
+    "fields", [{"jobs": 0}, {"shard": (0, 3)}, {"shard": (4, 3)}, {"retries": -1}]
+)
+def test_distributions_out_of_range_are_refused(fields):
+    with pytest.raises(DataError, match="out of range"):
+        DistributionOptions(**fields)

@@ -37,7 +37,7 @@ def scans(sample, tmp_path):
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """The address of a bucket in a store that speaks S3, on this machine."""
+    """The address of a bucket in a local S3 server."""
     import boto3
     import s3fs
     from moto.server import ThreadedMotoServer
@@ -106,7 +106,7 @@ def test_one_scan_at_an_address_and_a_manifest_of_them(bucket, scans, options, t
 
 
 @pytest.mark.filterwarnings("default")
-def test_what_an_address_lacks_is_said(bucket, options, monkeypatch, tmp_path):
+def test_unusable_addresses_are_errors(bucket, options, monkeypatch, tmp_path):
     import s3fs
 
     with pytest.raises(DataError, match="no file or folder at the address"):
@@ -187,11 +187,11 @@ def test_a_manifest_names_scans_and_their_options(scans, options, tmp_path, kind
     assert rows["p1/ct"].patient == "p1"
     plain = segment_cohort(scans / "b", tmp_path / "plain", options)[0]
     assert plain.right_ml == rows["LCTSC-201_049"].left_ml or plain.right_ml is None
-    turned, straight = (
+    flipped, straight = (
         read_picture(tmp_path / where / "LCTSC-201_049_lungs.tif") for where in ("out", "plain")
     )
-    both = (turned > 0) & (straight > 0)
-    assert (turned[both] != straight[both]).mean() > 0.95
+    both = (flipped > 0) & (straight > 0)
+    assert (flipped[both] != straight[both]).mean() > 0.95
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_bad_manifest_is_refused(options, tmp_path, text, says):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_tables_have_a_row_a_scan_and_lung(sample, options, tmp_path):
+def test_the_tables_have_one_row_per_scan_and_region(sample, options, tmp_path):
     folder = tmp_path / "scans"
     folder.mkdir()
     shutil.copy(sample.folder / "volume" / "ct.nii.gz", folder)
@@ -237,12 +237,12 @@ def test_the_tables_have_a_row_a_scan_and_lung(sample, options, tmp_path):
     )
     assert table[0]["error"]
     with (out / "lungs.csv").open(newline="") as file:
-        told = list(csv.DictReader(file))
-    assert [row["region"] for row in told] == ["", "lungs", "right", "left"]
-    assert float(told[1]["mean"]) == pytest.approx(both["mean"])
+        rows = list(csv.DictReader(file))
+    assert [row["region"] for row in rows] == ["", "lungs", "right", "left"]
+    assert float(rows[1]["mean"]) == pytest.approx(both["mean"])
 
 
-def test_addresses_in_errors_are_without_what_signs_them(options, tmp_path):
+def test_addresses_in_errors_have_no_signature(options, tmp_path):
     signed = "https://user:secret@127.0.0.1:9/scans/chest.nii.gz?signature=secret"
     with pytest.raises(DataError) as raised:
         segment_cohort(signed, tmp_path / "out", options)
@@ -250,7 +250,9 @@ def test_addresses_in_errors_are_without_what_signs_them(options, tmp_path):
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_store_that_fails_once_is_tried_again(bucket, scans, options, monkeypatch, tmp_path):
+def test_a_scan_is_retried_after_an_error_of_the_store(
+    bucket, scans, options, monkeypatch, tmp_path
+):
     from pleura.cohort import stores
 
     uploaded(scans, bucket)
@@ -269,5 +271,5 @@ def test_a_store_that_fails_once_is_tried_again(bucket, scans, options, monkeypa
     assert failed
     assert {row.status for row in rows} == {"done"}
     failed.clear()
-    told = segment_cohort(f"{bucket}/scans/b", tmp_path / "other", options)
-    assert [row.error for row in told if row.status == "failed"] == ["it is away; wait"]
+    rows = segment_cohort(f"{bucket}/scans/b", tmp_path / "other", options)
+    assert [row.error for row in rows if row.status == "failed"] == ["it is away; wait"]

@@ -227,11 +227,11 @@ def command(
         from pleura.cohort.single import segment_file
 
         with progress_bar("segmenting", quiet, "slices") as bar:
-            found = segment_file(scan, files, options, series=series, stack=stack, progress=bar)
+            result = segment_file(scan, files, options, series=series, stack=stack, progress=bar)
         if str(json_file) == "-":
-            write_json(json_file, found.to_dict())
+            write_json(json_file, result.to_dict())
         else:
-            _print_report(found)
+            _print_report(result)
         return 0
     _refuse(
         "is for one scan: give a mask as --output, such as lungs.nii.gz",

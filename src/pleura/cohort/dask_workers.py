@@ -58,7 +58,7 @@ class DaskWorkers(AbstractContextManager["DaskWorkers"]):
     def submit(
         self, work: Work, task: Task, store: OutputStore, options: WorkerOptions
     ) -> Future[ScanResult]:
-        # One thread of a Dask worker stands for one core.
+        # Dask has one worker thread per core.
         segmentation = replace(options.segmentation, threads=options.segmentation.threads or 1)
         options = replace(options, segmentation=segmentation)
         future: Future[ScanResult] = Future()

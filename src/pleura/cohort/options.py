@@ -146,7 +146,13 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class DistributionOptions:
-    """How `segment_cohort` distributes the scans."""
+    """How `segment_cohort` distributes the scans.
+
+    Raises
+    ------
+    DataError
+        A number is out of range.
+    """
 
     jobs: int = 1
     """Scans at a time on this machine; they share the cores."""
@@ -156,6 +162,15 @@ class DistributionOptions:
     """``(i, n)``: every n-th scan from the i-th on, 1 <= i <= n."""
     retries: int = 0
     """Further attempts for a scan that failed for a reason that may pass."""
+
+    def __post_init__(self) -> None:
+        index, count = self.shard
+        if self.jobs < 1 or self.retries < 0 or not 1 <= index <= count:
+            raise DataError(
+                f"jobs={self.jobs}, shard={self.shard}, retries={self.retries} is out of range",
+                where=None,
+                hint="set jobs >= 1, 1 <= i <= n in shard (i, n), and retries >= 0",
+            )
 
 
 def mask_suffix(filename: str, output_format: OutputFormat) -> str:
