@@ -12,6 +12,22 @@ import pleura
 
 SOURCE = Path(pleura.__file__).parent
 EXPORTS = [name for name in pleura.__all__ if name != "__version__"]
+INCOMPLETE = {
+    "evaluate",
+    "evaluate_model",
+    "export",
+    "find_scans",
+    "fine_tune_on_corrections",
+    "from_array",
+    "load_recipe",
+    "open_run",
+    "preview",
+    "read",
+    "read_case_table",
+    "resume",
+    "resume_fine_tuning",
+    "train",
+}
 
 
 def test_import_loads_no_other_package():
@@ -24,9 +40,32 @@ def test_import_loads_no_other_package():
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_export_resolves_and_has_a_summary(name):
-    summary = inspect.getdoc(getattr(pleura, name)).splitlines()[0]
+def test_export_is_documented(name):
+    exported = getattr(pleura, name)
+    text = inspect.getdoc(exported)
+    assert text, name
+    summary = text.splitlines()[0]
     assert summary.endswith("."), summary
+    if inspect.isfunction(exported) and name not in INCOMPLETE:
+        signature = inspect.signature(exported)
+        section = _section(text, "Parameters")
+        missing = [
+            p for p in signature.parameters if not re.search(rf"^(.*, )?{p}\b", section, re.M)
+        ]
+        assert not missing, f"undocumented parameters of {name}: {missing}"
+        if signature.return_annotation not in (None, "None"):
+            assert "Returns\n-------" in text, name
+        assert "Raises\n------" in text or not _raises(exported), name
+        assert len(signature.parameters) <= 7, name
+
+
+def _raises(function) -> bool:
+    return "raise " in inspect.getsource(function)
+
+
+def _section(text: str, title: str) -> str:
+    match = re.search(rf"{title}\n-+\n(.*?)(\n\n\w+\n---|\Z)", text, re.S)
+    return match.group(1) if match else ""
 
 
 def test_static_imports_are_the_exports():
@@ -36,6 +75,16 @@ def test_static_imports_are_the_exports():
     assert sorted(name for _, name in pairs) == EXPORTS
     assert all(pleura._MODULE_BY_NAME[name] == module for module, name in pairs)
     assert set(imported) == set(pleura._NAMES_BY_MODULE)
+
+
+def test_objects_have_short_reprs(sample):
+    scan = pleura.read(sample.folder / "volume" / "ct.nii.gz")
+    lungs = pleura.segment(scan)
+    objects = [scan, lungs, pleura.measure(scan, lungs), *lungs.flags, *scan.decisions]
+    objects += [pleura.compare(sample.masks, sample.masks), scan.intensity]
+    objects += [pleura.find_pairs(sample.images, sample.masks)[0]]
+    for shown in objects:
+        assert len(repr(shown)) < 200, repr(shown)
 
 
 def test_unknown_name_is_an_attribute_error():
