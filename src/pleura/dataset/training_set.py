@@ -55,6 +55,7 @@ class PreprocessedSet:
         return len(self.images)
 
     def sample_batch(self, indices: NDArray[np.integer], rng: np.random.Generator) -> Batch:
+        """Return the images with these indices, augmented with random numbers of ``rng``."""
         images, masks = self.images[indices], self.masks[indices]
         if self.augmentation is None:
             return images, masks
@@ -102,6 +103,7 @@ class SimulatedSet:
         return len(self.images)
 
     def sample_batch(self, indices: NDArray[np.integer], rng: np.random.Generator) -> Batch:
+        """Return the images with these indices, augmented with random numbers of ``rng``."""
         samples = [self._sample(int(i), rng) for i in indices]
         return np.stack([image for image, _ in samples]), np.stack([mask for _, mask in samples])
 
