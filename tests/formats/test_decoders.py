@@ -114,5 +114,5 @@ def test_cut_lossless_jpeg_is_refused(share):
 
 def test_transfer_syntax_of_a_film_is_named(tmp_path):
     path = compressed(tmp_path, pydicom.uid.MPEG2MPML, b"\0" * 100)
-    with pytest.raises(PleuraError, match=r"MPEG2 .* is not read"):
+    with pytest.raises(PleuraError, match=r"MPEG2 .* is not supported"):
         read(path, units="hu").values()

@@ -201,8 +201,8 @@ def _is_fat_outside(
     body = means > threshold
     depth = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     near = (muscle - fat) / 4
-    outer, inner = (depth[body & (np.abs(means - one) < near)] for one in (fat, muscle))
-    return bool(outer.size and inner.size and outer.mean() < inner.mean())
+    fat_depth, muscle_depth = (depth[body & (np.abs(means - one) < near)] for one in (fat, muscle))
+    return bool(fat_depth.size and muscle_depth.size and fat_depth.mean() < muscle_depth.mean())
 
 
 def _split_into_blocks(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:

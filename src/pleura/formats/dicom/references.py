@@ -1,4 +1,4 @@
-"""What DICOM objects derived from a CT series share: patient, study and references to slices."""
+"""Patient, study and references to slices in objects that are derived from a CT series."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Decision, Scan
 
 CHARACTER_SET = "ISO_IR 192"
-"""UTF-8 (PS3.3 C.12.1.1.2): every name that a source can hold can be written."""
+"""UTF-8 (PS3.3 C.12.1.1.2), which can encode every name in the source."""
 
 _REQUIRED = (
     "PatientName",
@@ -40,7 +40,7 @@ _REQUIRED = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-"""Type 2 (PS3.3 C.7.1.1, C.7.2.1): present in the object, empty where the source has no value."""
+"""Attributes of type 2 (PS3.3 C.7.1.1, C.7.2.1): present, and empty if the source has no value."""
 
 _OPTIONAL = (
     "IssuerOfPatientID",
@@ -57,19 +57,24 @@ _REFERENCES = {
     "FrameOfReferenceUID": "frame_of_reference_uid",
 }
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
-_LARGEST_IS = (1 << 31) - 1  # of value representation IS (PS3.5 6.2)
+_MAX_IS = (1 << 31) - 1  # of value representation IS (PS3.5 6.2)
 _SERIES_OFFSET = 1000
 
 
 def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
-    """Check that an object can refer to a scan's slices, and return what it cannot keep of them.
+    """Check that a DICOM object can refer to the slices of a scan.
 
     Parameters
     ----------
     scan:
-        The scan that a mask is of.
+        The scan of a mask.
     kind:
-        What the object is called in messages.
+        Name of the object in messages, for example ``a DICOM SEG``.
+
+    Returns
+    -------
+    tuple of Decision
+        A warning about attributes that are left empty because their values are not valid.
 
     Raises
     ------
@@ -78,15 +83,17 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
     """
     frames = dicom_origin(scan, kind).present
     for keyword, field in _REFERENCES.items():
-        problem = _problem([getattr(frame, field) for frame in frames])
+        problem = _uid_problem([getattr(frame, field) for frame in frames])
         if keyword != "SOPInstanceUID" and not problem:
             found = len({getattr(frame, field) for frame in frames})
             problem = f"have {found} different values of" if found > 1 else ""
         if problem:
-            raise _refusal(scan, kind, f"{problem} {_named(keyword)}")
+            raise _reference_error(scan, kind, f"{problem} {_name_and_tag(keyword)}")
     pairs = Counter((frame.sop_instance_uid, frame.index) for frame in frames)
     if len(pairs) < len(frames):
-        raise _refusal(scan, kind, f"do not each have their own {_named('SOPInstanceUID')}")
+        raise _reference_error(
+            scan, kind, f"do not each have their own {_name_and_tag('SOPInstanceUID')}"
+        )
     emptied = copy_patient_and_study(frames[0])[1]
     if not emptied:
         return ()
@@ -96,12 +103,19 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
 
 
 def copy_patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
-    """Return patient and study of a slice in UTF-8, and the attributes that had to be emptied.
+    """Copy the attributes of patient and study from a slice, encoded in UTF-8.
+
+    Returns
+    -------
+    dataset:
+        The attributes.
+    emptied:
+        Names of the attributes that are left empty because their values are not valid.
 
     Raises
     ------
     ScanError
-        The file of the slice cannot be read any more.
+        The file of the slice cannot be read again.
     """
     try:
         with suppress_pydicom_log():
@@ -129,13 +143,23 @@ def copy_patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
 
 
 def series_number(frame: Frame) -> int:
-    """Return a Series Number that tells the object from its source where the range allows."""
+    """Return a Series Number for the object: that of its source plus 1000, if the range allows."""
     number = _SERIES_OFFSET + frame.series_number
-    return number if 0 < number <= _LARGEST_IS else _SERIES_OFFSET
+    return number if 0 < number <= _MAX_IS else _SERIES_OFFSET
 
 
 def set_image_reference(item: Dataset, frame: Frame, *, whole: bool = False) -> Dataset:
-    """Let an item refer to a slice: to its frame of a multi-frame file, or to the whole file."""
+    """Set the reference of an item to a slice (PS3.3 10.3), and return the item.
+
+    Parameters
+    ----------
+    item:
+        The item of a sequence.
+    frame:
+        The slice.
+    whole:
+        Refer to the whole file, not to a frame of it.
+    """
     item.ReferencedSOPClassUID = frame.sop_class_uid
     item.ReferencedSOPInstanceUID = frame.sop_instance_uid
     if frame.is_multiframe and not whole:
@@ -143,11 +167,13 @@ def set_image_reference(item: Dataset, frame: Frame, *, whole: bool = False) -> 
     return item
 
 
-def places(frame: Frame, geometry: Geometry, pixels: NDArray[Any]) -> NDArray[np.float64]:
-    """Return LPS millimetres (n, 3) of (row, column) indices (n, 2) on a slice.
+def pixels_to_patient(
+    frame: Frame, geometry: Geometry, pixels: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return the LPS coordinates (n, 3) in mm of (row, column) indices (n, 2) on a slice.
 
-    They are counted from the slice's own Image Position (Patient), so that they lie in its plane
-    where the slices are not quite evenly spaced.
+    The origin is the slice's own Image Position (Patient), so that the points are in its plane
+    even if the slices are not exactly evenly spaced (PS3.3 C.7.6.2.1.1).
     """
     points: NDArray[np.float64] = pixels @ geometry.affine[:3, 1:3].T + np.array(
         frame.image_position
@@ -156,18 +182,18 @@ def places(frame: Frame, geometry: Geometry, pixels: NDArray[Any]) -> NDArray[np
 
 
 def to_long_string(text: str) -> str:
-    """Return a text as value representation LO allows it: one value of at most 64 bytes."""
+    """Return a text as one value of value representation LO: at most 64 bytes (PS3.5 6.2)."""
     value = "".join("_" if c == "\\" or not c.isprintable() else c for c in text)
     return value.encode()[:64].decode(errors="ignore").strip()
 
 
-def _problem(uids: list[str]) -> str:
+def _uid_problem(uids: list[str]) -> str:
     if not all(uids):
         return "do not all have a" if any(uids) else "have no"
     return "" if all(UID(uid).is_valid for uid in uids) else "have an invalid"
 
 
-def _refusal(scan: Scan, kind: str, what: str) -> ScanError:
+def _reference_error(scan: Scan, kind: str, what: str) -> ScanError:
     return ScanError(
         f"{kind} must refer to the DICOM slices, which {what}",
         where=scan.source or scan.name,
@@ -175,15 +201,15 @@ def _refusal(scan: Scan, kind: str, what: str) -> ScanError:
     )
 
 
-def _named(keyword: str) -> str:
+def _name_and_tag(keyword: str) -> str:
     tag = Tag(tag_for_keyword(keyword) or 0)
     return f"{dictionary_description(keyword)} ({tag.group:04x},{tag.element:04x})"
 
 
 def _text(source: Dataset, keyword: str, encodings: list[str]) -> str:
-    """Return a value as it stands in the file, several values as one text with backslashes.
+    """Return the value in the file, several values as one text with backslashes.
 
-    pydicom would warn of what is not valid in words that quote it.
+    The warnings of pydicom about invalid values would quote patient data.
     """
     element = source.get_item(keyword)
     value = None if element is None else element.value
@@ -193,12 +219,12 @@ def _text(source: Dataset, keyword: str, encodings: list[str]) -> str:
 
 
 def _is_valid(keyword: str, text: str) -> bool:
-    """Tell whether a text is empty or one valid value of an attribute (PS3.5 6.2)."""
+    """Return whether a text is empty or one valid value of an attribute (PS3.5 6.2)."""
     decoded = text.isprintable() and not {"\\", "\ufffd"} & set(text)
-    return not text or (decoded and _fits(keyword, text))
+    return not text or (decoded and _fits_representation(keyword, text))
 
 
-def _fits(keyword: str, text: str) -> bool:
+def _fits_representation(keyword: str, text: str) -> bool:
     representation = dictionary_VR(keyword)
     if keyword == "PatientSex":
         return text in _SEXES

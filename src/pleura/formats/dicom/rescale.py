@@ -1,4 +1,4 @@
-"""From stored values of DICOM frames to HU: rescale slope and intercept, and padding."""
+"""Conversion of stored values of DICOM frames to HU, and detection of padding."""
 
 from __future__ import annotations
 
@@ -16,23 +16,37 @@ from pleura.formats.dicom.frames import Frame
 from pleura.scan.scan import AIR, Decision
 from pleura.typing import AnyArray
 
-Decode = Callable[[Frame], AnyArray]
+DecodeFrame = Callable[[Frame], AnyArray]
+"""Returns the values (rows, columns) of a frame; raises ScanError."""
 
-DENSE, IMPOSSIBLE = -950.0, 4000.0
-"""HU of a padding value: below the first it is air anyway; above the second it is no tissue."""
+_AIR_LIMIT, _TISSUE_LIMIT = -950.0, 4000.0
+"""HU of a padding value: below the first it is air, above the second it cannot be tissue."""
 
-SMALLEST_PADDING = 0.002
-"""Of a slice: a padded region, where the value may be a tissue's as well."""
+_MIN_PADDED_FRACTION = 0.002
+"""Smallest padded region, as a fraction of the slice, if tissue may have the value too."""
 
-DIFFERENT = 200.0
-"""HU between neighbouring slices, mean over pixels: more than anatomy makes."""
+_MAX_DIFFERENCE = 200.0
+"""Mean absolute difference of neighbouring slices in HU; anatomy causes less."""
 
-_CHECKED = 6
-"""Pairs of neighbours of different rescale that are compared."""
+_MAX_PAIRS = 6
+"""Pairs of neighbours with different rescale that are compared."""
 
 
 def rescale_to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
-    """Apply slope and intercept: int16 or int32 where exact, else float32; padding becomes air."""
+    """Apply Rescale Slope and Intercept (PS3.3 C.11.1.1.2), and replace padding by air.
+
+    Parameters
+    ----------
+    stored:
+        Stored values (rows, columns).
+    frame:
+        The header.
+
+    Returns
+    -------
+    ndarray
+        HU (rows, columns) of int16 or int32 if they are integers, else float32.
+    """
     slope, intercept = frame.rescale or (1.0, 0.0)
     if slope == 1 and intercept == int(intercept):
         whole = stored.astype(np.int64) + int(intercept)
@@ -49,39 +63,46 @@ def rescale_to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
 
 
 def find_padding(stored: NDArray[Any], values: AnyArray, frame: Frame) -> NDArray[np.bool_] | None:
-    """Return where a slice is padded with what is not air, None where it is not.
+    """Return a mask of padding whose value is not that of air; None without padding.
 
-    Pixel Padding Value and Pixel Padding Range Limit (PS3.3 C.7.5.1.1.2) may be written with the
-    wrong sign. Where the value may be a tissue's, only regions that reach the border are padding.
+    Pixel Padding Value and Pixel Padding Range Limit (PS3.3 C.7.5.1.1.2) may have the wrong sign.
+    If tissue may have the value too, only regions at the border are padding.
+
+    Parameters
+    ----------
+    stored, values:
+        Stored values and HU (rows, columns).
+    frame:
+        The header.
     """
     if frame.pixel_padding is None:
         return None
-    low, high = sorted(_as_stored(value, stored.dtype) for value in frame.pixel_padding)
-    found = (stored >= low) & (stored <= high) & (values > DENSE)
+    low, high = sorted(_wrap_to_dtype(value, stored.dtype) for value in frame.pixel_padding)
+    found = (stored >= low) & (stored <= high) & (values > _AIR_LIMIT)
     if not found.any():
         return None
-    doubtful = found & (values < IMPOSSIBLE)
-    if doubtful.any():
+    ambiguous = found & (values < _TISSUE_LIMIT)
+    if ambiguous.any():
         count, pieces, figures, _ = cv2.connectedComponentsWithStats(
-            doubtful.astype(np.uint8), connectivity=8
+            ambiguous.astype(np.uint8), connectivity=8
         )
         outside = np.zeros(count, np.bool_)
         for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
             outside[edge] = True
-        outside &= figures[:, cv2.CC_STAT_AREA] >= SMALLEST_PADDING * stored.size
+        outside &= figures[:, cv2.CC_STAT_AREA] >= _MIN_PADDED_FRACTION * stored.size
         outside[0] = False
-        found = (found & ~doubtful) | outside[pieces]
+        found = (found & ~ambiguous) | outside[pieces]
     return found if found.any() else None
 
 
-def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
-    """Return a value modulo the word, in the range of the pixels' own type."""
+def _wrap_to_dtype(value: int, dtype: np.dtype[Any]) -> int:
+    """Return a value in the range of an integer type, modulo its word length."""
     low = int(np.iinfo(dtype).min)
     return (value - low) % (1 << 8 * dtype.itemsize) + low
 
 
-def padding_decisions(frames: Sequence[Frame], stored_of: Decode) -> list[Decision]:
-    """Report the padding that some slices have and that would not be air by its value."""
+def padding_decisions(frames: Sequence[Frame], stored_of: DecodeFrame) -> list[Decision]:
+    """Return a decision if some slices have padding whose value is not that of air."""
     some = {frames[i].path: frames[i] for i in (0, len(frames) // 2, -1)}.values()
     levels: list[float] = []
     for frame in some:
@@ -96,79 +117,92 @@ def padding_decisions(frames: Sequence[Frame], stored_of: Decode) -> list[Decisi
     if not levels:
         return []
     level = float(np.median(levels))
-    doubtful = level < IMPOSSIBLE
-    reason = f"by its Pixel Padding Value the scanner measured nothing there; stored as {level:g}"
-    if doubtful:
-        reason += ", which tissue may have too: only regions at the border are taken"
-    return [Decision("padding", "taken for air", reason, warning=doubtful)]
+    ambiguous = level < _TISSUE_LIMIT
+    reason = f"Pixel Padding Value; it has {level:g} HU"
+    if ambiguous:
+        reason += ", which tissue may have too: only regions at the border are replaced"
+    return [Decision("padding", "replaced by air", reason, warning=ambiguous)]
 
 
 def infer_rescale(
-    frames: Sequence[Frame], decode: Decode
+    frames: Sequence[Frame], decode: DecodeFrame
 ) -> tuple[dict[Frame, Frame], list[Decision]]:
-    """Return frames whose rescale had to be inferred from their neighbours, with the decision.
+    """Infer the rescale of frames without Rescale Intercept from their neighbours.
 
-    ``frames`` are in the order of the slices. ``decode`` returns a frame in HU.
+    Parameters
+    ----------
+    frames:
+        Frames in the order of the slices.
+    decode:
+        Returns the HU of a frame.
+
+    Returns
+    -------
+    inferred:
+        For each frame without rescale, the frame with its inferred rescale.
+    decisions:
+        A warning if there are such frames.
 
     Raises
     ------
     ScanError
-        The pixels contradict the headers: neighbouring slices differ by more than anatomy.
+        The pixels contradict the headers: neighbouring slices differ by more than anatomy causes.
     """
     stated = [frame for frame in frames if frame.rescale is not None]
     if len({frame.rescale for frame in frames}) < 2 or not stated:
         return {}, []
-    _check_neighbours(stated, decode)
+    _check_consistency(stated, decode)
     inferred: dict[Frame, Frame] = {}
     for i, frame in enumerate(frames):
         if frame.rescale is not None:
             continue
         near = min(stated, key=lambda other: abs(frames.index(other) - i))
-        inferred[frame] = _as_neighbour(frame, near, decode)
+        inferred[frame] = _infer_from_neighbour(frame, near, decode)
     if not inferred:
         return {}, []
     choice = f"Rescale Intercept is missing in {len(inferred)} of {len(frames)} slices"
     used = sorted({frame.rescale for frame in inferred.values() if frame.rescale is not None})
     lines = " or ".join(f"stored * {slope:g} {intercept:+g}" for slope, intercept in used)
-    reason = f"there {lines} is taken for HU, as their neighbours have the same intensity then"
+    reason = f"{lines} is used for them, with which their intensities match their neighbours"
     return inferred, [Decision("units", choice, reason, warning=True)]
 
 
-def _as_neighbour(frame: Frame, near: Frame, decode: Decode) -> Frame:
-    """Return a frame with its neighbour's rescale or none, whichever fits its neighbour."""
+def _infer_from_neighbour(frame: Frame, near: Frame, decode: DecodeFrame) -> Frame:
+    """Return a frame with the rescale of its neighbour, or the identity, whichever fits better."""
     both = [replace(frame, rescale=rescale) for rescale in (near.rescale, (1.0, 0.0))]
-    fits = [_difference(one, near, decode) for one in both]
+    fits = [_mean_difference(one, near, decode) for one in both]
     best = int(np.argmin(fits))
-    if fits[best] > DIFFERENT:
+    if fits[best] > _MAX_DIFFERENCE:
         raise ScanError(
-            "the slice has no Rescale Intercept, and its values do not fit its neighbour's",
+            "the slice has no Rescale Intercept, and its values do not match its neighbour",
             where=frame.path,
             hint="export the series again, or move the slices without Rescale Intercept away",
         )
     return both[best]
 
 
-def _check_neighbours(frames: Sequence[Frame], decode: Decode) -> None:
-    """Refuse slices that fit their neighbours only with another rescale than their own."""
+def _check_consistency(frames: Sequence[Frame], decode: DecodeFrame) -> None:
+    """Raise if slices match their neighbours only with a rescale other than their own."""
     steps = [(a, b) for a, b in pairwise(frames) if a.rescale != b.rescale]
-    for first, second in steps[:: max(1, len(steps) // _CHECKED)]:
+    for first, second in steps[:: max(1, len(steps) // _MAX_PAIRS)]:
         other = replace(second, rescale=first.rescale)
-        apart = _difference(second, first, decode)
-        if apart > DIFFERENT and _difference(other, first, decode) < apart / 2:
+        apart = _mean_difference(second, first, decode)
+        if apart > _MAX_DIFFERENCE and _mean_difference(other, first, decode) < apart / 2:
             raise ScanError(
-                f"slices of this series state different rescale values, {_line(first)} and "
-                f"{_line(second)}, but their pixels have the same units",
+                "slices of this series have different rescale values, "
+                f"{_format_rescale(first)} and {_format_rescale(second)}, "
+                "but their pixels have the same units",
                 where=second.path,
                 hint="export the series again with its own Rescale Slope and Intercept",
             )
 
 
-def _line(frame: Frame) -> str:
+def _format_rescale(frame: Frame) -> str:
     slope, intercept = frame.rescale or (1.0, 0.0)
     return f"stored * {slope:g} {intercept:+g}"
 
 
-def _difference(first: Frame, second: Frame, decode: Decode) -> float:
-    """Return the mean difference of two slices in HU, without that below air."""
+def _mean_difference(first: Frame, second: Frame, decode: DecodeFrame) -> float:
+    """Return the mean absolute difference of two slices in HU, clipped at air."""
     a, b = (np.maximum(decode(frame).astype(np.float64), AIR) for frame in (first, second))
     return float(np.abs(a - b).mean())

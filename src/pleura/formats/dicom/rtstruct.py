@@ -1,4 +1,4 @@
-"""Masks as DICOM RT Structure Sets (PS3.3 A.19): contours on the slices that they are of."""
+"""Masks as DICOM RT Structure Sets (PS3.3 A.19): contours on the slices of the scan."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 from pleura.formats.dicom.references import (
     copy_patient_and_study,
-    places,
+    pixels_to_patient,
     series_number,
     set_image_reference,
     to_long_string,
 )
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
-_STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5 asks
-_SIDES = {RIGHT: ("Lung_R", RIGHT_LUNG), LEFT: ("Lung_L", LEFT_LUNG)}
-_ONE = {BOTH: ("Lungs", RIGHT_LUNG)}
+_STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, required by PS3.3 C.8.8.5
+_SEPARATE = {RIGHT: ("Lung_R", RIGHT_LUNG), LEFT: ("Lung_L", LEFT_LUNG)}
+_COMBINED = {BOTH: ("Lungs", RIGHT_LUNG)}
 """Names of AAPM TG-263, and colours."""
 
 
@@ -39,10 +39,9 @@ def write_rtstruct(path: Path, mask: LabelMap) -> None:
     """Write a mask as an RT Structure Set that refers to the slices of its scan.
 
     Contours run half-way between the centres of pixels inside and outside, so that filling them
-    by pixel centres gives the mask back. A region with holes is one contour that reaches each hole
-    through a channel of no width (the keyhole of PS3.3 C.8.8.6.3): readers fill it rightly whether
-    they unite the contours of a slice or take them by the even-odd rule. A lung that was not found
-    is a structure without contours.
+    by pixel centres reproduces the mask. Each hole of a region is joined to its contour by a
+    keyhole (PS3.3 C.8.8.6.3): it is filled correctly both by the union of the contours of a slice
+    and by the even-odd rule. A lung that was not found is a structure without contours.
 
     Raises
     ------
@@ -74,8 +73,8 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
     dataset.StructureSetDate, dataset.StructureSetTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.OperatorsName = ""
     dataset.ApprovalStatus = "UNAPPROVED"
-    dataset.ReferencedFrameOfReferenceSequence = [_referenced(origin.present)]
-    rois = _SIDES if mask.sides else _ONE
+    dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame_of_reference(origin.present)]
+    rois = _SEPARATE if mask.sides else _COMBINED
     dataset.StructureSetROISequence = [
         _item(
             ROINumber=label,
@@ -86,7 +85,7 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
         for label, (name, _) in rois.items()
     ]
     dataset.ROIContourSequence = [
-        _contoured(mask, origin, label, colour) for label, (_, colour) in rois.items()
+        _roi_contour(mask, origin, label, colour) for label, (_, colour) in rois.items()
     ]
     dataset.RTROIObservationsSequence = [
         _item(
@@ -100,7 +99,7 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
     return dataset
 
 
-def _contoured(mask: LabelMap, origin: DicomOrigin, label: int, colour: str) -> Dataset:
+def _roi_contour(mask: LabelMap, origin: DicomOrigin, label: int, colour: str) -> Dataset:
     item = _item(ReferencedROINumber=label, ROIDisplayColor=list(rgb(colour)))
     contours = list(_contours(mask, origin, label))
     if contours:  # type 3: an empty sequence is not valid
@@ -115,19 +114,19 @@ def _contours(mask: LabelMap, origin: DicomOrigin, label: int) -> Iterator[Datas
         if frame is None or not inside.any():
             continue
         for ring in find_contours(inside):
-            points = places(frame, mask.geometry, ring)
+            points = pixels_to_patient(frame, mask.geometry, ring)
             contour = _item(
                 ContourImageSequence=[set_image_reference(Dataset(), frame)],
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
             )
-            # pydicom would take most of the time to make numbers of these texts.
+            # Conversion of these texts to numbers by pydicom would take most of the time.
             texts = [f"{value:.{digits}f}" for value in points.ravel()]
             contour.add(DataElement("ContourData", "DS", texts, already_converted=True))
             yield contour
 
 
-def _referenced(frames: Sequence[Frame]) -> Dataset:
+def _referenced_frame_of_reference(frames: Sequence[Frame]) -> Dataset:
     series = _item(
         SeriesInstanceUID=frames[0].series_instance_uid,
         ContourImageSequence=[set_image_reference(Dataset(), frame) for frame in frames],

@@ -1,4 +1,4 @@
-"""Masks as DICOM Segmentation objects (PS3.3 A.51), on the very slices that they are of."""
+"""Masks as DICOM Segmentation objects (PS3.3 A.51) that refer to the slices of the scan."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LUNGS = {
     LEFT: (Code("44029006", "SCT", "Left lung"), "Left lung", LEFT_LUNG),
 }
 _BOTH = (Code("39607008", "SCT", "Lung"), "Lungs", RIGHT_LUNG)
-"""SNOMED CT (PS3.16 CID 4031), label, and the colour that viewers are advised to use."""
+"""SNOMED CT code (PS3.16 CID 4031), segment label, and recommended colour for display."""
 
 
 def write_seg(path: Path, mask: LabelMap) -> None:
@@ -45,7 +45,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
     Raises
     ------
     ScanError
-        No lung was found, and a SEG has at least one frame; or the slices, which must have passed
+        The mask is empty, and a SEG has at least one frame; or the slices, which must have passed
         `check_references`, cannot be read again.
     DataError
         The file cannot be written.
@@ -56,7 +56,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
         raise ScanError(
             "no lung was found, and a DICOM SEG cannot be empty",
             where=mask.scan.source,
-            hint="look at the scan; other formats can hold an empty mask",
+            hint="check the scan, or write another format for an empty mask",
         )
     content = io.BytesIO()
     try:
@@ -64,7 +64,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
             _segmentation(mask, origin).save_as(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ScanError(
-            f"a DICOM SEG of these slices cannot be made ({first_line(error)})",
+            f"cannot create a DICOM SEG of these slices ({first_line(error)})",
             where=mask.scan.source,
             hint="write .nii.gz, .nrrd or .mha, which refer to no slices",
         ) from error
@@ -75,8 +75,8 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
     import highdicom as hd
 
     slices = [(i, frame) for i, frame in enumerate(origin.frames) if frame is not None]
-    described = copy_patient_and_study(slices[0][1])[0]
-    sources = [_source(frame, mask.geometry, described) for _, frame in slices]
+    patient_and_study = copy_patient_and_study(slices[0][1])[0]
+    sources = [_placeholder_image(frame, mask.geometry, patient_and_study) for _, frame in slices]
     segmentation = hd.seg.Segmentation(
         source_images=sources,
         pixel_array=np.ascontiguousarray(mask.labels[[i for i, _ in slices]]),
@@ -91,18 +91,18 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
         software_versions=pleura.__version__,
         device_serial_number="0",
         series_description="Lungs",
-        content_description="Lungs found by pleura; not for diagnosis",
+        content_description="Lungs segmented by pleura; not for diagnosis",
     )
-    segmentation.update(described)
-    stand_ins = (source.SOPInstanceUID for source in sources)
-    _set_references(segmentation, dict(zip(stand_ins, (f for _, f in slices), strict=True)))
+    segmentation.update(patient_and_study)
+    placeholders = (source.SOPInstanceUID for source in sources)
+    _replace_references(segmentation, dict(zip(placeholders, (f for _, f in slices), strict=True)))
     return segmentation
 
 
 def _segments(mask: LabelMap) -> list[Any]:
-    """Describe right and left lung, or both as one.
+    """Describe right and left lung, or both as one segment.
 
-    The algorithm of a mask that was read from a file is not known; the standard asks for one.
+    The algorithm of a mask that was read from a file is unknown; the standard requires one.
     """
     import highdicom as hd
 
@@ -127,13 +127,13 @@ def _segments(mask: LabelMap) -> list[Any]:
     ]
 
 
-def _source(frame: Frame, geometry: Geometry, described: Dataset) -> Dataset:
-    """Return a stand-in for a slice: a single-frame CT Image of what highdicom needs, all valid.
+def _placeholder_image(frame: Frame, geometry: Geometry, patient_and_study: Dataset) -> Dataset:
+    """Return a single-frame CT Image with the attributes that highdicom requires, all valid.
 
-    Its SOP Instance UID is new, so that each frame of a multi-frame file has one of its own.
+    Its SOP Instance UID is new and unique, also for frames of one multi-frame file.
     """
     source = Dataset()
-    source.update(described)
+    source.update(patient_and_study)
     # highdicom quotes a name of one component in a warning; the name is set afterwards.
     source.add_new("PatientName", "PN", "")
     source.SOPClassUID, source.SOPInstanceUID = CTImageStorage, generate_uid()
@@ -153,8 +153,8 @@ def _decimal(values: Iterable[float]) -> list[DSfloat]:
     return [DSfloat(float(value), auto_format=True) for value in values]
 
 
-def _set_references(segmentation: Dataset, frames: Mapping[str, Frame]) -> None:
-    """Replace the references to stand-ins by references to the frames that they stand for."""
+def _replace_references(segmentation: Dataset, frames: Mapping[str, Frame]) -> None:
+    """Replace references to the images of `_placeholder_image` by references to the frames."""
     for groups in segmentation.PerFrameFunctionalGroupsSequence:
         for derivation in groups.DerivationImageSequence:
             for source in derivation.SourceImageSequence:
