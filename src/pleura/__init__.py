@@ -105,6 +105,7 @@ __all__ = [
     "segment_file",
     "train",
     "write_check_report",
+    "write_cohort_report",
     "write_comparison_report",
     "write_evaluation_report",
 ]

@@ -76,7 +76,7 @@ def test_empty_band_is_said_and_filled_by_the_nearest_free_case():
 
 
 def test_empty_band_does_not_take_the_only_case_of_another_band():
-    chosen = choose_cases({"far": 0.2, "include": 0.91, "top": 0.96})
+    chosen = choose_cases({"far": 0.2, "only": 0.91, "top": 0.96})
     assert [case.name for case in chosen] == ["far", "only", "top"]
 
 

@@ -11,9 +11,9 @@ from pleura.cohort.batch import segment_cohort
 from pleura.cohort.options import OutputOptions, SegmentationOptions
 from pleura.evaluation.compare import compare
 from pleura.formats.pictures import read_picture, write_picture
-from pleura.report.cohort import cohort_page
+from pleura.report.cohort import write_cohort_report
 from pleura.report.comparison import comparison_page, write_comparison_report
-from pleura.report.page import Page, PageCase, histogram, iou_bands, lines, slice_picture
+from pleura.report.page import Page, PageCase, histogram, iou_histogram, line_plot, slice_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -36,7 +36,7 @@ def page(sample, tmp_path_factory):
     compared = compare(folder / "found", folder / "wanted")
     masks = folder / "found", folder / "wanted"
     made = comparison_page(compared, *masks, sample.images)
-    curves = lines("Loss", [1, 2, 3], {"loss": [3, 2, 1], "validation_loss": [3, 3, 2]})
+    curves = line_plot("Loss", [1, 2, 3], {"loss": [3, 2, 1], "validation_loss": [3, 3, 2]})
     replace(made, plots=(*made.plots, curves)).write(folder / "report.html")
     write_comparison_report(folder / "plain.html", compared, *masks)
     return folder / "report.html"
@@ -81,7 +81,7 @@ def test_three_hundred_cases_stay_below_ten_megabytes(sample, tmp_path):
 
 
 def test_bands_are_those_of_the_exercise():
-    bars = iou_bands([0.2, 0.85, 0.9, 0.94, 0.95, 1.0])["bars"]
+    bars = iou_histogram([0.2, 0.85, 0.9, 0.94, 0.95, 1.0])["bars"]
     assert [(bar["label"], bar["count"]) for bar in bars] == [
         ("[0, 0.85)", 1),
         ("[0.85, 0.9)", 1),
@@ -103,7 +103,8 @@ def test_cohort_page_shows_failed_and_flagged_scans_first(sample, model, tmp_pat
         SegmentationOptions(model),
         outputs=OutputOptions(preview=True, measure=True),
     )
-    cohort_page(rows, tmp_path / "out").write(tmp_path / "out" / "report.html")
+    results, path = write_cohort_report(tmp_path / "out")
+    assert (len(results), path) == (len(rows), tmp_path / "out" / "report.html")
     data = content(tmp_path / "out" / "report.html")
     assert data["cases"][0]["name"] == "bad (bad.nrrd)"
     assert data["warnings"][0].startswith("bad: ")

@@ -161,6 +161,12 @@ def test_threshold_must_be_a_probability():
         PredictionOptions(threshold=float("nan"))
 
 
+def test_a_folder_that_cannot_be_written_is_one_error(run, sample, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="folder cannot be written"):
+        predict(run, sample.images, tmp_path / "file" / "out")
+
+
 def test_missing_input_is_named(run, tmp_path):
     with pytest.raises(DataError, match="gone"):
         predict(run, tmp_path / "gone", tmp_path / "out")

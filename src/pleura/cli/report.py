@@ -18,14 +18,11 @@ Examples:
 
 @click.command("report", epilog=_EPILOG)
 @click.argument("folder", type=PATH)
-@click.option("--output", "-o", type=PATH, help="Page to write; FOLDER/report.html if unset.")
+@click.option("--output", "-o", type=PATH, help="HTML file; FOLDER/report.html by default.")
 def command(folder: Path, output: Path | None) -> None:
-    """Draw the page of what `pleura segment` left in a FOLDER, by one job or by many shards."""
-    from pleura.cohort.tables import read_summaries
-    from pleura.report.cohort import cohort_page
+    """Write the HTML report of a FOLDER that `pleura segment` wrote, by one job or many shards."""
+    from pleura.report.cohort import write_cohort_report
 
-    rows = read_summaries(folder)
-    target = output or folder / "report.html"
-    cohort_page(rows, folder).write(target)
-    failed = sum(row.status == "failed" for row in rows)
-    echo(f"{len(rows)} scans, {failed} failed: {target}")
+    results, path = write_cohort_report(folder, output)
+    failed = sum(result.status == "failed" for result in results)
+    echo(f"{len(results)} scans, {failed} failed: {path}")

@@ -1,1 +1,1 @@
-"""Pages to look at, in one file each."""
+"""HTML reports, one file each."""

@@ -40,9 +40,9 @@ def check_page(report: CheckReport, command: str) -> Page:
     count = len(report.label_errors)
     return Page(
         title="Check of a data set",
-        lead=f"{report.pairs} pairs, {report.readable} readable; "
+        subtitle=f"{report.pairs} pairs, {report.readable} readable; "
         f"{count} mask{'' if count == 1 else 's'} with a suspected label error.",
-        facts=(
+        details=(
             ("images", report.images.name),
             ("masks", report.masks.name),
             ("units", report.units.reason),
@@ -52,7 +52,7 @@ def check_page(report: CheckReport, command: str) -> Page:
         columns=("score",),
         cases=tuple(_case(label, reader) for label in report.label_errors),
         warnings=tuple(f.message for f in report.findings if f.topic != "label errors"),
-        gallery="Suspected label errors, highest score first (1 is the limit of a criterion)",
+        gallery_title="Suspected label errors, highest score first (1 is the limit of a criterion)",
     )
 
 

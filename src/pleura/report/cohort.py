@@ -1,4 +1,4 @@
-"""The page of a segmented cohort: what to look at first."""
+"""Report of a segmented cohort."""
 
 from __future__ import annotations
 
@@ -7,17 +7,53 @@ from pathlib import Path
 from typing import Any
 
 import pleura
-from pleura.cohort.tables import ScanResult
+from pleura.cohort.tables import ScanResult, read_summaries
 from pleura.files.records import read_record
 from pleura.formats.pictures import read_picture
-from pleura.report.page import Page, PageCase, PagePicture, histogram, shrunken
+from pleura.report.page import Page, PageCase, PagePicture, histogram, thumbnail
 
 _COLUMNS = ("right_ml", "left_ml", "seconds")
 _MEASURED = ("mean_hu", "laa_950_percent")
 
 
+def write_cohort_report(
+    folder: str | Path, path: str | Path | None = None
+) -> tuple[list[ScanResult], Path]:
+    """Write the HTML report of a folder that `segment_cohort` wrote, also by many shards.
+
+    Parameters
+    ----------
+    folder:
+        The folder of the results.
+    path:
+        The file to write; ``FOLDER/report.html`` if None.
+
+    Returns
+    -------
+    tuple of list of ScanResult and Path
+        The result of each scan, and the file.
+
+    Raises
+    ------
+    DataError
+        The folder has no results, a preview cannot be read, or the file cannot be written.
+    """
+    folder = Path(folder)
+    results = read_summaries(folder)
+    target = folder / "report.html" if path is None else Path(path)
+    cohort_page(results, folder).write(target)
+    return results, target
+
+
 def cohort_page(rows: Sequence[ScanResult], output: Path) -> Page:
-    """Make the page of what `segment_cohort` left in a folder: flagged scans first.
+    """Return the report of the results of `segment_cohort`: failed and flagged scans first.
+
+    Parameters
+    ----------
+    rows:
+        The result of each scan.
+    output:
+        The folder of the results.
 
     Raises
     ------
@@ -34,14 +70,14 @@ def cohort_page(rows: Sequence[ScanResult], output: Path) -> Page:
     model = next((r["options"]["model"]["name"] for r in reports.values() if "options" in r), "")
     return Page(
         title="Lungs of a cohort",
-        lead=f"{len(rows)} scans: {len(flagged)} flagged, {len(failed)} failed.",
-        facts=(("model", model), ("pleura", pleura.__version__)),
+        subtitle=f"{len(rows)} scans: {len(flagged)} flagged, {len(failed)} failed.",
+        details=(("model", model), ("pleura", pleura.__version__)),
         columns=columns,
         cases=tuple(_case(row, reports[row.name], output) for row in ordered),
         warnings=tuple(f"{row.name}: {row.error}" for row in failed),
         plots=(histogram("Volume of both lungs, ml", volumes),) if volumes else (),
-        gallery="Scans, flagged ones first",
-        wide=True,
+        gallery_title="Scans, flagged ones first",
+        large_pictures=True,
     )
 
 
@@ -61,7 +97,7 @@ def _case(row: ScanResult, report: dict[str, Any], output: Path) -> PageCase:
 
 
 def _preview(path: Path) -> PagePicture | None:
-    return shrunken(read_picture(path)) if path.exists() else None
+    return thumbnail(read_picture(path)) if path.exists() else None
 
 
 def _report(path: Path) -> dict[str, Any]:

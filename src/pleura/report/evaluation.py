@@ -14,7 +14,7 @@ from pleura.evaluation.model import (
     evaluate_model,
 )
 from pleura.intensity.mapping import UnitsOption
-from pleura.report.page import PagePicture, lines
+from pleura.report.page import PagePicture, line_plot
 from pleura.report.scores import scores_page, worst_slice
 from pleura.typing import Progress
 
@@ -148,13 +148,13 @@ def write_evaluation_report(
     """
     curve, calibration = evaluation.threshold_curve(), evaluation.calibration
     plots = [
-        lines(
+        line_plot(
             "Mean overlap by threshold, before postprocessing: choose a threshold with the "
             "validation set only",
             [row["threshold"] for row in curve],
             {"Dice": [row["dice"] for row in curve], "IoU": [row["iou"] for row in curve]},
         ),
-        lines(
+        line_plot(
             "Calibration: fraction of lung by predicted probability. Expected calibration error "
             f"{calibration.expected_error:.4f}; {calibration.uncertain_expected_error:.4f} over "
             f"the {100 * calibration.uncertain_fraction:.2g} % of pixels with a probability of "
@@ -165,7 +165,7 @@ def write_evaluation_report(
     ]
     for name in ("loss", "accuracy") if history else ():
         series = {key: [row[key] for row in history] for key in (name, f"validation_{name}")}
-        plots.append(lines(f"Training: {name} by epoch", [r["epoch"] for r in history], series))
+        plots.append(line_plot(f"Training: {name} by epoch", [r["epoch"] for r in history], series))
     kind, name = next(iter(evaluation.provenance.items()), ("model", ""))
     facts = (*evaluation.provenance.items(), ("threshold", f"{evaluation.threshold:.3g}"))
     title = f"{kind.capitalize()} {name}"

@@ -19,8 +19,8 @@ from pleura.report.page import (
     PageCase,
     PagePicture,
     histogram,
-    iou_bands,
-    points,
+    iou_histogram,
+    scatter_plot,
     slice_picture,
 )
 from pleura.scan.labels import LEFT
@@ -70,8 +70,8 @@ def scores_page(
     counts = comparison.outcome_counts()
     return Page(
         title=title,
-        lead=f"{len(scores)} cases: {outcomes_text(counts)}. Lengths in {' and '.join(units)}.",
-        facts=(
+        subtitle=f"{len(scores)} cases: {outcomes_text(counts)}. Lengths in {' and '.join(units)}.",
+        details=(
             *facts,
             ("patients", str(len({score.patient for score in scores}))),
             ("data fingerprint", comparison.fingerprint[:16]),
@@ -104,7 +104,7 @@ def _metric_plots(scores: Sequence[Score]) -> list[dict[str, Any]]:
     if not scores:
         return []
     plots = [
-        iou_bands([score.metrics["iou"] for score in scores]),
+        iou_histogram([score.metrics["iou"] for score in scores]),
         histogram("Dice", [score.metrics["dice"] for score in scores]),
     ]
     if len({(score.unit, score.ndim) for score in scores}) == 1 and len(scores) > 1:
@@ -120,7 +120,7 @@ def _bland_altman(scores: Sequence[Score]) -> dict[str, Any]:
     levels = {"bias": limits.bias, "low": limits.lower_limit, "high": limits.upper_limit}
     bias, low, high = (f"{n:+.0f}" if abs(n) >= 100 else f"{n:+.3g}" for n in levels.values())
     mean, difference = (predicted + reference) / 2, predicted - reference
-    return points(
+    return scatter_plot(
         f"{name}, prediction minus reference, by the mean of both (Bland-Altman): bias {bias}, "
         f"95 % limits of agreement {low} to {high} {unit}",
         list(zip(mean.tolist(), difference.tolist(), strict=True)),
