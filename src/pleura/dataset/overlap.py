@@ -53,53 +53,53 @@ def resolve_duplicates(
             where="split",
             hint="list each image in one subset",
         )
-    copies = list(_copies(pairs, prepared, split))
-    if copies and recipe.duplicates == "error":
+    duplicates = list(_find_duplicates(pairs, prepared, split))
+    if duplicates and recipe.duplicates == "error":
         subset = split.subset_by_name()
-        shown = shorten_list([f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in copies])
+        shown = shorten_list([f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in duplicates])
         raise DataError(
-            f"{len(copies)} pair(s) of images in different subsets have the same pixels: {shown}",
+            f"{len(duplicates)} pair(s) of images in two subsets have the same pixels: {shown}",
             where="split",
-            hint="remove one of each pair (--exclude), or let pleura do so for training and "
-            "validation images: --set split.duplicates=exclude",
+            hint="exclude one of each pair (--exclude), or all in training and validation: --set "
+            "split.duplicates=exclude",
         )
-    removed = {first for first, _ in copies}
-    return require_nonempty(split.without(removed), f"{len(removed)} copies excluded")
+    removed = {first for first, _ in duplicates}
+    return require_nonempty(split.without(removed), f"{len(removed)} duplicates excluded")
 
 
 def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | None:
     """Return a warning about near duplicates in different subsets, or None."""
     position = {name: i for i, name in enumerate(prepared.names)}
-    found: list[tuple[float, str, str]] = []
+    similar: list[tuple[float, str, str]] = []
     for first, second in combinations((split.training, split.validation, split.test), 2):
         table = prepared.thumbnails[[position[name] for name in first]]
         for name in second:
-            alike = table @ prepared.thumbnails[position[name]]
-            found += [
-                (float(alike[i]), first[i], name)
-                for i in np.flatnonzero(alike > NEAR_DUPLICATE_CORRELATION)
+            correlation = table @ prepared.thumbnails[position[name]]
+            similar += [
+                (float(correlation[i]), first[i], name)
+                for i in np.flatnonzero(correlation > NEAR_DUPLICATE_CORRELATION)
             ]
-    if not found:
+    if not similar:
         return None
-    found.sort(reverse=True)
+    similar.sort(reverse=True)
     subset = split.subset_by_name()
-    shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in found[:3])
+    shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in similar[:3])
     return (
-        f"{len(found)} pair(s) of near duplicates in different subsets, such as slices of one "
+        f"{len(similar)} pair(s) of near duplicates in different subsets, such as slices of one "
         f"patient: {shown}. Scores on them are biased. hint: keep all images of a "
         "patient in one subset (split.method=grouped)"
     )
 
 
-def _copies(
+def _find_duplicates(
     pairs: Sequence[Pair], prepared: PreprocessedPairs, split: Split
 ) -> Iterator[tuple[str, str]]:
     """Yield the names of each two duplicates in different subsets, in the order of subsets."""
     subset, by_name = split.subset_by_name(), {pair.name: pair for pair in pairs}
     groups: dict[bytes, list[str]] = {}
-    for name, mark in zip(prepared.names, prepared.hashes, strict=True):
-        if mark and name in subset:
-            groups.setdefault(mark, []).append(name)
+    for name, pixels in zip(prepared.names, prepared.hashes, strict=True):
+        if pixels and name in subset:
+            groups.setdefault(pixels, []).append(name)
     for names in groups.values():
         names.sort(key=lambda name: SUBSETS.index(subset[name]))
         for a, b in combinations(names, 2):
