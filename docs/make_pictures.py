@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import pleura
-from pleura.figures.masks import contact_sheet, save_figure
 from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, rgb
+from pleura.figures.plots import contact_sheet, save_figure
 from pleura.formats.pictures import read_picture
 from pleura.training.predictor import PredictionOptions
 from pleura.training.run import Run

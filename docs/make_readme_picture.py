@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pleura.figures.masks import overlay
+from pleura.figures.overlay import overlay
 from pleura.formats.pictures import read_picture, write_picture
 
 HERE = Path(__file__).parent

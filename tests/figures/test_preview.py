@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pleura.figures.preview import LABEL_COLOURS, PANEL, preview_image
+from pleura.figures.preview import LABEL_COLOURS, PANEL_SIZE, preview_image
 
 
 def lungs(shape):
@@ -19,10 +19,10 @@ def coloured(picture, label):
 
 def test_volume_is_shown_in_axial_coronal_and_sagittal_slices_on_the_radiologists_sides():
     picture = preview_image(*lungs((40, 100, 120)), (5.0, 2.0, 2.0), ["right 1 ml"])
-    assert picture.shape == (3 * PANEL, 4 * PANEL, 3)
-    first = picture[:PANEL, :PANEL]
+    assert picture.shape == (3 * PANEL_SIZE, 4 * PANEL_SIZE, 3)
+    first = picture[:PANEL_SIZE, :PANEL_SIZE]
     assert coloured(first, 1)[:, 1].max() < coloured(first, 2)[:, 1].min()
-    coronal = picture[2 * PANEL :, :PANEL]
+    coronal = picture[2 * PANEL_SIZE :, :PANEL_SIZE]
     assert len(coloured(coronal, 1))
     assert len(coloured(coronal, 2))
 
@@ -30,12 +30,12 @@ def test_volume_is_shown_in_axial_coronal_and_sagittal_slices_on_the_radiologist
 @pytest.mark.parametrize(("spacing", "share"), [((5, 2, 2), 200 / 240), ((2.5, 2, 2), 100 / 240)])
 def test_coronal_slice_has_its_physical_proportions(spacing, share):
     hu, labels = lungs((40, 100, 120))
-    coronal = preview_image(hu, labels, spacing)[2 * PANEL :, :PANEL]
-    lit = (coronal[:, PANEL // 2] > 0).any(-1).sum()
-    assert lit == pytest.approx(share * PANEL, abs=2)
+    coronal = preview_image(hu, labels, spacing)[2 * PANEL_SIZE :, :PANEL_SIZE]
+    lit = (coronal[:, PANEL_SIZE // 2] > 0).any(-1).sum()
+    assert lit == pytest.approx(share * PANEL_SIZE, abs=2)
 
 
 def test_single_slice_and_empty_mask_are_drawn_too():
     hu, labels = lungs((3, 64, 64))
-    assert preview_image(hu[:1], labels[:1], (1, 1, 1), ["one"]).shape[1] == 2 * PANEL
+    assert preview_image(hu[:1], labels[:1], (1, 1, 1), ["one"]).shape[1] == 2 * PANEL_SIZE
     assert preview_image(hu, 0 * labels, (1, 1, 1)).any()

@@ -102,7 +102,7 @@ def command(
 
 
 def _write_pictures(report: CheckReport, path: Path) -> None:
-    from pleura.figures.masks import save_figure
+    from pleura.figures.plots import save_figure
     from pleura.report.check import label_error_figure
 
     figure = label_error_figure(report)

@@ -1,1 +1,1 @@
-"""Arrays drawn as pictures: pairs, cases, overlays, training curves."""
+"""Figures of scans, masks, predictions and training curves."""

@@ -1,16 +1,22 @@
-"""Training curves: loss, accuracy and learning rate over epochs."""
+"""Training curves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
-
+from pleura.figures.backend import Figure
 from pleura.figures.palette import TRAINING, VALIDATION
 
 
 def curves_figure(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw loss and accuracy of training and validation, and the learning rate below."""
+    """Plot loss and accuracy of training and validation set, and the learning rate, by epoch.
+
+    Parameters
+    ----------
+    history:
+        One row per epoch with ``epoch``, ``loss``, ``validation_loss``, ``accuracy``,
+        ``validation_accuracy`` and ``learning_rate``.
+    """
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplot_mosaic(
@@ -30,9 +36,8 @@ def curves_figure(history: Sequence[Mapping[str, float]]) -> Figure:
         axes[name].grid(alpha=0.3)
         axes[name].legend(frameon=False)
     axes["loss"].set_yscale("log")
-    axes["rate"].step(
-        epochs, [max(row["learning_rate"], 1e-30) for row in history], color="0.3", where="mid"
-    )
+    rates = [max(row["learning_rate"], 1e-30) for row in history]
+    axes["rate"].step(epochs, rates, color="0.3", where="mid")
     axes["rate"].set_yscale("log")
     axes["rate"].set_ylabel("learning rate")
     axes["rate"].set_xlabel("epoch")

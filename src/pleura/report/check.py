@@ -10,7 +10,8 @@ import pleura
 from pleura.dataset.check_report import CheckReport
 from pleura.dataset.label_errors import SuspectedLabel
 from pleura.dataset.pair_reader import PairReader
-from pleura.figures.masks import contact_sheet, grey_range, overlay
+from pleura.figures.overlay import grey_range, overlay
+from pleura.figures.plots import contact_sheet
 from pleura.report.page import Page, PageCase, slice_picture
 
 

@@ -12,7 +12,7 @@ from pleura.evaluation.comparison import Comparison, outcomes_text
 from pleura.evaluation.model import CaseArrays
 from pleura.evaluation.scores import Outcome, Score
 from pleura.evaluation.statistics import MetricSummary, agreement, interval_text
-from pleura.figures.masks import grey_range
+from pleura.figures.overlay import grey_range
 from pleura.figures.preview import LUNG_WINDOW
 from pleura.report.page import (
     Page,

@@ -25,8 +25,9 @@ from pleura.evaluation.metrics import accuracy
 from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation
 from pleura.evaluation.probability import ProbabilityHistogram
 from pleura.evaluation.scores import Score, score_masks, score_overlap
+from pleura.figures.cases import choose_cases
 from pleura.figures.html import html_table
-from pleura.figures.masks import CasePicture, cases_figure, choose_cases, save_figure
+from pleura.figures.plots import CaseImages, cases_figure, save_figure
 from pleura.files.hashing import hash_files
 from pleura.files.records import write_json
 from pleura.training.predictor import Predictor, sigmoid
@@ -301,6 +302,6 @@ def _write_figure(
     for case in chosen:
         image, mask = evaluator.reader.read(pairs[case.name])
         probability = evaluator.predictor.probability(image, case.name)
-        pictures.append(CasePicture(case, image, mask, probability >= result.threshold))
+        pictures.append(CaseImages(case, image, mask, probability >= result.threshold))
     if pictures:
         save_figure(cases_figure(pictures), path)

@@ -32,7 +32,7 @@ from pleura.dataset.preprocessing import preprocess_image, resample_probability
 from pleura.dataset.training_set import Batch, build_training_set
 from pleura.errors import DataWarning, RunError
 from pleura.figures.curves import curves_figure
-from pleura.figures.masks import save_figure
+from pleura.figures.plots import save_figure
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.data import TrainingData, load_data, named
 from pleura.training.initial_weights import starting_recipe

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pleura.dataset.pair_reader import read_image_2d
 from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resample_probability
 from pleura.errors import DataError, PleuraError
-from pleura.figures.masks import overlay
+from pleura.figures.overlay import overlay
 from pleura.formats.pictures import TIFF, list_pictures, write_picture
 from pleura.training.compute import Compute
 from pleura.training.run import Run, open_run

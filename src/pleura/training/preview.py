@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, split_pairs
 from pleura.dataset.subsets import Split
 from pleura.dataset.training_set import build_training_set
-from pleura.figures.masks import PairPicture, pairs_figure, save_figure
+from pleura.figures.backend import Figure
+from pleura.figures.plots import PairImages, pairs_figure, save_figure
 from pleura.training.recipe import Recipe, load_recipe
 
 
@@ -56,7 +56,7 @@ def preview_figure(
         np.arange(len(names)), np.random.default_rng(recipe.training.seed)
     )
     pictures = zip(names, *prepared.select(names), *drawn, strict=True)
-    return pairs_figure([PairPicture(*picture) for picture in pictures])
+    return pairs_figure([PairImages(*picture) for picture in pictures])
 
 
 def _spread(split: Split, number: int) -> list[str]:

@@ -14,20 +14,17 @@ from PIL import Image
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
-from pleura.figures.masks import (
-    BANDS,
-    CasePicture,
-    ChosenCase,
-    PairPicture,
+from pleura.figures.cases import BANDS, ChosenCase, choose_cases
+from pleura.figures.overlay import grey_range, overlay
+from pleura.figures.palette import PREDICTION, REFERENCE, rgb
+from pleura.figures.plots import (
+    CaseImages,
+    PairImages,
     cases_figure,
-    choose_cases,
     contact_sheet,
-    grey_range,
-    overlay,
     pairs_figure,
     save_figure,
 )
-from pleura.figures.palette import PREDICTION, REFERENCE, rgb
 
 TUMOUR = "LCTSC-201_078.tif"  # its mask has a hole
 NO_LUNG = "LCTSC-201_009.tif"
@@ -64,7 +61,7 @@ def test_each_band_shows_its_middle_case_and_the_last_place_the_worst():
     scores = {"a": 0.3, "b": 0.86, "c": 0.87, "d": 0.89, "e": 0.9, "f": 0.95, "g": 0.97, "h": 1.0}
     chosen = choose_cases(scores)
     assert [case.name for case in chosen] == ["c", "e", "g", "a"]
-    assert chosen[0].note == "middle of 3 in [0.85, 0.9)"
+    assert chosen[0].note == "median of 3 in [0.85, 0.9)"
     assert chosen[1].note == "the only one in [0.9, 0.95)"
     assert chosen[3] == ChosenCase("a", 0.3, "worst", "the worst of 8")
 
@@ -149,7 +146,7 @@ def test_constant_image_has_a_grey_range(shape):
 
 def test_pairs_figure_outlines_the_mask_before_and_after_augmentation(read):
     image, mask = read(TUMOUR)
-    row = PairPicture(TUMOUR, image, mask, image[:, ::-1], mask[:, ::-1])
+    row = PairImages(TUMOUR, image, mask, image[:, ::-1], mask[:, ::-1])
     axes = pairs_figure([row, row]).axes
     assert len(axes) == 8
     assert axes[0].get_ylabel() == TUMOUR
@@ -165,7 +162,7 @@ def test_cases_figure_tells_reference_from_prediction_and_enlarges_around_both(r
     image, mask = read(TUMOUR)
     prediction = np.roll(mask, 9, axis=1)
     case = ChosenCase(TUMOUR, 0.8512, "[0.85, 0.9)", "the only one in [0.85, 0.9)")
-    figure = cases_figure([CasePicture(case, image, mask, prediction)])
+    figure = cases_figure([CaseImages(case, image, mask, prediction)])
     whole, enlarged = figure.axes
     assert whole.get_title() == f"{TUMOUR}\nIoU 0.851\nthe only one in [0.85, 0.9)"
     assert not contours(whole)
@@ -183,7 +180,7 @@ def test_cases_figure_tells_reference_from_prediction_and_enlarges_around_both(r
 def test_cases_figure_says_that_masks_are_empty(read, tmp_path):
     image, mask = read(NO_LUNG)
     case = ChosenCase("x" * 80, 0.0, "worst", "the worst of 20")
-    figure = cases_figure([CasePicture(case, image, mask, mask)])
+    figure = cases_figure([CaseImages(case, image, mask, mask)])
     name, _, *note = figure.axes[0].get_title().split("\n")
     assert len(name) < 40
     assert " ".join(note) == "the worst of 20; reference empty; prediction empty"
@@ -216,5 +213,5 @@ def test_unknown_suffix_is_refused_with_those_that_work(tmp_path):
 
 
 def test_figures_leave_matplotlibs_global_state_alone():
-    script = "import sys, pleura.figures.masks; sys.exit('matplotlib.pyplot' in sys.modules)"
+    script = "import sys, pleura.figures.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

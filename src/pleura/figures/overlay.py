@@ -1,0 +1,56 @@
+"""Images with the contour of a mask, without matplotlib."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.figures.palette import PREDICTION, rgb
+from pleura.typing import AnyArray
+
+Window = tuple[float, float]
+"""Values that are shown black and white."""
+
+
+def overlay(
+    image: AnyArray, mask: AnyArray, window: Window | None = None, colour: str = PREDICTION
+) -> NDArray[np.uint8]:
+    """Return an RGB image with the contour of a mask.
+
+    The contour consists of the pixels of the mask with a neighbour (of four) outside it or outside
+    the image.
+
+    Parameters
+    ----------
+    image:
+        Grey values (rows, columns).
+    mask:
+        Nonzero inside, (rows, columns).
+    window:
+        Values that are shown black and white; by default `grey_range`.
+    colour:
+        Colour of the contour, ``#rrggbb``.
+
+    Returns
+    -------
+    uint8 (rows, columns, 3).
+    """
+    low, high = window or grey_range(image)
+    grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)
+    picture = np.repeat(np.rint(grey * 255).astype(np.uint8)[..., None], 3, axis=2)
+    inside = np.not_equal(mask, 0).astype(np.uint8)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    core = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    picture[inside > core] = rgb(colour)
+    return picture
+
+
+def grey_range(image: AnyArray) -> Window:
+    """Return the 0.5th and 99.5th percentile of an image (rows, columns).
+
+    Only the inscribed circle counts, since scanners pad the corners with values far below air.
+    """
+    y, x = ((2 * np.arange(n) + 1) / n - 1 for n in image.shape)
+    low, high = np.percentile(image[y[:, None] ** 2 + x**2 <= 0.9], (0.5, 99.5))
+    return float(low), float(max(high, low + 1e-6))
