@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from pleura.figures.backend import Figure
+
 
 import pleura
 from pleura.dataset.check_report import CheckReport
 from pleura.dataset.label_errors import SuspectedLabel
 from pleura.dataset.pair_reader import PairReader
 from pleura.figures.overlay import grey_range, overlay
-from pleura.figures.plots import contact_sheet
 from pleura.report.page import Page, PageCase, slice_picture
 
 
@@ -83,6 +85,8 @@ def label_error_figure(report: CheckReport, most: int = 40) -> Figure | None:
     DataError
         An image or mask can no longer be read.
     """
+    from pleura.figures.plots import contact_sheet  # matplotlib is optional
+
     reader = PairReader()
     labels = report.label_errors[:most]
     if not labels:
