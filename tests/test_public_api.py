@@ -13,19 +13,14 @@ import pleura
 SOURCE = Path(pleura.__file__).parent
 EXPORTS = [name for name in pleura.__all__ if name != "__version__"]
 INCOMPLETE = {
-    "evaluate",
-    "evaluate_model",
     "export",
     "find_scans",
-    "fine_tune_on_corrections",
     "from_array",
     "load_recipe",
     "open_run",
     "preview",
     "read",
-    "read_case_table",
     "resume",
-    "resume_fine_tuning",
     "train",
 }
 

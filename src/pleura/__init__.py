@@ -167,6 +167,7 @@ if TYPE_CHECKING:
     from pleura.measurement.result import SliceMeasurement as SliceMeasurement
     from pleura.report.check import label_error_figure as label_error_figure
     from pleura.report.check import write_check_report as write_check_report
+    from pleura.report.cohort import write_cohort_report as write_cohort_report
     from pleura.report.comparison import write_comparison_report as write_comparison_report
     from pleura.report.evaluation import EvaluationOptions as EvaluationOptions
     from pleura.report.evaluation import evaluate_and_report as evaluate_and_report
@@ -230,6 +231,7 @@ _NAMES_BY_MODULE = {
     "pleura.measurement.measure": "measure",
     "pleura.measurement.result": "DensityStatistics Measurement RegionMeasurement SliceMeasurement",
     "pleura.report.check": "label_error_figure write_check_report",
+    "pleura.report.cohort": "write_cohort_report",
     "pleura.report.comparison": "write_comparison_report",
     "pleura.report.evaluation": "EvaluationOptions evaluate_and_report write_evaluation_report",
     "pleura.scan.geometry": "Geometry",

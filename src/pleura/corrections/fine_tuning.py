@@ -139,6 +139,11 @@ def fine_tune_on_corrections(
     options, callbacks:
         See `FineTuningOptions` and `FineTuningCallbacks`.
 
+    Returns
+    -------
+    FineTuningResult
+        The run, the exported model, and its scores before and after.
+
     Raises
     ------
     DataError, ScanError
@@ -186,6 +191,11 @@ def resume_fine_tuning(
         As given to `fine_tune_on_corrections`.
     scans, callbacks:
         See `FineTuningOptions` and `FineTuningCallbacks`.
+
+    Returns
+    -------
+    FineTuningResult
+        The run, the exported model, and its scores before and after.
 
     Raises
     ------

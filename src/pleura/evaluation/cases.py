@@ -93,6 +93,10 @@ def read_case_table(path: str | Path, group_by: str | None = None) -> CaseTable:
     group_by:
         Column with the group of each case.
 
+    Returns
+    -------
+    CaseTable
+
     Raises
     ------
     DataError

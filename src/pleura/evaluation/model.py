@@ -162,6 +162,10 @@ def evaluate_model(
     callbacks:
         Functions that are called during the evaluation.
 
+    Returns
+    -------
+    ModelEvaluation
+
     Raises
     ------
     ModelError

@@ -165,6 +165,11 @@ def evaluate(
     callbacks:
         Functions that are called during the evaluation.
 
+    Returns
+    -------
+    RunEvaluation
+        The scores on the grid of the network, and on the grids of the images.
+
     Raises
     ------
     DataError
