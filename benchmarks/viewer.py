@@ -1,27 +1,24 @@
-"""Milliseconds a frame while the viewer scrolls through a scan, and the page's memory.
+"""Measure the time per frame while the viewer scrolls through a scan, and the page's memory.
 
     python benchmarks/viewer.py SCAN MASK --slices 600
 
-The scan is repeated to so many slices. Headless Chromium, WebGL in software: a graphics card is
-faster by far. Prints what it found, writes benchmarks/results/viewer.json.
+The scan is repeated to this number of slices. Headless Chromium renders WebGL in software, which is
+much slower than a GPU. Prints the results and writes benchmarks/results/viewer.json.
 """
 
 import argparse
 import json
 import shutil
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import uvicorn
 from bench import machine
 from playwright.sync_api import sync_playwright
 
-from pleura.corrections.cases import case_from_files
-from pleura.viewer.server import make_app
+import pleura
 
 HERE = Path(__file__).resolve().parent
 SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -38,11 +35,11 @@ SCROLL = """async (steps) => {
 }"""
 
 
-def enlarged(source: Path, slices: int, target: Path) -> None:
+def write_repeated(source: Path, slices: int, target: Path) -> None:
     image = nib.load(source)
     values = np.asarray(image.dataobj)
-    times = -(-slices // values.shape[2])
-    tiled = np.concatenate([values] * times, 2)[..., :slices]
+    repeats = -(-slices // values.shape[2])
+    tiled = np.concatenate([values] * repeats, 2)[..., :slices]
     nib.save(nib.Nifti1Image(tiled, image.affine), target)
 
 
@@ -55,27 +52,24 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scan, mask = Path(folder, "ct.nii.gz"), Path(folder, "lungs.nii.gz")
-        enlarged(options.scan, options.slices, scan)
-        enlarged(options.mask, options.slices, mask)
-        config = uvicorn.Config(lambda: None, port=0, log_level="error")
-        listening = config.bind_socket()
-        host = f"127.0.0.1:{listening.getsockname()[1]}"
-        config.app = make_app([case_from_files(scan, mask)], "secret", [host])
-        server = uvicorn.Server(config)
-        threading.Thread(target=server.run, args=([listening],), daemon=True).start()
+        write_repeated(options.scan, options.slices, scan)
+        write_repeated(options.mask, options.slices, mask)
         found: dict[str, object] = {"machine": machine(), "slices": options.slices}
-        with sync_playwright() as playwright:
+        with (
+            pleura.view(scan, mask, open_browser=False) as viewer,
+            sync_playwright() as playwright,
+        ):
             chromium = shutil.which("chromium") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=chromium, args=SOFTWARE)
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             begin = time.perf_counter()
-            page.goto(f"http://{host}/?token=secret")
+            page.goto(viewer.url)
             while page.evaluate("document.body.dataset.ready") != "0":
                 time.sleep(0.1)
-            found["opened_s"] = time.perf_counter() - begin
+            found["open_s"] = time.perf_counter() - begin
             memory = page.context.new_cdp_session(page).send("Runtime.getHeapUsage")
-            held = memory["usedSize"] + memory.get("backingStorageSize", 0)
-            found["memory_mb"] = held / 1e6
+            used = memory["usedSize"] + memory.get("backingStorageSize", 0)
+            found["memory_mb"] = used / 1e6
             for view in ("axial", "multi"):
                 page.select_option("#view", view)
                 page.evaluate("viewer.scene.crosshairPos = [0.5, 0.5, 0.1]")
@@ -85,7 +79,6 @@ def main() -> None:
                     "p95_ms": float(np.percentile(frames, 95)),
                 }
             browser.close()
-        server.should_exit = True
     (HERE / "results" / "viewer.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

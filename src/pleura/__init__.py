@@ -76,6 +76,8 @@ __all__ = [
     "StepReport",
     "SuspectedLabel",
     "TrainingCallbacks",
+    "Viewer",
+    "ViewerOptions",
     "__version__",
     "check",
     "compare",
@@ -104,6 +106,7 @@ __all__ = [
     "segment_cohort",
     "segment_file",
     "train",
+    "view",
     "write_check_report",
     "write_cohort_report",
     "write_comparison_report",
@@ -197,6 +200,9 @@ if TYPE_CHECKING:
     from pleura.training.recipe import load_recipe as load_recipe
     from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
+    from pleura.viewer.server import Viewer as Viewer
+    from pleura.viewer.view import ViewerOptions as ViewerOptions
+    from pleura.viewer.view import view as view
 
 _NAMES_BY_MODULE = {
     "pleura.cohort.batch": "segment_cohort",
@@ -247,6 +253,8 @@ _NAMES_BY_MODULE = {
     "pleura.training.preview": "preview",
     "pleura.training.recipe": "Recipe load_recipe",
     "pleura.training.run": "Run open_run",
+    "pleura.viewer.server": "Viewer",
+    "pleura.viewer.view": "ViewerOptions view",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

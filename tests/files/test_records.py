@@ -11,7 +11,7 @@ from pleura.corrections.cases import cases_from_results
 from pleura.corrections.saving import read_changed_slices, record_path
 from pleura.files.records import read_record, write_json
 from pleura.report.cohort import cohort_page
-from pleura.viewer.progress import progress_of
+from pleura.viewer.progress import read_progress
 
 DAMAGED = [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, b'{"a": 1e999}', b"null"]
 
@@ -36,7 +36,7 @@ def test_a_damaged_record_of_a_correction_counts_no_slices(tmp_path, slices):
 )
 def test_damaged_progress_is_none(tmp_path, content):
     (tmp_path / "progress.json").write_bytes(content)
-    assert progress_of(tmp_path) is None
+    assert read_progress(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [*DAMAGED, b'{"options": 5, "flags": 7}'])

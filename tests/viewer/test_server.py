@@ -15,21 +15,22 @@ from pleura.errors import DataError
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.scan.geometry import affine_from_axes
-from pleura.viewer.dropped import Dropped
-from pleura.viewer.server import make_app
+from pleura.viewer.app import create_app
+from pleura.viewer.case_list import CaseList
+from pleura.viewer.uploads import Uploads
 
 HOST = "127.0.0.1:8000"
 
 
 @pytest.fixture
 def client(pair):
-    app = make_app([case_from_files(*pair)], "secret", [HOST])
+    app = create_app(CaseList([case_from_files(*pair)]), "secret", [HOST])
     with TestClient(app, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
         yield client
 
 
-def test_scan_and_mask_reach_the_page_on_their_own_grid(client, pair):
+def test_scan_and_mask_are_served_on_their_own_grid(client, pair):
     for kind, path in zip(("scan", "mask"), pair, strict=True):
         answer = client.get(f"/api/cases/0/{kind}.nii")
         assert answer.status_code == 200
@@ -54,12 +55,12 @@ def test_a_correction_is_a_new_file_with_a_record_of_what_changed(client, pair):
     np.testing.assert_array_equal(nib.load(corrected).get_fdata(), drawn)
     np.testing.assert_allclose(nib.load(corrected).affine, mask.affine, atol=1e-4)
     record = json.loads(pair[1].with_name("lungs.corrected.json").read_text())
-    assert {**record, "stamp": answer.json()["stamp"]} == answer.json()
+    assert {**record, "etag": answer.json()["etag"]} == answer.json()
     assert record["changes"]["right"]["voxels"] == 12 * 4
     assert record["changes"]["right"]["ml"] == pytest.approx(48 * 0.8 * 0.9 * 2.5 / 1000, abs=0.001)
     assert record["changes"]["right"]["dice"] == pytest.approx(2 * 480 / (480 + 528))
     assert record["changes"]["left"]["voxels"] == 0
-    assert client.get("/api/cases").json()[0]["corrected"]
+    assert client.get("/api/cases").json()[0]["is_corrected"]
     again = nib.Nifti1Image.from_bytes(client.get("/api/cases/0/mask.nii").content)
     np.testing.assert_array_equal(again.get_fdata(), drawn)
 
@@ -85,7 +86,7 @@ def test_record_of_an_earlier_correction_does_not_count_for_a_later_one(pair, mo
     assert set(first) < set(second)
 
 
-def test_what_is_no_mask_of_the_scan_is_refused_and_nothing_is_written(client, pair):
+def test_a_file_that_is_not_a_mask_of_the_scan_is_refused_and_nothing_is_written(client, pair):
     mask = nib.load(pair[1])
     labels = mask.get_fdata().astype(np.uint8)
     for content in (
@@ -102,9 +103,9 @@ def test_what_is_no_mask_of_the_scan_is_refused_and_nothing_is_written(client, p
     assert sorted(p.name for p in pair[0].parent.iterdir()) == ["ct.nii.gz", "lungs.nii.gz"]
 
 
-def test_nobody_gets_in_without_the_token(pair):
+def test_requests_without_the_token_are_rejected(pair):
     with TestClient(
-        make_app([case_from_files(*pair)], "secret", [HOST]), base_url=f"http://{HOST}"
+        create_app(CaseList([case_from_files(*pair)]), "secret", [HOST]), base_url=f"http://{HOST}"
     ) as client:
         for path in ("/", "/?token=guess", "/api/cases", "/static/viewer.js"):
             assert client.get(path).status_code == 403
@@ -113,7 +114,7 @@ def test_nobody_gets_in_without_the_token(pair):
         assert client.get("/api/cases").status_code == 200
 
 
-def test_other_sites_and_names_bound_to_this_machine_are_kept_out(client):
+def test_requests_of_other_sites_and_host_names_are_rejected(client):
     assert client.get("/api/cases", headers={"host": "evil.example:8000"}).status_code == 403
     assert client.get("/api/cases", headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/api/cases", headers={"origin": f"http://{HOST}"}).status_code == 200
@@ -124,7 +125,7 @@ def test_only_the_cases_can_be_read(client):
         assert client.get(path).status_code in (403, 404)
 
 
-def test_scripts_come_from_here_alone(client):
+def test_only_scripts_of_this_server_run(client):
     policy = client.get("/api/cases").headers["content-security-policy"]
     assert "script-src 'self';" in policy
     assert "default-src 'none'" in policy
@@ -152,27 +153,27 @@ def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample
 
 @pytest.fixture
 def empty(tmp_path):
-    folder = tmp_path / "dropped"
+    folder = tmp_path / "uploads"
     folder.mkdir()
-    app = make_app([], "secret", [HOST], Dropped(folder))
+    app = create_app(CaseList(), "secret", [HOST], Uploads(folder))
     with TestClient(app, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
         yield client
 
 
-def test_a_scan_that_is_dropped_gets_its_lungs_and_can_be_corrected(empty, sample):
+def test_an_uploaded_scan_is_segmented_and_can_be_corrected(empty, sample):
     content = (sample.folder / "volume" / "ct.nii.gz").read_bytes()
-    assert empty.put("/api/dropped/7/ct.nii.gz", content=content).status_code == 200
-    assert empty.post("/api/dropped/7").json() == {"index": 0}
-    (told,) = empty.get("/api/cases").json()
-    assert told["name"] == "ct"
-    assert told["report"]["volume_ml"]["right"] > 1000
+    assert empty.put("/api/uploads/7/ct.nii.gz", content=content).status_code == 200
+    assert empty.post("/api/uploads/7").json() == {"index": 0}
+    (served,) = empty.get("/api/cases").json()
+    assert served["name"] == "ct"
+    assert served["report"]["volume_ml"]["right"] > 1000
     mask = nib.Nifti1Image.from_bytes(empty.get("/api/cases/0/mask.nii").content)
     assert set(np.unique(mask.get_fdata())) == {0, 1, 2}
     assert empty.put("/api/cases/0/corrected", content=mask.to_bytes()).status_code == 200
 
 
-def test_a_dicom_series_is_dropped_file_by_file(empty, sample, tmp_path):
+def test_a_dicom_series_is_uploaded_file_by_file(empty, sample, tmp_path):
     hu = np.zeros((3, 96, 96), np.int16)
     hu[:, 20:70, 10:80] = -800
     write_series(
@@ -181,46 +182,45 @@ def test_a_dicom_series_is_dropped_file_by_file(empty, sample, tmp_path):
         affine_from_axes((0, 0, 0), ((0, 0, 5.0), (0, 1.0, 0), (1.0, 0, 0))),
     )
     for i, path in enumerate(sorted((tmp_path / "series").iterdir())):
-        empty.put(f"/api/dropped/8/{i}-{path.name}", content=path.read_bytes())
-    assert empty.post("/api/dropped/8").json() == {"index": 0}
+        empty.put(f"/api/uploads/8/{i}-{path.name}", content=path.read_bytes())
+    assert empty.post("/api/uploads/8").json() == {"index": 0}
     assert empty.get("/api/cases").json()[0]["name"] == "scan 8"
 
 
-def test_what_is_dropped_stays_below_its_folder_and_within_its_room(empty, tmp_path):
+def test_uploads_stay_inside_their_folder(empty, tmp_path):
     for name in ("..%2f..%2fa.nii", "%2e%2e", "a%00b.nii", "C:%5cb.nii"):
-        empty.put(f"/api/dropped/9/{name}", content=b"x")
-    assert [p.name for p in tmp_path.iterdir()] == ["dropped"]
-    assert {p.name for p in (tmp_path / "dropped").iterdir()} <= {"9"}
-    answer = empty.post("/api/dropped/9")
+        empty.put(f"/api/uploads/9/{name}", content=b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["uploads"]
+    assert {p.name for p in (tmp_path / "uploads").iterdir()} <= {"9"}
+    answer = empty.post("/api/uploads/9")
     assert answer.status_code == 422
     assert "hint" in answer.json()["error"]
-    assert empty.post("/api/dropped/10").status_code == 422
+    assert empty.post("/api/uploads/10").status_code == 422
 
 
-def test_room_is_not_endless(tmp_path):
-    dropped = Dropped(tmp_path)
-    dropped.room = 5
-    assert dropped.has_room(5)
-    assert not dropped.has_room(1)
+def test_the_size_of_uploads_is_limited(tmp_path):
+    uploads = Uploads(tmp_path, max_bytes=5)
+    assert uploads.reserve(5)
+    assert not uploads.reserve(1)
 
 
-def test_the_second_of_two_windows_that_correct_one_scan_is_told(client, pair):
-    stamp = client.get("/api/cases/0/mask.nii").headers["ETag"]
+def test_the_second_of_two_windows_that_correct_one_scan_is_refused(client, pair):
+    etag = client.get("/api/cases/0/mask.nii").headers["ETag"]
     mask = nib.load(pair[1])
     drawn = mask.get_fdata().astype(np.uint8)
     drawn[18, 8:20, 1:5] = 1
     content = nib.Nifti1Image(drawn, mask.affine).to_bytes()
-    path, how = "/api/cases/0/corrected", {"If-Match": stamp}
-    first = client.put(path, content=content, headers=how)
+    path, headers = "/api/cases/0/corrected", {"If-Match": etag}
+    first = client.put(path, content=content, headers=headers)
     assert first.status_code == 200
     second = client.put(
-        path, content=nib.Nifti1Image(drawn * 0, mask.affine).to_bytes(), headers=how
+        path, content=nib.Nifti1Image(drawn * 0, mask.affine).to_bytes(), headers=headers
     )
     assert second.status_code == 409
     assert "in another window" in second.json()["error"]
     kept = nib.load(pair[1].with_name("lungs.corrected.nii.gz")).get_fdata()
     np.testing.assert_array_equal(kept, drawn)
-    again = client.put(path, content=content, headers={"If-Match": first.json()["stamp"]})
+    again = client.put(path, content=content, headers={"If-Match": first.json()["etag"]})
     assert again.status_code == 200
 
 
@@ -251,45 +251,51 @@ def test_results_of_a_manifest_and_of_scans_of_one_name_are_shown(sample, tmp_pa
     assert columns[0].mean() > columns[1].mean()  # flipped: the right lung is on the right
 
 
-def test_results_of_a_newer_pleura_are_refused_by_both_versions(sample, tmp_path):
+def test_results_of_a_newer_version_are_refused(sample, tmp_path):
     scans, out = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
     image = nib.load(sample.folder / "volume" / "ct.nii.gz")
     nib.save(image.slicer[:, :, 20:24], scans / "part.nii.gz")
     segment_cohort(scans, out)
     report = out / "part_lungs.json"
-    told = json.loads(report.read_text())
-    report.write_text(json.dumps({**told, "versions": {"pleura": "99.1"}}))
+    served = json.loads(report.read_text())
+    report.write_text(json.dumps({**served, "versions": {"pleura": "99.1"}}))
     with pytest.raises(DataError, match=r"pleura 99\.1 wrote these results"):
         cases_from_results(out)
 
 
-def test_a_batch_and_a_training_are_shown_as_they_go(sample, small_run, tmp_path):
+def test_the_progress_of_a_cohort_and_of_a_training_is_served(sample, small_run, tmp_path):
     scans, out = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
     image = nib.load(sample.folder / "volume" / "ct.nii.gz")
     nib.save(image.slicer[:, :, 20:24], scans / "one.nii.gz")
     segment_cohort(scans, out)
     cases = cases_from_results(out)
-    app = make_app(cases, "secret", [HOST], folder=out, more=lambda: cases_from_results(out))
+    app = create_app(CaseList(cases, out, lambda: cases_from_results(out)), "secret", [HOST])
     with TestClient(app, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
-        told = client.get("/api/progress").json()
-        assert told == {"what": "scans", "completed": 1, "failed": 0, "total": 1, "finished": True}
+        served = client.get("/api/progress").json()
+        assert served == {
+            "unit": "scans",
+            "completed": 1,
+            "failed": 0,
+            "total": 1,
+            "finished": True,
+        }
         nib.save(image.slicer[:, :, 24:28], scans / "another.nii.gz")
         segment_cohort(scans, out)
         assert client.get("/api/progress").json()["completed"] == 2
         assert [case["name"] for case in client.get("/api/cases").json()] == ["one", "another"]
-    training = make_app([], "secret", [HOST], folder=small_run.folder)
+    training = create_app(CaseList((), small_run.folder), "secret", [HOST])
     with TestClient(training, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
-        told = client.get("/api/progress").json()
-        assert told["what"] == "epochs"
-        assert told["finished"]
-        assert len(told["curves"]["loss"]) == told["completed"] == told["total"]
+        served = client.get("/api/progress").json()
+        assert served["unit"] == "epochs"
+        assert served["finished"]
+        assert len(served["curves"]["loss"]) == served["completed"] == served["total"]
 
 
-def test_a_port_in_use_is_said(pair):
+def test_a_port_in_use_is_reported(pair):
     import socket
 
     from click.testing import CliRunner
@@ -303,7 +309,7 @@ def test_a_port_in_use_is_said(pair):
         arguments = ["view", *map(str, pair), "--port", str(taken.getsockname()[1]), "--no-browser"]
         result = CliRunner().invoke(cli, arguments)
     assert isinstance(result.exception, PleuraError)
-    assert "nothing can be served at 127.0.0.1" in str(result.exception)
+    assert "cannot listen at 127.0.0.1" in str(result.exception)
 
 
 MALFORMED = ("9" * 300, "9" * 5000, "-1", "1e3", "\u0661", "0x1", "1.0", "%00", "+1")
@@ -314,17 +320,17 @@ def test_malformed_numbers_are_not_found(client, empty, number):
     for method, path in (
         ("GET", f"/api/cases/{number}/scan.nii"),
         ("PUT", f"/api/cases/{number}/corrected"),
-        ("PUT", f"/api/dropped/{number}/a.nii"),
-        ("POST", f"/api/dropped/{number}"),
+        ("PUT", f"/api/uploads/{number}/a.nii"),
+        ("POST", f"/api/uploads/{number}"),
     ):
-        browser = empty if "dropped" in path else client
+        browser = empty if "uploads" in path else client
         assert browser.request(method, path, content=b"").status_code == 404, path
     for header in (f"bytes={number}-", f"bytes=-{number}", f"bytes={number}-{number}"):
         answer = client.get("/api/cases/0/mask.nii", headers={"range": header.encode()})
         assert answer.status_code in (200, 206, 400, 416), header
 
 
-def test_a_request_that_gets_nothing_leaves_nothing(client, tmp_path, monkeypatch):
+def test_failed_requests_leave_no_temporary_files(client, tmp_path, monkeypatch):
     from pleura.files import temporary as scratch
 
     monkeypatch.setattr(scratch._Own, "process", 0)
@@ -335,19 +341,18 @@ def test_a_request_that_gets_nothing_leaves_nothing(client, tmp_path, monkeypatc
     assert {path.name for path in tmp_path.glob("pleura-*/*")} == {"lock"}
 
 
-def test_names_of_any_length_and_script_are_taken_once(empty, tmp_path):
+def test_names_of_any_length_and_script_are_stored_once(empty, tmp_path):
     for name in ("a" * 300, "\u80ba" * 120, "." * 200 + "b"):
-        assert empty.put(f"/api/dropped/3/{name}", content=b"x").status_code == 200
-    assert empty.put("/api/dropped/4/a b.dcm", content=b"x").status_code == 200
-    second = empty.put("/api/dropped/4/a_b.dcm", content=b"y")
+        assert empty.put(f"/api/uploads/3/{name}", content=b"x").status_code == 200
+    assert empty.put("/api/uploads/4/a b.dcm", content=b"x").status_code == 200
+    second = empty.put("/api/uploads/4/a_b.dcm", content=b"y")
     assert second.status_code == 409
-    assert (tmp_path / "dropped" / "4" / "a_b.dcm").read_bytes() == b"x"
+    assert (tmp_path / "uploads" / "4" / "a_b.dcm").read_bytes() == b"x"
 
 
-def test_what_does_not_fit_is_removed_and_gives_its_room_back(tmp_path):
-    dropped = Dropped(tmp_path)
-    dropped.room = 5
-    with TestClient(make_app([], "secret", [HOST], dropped), base_url=f"http://{HOST}") as client:
+def test_an_upload_that_is_too_large_is_removed_and_releases_its_storage(tmp_path):
+    app = create_app(CaseList(), "secret", [HOST], Uploads(tmp_path, max_bytes=5))
+    with TestClient(app, base_url=f"http://{HOST}") as client:
         client.get("/?token=secret")
-        assert client.put("/api/dropped/1/a", content=b"123456").status_code == 413
-        assert client.put("/api/dropped/1/a", content=b"12345").status_code == 200
+        assert client.put("/api/uploads/1/a", content=b"123456").status_code == 413
+        assert client.put("/api/uploads/1/a", content=b"12345").status_code == 200

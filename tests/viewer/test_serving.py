@@ -1,7 +1,8 @@
-"""`pleura view` as a process: where it listens, who hears of the token, and what it leaves."""
+"""`pleura view` as a process: addresses, protection of the token, and temporary files."""
 
 import contextlib
 import http.client
+import logging
 import os
 import re
 import signal
@@ -11,14 +12,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 import uvicorn
 
-from pleura.viewer import protocol
-from pleura.viewer.addresses import addresses_of, hosts_of
-from pleura.viewer.guard import Guard
-from pleura.viewer.server import STATIC
+import pleura
+from pleura.viewer.access import AccessControl
+from pleura.viewer.addresses import accepted_hosts, reachable_hosts
+from pleura.viewer.app import STATIC
+from pleura.viewer.protocol import TimeLimitedProtocol
 
 pytestmark = [
     pytest.mark.skipif(not (STATIC / "viewer.js").exists(), reason="the page is not built"),
@@ -75,20 +78,20 @@ def left(folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_leaves_no_upload(tmp_path, number):
+def test_a_signal_removes_uploads(tmp_path, number):
     with viewing(tmp_path, "--no-browser") as viewer:
-        assert viewer.ask("PUT", "/api/dropped/1/patient.dcm", b"secret")[0] == 200
+        assert viewer.ask("PUT", "/api/uploads/1/patient.dcm", b"secret")[0] == 200
         assert "patient.dcm" in left(tmp_path)
         assert viewer.end(number) in (130, 143)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_path):
-    (tmp_path / "pleura-of-somebody").mkdir()
-    (tmp_path / "pleura-of-somebody" / "a").write_text("no lock: not of this program")
+def test_files_of_a_killed_process_are_removed_by_the_next_and_no_others(tmp_path):
+    (tmp_path / "pleura-other").mkdir()
+    (tmp_path / "pleura-other" / "a").write_text("without a lock file")
     with viewing(tmp_path, "--no-browser") as alive, viewing(tmp_path, "--no-browser") as killed:
-        assert alive.ask("PUT", "/api/dropped/1/alive.dcm", b"secret")[0] == 200
-        assert killed.ask("PUT", "/api/dropped/1/killed.dcm", b"secret")[0] == 200
+        assert alive.ask("PUT", "/api/uploads/1/alive.dcm", b"secret")[0] == 200
+        assert killed.ask("PUT", "/api/uploads/1/killed.dcm", b"secret")[0] == 200
         killed.end(signal.SIGKILL)
         assert {"alive.dcm", "killed.dcm"} < set(left(tmp_path))
         with viewing(tmp_path, "--no-browser"):
@@ -96,7 +99,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_
             assert "killed.dcm" not in left(tmp_path)
 
 
-def test_no_command_line_holds_the_token(tmp_path):
+def test_no_command_line_contains_the_token(tmp_path):
     seen = tmp_path / "seen"
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}.new; mv {seen}.new {seen}\n')
@@ -122,29 +125,45 @@ def has_ipv6():
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "localhost", "::1", "::"])  # noqa: S104
-def test_each_host_listens_at_the_addresses_that_it_prints(tmp_path, host):
+def test_each_host_serves_at_the_addresses_that_it_prints(tmp_path, host):
     if ":" in host and not has_ipv6():
         pytest.skip("needs IPv6")
     with viewing(tmp_path, "--no-browser", "--host", host) as viewer:
         assert viewer.host == {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-        for address in addresses_of(host):
+        for address in reachable_hosts(host):
             assert viewer.ask("GET", "/api/cases", host=address)[0] == 200, address
         evil = {"Host": f"evil.example:{viewer.port}"}
         assert viewer.ask("GET", "/api/cases", **evil)[0] == 403
 
 
-def test_any_address_of_the_machine_is_accepted_where_all_are_served_and_no_name():
-    guard = Guard(None, "secret", frozenset(hosts_of("0.0.0.0", 80)))  # noqa: S104
+def test_a_server_at_all_addresses_accepts_ip_addresses_and_no_other_names():
+    control = AccessControl(None, "secret", frozenset(accepted_hosts("0.0.0.0", 80)))  # noqa: S104
     for host in ("192.168.1.7:80", "10.0.0.1", "[fe80::1]:80", "[::1]", "localhost", "127.0.0.1"):
-        assert guard._known(host), host
+        assert control.accepts_host(host), host
     for host in ("evil.example", "evil.example:80", "", ":", "[]", "1.2.3.4.example", "a:b:c"):
-        assert not guard._known(host), host
-    assert not Guard(None, "secret", frozenset(hosts_of("127.0.0.1", 80)))._known("10.0.0.1")
+        assert not control.accepts_host(host), host
+    assert not AccessControl(
+        None, "secret", frozenset(accepted_hosts("127.0.0.1", 80))
+    ).accepts_host("10.0.0.1")
 
 
-def test_a_request_that_arrives_too_slowly_is_cut_off(monkeypatch):
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.3)
+def test_a_viewer_runs_in_the_background_and_changes_no_logger(pair, caplog):
+    caplog.set_level(logging.DEBUG)
+    viewer = pleura.view(*pair, open_browser=False)
+    assert repr(viewer) == f"Viewer(1 scan; {viewer.url})"
+    assert viewer.url.replace("&", "&amp;") in viewer._repr_html_()
+    with build_opener(HTTPCookieProcessor()).open(viewer.url) as response:
+        assert response.status == 200
+    assert viewer.url.partition("token=")[2] not in caplog.text
+    assert logging.getLogger("uvicorn.access").propagate
+    viewer.close()
+    with pytest.raises(OSError, match="refused"):
+        build_opener().open(viewer.url)
+
+
+def test_a_request_that_arrives_too_slowly_is_closed(monkeypatch):
+    monkeypatch.setattr(TimeLimitedProtocol, "header_timeout", 0.3)
+    monkeypatch.setattr(TimeLimitedProtocol, "body_timeout", 0.3)
 
     async def app(scope, receive, send):
         if scope["type"] == "http":
@@ -154,7 +173,7 @@ def test_a_request_that_arrives_too_slowly_is_cut_off(monkeypatch):
             await send({"type": "http.response.body", "body": b""})
 
     config = uvicorn.Config(
-        app, http=protocol.TimedProtocol, log_level="error", lifespan="off", timeout_keep_alive=1
+        app, http=TimeLimitedProtocol, log_level="error", lifespan="off", timeout_keep_alive=1
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -1,18 +1,18 @@
 """The page in a real Chromium, with WebGL in software."""
 
 import shutil
-import threading
 import time
 from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
 import pytest
-import uvicorn
 
 from pleura.corrections.cases import case_from_files
-from pleura.viewer.dropped import Dropped
-from pleura.viewer.server import STATIC, make_app
+from pleura.figures.palette import DIFFERENCE, LEFT_LUNG, REFERENCE, RIGHT_LUNG, rgb
+from pleura.viewer.app import STATIC
+from pleura.viewer.case_list import CaseList
+from pleura.viewer.server import Viewer
 
 AXE = STATIC.with_name("web") / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -37,18 +37,11 @@ def browser():
 
 
 @contextmanager
-def served(cases, dropped=None, **more):
-    """Serve cases, and yield the address that lets a browser in."""
-    config = uvicorn.Config(lambda: None, port=0, log_level="error")
-    server = uvicorn.Server(config)
-    listening = config.bind_socket()
-    host = f"127.0.0.1:{listening.getsockname()[1]}"
-    config.app = make_app(cases, "secret", [host], dropped, **more)
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-    thread.start()
-    yield f"http://{host}/?token=secret"
-    server.should_exit = True
-    thread.join(10)
+def served(cases, folder=None):
+    """Serve cases; yield the address with the token."""
+    with Viewer(CaseList(cases, folder)) as viewer:
+        viewer.start()
+        yield viewer.url
 
 
 @contextmanager
@@ -82,7 +75,7 @@ def page(browser, pair):
 
 
 def draw_at(page, fraction):
-    """Click on a place of the axial view; returns its world coordinates, RAS in mm."""
+    """Click at a position in the axial view; returns its world coordinates, RAS in mm."""
     page.select_option("#view", "axial")
     found = page.evaluate(
         """(at) => {
@@ -98,9 +91,9 @@ def draw_at(page, fraction):
     return np.array(found["mm"])
 
 
-def test_a_stroke_comes_back_at_its_voxel_in_the_world_and_undo_takes_it_back(page, pair):
+def test_a_stroke_is_saved_at_its_position_and_undo_removes_it(page, pair):
     page.select_option("#tool", "brush")
-    page.select_option("#side-drawn", "2")
+    page.select_option("#side", "2")
     page.fill("#size", "1")
     page.dispatch_event("#size", "change")
     place = draw_at(page, (0.5, 0.5, 0.75))
@@ -123,7 +116,7 @@ def test_a_stroke_comes_back_at_its_voxel_in_the_world_and_undo_takes_it_back(pa
 
 
 @ONE_GRID
-def test_strokes_that_were_not_saved_survive_a_crash_of_the_page(page, pair):
+def test_unsaved_strokes_survive_a_crash_of_the_page(page, pair):
     page.select_option("#tool", "brush")
     draw_at(page, (0.5, 0.5, 0.75))
     until(page, "Object.keys(localStorage).length === 1")
@@ -131,13 +124,15 @@ def test_strokes_that_were_not_saved_survive_a_crash_of_the_page(page, pair):
     page.evaluate("window.onbeforeunload = null")
     page.once("dialog", lambda dialog: dialog.accept())
     page.reload()
-    until(page, "document.getElementById('message').textContent === 'what was not saved is back'")
+    until(
+        page, "document.getElementById('message').textContent === 'unsaved changes were restored'"
+    )
     assert page.evaluate("viewer.drawBitmap.reduce((a, b) => a + b, 0)") == drawn
     page.click("#save")
     until(page, "Object.keys(localStorage).length === 0")
 
 
-def test_keys_change_window_view_and_sides_and_help_lists_them(page):
+def test_keyboard_shortcuts_and_their_help(page):
     page.locator("#canvas").focus()
     page.keyboard.press("3")
     assert page.evaluate("[viewer.volumes[0].cal_min, viewer.volumes[0].cal_max]") == [-450, 1050]
@@ -145,7 +140,7 @@ def test_keys_change_window_view_and_sides_and_help_lists_them(page):
     assert page.evaluate("viewer.opts.sliceType") == 1
     assert page.evaluate("viewer.scene.clipPlaneDepthAziElevs[0][0]") > 1  # NiiVue's c: not there
     page.keyboard.press("x")
-    assert page.input_value("#side-drawn") == "2"
+    assert page.input_value("#side") == "2"
     page.evaluate("viewer.scene.crosshairPos = [0.5, 0.5, 0.5]")
     before = page.evaluate("viewer.frac2vox(viewer.scene.crosshairPos)")
     for key in ("Shift+ArrowLeft", "Shift+ArrowUp", "ArrowUp"):
@@ -159,28 +154,36 @@ def test_keys_change_window_view_and_sides_and_help_lists_them(page):
     assert screen[1][1] < screen[0][1]
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
-    assert "HU" in page.text_content("#place")
-    assert "LPS" in page.text_content("#place")
+    assert "HU" in page.text_content("#position")
+    assert "LPS" in page.text_content("#position")
+
+
+@ONE_GRID
+def test_masks_have_the_colours_of_the_palette(page):
+    lungs = page.evaluate("[...viewer.drawLut.lut.slice(4, 12)]")
+    assert lungs == [*rgb(RIGHT_LUNG), 255, *rgb(LEFT_LUNG), 255]
+    reference = page.evaluate("[...viewer.volumes[1].colormapLabel.lut.slice(4, 12)]")
+    assert reference == [*rgb(REFERENCE), 255, *rgb(DIFFERENCE), 130]
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_a_scan_given_to_the_empty_page_gets_its_lungs(browser, sample, tmp_path, width):
-    with served([], Dropped(tmp_path)) as address, opened(browser, address, width) as page:
+def test_a_scan_opened_on_the_empty_page_is_segmented(browser, sample, width):
+    with served([]) as address, opened(browser, address, width) as page:
         until(page, "document.getElementById('message').textContent.startsWith('drop a scan')")
         page.set_input_files("#files", sample.folder / "volume" / "ct.nii.gz")
         until(page, "document.body.dataset.ready === '0'", 60)
-        assert "ml" in page.text_content("#facts")
+        assert "ml" in page.text_content("#report")
         labels = page.evaluate("[...new Set(viewer.drawBitmap)].sort()")
         assert labels == [0, 1, 2]
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_connected_piece_is_given_to_the_side(page, pair):
+def test_a_connected_component_is_assigned_to_a_side(page, pair):
     before = nib.load(pair[1])
     place = (before.affine @ [13, 14, 3, 1])[:3]
     at = page.evaluate("(mm) => [...viewer.mm2frac(mm, 0, true)]", place.tolist())
     page.select_option("#tool", "assign")
-    page.select_option("#side-drawn", "2")
+    page.select_option("#side", "2")
     draw_at(page, at)
     until(page, "!document.getElementById('save').disabled")
     page.click("#save")
@@ -189,7 +192,7 @@ def test_a_connected_piece_is_given_to_the_side(page, pair):
     np.testing.assert_array_equal(corrected, np.where(before.get_fdata() > 0, 2, 0))
 
 
-def test_a_training_is_shown_as_it_goes(browser, tmp_path):
+def test_the_progress_of_a_training_is_shown(browser, tmp_path):
     """A run folder that grows while the page is open."""
     run = tmp_path / "run"
     run.mkdir()
@@ -197,8 +200,8 @@ def test_a_training_is_shown_as_it_goes(browser, tmp_path):
     (run / "recipe.yaml").write_text("training: {epochs: 4}\n")
     head = "epoch,loss,validation_loss\n1,0.9,0.8\n"
     (run / "history.csv").write_text(head)
-    with served([], folder=run) as address, opened(browser, address) as page:
-        text = "document.getElementById('running-text').textContent"
+    with served([], run) as address, opened(browser, address) as page:
+        text = "document.getElementById('progress-text').textContent"
         until(page, f"{text} === '1 of 4 epochs'")
         (run / "history.csv").write_text(f"{head}2,0.7,0.6\n")
         until(page, f"{text} === '2 of 4 epochs'")
@@ -208,7 +211,7 @@ def test_a_training_is_shown_as_it_goes(browser, tmp_path):
 
 
 @ONE_GRID
-def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
+def test_the_second_window_is_refused_and_keeps_its_changes(browser, pair):
     def drawn(page):
         until(page, "document.body.dataset.ready === '0'")
         page.select_option("#tool", "brush")
@@ -230,14 +233,14 @@ def test_the_second_window_is_told_and_keeps_what_it_drew(browser, pair):
         assert second.evaluate("Object.keys(localStorage).length") == 1
         second.on("dialog", lambda dialog: dialog.accept())
         second.reload()
-        until(second, f"{message} === 'what was not saved is back'")
+        until(second, f"{message} === 'unsaved changes were restored'")
         second.click("#save")
         until(second, f"{message}.startsWith('saved')")
         assert second.evaluate("Object.keys(localStorage).length") == 0
 
 
 @ONE_GRID
-def test_what_is_drawn_can_be_left_found_again_and_discarded(browser, pair):
+def test_changes_are_kept_when_another_scan_is_opened_and_can_be_discarded(browser, pair):
     ready = "document.body.dataset.ready === '{}'"
     cases = [case_from_files(*pair), case_from_files(*pair)]
     with served(cases) as address, opened(browser, address) as page:
@@ -259,7 +262,7 @@ def test_what_is_drawn_can_be_left_found_again_and_discarded(browser, pair):
 
 
 @ONE_GRID
-def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
+def test_a_browser_without_webgl_2_gets_a_message(browser, pair):
     without = "HTMLCanvasElement.prototype.getContext = () => null"
     with (
         served([case_from_files(*pair)]) as address,
@@ -271,8 +274,8 @@ def test_a_browser_without_webgl_2_is_told_what_to_do(browser, pair):
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core, which `npm ci` installs")
 @ONE_GRID
 @pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_can_be_read_aloud(browser, pair, width):
-    """No fault by the rules of WCAG 2.2 AA that a program can check."""
+def test_the_page_is_accessible(browser, pair, width):
+    """The page passes the rules of WCAG 2.2 AA that axe-core checks."""
     with served([case_from_files(*pair)]) as address, opened(browser, address, width) as page:
         until(page, "document.body.dataset.ready === '0'")
         page.evaluate(AXE.read_text("utf-8"))

@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import secrets
-import signal
-import threading
-import webbrowser
-from collections.abc import Callable
-from functools import partial
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pleura.cli.common import PATH, echo
-from pleura.errors import PleuraError
-
-if TYPE_CHECKING:
-    from pleura.corrections.cases import ReviewCase
 
 _EPILOG = """\
 \b
 Examples:
-  pleura view out/                        results of `pleura segment`, worst flags first
-  pleura view out/ --scans cohort/        the same, where the scans have moved
-  pleura view runs/first                  a training, as it goes
+  pleura view out/                        results of `pleura segment`, most flags first
+  pleura view out/ --scans cohort/        the same, if the scans were moved
+  pleura view runs/first                  the progress of a training
   pleura view chest.nii.gz lungs.nii.gz
   pleura view chest.nii.gz lungs.nii.gz --reference expert.nii.gz
-  pleura view --open                      an empty page: drop a scan on it, get its lungs
+  pleura view --open                      an empty page: drop a scan on it to segment it
 
-Needs `pip install "pleura[view]"`. Ctrl-C ends it. Corrections are new files, named .corrected.
+Needs `pip install "pleura[view]"`. Ctrl-C stops the server. Corrected masks are new files, named
+.corrected.
 """
 
 
 @click.command("view", epilog=_EPILOG)
 @click.argument("path", type=PATH, required=False)
 @click.argument("mask", type=PATH, required=False)
-@click.option("--open", "empty", is_flag=True, help="Start without a scan: drop one on the page.")
+@click.option("--open", "empty", is_flag=True, help="Open an empty page, to drop scans on.")
 @click.option(
-    "--model", type=PATH, help="Model for scans that are dropped; the shipped one if unset."
+    "--model",
+    type=PATH,
+    help="Model that segments scans dropped on the page.  [default: the default model]",
 )
-@click.option("--reference", type=PATH, help="Another mask of the scan to hold this one against.")
-@click.option("--scans", type=PATH, help="What was segmented, if it has moved.")
+@click.option("--reference", type=PATH, help="Reference mask of the scan, to compare MASK with.")
+@click.option("--scans", type=PATH, help="Folder or manifest that was segmented, if it was moved.")
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to serve at; 0.0.0.0 or :: serves all.",
+    help="Address to serve at; 0.0.0.0 or :: serves at all addresses.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="A free one if unset.")
-@click.option("--no-browser", is_flag=True, help="Print the address alone.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port.  [default: a free port]"
+)
+@click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
 def command(
     path: Path | None,
     mask: Path | None,
@@ -61,87 +56,26 @@ def command(
     port: int,
     no_browser: bool,
 ) -> None:
-    """Look at scans and their masks in the browser, and correct them.
+    """Review scans and their masks in the browser, and correct the masks.
 
-    PATH is a scan, a folder of results, or a training's run folder. What runs there is shown as it
-    goes.
+    PATH is a scan, a folder of results of `pleura segment`, or the run folder of a training. The
+    page shows the progress of a running cohort or training.
 
-    A scan that is dropped on the page gets its lungs. The page is served on this machine alone and
-    asks nothing of the network.
+    A scan that is dropped on the page is segmented. By default the page is served to this machine
+    only, and it loads nothing from the network.
     """
     if (path is None) != empty:
         raise click.UsageError("give a scan, a folder of results, or --open")
-    from pleura.corrections.cases import case_from_files, cases_from_results
-    from pleura.files.temporary import new_folder, temporary_folder
-    from pleura.viewer.progress import is_run, progress_of
+    from pleura.viewer.view import ViewerOptions, open_viewer
 
-    try:
-        import uvicorn
-
-        from pleura.viewer.addresses import (
-            addresses_of,
-            hosts_of,
-            listening_at,
-            located,
-            write_opener,
-        )
-        from pleura.viewer.dropped import Dropped
-        from pleura.viewer.protocol import TimedProtocol
-        from pleura.viewer.server import STATIC, make_app
-    except ImportError as error:
-        raise PleuraError(
-            "the viewer is not installed", where=None, hint='pip install "pleura[view]"'
-        ) from error
-    if not (STATIC / "viewer.js").exists():
-        raise PleuraError(
-            "the viewer's page was not built",
-            where=STATIC,
-            hint="install Node.js 18 or newer, then install pleura from its source again",
-        )
-    folder = path if path is not None and path.is_dir() and mask is None else None
-    more: Callable[[], list[ReviewCase]] | None = None
-    if folder is not None and (is_run(folder) or progress_of(folder) is not None):
-        more = partial(_results, folder, scans)
-        cases = more()
-    elif folder is not None and next(folder.rglob("*_lungs.json"), None):
-        cases = cases_from_results(folder, scans)
-    else:
-        cases = [] if path is None else [case_from_files(path, mask, reference)]
-    with temporary_folder() as scratch, listening_at(host, port, folder or path) as listening:
-        at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-        places = [f"http://{located(name, at)}/?token={token}" for name in addresses_of(host)]
-        echo(f"{len(cases)} scan{'' if len(cases) == 1 else 's'} at {places[0]}")
-        for place in places[1:]:
-            echo(f"from other machines: {place}")
+    # Clients can cause warnings; only the application configures loggers, which is the command.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    options = ViewerOptions(model, host, port)
+    with open_viewer(path, mask, reference=reference, scans=scans, options=options) as viewer:
+        count = len(viewer.cases)
+        echo(f"{count} scan{'' if count == 1 else 's'} at {viewer.url}")
+        for url in viewer.urls[1:]:
+            echo(f"from other machines: {url}")
         if not no_browser:
-            opener = write_opener(scratch, places[0])
-            threading.Thread(target=webbrowser.open, args=(opener,), daemon=True).start()
-        dropped = Dropped(new_folder(), model)
-        hosts = sorted(hosts_of(host, at))
-        app = make_app(cases, token, hosts, dropped, folder=folder, more=more)
-        settings = uvicorn.Config(
-            app,
-            http=TimedProtocol,
-            ws="none",
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=100,
-            timeout_graceful_shutdown=3,
-        )
-        _end_by_terminal()
-        uvicorn.Server(settings).run([listening])
-
-
-def _end_by_terminal() -> None:
-    """Let a closed terminal end the server as SIGTERM does, which uvicorn handles between tasks."""
-    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
-        signal.signal(hang_up, lambda *_: signal.raise_signal(signal.SIGTERM))
-
-
-def _results(folder: Path, scans: Path | None) -> list[ReviewCase]:
-    """Return what a batch has left so far, which may be nothing."""
-    from pleura.corrections.cases import cases_from_results
-
-    return cases_from_results(folder, scans) if next(folder.rglob("*_lungs.json"), None) else []
+            viewer.open_browser()
+        viewer.serve()

@@ -1,1 +1,1 @@
-"""A local page to look at masks and correct them: a small server here, its page in web/."""
+"""A local web page to review masks and correct them: Python server here, page in ``web``."""

@@ -1,4 +1,4 @@
-"""What runs at the moment: batches and trainings, by what they leave in their folders."""
+"""Progress of a running cohort or training, read from the files in its folder."""
 
 from __future__ import annotations
 
@@ -25,32 +25,40 @@ _UNREADABLE = (
 )
 
 
-def is_run(folder: Path) -> bool:
-    """Tell a training's folder."""
+def is_run_folder(folder: Path) -> bool:
+    """Return whether a folder is the run folder of a training."""
     return (folder / "run.json").is_file()
 
 
-def progress_of(folder: Path) -> dict[str, Any] | None:
-    """Return how far the batch or the training of a folder is; None where there is neither.
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """Return the progress of the cohort or training in a folder; None if it has neither.
 
-    ``completed`` of ``total`` scans or epochs, ``failed`` scans, ``finished``, and, for a training,
-    its ``curves`` by name.
+    The keys are ``unit`` (``scans`` or ``epochs``), the numbers ``completed``, ``failed`` and
+    ``total``, ``finished``, and for a training ``curves``, lists of losses by name.
     """
     try:
-        return _of_run(folder) if is_run(folder) else _of_batch(folder)
-    except _UNREADABLE:  # written at this moment, or damaged
+        return _run_progress(folder) if is_run_folder(folder) else _cohort_progress(folder)
+    except _UNREADABLE:  # being written, or damaged
         return None
 
 
-def _of_batch(folder: Path) -> dict[str, Any]:
-    parts = [read_record(path) for path in sorted(folder.glob(PROGRESS_PATTERN))]
-    told = {key: sum(int(part[key]) for part in parts) for key in ("completed", "failed", "total")}
-    if not parts:
+def _cohort_progress(folder: Path) -> dict[str, Any]:
+    shards = [read_record(path) for path in sorted(folder.glob(PROGRESS_PATTERN))]
+    if not shards:
         raise FileNotFoundError(PROGRESS_PATTERN)
-    return {"what": "scans", "finished": told["completed"] >= told["total"], **told}
+    completed, failed, total = (
+        sum(int(shard[key]) for shard in shards) for key in ("completed", "failed", "total")
+    )
+    return {
+        "unit": "scans",
+        "completed": completed,
+        "failed": failed,
+        "total": total,
+        "finished": completed >= total,
+    }
 
 
-def _of_run(folder: Path) -> dict[str, Any]:
+def _run_progress(folder: Path) -> dict[str, Any]:
     finished = bool(read_record(folder / "run.json")["finished"])
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
     rows: list[dict[str, str]] = []
@@ -58,7 +66,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
         with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     return {
-        "what": "epochs",
+        "unit": "epochs",
         "completed": len(rows),
         "failed": 0,
         "total": recipe["training"]["epochs"],

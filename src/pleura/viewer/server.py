@@ -1,258 +1,149 @@
-"""The page's server: loopback, a token, and nothing but the cases that it was given."""
+"""The server of the viewer, in the foreground or in a background thread."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import shutil
+import secrets
+import signal
 import threading
-from collections.abc import Callable, Sequence
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from html import escape
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+import uvicorn
 
-from pleura.corrections.cases import ReviewCase
-from pleura.corrections.saving import save_correction
 from pleura.errors import PleuraError
-from pleura.files.temporary import new_folder
-from pleura.formats.write import write_volume
-from pleura.masks.labels import read_mask
-from pleura.scan.geometry import Geometry
-from pleura.viewer.dropped import Dropped
-from pleura.viewer.guard import Guard
-from pleura.viewer.progress import progress_of
+from pleura.files.temporary import temporary_folder
+from pleura.viewer.addresses import (
+    accepted_hosts,
+    host_and_port,
+    listen,
+    reachable_hosts,
+    write_redirect_page,
+)
+from pleura.viewer.app import STATIC, create_app
+from pleura.viewer.case_list import CaseList
+from pleura.viewer.protocol import TimeLimitedProtocol
+from pleura.viewer.uploads import Uploads
 
-STATIC = Path(__file__).with_name("static")
-LARGEST = 1 << 30
-"""Bytes of what may be sent: a mask of 2000 slices of 512x512, unpacked."""
 
+class Viewer:
+    """A server of the viewer's page, which listens as soon as it is created.
 
-def make_app(
-    cases: list[ReviewCase],
-    token: str,
-    hosts: Sequence[str],
-    dropped: Dropped | None = None,
-    *,
-    folder: Path | None = None,
-    more: Callable[[], Sequence[ReviewCase]] | None = None,
-) -> Starlette:
-    """Make the application; ``hosts`` are what a browser may call it, as ``127.0.0.1:8000``.
+    It changes no global state of the process, with two exceptions that last as long as `serve`:
+    uvicorn handles SIGINT and SIGTERM, and SIGHUP is handled as SIGTERM. Loggers are not
+    configured; errors of requests are logged to ``uvicorn.error``.
 
-    With the host ``*``, every IP address is accepted too.
-    With ``dropped`` scans can be dropped on the page: their lungs are found, and ``cases`` grows.
-    ``folder`` is of a batch or a training that may be running; ``more`` finds the cases that it has
-    added.
+    Parameters
+    ----------
+    cases:
+        Cases to list.
+    path:
+        What is viewed: see `pleura.viewer.addresses.listen`.
+    host, port:
+        Address to listen at; port 0 takes a free one.
+    model:
+        Model that segments uploaded scans; None for the default model.
+
+    Raises
+    ------
+    PleuraError
+        The page is not built, the host is not an address of this machine, or the port is in use.
     """
-    answers = _Answers(cases, folder, more)
-    routes: list[BaseRoute] = [
-        Route("/", answers.index),
-        Route("/api/cases", answers.listed),
-        Route("/api/progress", answers.progress),
-        Route("/api/cases/{index}/{kind}.nii", answers.volume),
-        Route("/api/cases/{index}/corrected", answers.corrected, methods=["PUT"]),
-        Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
-    ]
-    if dropped is not None:
-        drops = _Drops(cases, dropped)
-        routes += [
-            Route("/api/dropped/{drop}/{name}", drops.taken, methods=["PUT"]),
-            Route("/api/dropped/{drop}", drops.segmented, methods=["POST"]),
-        ]
-    guard = Middleware(Guard, token=token, hosts=frozenset(hosts))
-    return Starlette(routes=routes, middleware=[guard])
-
-
-class _Answers:
-    """What the page asks about the cases."""
 
     def __init__(
         self,
-        cases: list[ReviewCase],
-        folder: Path | None,
-        more: Callable[[], Sequence[ReviewCase]] | None,
+        cases: CaseList,
+        path: Path | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        model: str | Path | None = None,
     ) -> None:
-        self.cases, self.folder, self.more = cases, folder, more
-        self.completed = self._completed()
-        self.lock = threading.Lock()
-
-    def _completed(self) -> int:
-        told = progress_of(self.folder) if self.folder is not None else None
-        return 0 if told is None else int(told["completed"])
-
-    def _add(self) -> None:
-        """Add what a running batch has added; what is listed keeps its place."""
-        with self.lock:
-            completed = self._completed()
-            if self.more is None or completed == self.completed:
-                return
-            known = {case.name for case in self.cases}
-            try:
-                self.cases += [case for case in self.more() if case.name not in known]
-            except PleuraError:  # the next look may find them
-                return
-            self.completed = completed
-
-    async def progress(self, request: Request) -> Response:
-        told = None
-        if self.folder is not None:
-            told = await run_in_threadpool(progress_of, self.folder)
-        return JSONResponse(told)
-
-    async def index(self, request: Request) -> Response:
-        return FileResponse(STATIC / "index.html")
-
-    async def listed(self, request: Request) -> Response:
-        await run_in_threadpool(self._add)
-        return JSONResponse([_told(case) for case in self.cases])
-
-    async def volume(self, request: Request) -> Response:
-        case, kind = self._case(request), request.path_params["kind"]
-        stamp = _stamp(case)  # before the mask is read: a later one is another's
-        try:
-            path = await run_in_threadpool(_nifti, case, kind)
-        except PleuraError as error:
-            return _failed(error)
-        return _TemporaryFile(path, headers={"ETag": stamp})
-
-    async def corrected(self, request: Request) -> Response:
-        case, content = self._case(request), bytearray()
-        async for block in request.stream():
-            content += block
-            if len(content) > LARGEST:
-                return _TOO_LARGE
-        return await run_in_threadpool(
-            self._save, case, bytes(content), request.headers.get("if-match")
+        if not (STATIC / "viewer.js").exists():
+            raise PleuraError(
+                "the page of the viewer is not built",
+                where=STATIC,
+                hint="install Node.js 18 or newer, then install pleura from its source again",
+            )
+        self.cases: CaseList = cases
+        with ExitStack() as resources:
+            self._socket = resources.enter_context(listen(host, port, path))
+            self._folder = resources.enter_context(temporary_folder())
+            uploads = Uploads(self._folder / "uploads", model)
+            resources.callback(uploads.close)
+            self._resources = resources.pop_all()
+        port, token = self._socket.getsockname()[1], secrets.token_urlsafe(24)
+        self.urls: tuple[str, ...] = tuple(
+            f"http://{host_and_port(name, port)}/?token={token}" for name in reachable_hosts(host)
         )
+        config = uvicorn.Config(
+            create_app(cases, token, accepted_hosts(host, port), uploads),
+            http=TimeLimitedProtocol,
+            ws="none",
+            log_config=None,
+            server_header=False,
+            limit_concurrency=100,
+            timeout_graceful_shutdown=3,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread: threading.Thread | None = None
 
-    def _save(self, case: ReviewCase, content: bytes, stamp: str | None) -> Response:
-        with self.lock:
-            if stamp is not None and stamp != _stamp(case):
-                return _SAVED_ELSEWHERE
-            try:
-                record = save_correction(case, content)
-            except PleuraError as error:
-                return _failed(error)
-            return JSONResponse({**record, "stamp": _stamp(case)})
+    @property
+    def url(self) -> str:
+        """Address to open on this machine; it contains the token."""
+        return self.urls[0]
 
-    def _case(self, request: Request) -> ReviewCase:
-        index = _number(request, "index")
-        if index >= len(self.cases):
-            raise HTTPException(404)
-        return self.cases[index]
+    def serve(self) -> None:
+        """Serve until a signal ends the process."""
+        with _hangup_as_terminate():
+            self._server.run([self._socket])
 
+    def start(self) -> None:
+        """Serve in a background thread until `close`."""
+        run = self._server.run
+        self._thread = threading.Thread(target=run, args=([self._socket],), daemon=True)
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
 
-class _Drops:
-    """Scans that are dropped on the page."""
+    def open_browser(self) -> None:
+        """Open the page in the default browser."""
+        page = write_redirect_page(self._folder, self.url)
+        threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
-    def __init__(self, cases: list[ReviewCase], dropped: Dropped) -> None:
-        self.cases, self.dropped = cases, dropped
+    def close(self) -> None:
+        """Stop serving, and remove uploaded scans and their masks."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        self._resources.close()
 
-    async def taken(self, request: Request) -> Response:
-        drop, whole = _number(request, "drop"), False
-        place = self.dropped.place(drop, request.path_params["name"])
-        if place.exists():
-            return _SENT_TWICE
-        try:
-            with place.open("wb") as file:
-                async for block in request.stream():
-                    if not self.dropped.has_room(len(block)):
-                        return _TOO_LARGE
-                    file.write(block)
-            whole = True
-        finally:
-            if not whole:
-                self.dropped.forget(place)
-        return JSONResponse({})
+    def __enter__(self) -> Viewer:
+        return self
 
-    async def segmented(self, request: Request) -> Response:
-        try:
-            case = await run_in_threadpool(self.dropped.segment, _number(request, "drop"))
-        except PleuraError as error:
-            return _failed(error)
-        self.cases.append(case)
-        return JSONResponse({"index": len(self.cases) - 1})
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
+    def __repr__(self) -> str:
+        return f"Viewer({len(self.cases)} scan{'' if len(self.cases) == 1 else 's'}; {self.url})"
 
-class _TemporaryFile(FileResponse):
-    """A file that is removed with its folder, whether or not all of it was sent."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+    def _repr_html_(self) -> str:
+        url = escape(self.url)
+        return f'<a href="{url}" target="_blank">{escape(repr(self))}</a>'
 
 
-def _number(request: Request, name: str) -> int:
-    """Return a number of the path; of up to 15 digits, as JavaScript's numbers are exact."""
-    text = str(request.path_params[name])
-    if not re.fullmatch(r"[0-9]{1,15}", text):
-        raise HTTPException(404)
-    return int(text)
-
-
-def _failed(error: PleuraError) -> Response:
-    return JSONResponse({"error": str(error)}, 422)
-
-
-_SAVED_ELSEWHERE = JSONResponse(
-    {
-        "error": "this scan was corrected in another window meanwhile; what you drew is kept in "
-        "this browser: reload the page to choose"
-    },
-    409,
-)
-_SENT_TWICE = JSONResponse({"error": "two of these files have one name; give a zip of them"}, 409)
-_TOO_LARGE = JSONResponse({"error": "too large for the page: use `pleura segment`"}, 413)
-
-
-def _told(case: ReviewCase) -> dict[str, Any]:
-    return {
-        "name": case.name,
-        "mask": case.mask_path is not None,
-        "reference": case.reference_path is not None,
-        "corrected": case.is_corrected,
-        "draft": _draft(case),
-        "report": case.report,
-    }
-
-
-def _draft(case: ReviewCase) -> str:
-    """Return under what the browser keeps strokes that are not saved: no name, and no other's."""
-    path = case.mask_path or Path(case.name)
-    return hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
-
-
-def _stamp(case: ReviewCase) -> str:
-    """Return what changes whenever the mask that is shown does."""
-    path = case.latest_mask_path
-    return "" if path is None or not path.exists() else str(path.stat().st_mtime_ns)
-
-
-def _nifti(case: ReviewCase, kind: str) -> Path:
-    """Write what is asked of a case to a NIfTI file for the page; the caller deletes its folder."""
-    scan = case.read_scan()
-    if kind == "scan":
-        return _written(scan.hu(), scan.geometry)
-    path = {"mask": case.latest_mask_path, "reference": case.reference_path}.get(kind)
-    if path is None:
-        raise HTTPException(404)
-    return _written(read_mask(path, scan).labels, scan.geometry)
-
-
-def _written(array: np.ndarray[Any, Any], geometry: Geometry) -> Path:
-    """Write into a folder of its own, which nobody else may read."""
-    path = new_folder() / "volume.nii"
-    write_volume(path, array, geometry)
-    return path
+@contextmanager
+def _hangup_as_terminate() -> Iterator[None]:
+    """Handle SIGHUP (a closed terminal) as SIGTERM, which uvicorn handles between requests."""
+    number = getattr(signal, "SIGHUP", None)  # not on Windows
+    if number is None or signal.getsignal(number) is signal.SIG_IGN:
+        yield
+        return
+    previous = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)

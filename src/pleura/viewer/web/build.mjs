@@ -2,15 +2,16 @@
 import { readFile } from "node:fs/promises";
 import { build } from "esbuild";
 
-// NiiVue draws the gradient of the whole volume whenever its window changes, for a lighting that this page has not: most
-// of the time and half of the graphics memory of a large scan. Its flag that should spare it is not read in 0.69.
+// NiiVue computes the gradient of the volume whenever the intensity window changes, for a lighting effect that the page
+// does not use. It takes most of the time and half of the GPU memory of a large scan. The option of NiiVue that
+// disables it, useCustomGradientTexture, has no effect in version 0.69: this plugin adds the missing test.
 const CALL = "this.gradientTexture = gradientGL({\n        gl: this.gl,\n        hdr,\n        genericVAO";
-const gradientSpared = {
-  name: "gradient spared",
+const skipGradient = {
+  name: "skip gradient",
   setup({ onLoad }) {
     onLoad({ filter: /niivue[/\\]build[/\\]niivue[/\\]index\.js$/ }, async ({ path }) => {
       const source = await readFile(path, "utf8");
-      if (source.split(CALL).length !== 2) throw new Error("NiiVue has changed: look at build.mjs again");
+      if (source.split(CALL).length !== 2) throw new Error("NiiVue has changed: update skipGradient in build.mjs");
       return { contents: source.replace(CALL, `if (!this.useCustomGradientTexture) ${CALL}`), loader: "js" };
     });
   },
@@ -27,5 +28,5 @@ await build({
   external: ["/static/*"],
   outdir: "../static",
   logLevel: "info",
-  plugins: [gradientSpared],
+  plugins: [skipGradient],
 });

@@ -1,4 +1,4 @@
-"""Who may use the server: holders of the token, from the page's own address."""
+"""Access control: requests need the token, a known host, and the page's own origin."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+ANY_ADDRESS = "*"
+"""Among the allowed hosts: all IP addresses, but no names."""
+
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; worker-src 'self' blob:; style-src 'self' "
@@ -25,57 +28,68 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
-
 _REDIRECT = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>pleura</title>'
 
 
-class Guard(BaseHTTPMiddleware):
-    """Lets in who holds the token, at the address that the page was opened under.
+class AccessControl(BaseHTTPMiddleware):
+    """Middleware that rejects requests without the token, and requests of other sites.
 
-    A page of another site can neither read nor write: its Origin is another one, its Host is too
-    where a name was bound to 127.0.0.1, and the cookie does not leave the site.
+    The token is given once, in the address that the user opens, and then kept in a cookie. A page
+    of another site has another Origin. If its name resolves to this machine (DNS rebinding), it has
+    another Host, and the browser does not send the cookie.
+
+    Parameters
+    ----------
+    app:
+        The ASGI application.
+    token:
+        Secret of this server.
+    hosts:
+        Accepted values of the Host header, such as ``127.0.0.1:8000``; ``ANY_ADDRESS`` also accepts
+        all IP addresses.
     """
 
     def __init__(self, app: Any, token: str, hosts: frozenset[str]) -> None:
         super().__init__(app)
         self.token: str = token
         self.hosts: frozenset[str] = hosts
-        # A cookie is of all ports of a host: each viewer has its own.
+        # Browsers send a cookie to all ports of a host: each viewer needs its own name.
         self.cookie: str = f"pleura-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
 
     async def dispatch(
         self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         host, origin = request.headers.get("host", "").lower(), request.headers.get("origin")
-        if not self._known(host) or (origin is not None and origin.lower() != f"http://{host}"):
-            return self._refuse("this address is not pleura's")
-        given = request.query_params.get("token")
-        if request.url.path == "/" and given is not None and self._right(given):
-            # After a file has led here, a redirect would not carry the cookie; a page's own does.
+        is_other_site = origin is not None and origin.lower() != f"http://{host}"
+        if is_other_site or not self.accepts_host(host):
+            return self._reject("unknown host or origin")
+        token = request.query_params.get("token")
+        if request.url.path == "/" and token is not None and self._matches(token):
+            # Browsers do not send a SameSite cookie with a redirect that a file started.
             from_file = request.query_params.get("from") == "file"
             response: Response = (
                 HTMLResponse(_REDIRECT) if from_file else RedirectResponse("/", 303)
             )
             response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
-        elif not self._right(request.cookies.get(self.cookie, "")):
-            return self._refuse("open the address that `pleura view` printed")
+        elif not self._matches(request.cookies.get(self.cookie, "")):
+            return self._reject("open the address that `pleura view` printed")
         else:
             response = await call_next(request)
         response.headers.update(_HEADERS)
         return response
 
-    def _known(self, host: str) -> bool:
-        """Whether the page may be called so: a rebound name of another site is no IP address."""
-        return host in self.hosts or ("*" in self.hosts and _is_ip(host))
+    def accepts_host(self, host: str) -> bool:
+        """Return whether a value of the Host header is accepted."""
+        return host in self.hosts or (ANY_ADDRESS in self.hosts and _is_ip_address(host))
 
-    def _right(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(), self.token.encode())
+    def _matches(self, token: str) -> bool:
+        return secrets.compare_digest(token.encode(), self.token.encode())
 
-    def _refuse(self, why: str) -> Response:
-        return Response(why, 403, dict(_HEADERS), "text/plain")
+    def _reject(self, message: str) -> Response:
+        return Response(message, 403, dict(_HEADERS), "text/plain")
 
 
-def _is_ip(host: str) -> bool:
+def _is_ip_address(host: str) -> bool:
     name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
     with suppress(ValueError):
         ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))

@@ -1,0 +1,89 @@
+// Corrections of the mask.
+import { requestJson } from "./api.js";
+import { openCase } from "./cases.js";
+import { $, showError, showMessage } from "./dom.js";
+import { recordEdit, removeDraft, replaceLabels, setChanged } from "./drafts.js";
+import { niivue, state } from "./state.js";
+
+export function endStroke() {
+  state.redoStack = [];
+  recordEdit();
+}
+
+export function undo() {
+  if (!state.mask) return;
+  state.redoStack.push(niivue.drawBitmap.slice());
+  niivue.drawUndo();
+  recordEdit();
+}
+
+export function redo() {
+  const labels = state.redoStack.pop();
+  if (!labels) return;
+  replaceLabels(labels);
+  recordEdit();
+}
+
+export function swapSides() {
+  if (!state.mask) return;
+  replaceLabels(niivue.drawBitmap.map((label) => (label === 1 ? 2 : label === 2 ? 1 : label)));
+  recordEdit();
+}
+
+export function interpolateSlices() {
+  if (!state.mask) return;
+  niivue.interpolateMaskSlices();
+  recordEdit();
+}
+
+// Set the connected component of the mask at the crosshair to the selected side.
+export function assignComponent() {
+  if (!state.mask) return;
+  const [columns, rows] = niivue.back.dimsRAS.slice(1, 3), slice = columns * rows;
+  const [x, y, z] = niivue.frac2vox(niivue.scene.crosshairPos).map(Math.round);
+  const side = Number($("side").value), labels = niivue.drawBitmap.slice(), visited = new Uint8Array(labels.length);
+  const queue = [x + y * columns + z * slice];
+  if (!labels[queue[0]]) return showMessage("there is no mask at this position");
+  while (queue.length) {
+    const voxel = queue.pop();
+    if (visited[voxel] || !labels[voxel]) continue;
+    visited[voxel] = 1;
+    labels[voxel] = side;
+    const column = voxel % columns, row = Math.floor(voxel / columns) % rows;
+    if (column > 0) queue.push(voxel - 1);
+    if (column < columns - 1) queue.push(voxel + 1);
+    if (row > 0) queue.push(voxel - columns);
+    if (row < rows - 1) queue.push(voxel + columns);
+    if (voxel >= slice) queue.push(voxel - slice);
+    if (voxel + slice < labels.length) queue.push(voxel + slice);
+  }
+  replaceLabels(labels);
+  recordEdit();
+}
+
+export function discardChanges() {
+  if (!state.isChanged || !state.mask || !confirm("Discard the unsaved changes?")) return;
+  removeDraft(state.mask);
+  openCase(state.mask.index, { confirmed: true });
+}
+
+export async function save() {
+  if (!state.isChanged || !state.mask || state.isSaving) return;
+  const { mask, edits } = state;
+  state.isSaving = true;
+  try {
+    const body = await niivue.saveImage({ filename: "", isSaveDrawing: true });
+    const options = { method: "PUT", body, headers: { "If-Match": mask.etag } };
+    const record = await requestJson(`/api/cases/${mask.index}/corrected`, options);
+    const changes = Object.entries(record.changes)
+      .map(([side, { ml, voxels }]) => `${side} ${ml === null ? `${voxels} voxels` : `${ml} ml`}`);
+    showMessage(`saved ${record.corrected}; changed: ${changes.join(", ")}`);
+    mask.etag = record.etag;
+    state.cases[mask.index].is_corrected = true;
+    if (edits === state.edits) {
+      removeDraft(mask);
+      setChanged(false);
+    } else recordEdit(); // edited while it was saved
+  } catch (error) { showError(`the mask was not saved: ${error.message}`); }
+  state.isSaving = false;
+}
