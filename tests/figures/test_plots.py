@@ -215,3 +215,16 @@ def test_unknown_suffix_is_refused_with_those_that_work(tmp_path):
 def test_figures_leave_matplotlibs_global_state_alone():
     script = "import sys, pleura.figures.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_previews_and_overlays_need_no_matplotlib_and_figures_name_the_extra():
+    script = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import pleura.segmentation.segmenter, pleura.figures.overlay, pleura.figures.cases\n"
+        "import pleura.report.comparison, pleura.measurement.measure, pleura.evaluation.compare\n"
+        "from pleura.errors import PleuraError\n"
+        "try: import pleura.figures.plots\n"
+        "except PleuraError as error: sys.exit('pleura[plot]' not in error.hint)\n"
+        "sys.exit(2)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

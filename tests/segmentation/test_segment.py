@@ -253,3 +253,13 @@ def test_a_coronal_slice_alone_is_refused(segmenter, chest):
     scan = from_array(chest[:1], affine=coronal, units="hu")
     with pytest.raises(ScanError, match="an axial slice of this scan has 1x256 voxels"):
         segmenter(scan)
+
+
+def test_segmentation_displays_itself_in_notebooks(chest, segmenter):
+    segmentation = segmenter(from_array(chest, affine=AXIAL, units="hu"))
+    assert segmentation._repr_html_().startswith('<img src="data:image/png;base64,')
+    assert "right" in segmentation._repr_html_()
+    rows, columns = segmentation.preview_image().shape[:2]
+    assert segmentation.preview().get_size_inches() == pytest.approx((columns / 100, rows / 100))
+    assert len(repr(segmentation)) < 150
+    assert type(segmenter.segment(segmentation.scan)) is type(segmentation)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pleura.evaluation.wilcoxon import wilcoxon
+
 N_RESAMPLES = 2000
 
 Interval = tuple[float, float]
@@ -141,12 +143,10 @@ def paired_difference(
     ----------
     Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1945.
     """
-    from scipy.stats import wilcoxon
-
     change = np.asarray(second, float) - np.asarray(first, float)
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     means = np.bincount(index, weights=change) / np.bincount(index)
-    p_value = float(wilcoxon(means).pvalue) if np.any(means) and len(names) > 1 else 1.0
+    p_value = wilcoxon(means) if np.any(means) and len(names) > 1 else 1.0
     interval = bootstrap_interval(change.tolist(), patients)
     return Difference(float(change.mean()), interval, p_value)
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
@@ -27,6 +33,14 @@ def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: s
         + (f"<thead><tr>{head}</tr></thead>" if columns else "")
         + f"<tbody>{body}</tbody></table>"
     )
+
+
+def html_image(image: NDArray[np.uint8]) -> str:
+    """Return an HTML image, with the pixels (rows, columns, 3) as PNG in its address."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    address = base64.b64encode(content.getvalue()).decode()
+    return f'<img src="data:image/png;base64,{address}" style="max-width: 100%">'
 
 
 def _cell(value: Any, column: int) -> str:

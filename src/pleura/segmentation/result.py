@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import pleura
+from pleura.figures.html import html_image, html_table
 from pleura.figures.preview import preview_image
 from pleura.masks.mask import Mask
 from pleura.names import printable
 from pleura.scan.labels import BOTH, LEFT, RIGHT
+
+if TYPE_CHECKING:
+    from pleura.figures.backend import Figure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,6 +40,20 @@ class Segmentation(Mask):
     model: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     probability: NDArray[np.uint8] | None = None
+
+    def preview(self) -> Figure:
+        """Plot `preview_image` as a matplotlib figure, which notebooks display.
+
+        Raises
+        ------
+        PleuraError
+            matplotlib is not installed.
+        ScanError
+            The voxels of the scan cannot be read.
+        """
+        from pleura.figures.plots import image_figure
+
+        return image_figure(self.preview_image())
 
     def preview_image(self) -> NDArray[np.uint8]:
         """Draw slices of the scan with the contours of the mask.
@@ -62,6 +80,20 @@ class Segmentation(Mask):
         ]
         hu, labels = order.apply(self.scan.hu()), order.apply(self.labels)
         return preview_image(hu, labels, order.apply_to(self.geometry).spacing, lines)
+
+    def _repr_html_(self) -> str:
+        report = self.to_dict()
+        sizes, unit = report["volume_ml"], "ml"
+        if sizes is None:
+            sizes, unit = report["voxels"], "voxels"
+        rows = [
+            ("grid", report["grid"]),
+            ("units", report["units"]),
+            ("model", self.model),
+            *((side, f"{size:.0f} {unit}") for side, size in sizes.items()),
+            *(("flag", str(flag)) for flag in self.flags),
+        ]
+        return html_image(self.preview_image()) + html_table((), rows, report["scan"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary that JSON can store; voxels are left out."""
