@@ -16,7 +16,10 @@ functions that train networks or use a training run.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+
+logging.getLogger("pleura").addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
 

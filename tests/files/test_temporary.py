@@ -12,7 +12,7 @@ from pleura.files.temporary import new_folder, temporary_folder
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(scratch._Own, "process", 0)
+    monkeypatch.setattr(scratch._PROCESS_FOLDER, "_process", 0)
 
 
 def test_folders_of_a_process_share_a_root_that_only_the_user_reads(tmp_path):
@@ -34,7 +34,9 @@ def test_only_folders_whose_lock_is_free_are_removed(tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "lock").touch()
     (tmp_path / "pleura-link").symlink_to(tmp_path / "other")
-    monkeypatch.setattr(scratch._Own, "process", 0)  # as another process: flock is of the file
+    monkeypatch.setattr(
+        scratch._PROCESS_FOLDER, "_process", 0
+    )  # as another process: flock is of the file
     new_folder()
     names = {path.name for path in tmp_path.iterdir()}
     assert {mine.name, "pleura-without-lock", "other", "pleura-link"} < names

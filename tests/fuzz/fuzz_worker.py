@@ -89,7 +89,7 @@ def read_split(path: Path) -> None:
 
 
 def read_cases(path: Path) -> None:
-    from pleura.cli.scores import read_case_table as read
+    from pleura.evaluation.cases import read_case_table as read
 
     read(path, "group")
 

@@ -333,7 +333,7 @@ def test_malformed_numbers_are_not_found(client, empty, number):
 def test_failed_requests_leave_no_temporary_files(client, tmp_path, monkeypatch):
     from pleura.files import temporary as scratch
 
-    monkeypatch.setattr(scratch._Own, "process", 0)
+    monkeypatch.setattr(scratch._PROCESS_FOLDER, "_process", 0)
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
     for header in ("bytes=99999999-", "bytes=5-1", "bytes=a-b", "bytes=0-1,3-4", "bytes=0-3"):
         client.get("/api/cases/0/scan.nii", headers={"range": header})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import LoadedModel, Precision, Runtime, load_model
 from pleura.engine.subprocess_model import SubprocessModel
+
+_logger = logging.getLogger(__name__)
 
 
 def load(path: Path, threads: int, precision: Precision, runtime: Runtime) -> LoadedModel:
@@ -20,4 +23,5 @@ def load(path: Path, threads: int, precision: Precision, runtime: Runtime) -> Lo
     loader = SubprocessModel if PROCESS.forked else load_model
     model: LoadedModel = loader(path, threads, precision, runtime)
     PROCESS.register(model)
+    _logger.info("Loaded %s with %s in %d threads", path.name, runtime, threads)
     return model

@@ -33,40 +33,54 @@ def temporary_folder() -> Iterator[Path]:
 
 def new_folder() -> Path:
     """Create an empty folder, readable by this user alone, that is removed with the process."""
-    return Path(tempfile.mkdtemp(dir=_root()))
+    return Path(tempfile.mkdtemp(dir=_PROCESS_FOLDER.path()))
 
 
-class _Own:
-    """The root folder of this process; a forked process makes its own."""
+class _ProcessFolder:
+    """The folder of this process, which contains all its temporary folders.
 
-    process = 0
-    folder = Path()
-    lock: int  # file descriptor
-    making = threading.Lock()
+    There is one instance per process. It holds the locked file open until the process ends. A
+    forked process creates a folder of its own.
+    """
+
+    def __init__(self) -> None:
+        self._process = 0
+        self._path = Path()
+        self._file = -1  # descriptor of the locked file
+        self._creation = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset_after_fork)
+
+    def path(self) -> Path:
+        """Return the folder, created at the first call."""
+        with self._creation:
+            if self._process != os.getpid() or not self._path.is_dir():
+                _remove_stale(Path(tempfile.gettempdir()))
+                self._path, self._file = _create_locked()
+                self._process = os.getpid()
+                # Unlike atexit, this also runs in the processes of multiprocessing.
+                options = {"ignore_errors": True}
+                Finalize(None, shutil.rmtree, (self._path,), options, exitpriority=0)
+            return self._path
+
+    def _reset_after_fork(self) -> None:
+        self._creation = threading.Lock()  # another thread of the parent may have held it
 
 
-def _root() -> Path:
-    with _Own.making:
-        if _Own.process != os.getpid() or not _Own.folder.is_dir():
-            _remove_stale(Path(tempfile.gettempdir()))
-            _Own.folder, _Own.lock = _new_root()
-            _Own.process = os.getpid()
-            # Unlike atexit, this also runs in the processes of multiprocessing.
-            Finalize(None, shutil.rmtree, (_Own.folder,), {"ignore_errors": True}, exitpriority=0)
-        return _Own.folder
+_PROCESS_FOLDER = _ProcessFolder()
 
 
-def _new_root() -> tuple[Path, int]:
+def _create_locked() -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        if _locked(lock) and (folder / _LOCK).exists():
+        if _try_lock(lock) and (folder / _LOCK).exists():
             return folder, lock
-        os.close(lock)  # another process took it for a stale one before it was locked
+        os.close(lock)  # another process removed it as stale before it was locked
 
 
 def _remove_stale(parent: Path) -> None:
-    """Remove root folders of this user that no running process holds."""
+    """Remove folders of this user's processes that have ended."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             status = folder.lstat()
@@ -75,7 +89,7 @@ def _remove_stale(parent: Path) -> None:
                 continue
             lock = os.open(folder / _LOCK, os.O_RDWR)
             try:
-                stale = _locked(lock)
+                stale = _try_lock(lock)
                 if stale and os.name != "nt":  # where an open file cannot be removed
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
@@ -84,7 +98,7 @@ def _remove_stale(parent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _locked(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     """Lock a file for as long as it is open; False if another process has locked it."""
     try:
         if sys.platform == "win32":
@@ -98,8 +112,3 @@ def _locked(file: int) -> bool:
     except OSError:
         return False
     return True
-
-
-if hasattr(os, "register_at_fork"):
-    # Another thread may have held it.
-    os.register_at_fork(after_in_child=lambda: setattr(_Own, "making", threading.Lock()))

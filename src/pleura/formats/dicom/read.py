@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from pleura.formats.dicom.rescale import infer_rescale, padding_decisions, resca
 from pleura.formats.dicom.volume import DicomVolume, build_volume
 from pleura.scan.scan import AIR, Decision, Scan
 from pleura.typing import AnyArray
+
+_logger = logging.getLogger(__name__)
 
 OpenFile = Callable[[Path], Dataset]
 
@@ -74,6 +77,14 @@ def find_volumes(paths: Iterable[Path]) -> DicomContents:
         except ScanError as error:  # noqa: PERF203
             rejected.append(RejectedFrames(group.frames, error))
     volumes.sort(key=_preference)
+    for one in skipped:
+        _logger.debug("Skipped %s: %s", one.path, one.reason)
+    _logger.info(
+        "Found %d volumes and %d other groups of frames; skipped %d files",
+        len(volumes),
+        len(rejected),
+        len(skipped),
+    )
     return DicomContents(tuple(volumes), tuple(rejected), tuple(skipped))
 
 

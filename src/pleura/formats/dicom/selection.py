@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.read import MIN_SLICES, DicomContents, RejectedFrames
 from pleura.formats.dicom.volume import DicomVolume, positions_along_normal, slice_normal
 from pleura.scan.scan import Decision
+
+_logger = logging.getLogger(__name__)
 
 _MIN_EXTENSION = 10.0
 """Millimetres by which slices that are left out must extend the volume to be reported."""
@@ -68,6 +71,7 @@ def select_volume(
             f"no series {series}", where=source, hint=f"choose one of {available}; see pleura info"
         )
     decisions = selection_decisions(volumes[0], volumes[1:], rejected, warn=series is None)
+    _logger.info("Selected %s", volumes[0].describe())
     return volumes[0], decisions
 
 
