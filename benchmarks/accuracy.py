@@ -1,13 +1,13 @@
-"""How right a model is, on public sets laid out as the recipe `default` has them.
+"""Measure the accuracy of a model on the public sets of the recipe `default`.
 
     python benchmarks/accuracy.py MODEL.onnx DATA --sets kmader-validation lctsc covid
 
-    python benchmarks/accuracy.py default DATA --sets card --runs RUNS     # the card's table
+    python benchmarks/accuracy.py default DATA --sets card --runs RUNS     # table of the model card
 
-The whole way is judged: units, network, cleaning, sides. Every image is a case, every lung of a
-whole scan one of its own. `left-out` gathers what benchmarks/leave_one_out.py DATA RUNS left.
-Prints a Markdown table with bootstrap intervals over patients, and writes each case to
-benchmarks/results/accuracy/NAME.json.
+The whole segmentation is evaluated: units, network, postprocessing, sides. Each image is a case,
+and so is each lung of a whole scan. `left-out` reads the results of
+`benchmarks/leave_one_out.py DATA RUNS`. Prints a Markdown table with bootstrap intervals over
+patients, and writes each case to benchmarks/results/accuracy/NAME.json.
 """
 
 import argparse
@@ -71,10 +71,10 @@ def kmader(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
 
 
 def small_grid(mask: NDArray[np.uint8], probability: Any, threshold: int) -> float:
-    """IoU on the exercise's grid: 128x128, sampled as the exercise samples its masks."""
-    how = {"dsize": (128, 128), "interpolation": cv2.INTER_NEAREST}
-    reference = cv2.resize(mask, **how) > 0
-    found = cv2.resize(probability[0], **how) >= threshold
+    """Return the IoU on the grid of the exercise, 128x128, sampled like its masks."""
+    options = {"dsize": (128, 128), "interpolation": cv2.INTER_NEAREST}
+    reference = cv2.resize(mask, **options) > 0
+    found = cv2.resize(probability[0], **options) >= threshold
     return overlap(reference, found)["iou"]
 
 
@@ -93,7 +93,7 @@ FAULTS = (
 
 
 def perturbed(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
-    """Each simulated fault on each slice, its Dice less that of the slice as it is."""
+    """Yield the loss of Dice that each simulated effect causes on each slice."""
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
     split = split_names(
         [p.name for p in pairs], SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
@@ -219,7 +219,7 @@ LINES: dict[str, tuple[ResultRow, ...]] = {
 
 
 def in_float32(data: Path, segmenter: Segmenter, exact: Segmenter) -> Iterator[Case]:
-    """How much Dice the validation slices and covid lose by the faster precision."""
+    """Yield the loss of Dice of the validation slices and covid in the faster precision."""
     for judge in (lambda s: kmader("validation", data, s), lambda s: covid(data, s)):
         for fast, full in zip(judge(segmenter), judge(exact), strict=True):
             yield {**fast, "drop": full["dice"] - fast["dice"]}
@@ -253,7 +253,7 @@ def main() -> None:
         nargs="+",
         default=["kmader-validation", "lctsc", "covid"],
         help="kmader-validation, kmader-test, perturbed-validation, perturbed-test, lctsc, covid, "
-        "left-out, precision; card: those of the model's card",
+        "left-out, precision; card: the sets of the model card",
     )
     parser.add_argument(
         "--runs", type=Path, help="what leave_one_out.py left, and float32.onnx, the model in full"
@@ -277,8 +277,8 @@ def main() -> None:
                 value = f"{line.value(cases):.4f} ({low:.4f} to {high:.4f})"
                 print(f"| {name} | {line.name} | {value} | |")
             worst = sorted(cases, key=lambda c: c["dice"] if "dice" in c else -c["drop"])[:5]
-            told = [f"{c['case']} {c['dice'] if 'dice' in c else c['drop']:.3f}" for c in worst]
-            print(f"| {name} | worst | | {'; '.join(told)} |", flush=True)
+            listed = [f"{c['case']} {c['dice'] if 'dice' in c else c['drop']:.3f}" for c in worst]
+            print(f"| {name} | worst | | {'; '.join(listed)} |", flush=True)
     target = HERE / "results" / "accuracy" / f"{options.name or options.model.stem}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(results, indent=1) + "\n")

@@ -3,8 +3,8 @@
     python benchmarks/exclude.py KMADER [--seeds 1 2]
 
 The training part's wrong references, as `pleura check` names them, are left out or not; nothing
-else changes. Judged on the test part without the slice whose reference is wrong. Prints a Markdown
-table, writes benchmarks/results/exclude.json.
+else changes. Evaluated on the test subset without the slice whose reference is wrong. Prints
+a Markdown table, writes benchmarks/results/exclude.json.
 """
 
 import argparse
@@ -47,8 +47,8 @@ def main() -> None:
             print(seed, name, row, flush=True)
     print("| training | IoU by seed | worst slice | HD95, px |\n|---|---|---|---|")
     for name, row in results.items():
-        told = [", ".join(f"{v:.4g}" for v in row[key]) for key in ("iou", "worst", "hd95")]
-        print(f"| {name} | {' | '.join(told)} |")
+        cells = [", ".join(f"{v:.4g}" for v in row[key]) for key in ("iou", "worst", "hd95")]
+        print(f"| {name} | {' | '.join(cells)} |")
     (HERE / "results" / "exclude.json").write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What few labelled slices are worth, from the model that ships and from nothing.
+"""Learning curve over labelled slices, from the default model and from random weights.
 
     python benchmarks/fine_tuning.py DATA [--slices 5 10 20 40 80 160]
 

@@ -1,11 +1,11 @@
-"""Recipe `default` trained without one patient of LCTSC at a time, and judged on that patient.
+"""Recipe `default` trained without one patient of LCTSC at a time, and evaluated on that patient.
 
     python benchmarks/leave_one_out.py DATA RUNS [--set training.epochs=60] [--patients 202]
 
-DATA is laid out as the recipe has it. The masks that ship with the recipe are of a model that saw
-all three patients, so each training gets others: of a first one without the patient and without
-those masks. Leaves runs, model files and scores of each patient below RUNS, and prints the table of
-benchmarks/accuracy.py over the three.
+DATA has the layout of the recipe. The masks that ship with the recipe were predicted by a model
+that was trained on all three patients. They are replaced by predictions of a first model, which is
+trained without the patient and without those masks. Writes runs, model files and scores of each
+patient below RUNS, and prints the table of benchmarks/accuracy.py over the three.
 """
 
 import argparse
@@ -71,11 +71,11 @@ def main() -> None:
     options = parser.parse_args()
     cases = []
     for patient in options.patients:
-        teacher = options.runs / f"teacher-without-{patient}.onnx"
+        first_model = options.runs / f"first-without-{patient}.onnx"
         masks = options.runs.resolve() / f"masks-without-{patient}"
         model = options.runs / f"without-{patient}.onnx"
-        trained(options.data, recipe_without(patient, options.set), teacher)
-        write_masks(options.data, teacher, masks)
+        trained(options.data, recipe_without(patient, options.set), first_model)
+        write_masks(options.data, first_model, masks)
         trained(options.data, recipe_without(patient, options.set, masks), model)
         with Segmenter(model) as segmenter:
             found = list(lctsc([patient], options.data, segmenter))

@@ -4,7 +4,7 @@
 
 Recipe `default` without one patient of LCTSC and without masks of a model, with another network
 each time, and as many epochs as fit into the time in which that of pleura-2 makes so many steps.
-Judged on that patient, on the validation slices of kmader and on covid; `--only` without a name
+Evaluated on that patient, on the validation slices of kmader and on covid; `--only` without a name
 times those of RUNS again. Prints a Markdown table, writes benchmarks/results/pareto.json, and draws
 docs/pictures/pareto.png from all that the file holds.
 """
@@ -74,7 +74,7 @@ def model_of(name: str, runs: Path) -> Path:
     return runs / f"{name.translate(str.maketrans(' ', '-', chr(39) + ','))}.onnx"
 
 
-def judge(name: str, share: float, options: argparse.Namespace) -> dict[str, Any]:
+def train_and_evaluate(name: str, share: float, options: argparse.Namespace) -> dict[str, Any]:
     recipe = recipe_without(PATIENT, NETWORKS[name])
     images = len(split_pairs(options.data, None, recipe.data, recipe.split).train)
     steps = images // recipe.training.batch_size
@@ -115,8 +115,8 @@ def table(results: dict[str, Any]) -> None:
     }
     print(f"| network | {' | '.join(columns.values())} |\n|{'---|' * (len(columns) + 1)}")
     for name, found in results.items():
-        told = [f"{found[k]:.4f}" if "Dice" in k else f"{found[k]:.4g}" for k in columns]
-        print(f"| {name} | {' | '.join(told)} |")
+        cells = [f"{found[k]:.4f}" if "Dice" in k else f"{found[k]:.4g}" for k in columns]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def draw(results: dict[str, Any], target: Path) -> None:
@@ -151,7 +151,7 @@ def main() -> None:
     for name in dict.fromkeys([PLEURA_2, *options.only]) if options.only else ():
         seconds[name] = seconds_a_step(name)
     for name in options.only:
-        results[name] = judge(name, seconds[PLEURA_2] / seconds[name], options)
+        results[name] = train_and_evaluate(name, seconds[PLEURA_2] / seconds[name], options)
         results = {n: results[n] for n in NETWORKS if n in results}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     for name, found in results.items():  # one after the other, and nothing between

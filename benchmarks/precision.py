@@ -106,8 +106,8 @@ def main() -> None:
         loss = max(float(np.mean(values)) for values in losses.values())
         ms = milliseconds(engine)
         results[name] = {"ms": ms, "dice": means, "loss": loss}
-        told = " | ".join(f"{value:.4f}" for value in means.values())
-        print(f"| {name} | {ms:.2f} | {told} | {loss:.4f} |", flush=True)
+        cells = " | ".join(f"{value:.4f}" for value in means.values())
+        print(f"| {name} | {ms:.2f} | {cells} | {loss:.4f} |", flush=True)
     target = HERE / "results" / "precision.json"
     target.write_text(json.dumps(results, indent=1) + "\n")
 
