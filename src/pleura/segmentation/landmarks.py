@@ -1,9 +1,9 @@
 """Anatomical landmarks that agree with, or contradict, the orientation of a scan.
 
 All arrays are canonical axial: slices from foot to head, rows from front to back, columns from the
-patient's right to left. Each landmark is a ratio, positive where it lies as the orientation says
-and negative where it lies on the opposite side. Lengths are relative to the lungs, so no spacing is
-needed. The table is no landmark: it lies in front of a prone patient.
+patient's right to left. Each landmark is a ratio: positive if its position agrees with the
+orientation, negative if it is on the opposite side. Lengths are relative to the lungs, so no
+spacing is needed. The table is not a landmark: it is in front of a prone patient.
 """
 
 from __future__ import annotations
@@ -19,45 +19,44 @@ from pleura.typing import BoolArray
 
 Table = dict[str, NDArray[np.float64]]
 
-_WIDTH = 128  # rows or columns, whichever are more, of a sampled slice, about
-_SLICES = 64  # of more, every second or so is measured
+_WIDTH = 128  # approximate larger side of a sampled slice, in pixels
+_SLICES = 64  # approximate maximum number of slices that are measured
 _BONE, _AIR, _BODY, _SOLID = 300, -850, -500, (-10, 200)  # HU
-_FEW = 10  # slices with lung: fewer show neither base nor apex
-_MANY = 20  # slices with lung: in more, bone lies behind the lungs whatever part they show
+_MIN_SLICES = 10  # slices with lung: fewer contain neither base nor apex
+_BONE_SLICES = 20  # slices with lung: from here on, bone alone determines front and back
 _WALL = 0.15  # of the lungs' width: thickness of the chest wall with ribs, spine and sternum
 _CORE = 0.12  # of the lungs' width: solid tissue as thick as this is liver more often than not
-_BASE = 0.15  # of the largest slice's lung: with less in the lowest slice, the scan shows the base
+_BASE = 0.15  # of the lung in the largest slice: with less, the lowest slice is the base
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Where landmarks lie relative to an orientation: from -1 to 1, NaN where a scan shows none.
+    """Positions of landmarks relative to an orientation, from -1 to 1; NaN if not visible.
 
     Attributes
     ----------
     bone:
-        Bone of the chest wall behind the lungs (ribs, spine) against that in front of them.
+        Bone of the chest wall behind the lungs (ribs, spine) versus in front of them.
     heart:
-        Tissue between the front halves of the lungs against that between their back halves; of few
+        Tissue between the front halves of the lungs versus their back halves; only in scans of few
         slices without the base.
     recess:
         Distance of the lowest fifth of the lungs behind their centre, per depth of the lungs.
     apex:
         Width of the lower end of the lungs less that of the upper end, per width of the lungs.
     airway:
-        Air between the upper 40 % of the lungs (trachea) against that between the lower 40 %.
+        Air between the upper 40 % of the lungs (trachea) versus the lower 40 %.
     mediastinum:
         Share of tissue between the lungs (heart) in their lower half less that in the upper half.
     liver:
-        Thick solid tissue at the base of the right lung against that of the left lung.
+        Thick solid tissue at the base of the right lung versus the left lung.
     pair:
-        Share of slices with two lungs in which they lie side by side; the others, one behind the
-        other, count as negative.
+        Share of slices with two lungs side by side, minus the share with one behind the other.
     side:
-        Bone of the chest wall on the left against that on the right; about 0 in a common scan.
+        Bone of the chest wall on the left versus the right; about 0 in a common scan.
     spine:
-        Densest line of bone along the slice axis against that along the other axes, where the body
-        is cut by opposite edges of the slices and neither by the first nor by the last slice.
+        Densest line of bone along the slice axis versus the other axes, if opposite borders of the
+        slices truncate the body, and neither the first nor the last slice does.
     """
 
     bone: float = np.nan
@@ -73,11 +72,11 @@ class Landmarks:
 
     @property
     def upside_down(self) -> bool:
-        """Whether the head lies where the orientation has the feet."""
+        """Whether the head is where the orientation has the feet."""
         return _opposite(self.apex / 0.35, self.airway / 0.5, self.mediastinum / 0.15)
 
     def contradictions(self) -> tuple[str, ...]:
-        """Return what contradicts the orientation: a clause per axis, none if nothing does."""
+        """Return one clause per axis that the anatomy contradicts."""
         if self.spine < 0.15:
             return ("the slices are not axial",)
         if self.pair < -0.4 and abs(self.side) > max(0.2, 2 * abs(self.bone)):
@@ -94,16 +93,16 @@ class Landmarks:
 
 
 def _opposite(*ratios: float) -> bool:
-    """Tell whether at least two landmarks contradict the orientation and none clearly agrees.
+    """Return whether at least two landmarks contradict the orientation and none clearly agrees.
 
-    ``ratios`` are landmarks divided by what the least distinct of common scans have.
+    ``ratios`` are landmarks relative to the smallest values of common scans.
     """
-    shown = np.clip([ratio for ratio in ratios if np.isfinite(ratio)], -1, 1)
-    return bool(shown.sum() < -1.6)
+    visible = np.clip([ratio for ratio in ratios if np.isfinite(ratio)], -1, 1)
+    return bool(visible.sum() < -1.6)
 
 
 def sampling_step(shape: tuple[int, ...]) -> int:
-    """Return the step in rows and columns at which `find_landmarks` is given a scan."""
+    """Return the step in rows and columns at which `find_landmarks` needs a scan."""
     return max(1, round(max(shape[1:]) / _WIDTH))
 
 
@@ -130,7 +129,7 @@ def find_landmarks(hu: NDArray[np.int16], lung: BoolArray) -> Landmarks:
     if two.mean() > 0.3:
         found["pair"] = float(table["pair"][two].mean())
         found["side"] = _balance(table["left"], table["right"], 10)
-    if len(slices) >= _FEW:
+    if len(slices) >= _MIN_SLICES:
         found |= _head_end(table)
         found["spine"] = _spine(hu, lung)
         if Landmarks(**found).upside_down:  # what lies at the base is at the other end
@@ -140,13 +139,13 @@ def find_landmarks(hu: NDArray[np.int16], lung: BoolArray) -> Landmarks:
         if area[0] < _BASE * area.max():
             found["recess"] = _recess(table)
             found["liver"] = _liver(hu, lung, slices)
-    if "recess" not in found and len(slices) < _MANY:
+    if "recess" not in found and len(slices) < _BONE_SLICES:
         found["heart"] = _balance(table["gap_front"], table["gap_back"], 8)
     return Landmarks(**found)
 
 
 def _balance(one: NDArray[np.float64], other: NDArray[np.float64], least: float) -> float:
-    """Return the difference of two sums by their sum, near 0 where both are below ``least``."""
+    """Return the difference of two sums by their sum, near 0 if both are below ``least``."""
     a, b = float(one.sum()), float(other.sum())
     return (a - b) / (a + b + least)
 
@@ -185,7 +184,7 @@ def _measure_slice(hu: NDArray[np.int16], lung: BoolArray) -> dict[str, float]:
 
 
 def _pair(lung: BoolArray) -> float:
-    """Return 1 for two lungs side by side, -1 for one behind the other, 0 where there is one."""
+    """Return 1 for two lungs side by side, -1 for one behind the other, 0 for a single lung."""
     _, _, figures, centres = cv2.connectedComponentsWithStats(lung.astype(np.uint8), connectivity=4)
     sizes = figures[1:, cv2.CC_STAT_AREA]
     second, first = np.argsort(sizes)[-2:] if len(sizes) > 1 else (0, 0)
@@ -244,7 +243,7 @@ def _spine(hu: NDArray[np.int16], lung: BoolArray) -> float:
     body = hu > _BODY
     size = body.mean((1, 2))
     cut = [np.median(body.take((0, -1), axis).mean(3 - axis), 0).min() for axis in (1, 2)]
-    filled = size[size > 0.1 * size.max()]  # without slices that were added as padding
+    filled = size[size > 0.1 * size.max()]  # ignores padding slices
     if not len(filled) or max(filled[[0, -1]]) > 0.5 * filled.max() or max(cut) < 0.04:
         return np.nan
     bone = hu[bounding_box(lung) or ...] > 200
