@@ -1,14 +1,15 @@
-"""What corrections are worth: a model that was spoiled on purpose, and 1 to 20 corrected scans.
+"""Measure the gain from fine-tuning a degraded model on 1 to 20 corrected scans.
 
     python benchmarks/corrections.py COVID RUNS
 
-COVID is the folder of `images`, `masks` and `patients.csv`. Its patients' slices, in HU as pleura
-takes them, become scans of seven slices; three patients are kept for the test. The model that ships
-is taught wrong masks of the others: dense parts left out, and the front third of the left lung
-missing, as a lobe would be; sides are swapped in every third. Then so many scans are segmented by
-that model, corrected to the true masks, and `pleura train --from SPOILED --corrected` goes on from
-there. Dice of both lungs, mean over the test's scans, and of the scan that ships. Prints a Markdown
-table, writes benchmarks/results/corrections.json.
+COVID is the folder of `images`, `masks` and `patients.csv`. Its slices, in HU as pleura reads them,
+are stacked to scans of seven slices; the scans of three patients are the test set. The default
+model is first fine-tuned on wrong masks of the other patients, without dense tissue and without the
+front third of the left lung. For each number of scans, that model segments the scans, the true
+masks are saved as corrections (for every third scan, the sides of the segmented mask are swapped
+first), and `pleura train --from DEGRADED --corrected` fine-tunes the model. Prints a Markdown table
+of the Dice of both lungs on the test set and on the sample scan, and writes
+benchmarks/results/corrections.json.
 """
 
 import argparse
@@ -53,22 +54,22 @@ def scans(covid: Path) -> dict[str, list[tuple[Volume, Mask]]]:
         mask = read_picture(covid / "masks" / row[name]) > 0
         slices[row[patient]].append((read(image).hu()[0], mask.astype(np.uint8)))
     return {
-        one: [
+        key: [
             (np.stack([hu for hu, _ in part]), np.stack([mask for _, mask in part]))
             for part in (found[i : i + SLICES] for i in range(0, len(found), SLICES))
         ]
-        for one, found in slices.items()
+        for key, found in slices.items()
     }
 
 
-def spoiled(hu: Volume, mask: Mask) -> Mask:
-    """Leave out what is dense, and the front third of the half on the picture's right."""
+def degrade(hu: Volume, mask: Mask) -> Mask:
+    """Remove dense tissue, and the front third of the image's right half."""
     wrong = mask.copy()
     wrong[hu > DENSE] = 0
-    for one in wrong:
-        rows = np.flatnonzero(one.any(axis=1))
+    for slice_mask in wrong:
+        rows = np.flatnonzero(slice_mask.any(axis=1))
         if len(rows):
-            one[: rows[0] + len(rows) // 3, one.shape[1] // 2 :] = 0
+            slice_mask[: rows[0] + len(rows) // 3, slice_mask.shape[1] // 2 :] = 0
     return wrong
 
 
@@ -82,20 +83,20 @@ def pleura(*arguments: object) -> None:
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
-def spoil_model(pool: list[tuple[Volume, Mask]], runs: Path) -> Path:
-    data = runs / "spoiled-data"
+def degrade_model(pool: list[tuple[Volume, Mask]], runs: Path) -> Path:
+    data = runs / "degraded-data"
     for i, (hu, mask) in enumerate(pool):
-        for j, (one, lung) in enumerate(zip(hu, spoiled(hu, mask), strict=True)):
-            write_picture(data / "images" / f"{i:02d}_{j}.tif", one)
+        for j, (image, lung) in enumerate(zip(hu, degrade(hu, mask), strict=True)):
+            write_picture(data / "images" / f"{i:02d}_{j}.tif", image)
             write_picture(data / "masks" / f"{i:02d}_{j}.tif", lung * np.uint8(255))
-    run = runs / "spoiled"
-    where = (data / "images", data / "masks", "-o", run, "--overwrite", "-q")
-    pleura("train", *where, "--from", "default", "--set", "training.epochs=10")
-    pleura("export", run, "-o", runs / "spoiled.onnx")
-    return runs / "spoiled.onnx"
+    run = runs / "degraded"
+    arguments = (data / "images", data / "masks", "-o", run, "--overwrite", "-q")
+    pleura("train", *arguments, "--from", "default", "--set", "training.epochs=10")
+    pleura("export", run, "-o", runs / "degraded.onnx")
+    return runs / "degraded.onnx"
 
 
-def judged(model: Path | str, test: list[tuple[Volume, Mask]]) -> dict[str, float]:
+def scores_of(model: Path | str, test: list[tuple[Volume, Mask]]) -> dict[str, float]:
     affine = np.diag([5.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]]  # (slice, row, column) to LPS
     with Segmenter(model) as segmenter:
         found = [
@@ -112,7 +113,7 @@ def judged(model: Path | str, test: list[tuple[Volume, Mask]]) -> dict[str, floa
 
 
 def correct(pool: list[tuple[Volume, Mask]], n: int, model: Path, folder: Path) -> Path:
-    """Segment ``n`` scans, and lay the true masks beside as corrections."""
+    """Segment ``n`` scans, and save the true masks as corrections."""
     shutil.rmtree(folder, ignore_errors=True)
     order = np.random.default_rng(0).permutation(len(pool))[:n]
     for i in order:
@@ -122,7 +123,7 @@ def correct(pool: list[tuple[Volume, Mask]], n: int, model: Path, folder: Path) 
         mask = folder / "out" / f"scan-{i:02d}_lungs.nii.gz"
         true = pool[i][1].copy()
         middle = true.shape[2] // 2
-        true[:, :, middle:] *= 2  # the patient's left is on the picture's right
+        true[:, :, middle:] *= 2  # the patient's left is on the image's right
         if i % 3 == 0:  # the model's mask with its sides swapped
             before = nib.load(mask)
             labels = np.asarray(before.dataobj)
@@ -139,18 +140,18 @@ def main() -> None:
     options = parser.parse_args()
     by_patient = scans(options.covid)
     patients = sorted(by_patient)
-    pool = [scan for one in patients[:-3] for scan in by_patient[one]]
-    test = [scan for one in patients[-3:] for scan in by_patient[one]]
-    model = spoil_model(pool, options.runs)
-    found = {"ships": judged("default", test), "0": judged(model, test)}
+    pool = [scan for key in patients[:-3] for scan in by_patient[key]]
+    test = [scan for key in patients[-3:] for scan in by_patient[key]]
+    model = degrade_model(pool, options.runs)
+    found = {"default": scores_of("default", test), "0": scores_of(model, test)}
     for n in SIZES:
         out = correct(pool, n, model, options.runs / f"corrected-{n}")
-        run = options.runs / f"learned-{n}"
-        where = ("--corrected", out, "-o", run, "--overwrite", "-q")
-        pleura("train", "--from", model, *where)
-        found[str(n)] = judged(run / "model.onnx", test)
+        run = options.runs / f"fine-tuned-{n}"
+        arguments = ("--corrected", out, "-o", run, "--overwrite", "-q")
+        pleura("train", "--from", model, *arguments)
+        found[str(n)] = scores_of(run / "model.onnx", test)
         (HERE / "results" / "corrections.json").write_text(json.dumps(found, indent=1) + "\n")
-    print("| corrected scans | test, mean Dice | worst scan | the scan that ships |")
+    print("| corrected scans | test, mean Dice | worst scan | sample scan |")
     print("|---|---|---|---|")
     for name, scores in found.items():
         print(f"| {name} | " + " | ".join(f"{s:.4f}" for s in scores.values()) + " |")

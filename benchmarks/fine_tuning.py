@@ -1,11 +1,12 @@
-"""Learning curve over labelled slices, from the default model and from random weights.
+"""Measure learning curves: training from the default model, and from random weights.
 
     python benchmarks/fine_tuning.py DATA [--slices 5 10 20 40 80 160]
 
-The set is `covid`: pictures in altered grey, lesions inside the masks, never used for the model.
-Slices of seven patients are for training, of three for the test. Both trainings have the same
-network, steps and slices; from nothing at the recipe's full rate, from the model at a lower one.
-Prints a Markdown table, writes benchmarks/results/fine_tuning.json.
+The data set is `covid`: pictures in changed grey levels, with lesions inside the masks, which the
+default model was not trained on. Slices of seven patients are for training, of three for the test.
+Both trainings have the same network, steps and slices; from random weights at the full learning
+rate of the recipe, from the model at a lower one. Prints a Markdown table of the mean Dice, and
+writes benchmarks/results/fine_tuning.json.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from pleura.training.predictor import Predictor
 from pleura.training.recipe import Recipe, build_recipe
 
 HERE = Path(__file__).resolve().parent
-TEST = 3  # patients, the last ones
+TEST = 3  # the last patients
 STEPS = 200
 
 
@@ -41,7 +42,7 @@ def patients(data: Path) -> dict[str, list[str]]:
 
 
 def write_pairs(names: list[str], data: Path, folder: Path) -> None:
-    """Write images in HU, as pleura takes these pictures, and their masks."""
+    """Write images in HU, as pleura reads these pictures, and their masks."""
     for name in names:
         stem = Path(name).stem
         write_picture(
@@ -54,7 +55,7 @@ def write_pairs(names: list[str], data: Path, folder: Path) -> None:
 
 def recipe_for(n: int, start: bool, seed: int) -> Recipe:
     values: dict[str, Any] = starting_recipe("default").model_dump(mode="json")
-    values["simulation"] = None  # the set is what it is
+    values["simulation"] = None  # the pictures are not CT in HU
     values["augmentation"] |= {"full_rotation_probability": 0.0, "zoom": [0.85, 1.2]}
     values["split"] = {"training_fraction": (n - 1.9) / n, "validation_fraction": 1.2 / n}
     batch = min(8, max(2, (n - 2) // 2))
@@ -88,12 +89,14 @@ def main() -> None:
     test = [name for patient in order[-TEST:] for name in found[patient]]
     pool = [name for patient in order[:-TEST] for name in found[patient]]
     results = []
-    print("| labelled slices | from nothing | from the model |\n|---|---|---|")
+    print(
+        "| labelled slices | random weights, mean Dice | default model, mean Dice |\n|---|---|---|"
+    )
     for n in options.slices:
-        row: dict[str, Any] = {"slices": min(n, len(pool)), "nothing": [], "model": []}
+        row: dict[str, Any] = {"slices": min(n, len(pool)), "random": [], "model": []}
         for seed in options.seeds:
             chosen = list(np.random.default_rng(seed).permutation(pool)[:n])
-            for kind, start in (("nothing", None), ("model", "default")):
+            for kind, start in (("random", None), ("model", "default")):
                 with tempfile.TemporaryDirectory() as name:
                     folder = Path(name)
                     write_pairs(chosen, options.data, folder)
@@ -101,7 +104,7 @@ def main() -> None:
                     train(folder / "images", folder / "masks", folder / "run", recipe, start=start)
                     row[kind].append(mean_dice(folder / "run", test, options.data))
         results.append(row)
-        cells = " | ".join(f"{np.mean(row[k]):.4f}" for k in ("nothing", "model"))
+        cells = " | ".join(f"{np.mean(row[k]):.4f}" for k in ("random", "model"))
         print(f"| {row['slices']} | {cells} |", flush=True)
         print(row, file=sys.stderr)
     target = HERE / "results" / "fine_tuning.json"

@@ -4,11 +4,11 @@ import pytest
 
 
 def oblique(sign):
-    """An affine turned by 20 degrees about z, left-handed if ``sign`` is 1."""
-    turn = np.deg2rad(20)
+    """Return an affine rotated by 20 degrees about z, left-handed if ``sign`` is 1."""
+    angle = np.deg2rad(20)
     affine = np.eye(4)
     affine[:3, :3] = np.array(
-        [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
     ) @ np.diag([0.8, -0.9 * sign, 2.5])
     affine[:3, 3] = 11, -7, 40
     return affine
@@ -16,7 +16,7 @@ def oblique(sign):
 
 @pytest.fixture(params=["oblique, flipped", "oblique", "straight"])
 def pair(request, tmp_path):
-    """A small scan on a grid of its own, and a mask of two boxes on it."""
+    """Return the files of a small scan and of a mask of two boxes."""
     affine = {
         "oblique, flipped": oblique(1),
         "oblique": oblique(-1),

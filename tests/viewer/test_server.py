@@ -225,7 +225,7 @@ def test_the_second_of_two_windows_that_correct_one_scan_is_refused(client, pair
 
 
 def test_results_of_a_manifest_and_of_scans_of_one_name_are_shown(sample, tmp_path):
-    for name in ("a.tif", "a.nii.gz"):  # of one name: their results are told apart by a hash
+    for name in ("a.tif", "a.nii.gz"):  # a hash distinguishes results of the same name
         source = (
             sample.images / "LCTSC-201_049.tif"
             if name == "a.tif"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,26 +97,41 @@ def command(
     if corrected is not None:
         if images is not None:
             raise click.UsageError("--corrected finds the scans itself: leave out IMAGES")
-        return _fine_tune(corrected, scans, uncorrected_fraction, options)
+        return _fine_tune(corrected, scans, uncorrected_fraction, _Options(**options))
     if images is None:
         raise click.UsageError("IMAGES is missing, or --corrected")
-    return _train(images, masks, options)
+    return _train(images, masks, _Options(**options))
 
 
-def _fine_tune(
-    corrected: Path, scans: Path | None, fraction: float, options: dict[str, Any]
-) -> int:
+@dataclass(frozen=True)
+class _Options:
+    """Options of the command that both kinds of training use."""
+
+    output: Path
+    recipe: str | None
+    start: str | None
+    overrides: tuple[str, ...]
+    exclude: Path | None
+    seed: int | None
+    resume: bool
+    overwrite: bool
+    json_file: Path | None
+    quiet: bool
+
+
+def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _Options) -> int:
     """Fine-tune on corrected masks, and print the scores before and after."""
     from pleura.corrections import fine_tuning
     from pleura.training.processes import are_several
 
     if are_several():
         raise click.UsageError("--corrected trains in one process: start pleura without torchrun")
-    output, json_file, quiet = options["output"], options["json_file"], options["quiet"]
-    model = options["start"] or "default"
-    recipe = _recipe_of(**(options if options["resume"] else {**options, "start": model}))
-    with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
-        training = _watch(bar, recipe.training.epochs, quiet)
+    output, to_stderr = options.output, str(options.json_file) == "-"
+    if not options.resume:
+        options = replace(options, start=options.start or "default")
+    recipe = _recipe_of(options)
+    with new_progress(options.quiet, TextColumn("{task.fields[note]}")) as bar:
+        training = _watch(bar, recipe.training.epochs, options.quiet)
         evaluation = bar.add_task("evaluating", total=None, note="", visible=False)
 
         def on_slices(slices: TrainingSlices) -> None:
@@ -126,76 +142,78 @@ def _fine_tune(
             bar.update(evaluation, completed=done, total=total, visible=True)
 
         callbacks = fine_tuning.FineTuningCallbacks(on_slices, training, on_evaluation)
-        if options["resume"]:
+        if options.resume:
             result = fine_tuning.resume_fine_tuning(
                 corrected, output, scans=scans, callbacks=callbacks
             )
         else:
-            seed, overwrite = options["seed"] or 0, options["overwrite"]
-            result = fine_tuning.fine_tune_on_corrections(
-                corrected,
-                output,
-                fine_tuning.FineTuningOptions(model, recipe, scans, fraction, seed, overwrite),
-                callbacks=callbacks,
+            fine_tuning_options = fine_tuning.FineTuningOptions(
+                options.start or "default",
+                recipe,
+                scans,
+                fraction,
+                options.seed or 0,
+                options.overwrite,
             )
-    again = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
+            result = fine_tuning.fine_tune_on_corrections(
+                corrected, output, fine_tuning_options, callbacks=callbacks
+            )
+    resume = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
     next_ = f"pleura segment SCAN -o lungs.nii.gz --model {_quoted(output / 'model.onnx')}"
-    code = _print_run(result.run, json_file, again, next_)
+    code = _print_run(result.run, options.json_file, resume, next_)
     if result.scores:
-        echo(str(result), err=str(json_file) == "-")
+        echo(str(result), err=to_stderr)
     for warning in result.warnings:
         echo(f"warning  {warning}", fg="yellow", err=True)
     return code
 
 
-def _recipe_of(
-    *,
-    output: Path,
-    recipe: str | None,
-    start: str | None,
-    overrides: tuple[str, ...],
-    exclude: Path | None,
-    seed: int | None,
-    resume: bool,
-    overwrite: bool,
-    **_: object,
-) -> Recipe:
+def _recipe_of(options: _Options) -> Recipe:
+    """Return the recipe of a resumed run, or load one and apply the options."""
     from pleura.dataset.subsets import read_names
     from pleura.training.initial_weights import starting_recipe
     from pleura.training.recipe import load_recipe, override_recipe
     from pleura.training.run import open_run
 
-    if resume and (overwrite or recipe or start or exclude or overrides or seed is not None):
+    changes = options.recipe, options.start, options.exclude, options.overrides, options.overwrite
+    if options.resume and (any(changes) or options.seed is not None):
         raise click.UsageError(
             "a run is resumed with its own recipe: --resume excludes --overwrite, --recipe, "
             "--from, --exclude, --set and --seed"
         )
-    if exclude is not None:
-        overrides = (*overrides, f"split.exclude={json.dumps(read_names(exclude))}")
-    if seed is not None:
-        overrides = (*overrides, f"training.seed={seed}")
-    if resume:
-        return open_run(output).recipe
-    if recipe is None and start is not None:
-        return override_recipe(starting_recipe(start), overrides)
-    return load_recipe(recipe or "exercise", overrides)
+    if options.resume:
+        return open_run(options.output).recipe
+    overrides = list(options.overrides)
+    if options.exclude is not None:
+        overrides.append(f"split.exclude={json.dumps(read_names(options.exclude))}")
+    if options.seed is not None:
+        overrides.append(f"training.seed={options.seed}")
+    if options.recipe is None and options.start is not None:
+        return override_recipe(starting_recipe(options.start), overrides)
+    return load_recipe(options.recipe or "exercise", overrides)
 
 
-def _train(images: Path, masks: Path | None, options: dict[str, Any]) -> int:
+def _train(images: Path, masks: Path | None, options: _Options) -> int:
     from pleura.training import loop
     from pleura.training.processes import is_first
 
-    output, start, overwrite = options["output"], options["start"], options["overwrite"]
-    recipe = _recipe_of(**options)
+    output, recipe = options.output, _recipe_of(options)
     require_masks(masks, recipe)
-    quiet = options["quiet"] or not is_first()
+    quiet = options.quiet or not is_first()
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
         callbacks = _watch(bar, recipe.training.epochs, quiet)
-        if options["resume"]:
+        if options.resume:
             run = loop.resume(images, masks, output, callbacks=callbacks)
         else:
-            how: dict[str, Any] = {"start": start, "overwrite": overwrite, "callbacks": callbacks}
-            run = loop.train(images, masks, output, recipe, **how)
+            run = loop.train(
+                images,
+                masks,
+                output,
+                recipe,
+                start=options.start,
+                overwrite=options.overwrite,
+                callbacks=callbacks,
+            )
     if not is_first():
         return 0 if run.finished else 130
     data = _quoted(images) if masks is None else _quoted(images, masks)
@@ -204,18 +222,18 @@ def _train(images: Path, masks: Path | None, options: dict[str, Any]) -> int:
         if masks
         else f"pleura export {_quoted(output)} -o model.onnx"
     )
-    again = f"pleura train {data} -o {_quoted(output)} --resume"
-    return _print_run(run, options["json_file"], again, next_)
+    resume = f"pleura train {data} -o {_quoted(output)} --resume"
+    return _print_run(run, options.json_file, resume, next_)
 
 
-def _print_run(run: Run, json_file: Path | None, again: str, next_: str) -> int:
+def _print_run(run: Run, json_file: Path | None, resume: str, next_: str) -> int:
     """Print what a training has left, and the command that follows; return the exit code."""
     history = run.history()
     write_json(json_file, {"run": str(run.folder), **run.record, "history": history})
     if not run.finished:
         echo(
             f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; "
-            f"resume with: {again}",
+            f"resume with: {resume}",
             err=True,
         )
         return 130
