@@ -22,6 +22,7 @@ from pleura.files.atomic import remove_unfinished, write_atomically
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
+from pleura.training.log_level import log_level
 from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
@@ -188,8 +189,7 @@ def _line(run: Run) -> IntensityMapping:
 
 def _to_onnx(deployed: Deployed) -> Any:
     example = torch.zeros(2, 96, 80, dtype=torch.int16)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with log_level("torch.onnx", logging.ERROR), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             deployed,

@@ -17,6 +17,7 @@ from pleura.dataset.pairs import find_images
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
 from pleura.intensity.mapping import IntensityMapping
+from pleura.training.log_level import log_level
 from pleura.training.run import Run
 
 _MOST = 128  # slices; twice as many gave the same masks
@@ -75,20 +76,16 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
             hu = next(slices, None)
             return None if hu is None else {"hu": hu}
 
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)  # its advice does not fit this graph
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            full, small = Path(folder) / "full.onnx", Path(folder) / "small.onnx"
-            onnx.save(model, full)
-            quantize_static(
-                full,
-                small,
-                Reader(),
-                op_types_to_quantize=_EIGHT_BIT,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-            )
-            return onnx.load(small)
-    finally:
-        logging.root.setLevel(level)
+    # ONNX Runtime logs advice that does not apply to this graph.
+    with log_level("root", logging.ERROR), tempfile.TemporaryDirectory() as folder:
+        full, small = Path(folder) / "full.onnx", Path(folder) / "small.onnx"
+        onnx.save(model, full)
+        quantize_static(
+            full,
+            small,
+            Reader(),
+            op_types_to_quantize=_EIGHT_BIT,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+        )
+        return onnx.load(small)
