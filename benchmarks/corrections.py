@@ -30,8 +30,9 @@ from pleura.cohort.batch import segment_cohort
 from pleura.cohort.options import SegmentationOptions
 from pleura.corrections.comparison import SAMPLE
 from pleura.evaluation.metrics import dice
+from pleura.formats.images import from_array
 from pleura.formats.pictures import read_picture, write_picture
-from pleura.formats.read import from_array, read
+from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).resolve().parent

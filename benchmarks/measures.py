@@ -23,7 +23,7 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.evaluation.statistics import Agreement, agreement
 from pleura.figures.palette import TRAINING, VALIDATION
-from pleura.formats.read import from_array
+from pleura.formats.images import from_array
 from pleura.masks.mask import Mask
 from pleura.measurement.measure import measure
 from pleura.segmentation.segmenter import Segmenter

@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 from accuracy import FACTOR
 
+from pleura.formats.images import from_array
 from pleura.formats.pictures import read_picture
-from pleura.formats.read import from_array, read
+from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
 from pleura.segmentation.segmenter import Segmenter

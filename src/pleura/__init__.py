@@ -160,7 +160,7 @@ if TYPE_CHECKING:
     from pleura.evaluation.statistics import MetricSummary as MetricSummary
     from pleura.formats.find import ScanEntry as ScanEntry
     from pleura.formats.find import find_scans as find_scans
-    from pleura.formats.read import from_array as from_array
+    from pleura.formats.images import from_array as from_array
     from pleura.formats.read import read as read
     from pleura.intensity.mapping import IntensityMapping as IntensityMapping
     from pleura.masks.labels import read_mask as read_mask
@@ -233,7 +233,8 @@ _NAMES_BY_MODULE = {
     "pleura.evaluation.scores": "Score",
     "pleura.evaluation.statistics": "Difference MetricSummary",
     "pleura.formats.find": "ScanEntry find_scans",
-    "pleura.formats.read": "from_array read",
+    "pleura.formats.images": "from_array",
+    "pleura.formats.read": "read",
     "pleura.intensity.mapping": "IntensityMapping",
     "pleura.masks.labels": "read_mask",
     "pleura.masks.mask": "Flag Mask",

@@ -99,7 +99,7 @@ def test_nothing_is_sent_and_no_torch_is_loaded(model):
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
         "import numpy as np; from pathlib import Path\n"
         "from pleura.segmentation.segmenter import Segmenter\n"
-        "from pleura.formats.read import from_array\n"
+        "from pleura.formats.images import from_array\n"
         "rng = np.random.default_rng(0)\n"
         "scan = from_array(rng.integers(-1000, 100, (2, 64, 64), np.int16), units='hu')\n"
         f"Segmenter({str(model)!r})(scan)\n"

@@ -64,7 +64,7 @@ def test_memory_limit_is_set_by_the_environment(tmp_path, monkeypatch):
     with pytest.raises(PleuraError, match="more than the limit of 700 bytes"):
         read(tmp_path / "a.nii", units="hu")
     monkeypatch.setenv("PLEURA_MAX_MEMORY", "much")
-    with pytest.raises(PleuraError, match="'much', which is no size"):
+    with pytest.raises(PleuraError, match="'much', which is not a size"):
         read(tmp_path / "a.nii", units="hu")
 
 
@@ -119,7 +119,7 @@ def test_deflated_dicom_that_unpacks_without_end_is_refused(refused, tmp_path, l
     content = bytearray(deflated(padded))
     if lying:
         content[140:144] = struct.pack("<I", 2)  # the group length of the header
-    refused("a.dcm", content, "unpacks to more than 64 MiB")
+    refused("a.dcm", content, "inflates to more than 64 MiB")
 
 
 def test_zip_of_many_files_is_refused(refused, monkeypatch):

@@ -47,7 +47,7 @@ def test_links_inside_the_folder_are_followed_and_each_file_is_listed_once(tmp_p
     (here / "sub" / "up").symlink_to("..")
     (here / "sub" / "itself").symlink_to(".")
     assert names(here) == ["again.nii", "one.nii", "sub/four.nii"]
-    assert not list_below(here).left_out
+    assert not list_below(here).unreachable
     assert names(here / "folder") == ["four.nii"]
     assert [one.name for one in find_scans(here)] == ["again", "one", "sub/four"]
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from pleura.errors import PleuraError, ScanError
 from pleura.formats import archive
-from pleura.formats.read import from_array, read
+from pleura.formats.images import from_array
+from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 
 AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
@@ -139,7 +140,7 @@ def test_header_that_leads_outside_is_refused(tmp_path, line):
     folder.mkdir()
     header = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\n"
     (folder / "a.mhd").write_text(header + line + "\n")
-    with pytest.raises(ScanError, match="no file beside it"):
+    with pytest.raises(ScanError, match="not a file in the same folder"):
         read(folder / "a.mhd")
 
 

@@ -9,7 +9,8 @@ import pytest
 from dicom_files import dciodvfy_errors, with_raw_values, write_series
 
 from pleura.errors import MaskWarning, PleuraError, ScanError
-from pleura.formats.read import from_array, read
+from pleura.formats.images import from_array
+from pleura.formats.read import read
 from pleura.formats.write import check_can_write, write_labels
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask

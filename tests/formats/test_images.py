@@ -10,7 +10,8 @@ import SimpleITK as sitk  # noqa: N813
 
 import pleura
 from pleura.errors import MaskWarning, ScanError
-from pleura.formats.read import from_array, read
+from pleura.formats.images import from_array
+from pleura.formats.read import read
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from test_seg import mask  # noqa: F401
 
 from pleura.errors import ScanError
 from pleura.formats.dicom.contours import find_contours
-from pleura.formats.read import from_array, read
+from pleura.formats.images import from_array
+from pleura.formats.read import read
 from pleura.formats.write import write_labels
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import affine_from_axes

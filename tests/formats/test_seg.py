@@ -4,7 +4,8 @@ import pytest
 from dicom_files import with_raw_values, write_series
 
 from pleura.errors import ScanError
-from pleura.formats.read import from_array, read
+from pleura.formats.images import from_array
+from pleura.formats.read import read
 from pleura.formats.write import write_labels
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import affine_from_axes

@@ -9,8 +9,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from pleura.errors import DataError, MaskWarning
-from pleura.formats.read import from_array, read
-from pleura.formats.write import check_can_hold, check_can_write, write_labels
+from pleura.formats.images import from_array
+from pleura.formats.read import read
+from pleura.formats.write import check_can_write, write_labels
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import affine_from_axes
 
@@ -77,7 +78,7 @@ def test_a_sheared_grid_is_reported_and_the_way_out_named(tmp_path):
     assert "sheared by 1.15 degrees" in decision.choice
     with pytest.warns(MaskWarning, match=r"write .nrrd or .mha"):
         mask_of(scan).write(tmp_path / "m.nii.gz")
-    assert check_can_hold(tmp_path / "p.nii", scan.geometry)
+    assert check_can_write(tmp_path / "p.nii", scan, np.float32)
 
 
 NAME = "DOE^JOHN"
@@ -137,7 +138,7 @@ def test_a_metaimage_mask_carries_no_text_of_the_scan(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("m.png", "a PNG holds one slice"), ("m.jpg", "cannot be written as '.jpg'")],
+    [("m.png", "a PNG file holds one slice"), ("m.jpg", "cannot be written as '.jpg'")],
 )
 def test_a_name_that_cannot_hold_the_mask_is_refused_beforehand(name, says, tmp_path):
     scan = from_array(np.zeros(SHAPE, np.int16), units="hu")
@@ -148,10 +149,10 @@ def test_a_name_that_cannot_hold_the_mask_is_refused_beforehand(name, says, tmp_
 
 
 def test_values_that_a_png_cannot_hold_are_refused_beforehand(tmp_path):
-    grid = from_array(np.zeros((9, 9), np.int16), units="hu").geometry
-    assert check_can_hold(tmp_path / "a.png", grid, np.uint8) == ()
-    with pytest.raises(DataError, match="a PNG holds no int16"):
-        check_can_hold(tmp_path / "a.png", grid, np.int16)
+    scan = from_array(np.zeros((9, 9), np.int16), units="hu")
+    assert check_can_write(tmp_path / "a.png", scan, np.uint8) == ()
+    with pytest.raises(DataError, match="a PNG file cannot store int16 voxels"):
+        check_can_write(tmp_path / "a.png", scan, np.int16)
 
 
 def test_grids_of_one_description_are_told_apart_by_their_distance():

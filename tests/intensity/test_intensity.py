@@ -11,8 +11,9 @@ from dicom_files import write_series
 
 from pleura.cli.info import command as info
 from pleura.errors import ScanError
+from pleura.formats.images import from_array
 from pleura.formats.pictures import list_pictures, read_picture
-from pleura.formats.read import from_array, read
+from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.flags import find_flags
 from pleura.training.check import check

@@ -8,7 +8,8 @@ from PIL import Image
 
 from pleura.errors import DataError, ScanError
 from pleura.evaluation.compare import compare
-from pleura.formats.read import from_array, read
+from pleura.formats.images import from_array
+from pleura.formats.read import read
 from pleura.masks.labels import read_labels, read_mask
 from pleura.measurement.measure import measure
 from pleura.scan.labels import LEFT, RIGHT

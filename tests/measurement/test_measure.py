@@ -7,8 +7,9 @@ import pytest
 
 import pleura
 from pleura.errors import DataError
+from pleura.formats.images import from_array
 from pleura.formats.pictures import read_picture
-from pleura.formats.read import from_array, read
+from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
 from pleura.measurement.measure import density_statistics, measure

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pleura.formats.read import from_array
+from pleura.formats.images import from_array
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.flags import find_flags
 

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from pleura.formats.read import from_array, read
+from pleura.formats.images import from_array
+from pleura.formats.read import read
 from pleura.segmentation.flags import find_flags
 from pleura.segmentation.landmarks import Landmarks, find_landmarks
 from pleura.segmentation.segmenter import Segmenter

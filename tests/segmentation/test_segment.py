@@ -6,8 +6,9 @@ import SimpleITK as sitk  # noqa: N813
 from dicom_files import write_series
 
 from pleura.errors import ScanError
+from pleura.formats.images import from_array
 from pleura.formats.pictures import read_picture
-from pleura.formats.read import from_array, read
+from pleura.formats.read import read
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.segmentation.masking import masked_scan
 from pleura.segmentation.postprocessing import HU_STEP, clean_mask, label_sides

@@ -270,16 +270,16 @@ def command(
 
 def _is_mask(output: Path | str) -> bool:
     """Return whether the output is the mask of one scan; refuse other files."""
-    from pleura.formats.write import SUFFIXES
+    from pleura.formats.registry import OUTPUT_SUFFIXES
 
-    if str(output).lower().endswith(SUFFIXES):
+    if str(output).lower().endswith(OUTPUT_SUFFIXES):
         if isinstance(output, str):
             raise click.UsageError("a single mask needs a local path: give a file or a folder")
         return True
     suffix = PurePath(str(output)).suffix
     if _FILE_SUFFIX.fullmatch(suffix) and isinstance(output, Path) and not output.is_dir():
         raise click.UsageError(
-            f"{suffix} is not the suffix of a mask: choose one of {', '.join(SUFFIXES)}; "
+            f"{suffix} is not the suffix of a mask: choose one of {', '.join(OUTPUT_SUFFIXES)}; "
             "or a folder, without a suffix"
         )
     return False
@@ -304,9 +304,9 @@ def _output_files(**fields: Any) -> OutputFiles:
 
 
 def _preview_path(mask: Path) -> Path:
-    from pleura.formats.write import SUFFIXES
+    from pleura.formats.registry import OUTPUT_SUFFIXES
 
-    suffix = next(suffix for suffix in SUFFIXES if mask.name.lower().endswith(suffix))
+    suffix = next(suffix for suffix in OUTPUT_SUFFIXES if mask.name.lower().endswith(suffix))
     return mask.with_name(f"{mask.name[: -len(suffix)]}_preview.png")
 
 

@@ -12,9 +12,9 @@ from pleura.cohort.manifest import SUFFIXES, read_manifest
 from pleura.cohort.stores import RemoteScan, is_address, is_single_file, list_files
 from pleura.cohort.task import Task, anonymous_task
 from pleura.errors import DataError, ScanError
-from pleura.files.listing import OTHER
+from pleura.files.listing import OTHER_SUFFIXES
 from pleura.formats.find import find_scans
-from pleura.formats.read import scan_name
+from pleura.formats.registry import scan_name
 from pleura.names import printable, safe_name, short_hash
 
 
@@ -103,7 +103,7 @@ def _find_at_address(address: str, output: str) -> Iterator[Task]:
         companions: dict[str, list[str]] = defaultdict(list)
         dicom: list[str] = []
         for file in sorted(set(names) - set(scans)):
-            if file.lower().endswith(OTHER):
+            if file.lower().endswith(OTHER_SUFFIXES):
                 continue
             scan = stems.get(PurePosixPath(file).name.partition(".")[0])
             (dicom if scan is None else companions[scan]).append(file)

@@ -10,7 +10,7 @@ from pleura.cohort.stores import RemoteScan
 from pleura.cohort.task import Task
 from pleura.files.hashing import hash_files
 from pleura.files.listing import check_path, files_below
-from pleura.formats.find import ScanEntry, with_companions
+from pleura.formats.find import ScanEntry, files_of_volume
 from pleura.names import short_hash
 
 
@@ -60,7 +60,7 @@ def _files(task: Task) -> list[Path]:
         return list(task.source.files)
     source = task.source.source if isinstance(task.source, ScanEntry) else task.source
     check_path(source)
-    return list(with_companions(source)) if source.is_file() else files_below(source)
+    return list(files_of_volume(source)) if source.is_file() else files_below(source)
 
 
 def _status(files: list[Path]) -> list[list[str | int]]:

@@ -14,7 +14,7 @@ from pleura.cohort.task import Task
 from pleura.errors import DataError, ScanError, first_line
 from pleura.files.listing import check_path
 from pleura.formats.find import ScanEntry
-from pleura.formats.read import scan_name
+from pleura.formats.registry import scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import LONGEST, printable, safe_name, short_hash
 

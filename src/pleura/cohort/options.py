@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from pleura.engine.runtimes import Precision, Runtime
 from pleura.errors import DataError
-from pleura.formats.pictures import TIFF
+from pleura.formats.registry import OUTPUT_FORMATS, same_format_suffix
 from pleura.intensity.mapping import UnitsOption
 from pleura.segmentation.segmenter import Segmenter
 
@@ -16,17 +16,6 @@ OutputFormat = Literal[
     "same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"
 ]
 """Format of the masks of a cohort; ``same``: the format of each scan, and NIfTI for DICOM."""
-
-_SUFFIXES: dict[OutputFormat, str] = {
-    "nifti": ".nii.gz",
-    "nrrd": ".nrrd",
-    "mha": ".mha",
-    "tiff": ".tif",
-    "png": ".png",
-    "npy": ".npy",
-    "dicom-seg": ".dcm",
-    "rtstruct": ".rtstruct.dcm",
-}
 
 
 @dataclass(frozen=True)
@@ -184,14 +173,5 @@ def mask_suffix(filename: str, output_format: OutputFormat) -> str:
         Requested format.
     """
     if output_format != "same":
-        return _SUFFIXES[output_format]
-    for suffixes, suffix in (
-        ((".nrrd", ".nhdr"), ".nrrd"),
-        ((".mha", ".mhd"), ".mha"),
-        (TIFF, ".tif"),
-        ((".png", ".jpg", ".jpeg"), ".png"),
-        ((".npy",), ".npy"),
-    ):
-        if filename.lower().endswith(suffixes):
-            return suffix
-    return ".nii.gz"
+        return OUTPUT_FORMATS[output_format]
+    return same_format_suffix(PurePath(filename))

@@ -18,7 +18,7 @@ from pleura.files.records import write_json
 from pleura.formats.find import files_of
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
-from pleura.formats.write import check_can_hold, check_can_write, write_labels, write_volume
+from pleura.formats.write import check_can_write, write_labels, write_volume
 from pleura.scan.scan import Scan
 from pleura.segmentation.masking import masked_scan
 from pleura.segmentation.result import Segmentation
@@ -115,9 +115,9 @@ def _checked(scan: Scan, outputs: OutputFiles) -> Scan:
     """Check that the volumes can be written; add to the scan what the files will not keep."""
     decisions = list(check_can_write(outputs.mask, scan))
     if outputs.masked is not None:
-        decisions += check_can_hold(outputs.masked, scan.geometry, np.int16)
+        decisions += check_can_write(outputs.masked, scan, np.int16)
     if outputs.probability is not None:
-        decisions += check_can_hold(outputs.probability, scan.geometry, np.uint8)
+        decisions += check_can_write(outputs.probability, scan, np.uint8)
     return replace(scan, decisions=(*scan.decisions, *dict.fromkeys(decisions)))
 
 

@@ -13,7 +13,7 @@ from pleura.formats.find import ScanEntry
 from pleura.formats.read import read
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import short_hash
-from pleura.scan.orientation import flipped
+from pleura.scan.orientation import flip_left_right
 from pleura.scan.scan import Scan
 
 
@@ -92,7 +92,7 @@ def open_task(task: Task, units: UnitsOption, flip: bool) -> Iterator[Scan]:
         The scan cannot be read.
     """
     with _open_source(task, units) as scan:
-        yield flipped(scan) if flip and not scan.geometry.orientation_known else scan
+        yield flip_left_right(scan) if flip and not scan.geometry.orientation_known else scan
 
 
 @contextmanager

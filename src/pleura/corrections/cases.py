@@ -17,8 +17,8 @@ from pleura.cohort.stores import RemoteScan
 from pleura.cohort.task import Task, anonymous_task, open_task
 from pleura.errors import DataError
 from pleura.files.records import read_record
-from pleura.formats.read import read, scan_name
-from pleura.formats.write import VOLUMES
+from pleura.formats.read import read
+from pleura.formats.registry import OUTPUT_SUFFIXES, scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.scan.scan import Scan
 
@@ -180,7 +180,7 @@ def _version_numbers(version: str) -> list[int]:
 def _mask_of_report(report_path: Path, report: Mapping[str, Any], folder: Path) -> Path | None:
     """Return the mask that a report describes, if it exists inside the folder."""
     stem = report_path.name.removesuffix(".json")
-    candidates = [report_path.with_name(f"{stem}{suffix}") for suffix in (*VOLUMES, ".dcm")]
+    candidates = [report_path.with_name(f"{stem}{suffix}") for suffix in OUTPUT_SUFFIXES]
     name = Path(str(report.get("mask", ""))).name
     if name:
         candidates.insert(0, report_path.with_name(name))

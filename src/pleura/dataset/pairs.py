@@ -12,8 +12,8 @@ from pathlib import Path
 from pleura.dataset.volumes import read_scan
 from pleura.errors import DataError
 from pleura.formats.matching import composed, match_files
-from pleura.formats.pictures import SUFFIXES, list_pictures
-from pleura.formats.read import VOLUMES, scan_name
+from pleura.formats.pictures import PICTURE_SUFFIXES, list_pictures
+from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 from pleura.names import shorten_list
 from pleura.scan.scan import Scan
 
@@ -131,7 +131,7 @@ def find_images(folder: Path) -> list[Pair]:
     DataError
         The folder is unreadable or empty, or a volume cannot be read.
     """
-    files = list_pictures(folder, (*SUFFIXES, *VOLUMES))
+    files = list_pictures(folder, (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
     pairs = [Pair(composed(path.name), path, path, no_lung=True) for path in files]
     return [one for pair in pairs for one in expand_slices(pair)]
 
@@ -166,7 +166,7 @@ def match_folders(images: Path, masks: Path) -> Pairing:
     DataError
         A folder is unreadable or empty, or both are the same.
     """
-    suffixes = (*SUFFIXES, *VOLUMES)
+    suffixes = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
     files = list_pictures(images, suffixes), list_pictures(masks, suffixes)
     if images.samefile(masks):
         raise DataError(
@@ -185,4 +185,4 @@ def match_folders(images: Path, masks: Path) -> Pairing:
 
 
 def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith((*VOLUMES, ".dcm"))
+    return path.name.lower().endswith((*VOLUME_SUFFIXES, ".dcm"))

@@ -17,7 +17,7 @@ from pleura.dataset.splits import SplitRecipe, find_patients, split_by_fraction,
 from pleura.dataset.subsets import SUBSETS, Split, read_split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import composed, same_name
-from pleura.formats.read import scan_name
+from pleura.formats.registry import scan_name
 from pleura.names import shorten_list
 
 PACKAGE_MASKS = Path(__file__).parents[1] / "recipes"

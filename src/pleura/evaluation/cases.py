@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pleura.errors import DataError, DataWarning
-from pleura.formats.read import scan_name
+from pleura.formats.registry import scan_name
 
 Subset = Literal["training", "validation", "test", "all"]
 """Subset of the split of a run; ``all`` is every pair."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from pleura.errors import DataError
 from pleura.files.listing import list_below
 from pleura.formats.matching import Matching, case_name, match_files
-from pleura.formats.pictures import SUFFIXES as PICTURES
-from pleura.formats.read import VOLUMES, scan_name
+from pleura.formats.pictures import PICTURE_SUFFIXES
+from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 
 
 def match_cases(
@@ -66,11 +66,11 @@ def match_folders(first: Path, second: Path) -> Matching:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    suffixes = (*VOLUMES, *PICTURES)
+    suffixes = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
     if not folder.is_dir():
         raise DataError("no such folder", where=folder, hint="give two folders, or two files")
     listing = list_below(folder, outside=True)
-    for error in listing.left_out:
+    for error in listing.unreachable:
         raise DataError(error.message, where=error.where, hint=error.hint)
     files = [
         path

@@ -10,22 +10,41 @@ from pathlib import Path, PurePath
 
 from pleura.errors import DataError, ScanError
 
-OTHER = (".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".pdf", ".log", ".parquet")
-"""Endings of files that are no scans."""
+OTHER_SUFFIXES = (
+    ".txt",
+    ".md",
+    ".csv",
+    ".tsv",
+    ".json",
+    ".xml",
+    ".html",
+    ".pdf",
+    ".log",
+    ".parquet",
+)
+"""Suffixes of files that are not scans."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Files below a folder, each once, sorted; and what cannot be reached, with the reason."""
+    """Files below a folder.
+
+    Parameters
+    ----------
+    files:
+        Each file once, sorted.
+    unreachable:
+        One error per link, file or folder that cannot be reached.
+    """
 
     files: tuple[Path, ...]
-    left_out: tuple[ScanError, ...] = ()
+    unreachable: tuple[ScanError, ...] = ()
 
 
 def check_path(path: Path) -> None:
-    """Refuse a path that has nothing to read.
+    """Refuse a path that is not a file with content or a folder.
 
-    A named pipe would be waited for, and a device such as ``/dev/zero`` has no end.
+    Reading a named pipe blocks, and a device such as ``/dev/zero`` has no end.
 
     Raises
     ------
@@ -42,14 +61,14 @@ def check_path(path: Path) -> None:
         raise ScanError("the file is empty", where=path, hint="copy or export it again")
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ScanError(
-            "not a regular file, but a pipe, a socket or a device",
+            "not a regular file but a pipe, a socket or a device",
             where=path,
-            hint="save what it delivers to a file, and give that file",
+            hint="save its content to a file, and give that file",
         )
 
 
 def is_hidden(path: PurePath) -> bool:
-    """Whether a relative path is hidden, or part of what macOS adds to a zip."""
+    """Return whether a relative path is hidden, or was added to a zip by macOS."""
     parts = (part for part in path.parts if part not in (".", ".."))
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
@@ -60,13 +79,13 @@ def files_below(folder: Path) -> list[Path]:
     Raises
     ------
     DataError
-        There is none that can be reached.
+        No file can be reached.
     """
     listing = list_below(folder)
     if listing.files:
         return list(listing.files)
-    if listing.left_out:
-        first = listing.left_out[0]
+    if listing.unreachable:
+        first = listing.unreachable[0]
         raise DataError(first.message, where=first.where, hint=first.hint)
     raise DataError("the folder holds no file", where=folder, hint="check the path")
 
@@ -74,21 +93,21 @@ def files_below(folder: Path) -> list[Path]:
 def list_below(folder: Path, *, outside: bool = False) -> Listing:
     """List the regular files below a folder.
 
-    Links to files and folders are followed where they lead to something inside ``folder``, or with
-    ``outside`` to anything. A file that has several names is listed once, by the name that is no
-    link if that is not hidden.
+    Links to files and folders are followed if their target is inside ``folder``, or, with
+    ``outside``, anywhere. A file that has several names is listed once, by a name that is not a
+    link unless that is hidden.
     """
     root = None if outside else os.path.realpath(folder)
     files: dict[str, Path] = {}
-    left_out: list[ScanError] = []
+    unreachable: list[ScanError] = []
     seen: set[str] = set()
     folders, links = deque([folder]), deque[Path]()
     while folders or links:
         path = folders.popleft() if folders else links.popleft()
         real = os.path.realpath(path)
-        error = _unreachable(path, real, root)
+        error = _link_error(path, real, root)
         if error is not None:
-            left_out.append(error)
+            unreachable.append(error)
         elif Path(real).is_file():
             files.setdefault(real, path)
         elif Path(real).is_dir() and real not in seen:
@@ -96,7 +115,7 @@ def list_below(folder: Path, *, outside: bool = False) -> Listing:
             try:
                 entries = _visible(path)
             except OSError as error_:
-                left_out.append(_closed(path, error_))
+                unreachable.append(_folder_error(path, error_))
                 continue
             links.extend(Path(entry) for entry in entries if entry.is_symlink())
             plain = [entry for entry in entries if not entry.is_symlink()]
@@ -106,7 +125,7 @@ def list_below(folder: Path, *, outside: bool = False) -> Listing:
                     files.setdefault(str(Path(real, entry.name)), Path(entry))
     return Listing(
         tuple(sorted(files.values())),
-        tuple(one for one in left_out if not str(one.where).lower().endswith(OTHER)),
+        tuple(one for one in unreachable if not str(one.where).lower().endswith(OTHER_SUFFIXES)),
     )
 
 
@@ -116,13 +135,13 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(visible, key=lambda entry: entry.name)
 
 
-def _unreachable(path: Path, real: str, root: str | None) -> ScanError | None:
-    """Return why a link is not followed."""
+def _link_error(path: Path, real: str, root: str | None) -> ScanError | None:
+    """Return why a path is not followed; None if it can be."""
     try:
         Path(real).stat()
     except OSError as error:
         return ScanError(
-            f"a broken link: what it leads to cannot be reached ({error.strerror})",
+            f"a broken link: its target cannot be reached ({error.strerror})",
             where=path,
             hint="restore the file (of git-annex or DVC: get it), or remove the link",
         )
@@ -130,12 +149,12 @@ def _unreachable(path: Path, real: str, root: str | None) -> ScanError | None:
         return ScanError(
             "a link that leads out of the folder",
             where=path,
-            hint="give the folder that holds both, or copy what it leads to into this folder",
+            hint="give a folder that contains both, or copy the target into this folder",
         )
     return None
 
 
-def _closed(folder: Path, error: OSError) -> ScanError:
+def _folder_error(folder: Path, error: OSError) -> ScanError:
     return ScanError(
         f"the folder cannot be listed ({error.strerror})",
         where=folder,

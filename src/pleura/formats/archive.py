@@ -1,4 +1,4 @@
-"""A zip unpacked to where nobody else looks, within bounds, and removed when it is done with."""
+"""Zip files extracted to a private temporary folder, within limits."""
 
 from __future__ import annotations
 
@@ -28,11 +28,22 @@ SMALL = 1 << 30
 """Bytes to which any zip may unpack; a larger total may be ``MAX_RATIO`` times the zip."""
 
 
-class Unpacked:
-    """The files of a zip in a temporary folder, which goes when this object does.
+class ExtractedZip:
+    """The files of a zip in a temporary folder, which is removed with this object.
 
-    Names in the zip are not used, but for these endings. ``links`` is the number of symbolic links
-    that lead out of the zip.
+    Parameters
+    ----------
+    path:
+        The zip.
+    suffixes:
+        Suffixes that extracted files keep; the rest of their names is not used.
+
+    Attributes
+    ----------
+    files:
+        The extracted files.
+    links:
+        Number of symbolic links that lead out of the zip.
 
     Raises
     ------
@@ -40,13 +51,13 @@ class Unpacked:
         The zip is damaged, names files outside of itself, or unpacks to too much.
     """
 
-    def __init__(self, path: Path, endings: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, suffixes: tuple[str, ...]) -> None:
         folder = new_folder()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
             self.files: list[Path]
             self.links: int
-            self.files, self.links = _unzip(path, folder, endings)
+            self.files, self.links = _unzip(path, folder, suffixes)
         except PleuraError:
             raise
         # A damaged zip makes zipfile raise anything from zlib.error to LZMAError.
@@ -57,8 +68,8 @@ class Unpacked:
                 hint="unpack it by hand",
             ) from error
 
-    def keeping(self, read: ReadSlices) -> ReadSlices:
-        """Return a reader of slices that keeps the folder as long as it is kept itself."""
+    def keep_while_reading(self, read: ReadSlices) -> ReadSlices:
+        """Return a function like ``read`` that keeps the folder as long as it exists itself."""
 
         def reader(start: int, stop: int) -> AnyArray:
             _ = self
@@ -67,8 +78,8 @@ class Unpacked:
         return reader
 
 
-def _unzip(path: Path, folder: Path, endings: tuple[str, ...]) -> tuple[list[Path], int]:
-    """Return the unpacked files, and the number of links that lead to no member of the zip."""
+def _unzip(path: Path, folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], int]:
+    """Return the extracted files, and the number of links whose target is not in the zip."""
     _check_directory(path)
     with zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
@@ -83,10 +94,10 @@ def _unzip(path: Path, folder: Path, endings: tuple[str, ...]) -> tuple[list[Pat
             if info in links:
                 continue
             name = info.filename.lower()
-            ending = next((e for e in endings if name.endswith(e)), "")
-            files.append(folder / f"{i:06d}{ending}")
-            with archive.open(info) as packed, files[-1].open("wb") as plain:
-                shutil.copyfileobj(packed, plain, 1 << 20)  # no more than the size it states
+            suffix = next((s for s in suffixes if name.endswith(s)), "")
+            files.append(folder / f"{i:06d}{suffix}")
+            with archive.open(info) as source, files[-1].open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)  # at most the size in the directory
     return files, lost
 
 

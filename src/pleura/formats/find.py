@@ -1,4 +1,4 @@
-"""What scans lie below a folder: every volume, picture, and DICOM series, readable or not."""
+"""Find scans below a folder: every volume, picture and DICOM series, readable or not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from pleura.errors import DataError, PleuraError, ScanError
 from pleura.files.listing import Listing, check_path, list_below
-from pleura.formats.pictures import SUFFIXES as PICTURES
-from pleura.formats.read import VOLUMES, read, scan_name, with_units
+from pleura.formats.read import read
+from pleura.formats.registry import SCAN_SUFFIXES, scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import safe_name, short_hash
 from pleura.scan.scan import Decision, Scan
+from pleura.scan.units import with_units
 
 if TYPE_CHECKING:
     from pleura.formats.dicom.frames import Frame, SkippedFile
@@ -25,16 +26,27 @@ if TYPE_CHECKING:
 
 Load = Callable[[UnitsOption], Scan]
 
-_BY_SUFFIX = (*VOLUMES, *PICTURES, ".zip")
-"""Endings of files that are a scan each."""
-
 
 @dataclass(frozen=True)
 class ScanEntry:
-    """A scan below a folder: ``name`` is its path there, without suffix and patient's names.
+    """A scan below a folder, found by its suffix or DICOM headers; can be pickled.
 
-    ``chosen`` is False for a series beside a better one of the same study. ``load`` is None where
-    ``error`` says why it cannot be read. Can be pickled, and so be read by another process.
+    Parameters
+    ----------
+    name:
+        Its path below the folder, without suffix and names of patients.
+    source:
+        The file or folder of the scan.
+    description:
+        Suffix of the file, or a summary of the DICOM series.
+    load:
+        Reads the scan; None if it cannot be read.
+    error:
+        Why it cannot be read.
+    chosen:
+        False for a series of a study that has a better one.
+    files:
+        All files that its voxels depend on.
     """
 
     name: str
@@ -44,7 +56,6 @@ class ScanEntry:
     error: PleuraError | None = None
     chosen: bool = True
     files: tuple[Path, ...] = ()
-    """All that its voxels hang on."""
 
 
 def find_scans(path: str | Path) -> list[ScanEntry]:
@@ -60,63 +71,63 @@ def find_scans(path: str | Path) -> list[ScanEntry]:
     folder = path if path.is_dir() else path.parent
     listing = list_below(path) if path.is_dir() else Listing((path,))
     files = listing.files
-    if not files and not listing.left_out:
+    if not files and not listing.unreachable:
         raise DataError("the folder holds no file", where=path, hint="check the path")
-    by_suffix = [f for f in files if f.name.lower().endswith(_BY_SUFFIX)]
-    found = [_by_suffix(file, folder) for file in by_suffix]
-    found.extend(_left_out(listing.left_out, folder))
+    by_suffix = [f for f in files if f.name.lower().endswith(SCAN_SUFFIXES)]
+    found = [_single_file_entry(file, folder) for file in by_suffix]
+    found.extend(_unreachable_entries(listing.unreachable, folder))
     others = sorted(set(files) - set(by_suffix))
     if others:
         from pleura.formats.dicom.read import find_volumes
 
-        found.extend(_in_dicom(find_volumes(others), folder, listing.left_out))
+        found.extend(_dicom_entries(find_volumes(others), folder, listing.unreachable))
     if not found and not path.is_dir():
-        found = [_by_suffix(path, folder)]  # reading it says why it is no scan
-    return sorted(_told_apart(found), key=lambda one: one.name)
+        found = [_single_file_entry(path, folder)]  # reading it raises the reason
+    return sorted(_with_unique_names(found), key=lambda one: one.name)
 
 
-def _left_out(errors: Sequence[ScanError], folder: Path) -> Iterator[ScanEntry]:
-    """Yield what cannot be reached: a scan each by its ending, other files of a folder as one."""
+def _unreachable_entries(errors: Sequence[ScanError], folder: Path) -> Iterator[ScanEntry]:
+    """Yield one entry per unreachable file of a scan, and one for the other files of a folder."""
     others: dict[tuple[Path, str], list[ScanError]] = {}
     for error in errors:
         file = Path(error.where or folder)
-        alone = file.name.lower().endswith(_BY_SUFFIX)
+        alone = file.name.lower().endswith(SCAN_SUFFIXES)
         others.setdefault((file if alone else file.parent, error.message), []).append(error)
     for (_, what), some in others.items():
         file = Path(some[0].where or folder)
         name = file.with_name(scan_name(file))
-        told = what if len(some) == 1 else f"{what}, and {len(some) - 1} more beside it"
-        error = ScanError(told, where=file, hint=some[0].hint)
-        yield ScanEntry(_mirrored(name, folder, set()), file, "link", error=error)
+        message = what if len(some) == 1 else f"{what}, and {len(some) - 1} more beside it"
+        error = ScanError(message, where=file, hint=some[0].hint)
+        yield ScanEntry(_relative_name(name, folder, set()), file, "link", error=error)
 
 
-def _told_apart(found: Sequence[ScanEntry]) -> Iterator[ScanEntry]:
-    """Give scans of one name names of their own: a result never takes another's place."""
+def _with_unique_names(found: Sequence[ScanEntry]) -> Iterator[ScanEntry]:
+    """Give entries of the same name different names: no result overwrites another one."""
     found = [replace(one, name=safe_name(one.name)) for one in found]
     times = Counter(one.name.lower() for one in found)
-    taken: Counter[str] = Counter()
+    used: Counter[str] = Counter()
     for one in found:
         if times[one.name.lower()] == 1:
             yield one
             continue
         name = f"{one.name}-{short_hash(one.source.name + one.description)}"
-        taken[name.lower()] += 1
-        number = taken[name.lower()]
+        used[name.lower()] += 1
+        number = used[name.lower()]
         yield replace(one, name=name if number == 1 else f"{name}-{number}")
 
 
-def _by_suffix(file: Path, folder: Path) -> ScanEntry:
+def _single_file_entry(file: Path, folder: Path) -> ScanEntry:
     name = file.relative_to(folder).with_name(scan_name(file)).as_posix()
-    return ScanEntry(name, file, file.suffix[1:], partial(_read, file), files=with_companions(file))
+    return ScanEntry(name, file, file.suffix[1:], partial(_read, file), files=files_of_volume(file))
 
 
-def with_companions(file: Path) -> tuple[Path, ...]:
-    """Return a file, and the others of its stem: of some formats they hold the voxels."""
+def files_of_volume(file: Path) -> tuple[Path, ...]:
+    """Return a file and, if it is a header, the files of the same stem that may hold the voxels."""
     if not file.name.lower().endswith((".mhd", ".nhdr", ".hdr", ".img")):
         return (file,)
     stem = scan_name(file)
-    beside = (f for f in file.parent.iterdir() if f != file and f.name.partition(".")[0] == stem)
-    return (file, *sorted(f for f in beside if f.is_file()))
+    others = (f for f in file.parent.iterdir() if f != file and f.name.partition(".")[0] == stem)
+    return (file, *sorted(f for f in others if f.is_file()))
 
 
 def files_of(scan: Scan) -> set[Path]:
@@ -128,54 +139,57 @@ def _read(file: Path, units: UnitsOption) -> Scan:
     return read(file, units=units)
 
 
-def _in_dicom(
-    contents: DicomContents, folder: Path, left_out: Sequence[ScanError]
+def _dicom_entries(
+    contents: DicomContents, folder: Path, unreachable: Sequence[ScanError]
 ) -> Iterator[ScanEntry]:
     from pleura.formats.dicom.frames import SkippedFile
     from pleura.formats.dicom.selection import StudyIndex, selection_decisions, study_key
 
     chosen: dict[tuple[str, str], DicomVolume] = {}
-    for stack in contents.volumes:  # best first
-        chosen.setdefault(study_key(stack.first), stack)
+    for volume in contents.volumes:  # best first
+        chosen.setdefault(study_key(volume.first), volume)
     firsts = [one.frames[0] for one in contents.rejected]
     folders = Counter(f.path.parent for f in (*(s.first for s in contents.volumes), *firsts))
     relatives = StudyIndex(contents)
-    damaged = [aside for aside in contents.skipped if aside.damaged]
+    damaged = [skipped for skipped in contents.skipped if skipped.damaged]
     unreached = [
-        SkippedFile(Path(one.where or folder), one.message, damaged=True) for one in left_out
+        SkippedFile(Path(one.where or folder), one.message, damaged=True) for one in unreachable
     ]
-    for stack in contents.volumes:
-        name = _dicom_name(stack.first, folder, alone=folders[stack.first.path.parent] == 1)
-        best = chosen[study_key(stack.first)] is stack
-        decisions = selection_decisions(stack, *relatives.of(stack), warn=False) if best else ()
-        around = {frame.path.parent for frame in stack.present}
+    for volume in contents.volumes:
+        name = _dicom_name(volume.first, folder, alone=folders[volume.first.path.parent] == 1)
+        best = chosen[study_key(volume.first)] is volume
+        decisions = selection_decisions(volume, *relatives.of(volume), warn=False) if best else ()
+        around = {frame.path.parent for frame in volume.present}
         beside = tuple(
-            aside
-            for aside in (*damaged, *unreached)
-            if aside.path.parent in around and not aside.path.name.lower().endswith(_BY_SUFFIX)
+            skipped
+            for skipped in (*damaged, *unreached)
+            if skipped.path.parent in around
+            and not skipped.path.name.lower().endswith(SCAN_SUFFIXES)
         )
         yield ScanEntry(
             name,
-            stack.first.path.parent,
-            stack.describe(),
-            partial(_read_stack, stack, Path(name).name, decisions, beside),
+            volume.first.path.parent,
+            volume.describe(),
+            partial(_read_volume, volume, Path(name).name, decisions, beside),
             chosen=best,
-            files=stack.files,
+            files=volume.files,
         )
-    hidden = {word for stack in contents.volumes for word in _words(stack.first.patient)}
+    hidden = {word for volume in contents.volumes for word in _words(volume.first.patient)}
     for refused, first in zip(contents.rejected, firsts, strict=True):
         name = _dicom_name(first, folder, alone=folders[first.path.parent] == 1)
         where = Path(refused.error.where or folder)
         what = f"series {first.series_number}; DICOM"
         yield ScanEntry(name, where, what, error=refused.error)
-    for aside in damaged:
-        what = f"{aside.reason}: perhaps a slice"
-        error = ScanError(what, where=aside.path, hint="copy or export it again")
-        yield ScanEntry(_mirrored(aside.path, folder, hidden), aside.path, "DICOM", error=error)
+    for skipped in damaged:
+        what = f"{skipped.reason}: perhaps a slice"
+        error = ScanError(what, where=skipped.path, hint="copy or export it again")
+        yield ScanEntry(
+            _relative_name(skipped.path, folder, hidden), skipped.path, "DICOM", error=error
+        )
 
 
-def _read_stack(
-    stack: DicomVolume,
+def _read_volume(
+    volume: DicomVolume,
     name: str,
     decisions: tuple[Decision, ...],
     damaged: tuple[SkippedFile, ...],
@@ -183,13 +197,13 @@ def _read_stack(
 ) -> Scan:
     from pleura.formats.dicom.read import read_volume
 
-    scan = read_volume(stack, name, stack.first.path.parent, damaged)
+    scan = read_volume(volume, name, volume.first.path.parent, damaged)
     return with_units(replace(scan, decisions=(*decisions, *scan.decisions)), units)
 
 
 def _dicom_name(frame: Frame, folder: Path, *, alone: bool) -> str:
-    """Mirror the series' folder, with a hash in place of any part that names the patient."""
-    name = _mirrored(frame.path.parent, folder, _words(frame.patient))
+    """Return the name of a series: its relative folder without names of the patient."""
+    name = _relative_name(frame.path.parent, folder, _words(frame.patient))
     if name == "." or not alone:
         digest = short_hash(frame.series_instance_uid + frame.sop_instance_uid)
         unique = f"series-{frame.series_number}-{digest}"
@@ -197,8 +211,8 @@ def _dicom_name(frame: Frame, folder: Path, *, alone: bool) -> str:
     return name
 
 
-def _mirrored(path: Path, folder: Path, hidden: set[str]) -> str:
-    """Return a path below the folder, with a hash in place of each part that names a patient."""
+def _relative_name(path: Path, folder: Path, hidden: set[str]) -> str:
+    """Return a path relative to the folder; parts that name a patient are replaced by hashes."""
     try:
         parts = path.relative_to(folder).parts
     except ValueError:
@@ -207,5 +221,5 @@ def _mirrored(path: Path, folder: Path, hidden: set[str]) -> str:
 
 
 def _words(text: str) -> set[str]:
-    """Return the words and numbers of two signs or more in a name."""
+    """Return the words and numbers of two or more characters in a name."""
     return {word for word in re.split(r"[\W_]+", text.lower()) if len(word) > 1}

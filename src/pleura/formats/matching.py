@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pleura.formats.read import scan_name
+from pleura.formats.registry import scan_name
 
 ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
 """What the name of a mask may have after that of its scan."""

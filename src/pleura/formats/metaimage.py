@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
-from pleura.formats.raw import beside, check_shape, read_voxels
+from pleura.formats.format import check_voxel_type
+from pleura.formats.raw import check_shape, read_voxels, referenced_file
 from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.labels import LabelMap
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
-
-SUFFIXES = (".mha", ".mhd")
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -91,7 +92,7 @@ def read_metaimage(path: Path, name: str) -> Scan:
     if not _is_true(fields.get("BinaryData", "True")):
         raise ScanError("voxels written as text", where=path, hint="save them as binary data")
     local = fields["ElementDataFile"] == "LOCAL"
-    data = path if local else beside(path, fields["ElementDataFile"])
+    data = path if local else referenced_file(path, fields["ElementDataFile"])
     begin = None if skip == -1 else skip + (start if local else 0)
     packed = _is_true(fields.get("CompressedData", ""))
 
@@ -142,6 +143,31 @@ def write_metaimage(
     fields["ElementDataFile"] = "LOCAL"  # which ends a header
     text = "".join(f"{key} = {value}\n" for key, value in fields.items())
     write_atomically(path, lambda file: file.write(text.encode() + packed))
+
+
+class MetaImageFormat:
+    """MetaImage files: read and written with their geometry."""
+
+    name = "MetaImage"
+    suffixes: tuple[str, ...] = (".mha", ".mhd")
+    output_suffixes: tuple[str, ...] = (".mha",)
+    stores_geometry = True
+
+    def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
+        """Read the header; voxels are read when they are needed."""
+        return read_metaimage(path, name)
+
+    def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
+        """Check that the format stores a dtype."""
+        check_voxel_type(path, "MetaImage", dtype)
+        return ()
+
+    def write(self, path: Path, image: Scan | LabelMap) -> None:
+        """Write voxels with the geometry that the header of their scan states."""
+        write_metaimage(path, image.values(), image.geometry, image.origin)
+
+
+METAIMAGE = MetaImageFormat()
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:

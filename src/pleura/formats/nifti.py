@@ -10,16 +10,17 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from isal import igzip
+from numpy.typing import DTypeLike
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.files.atomic import write_atomically
+from pleura.formats.format import check_voxel_type
 from pleura.formats.raw import Compression, check_shape, check_voxels, open_packed, read_voxels
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
+from pleura.scan.labels import LabelMap
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
-
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 
 _LONGEST_HEADER = 540  # NIfTI-2; NIfTI-1 has 348 bytes
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
@@ -159,7 +160,7 @@ def write_nifti(
         image: Any = kind(array.T.reshape(header.get_data_shape(), order="F"), None, header)
     else:
         affine = LPS_FROM_RAS @ geometry.affine[:, [2, 1, 0, 3]]
-        image = nib.Nifti1Image(array.T, affine)  # type: ignore[no-untyped-call]
+        image = nib.Nifti1Image(array.T, affine, dtype=array.dtype)  # type: ignore[no-untyped-call]
         image.header.set_xyzt_units("mm")
         image.set_sform(affine, code="scanner")
         # A qform holds no shear: readers that prefer it must not find a straightened grid.
@@ -168,6 +169,39 @@ def write_nifti(
     if path.name.lower().endswith(".gz"):
         content = igzip.compress(content, 1, mtime=0)
     write_atomically(path, lambda file: file.write(content))
+
+
+class NiftiFormat:
+    """NIfTI files: read and written with their geometry."""
+
+    name = "NIfTI"
+    suffixes: tuple[str, ...] = (".nii.gz", ".nii", ".hdr.gz", ".hdr")
+    output_suffixes: tuple[str, ...] = (".nii.gz", ".nii")
+    stores_geometry = True
+
+    def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
+        """Read the header; voxels are read when they are needed."""
+        return read_nifti(path, name)
+
+    def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
+        """Check that the format stores a dtype, and whether readers accept a sheared grid."""
+        check_voxel_type(path, "NIfTI", dtype)
+        geometry = scan.geometry
+        if not geometry.is_sheared:
+            return ()
+        choice = f"a NIfTI file sheared by {geometry.skew:.3g} degrees"
+        reason = (
+            "tools based on ITK, such as 3D Slicer, ITK-SNAP and SimpleITK, refuse or straighten "
+            "it; write .nrrd or .mha for them"
+        )
+        return (Decision("output", choice, reason, warning=True),)
+
+    def write(self, path: Path, image: Scan | LabelMap) -> None:
+        """Write voxels with the geometry that the header of their scan states."""
+        write_nifti(path, image.values(), image.geometry, image.origin)
+
+
+NIFTI = NiftiFormat()
 
 
 def _header(path: Path) -> Any:

@@ -10,17 +10,17 @@ from typing import Any
 
 import nrrd
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
-from pleura.formats.raw import Compression, beside, check_shape, read_voxels
+from pleura.formats.format import check_voxel_type
+from pleura.formats.raw import Compression, check_shape, read_voxels, referenced_file
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry, affine_from_axes
+from pleura.scan.labels import LabelMap
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
-
-SUFFIXES = (".nrrd", ".nhdr")
 
 _LONGEST_HEADER = 1 << 20
 _SKIPPED = "line", "byte"  # written with a space, or without
@@ -113,7 +113,7 @@ def read_nrrd(path: Path, name: str) -> Scan:
         )
     data, skip = path, start
     if "data file" in header or "datafile" in header:
-        data, skip = beside(path, str(header.get("data file", header.get("datafile")))), 0
+        data, skip = referenced_file(path, str(header.get("data file", header.get("datafile")))), 0
     lines, skipped = (int(header.get(f"{k} skip", header.get(f"{k}skip", 0))) for k in _SKIPPED)
     if lines or skipped > 0:
         raise ScanError(
@@ -165,6 +165,31 @@ def write_nrrd(
     content = io.BytesIO()
     nrrd.write(content, array, header, index_order="C")
     write_atomically(path, lambda file: file.write(content.getbuffer()))
+
+
+class NrrdFormat:
+    """NRRD files: read and written with their geometry."""
+
+    name = "NRRD"
+    suffixes: tuple[str, ...] = (".nrrd", ".nhdr")
+    output_suffixes: tuple[str, ...] = (".nrrd",)
+    stores_geometry = True
+
+    def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
+        """Read the header; voxels are read when they are needed."""
+        return read_nrrd(path, name)
+
+    def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
+        """Check that the format stores a dtype."""
+        check_voxel_type(path, "NRRD", dtype)
+        return ()
+
+    def write(self, path: Path, image: Scan | LabelMap) -> None:
+        """Write voxels with the geometry that the header of their scan states."""
+        write_nrrd(path, image.values(), image.geometry, image.origin)
+
+
+NRRD = NrrdFormat()
 
 
 def _dtype(header: Any, path: Path) -> np.dtype[Any]:

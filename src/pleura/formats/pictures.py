@@ -14,18 +14,21 @@ from PIL import Image
 
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import write_atomically
-from pleura.files.limits import check_claim
+from pleura.files.limits import check_claimed_size
 from pleura.files.listing import check_path
 from pleura.formats.channels import palette_labels
 from pleura.formats.tiff import read_tiff
 from pleura.typing import AnyArray
 
-TIFF = (".tif", ".tiff")
-SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".npy")
+TIFF_SUFFIXES = (".tif", ".tiff")
+PNG_SUFFIXES = (".png",)
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+NUMPY_SUFFIXES = (".npy",)
+PICTURE_SUFFIXES = (*TIFF_SUFFIXES, *PNG_SUFFIXES, *JPEG_SUFFIXES, *NUMPY_SUFFIXES)
 _NOT_VALUES = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
-def list_pictures(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[Path]:
     """Return the picture files directly in ``folder``, sorted by name; hidden files are left out.
 
     ``suffixes`` are those of pictures, and of whatever else is asked for.
@@ -127,7 +130,7 @@ def write_picture(path: Path, picture: AnyArray) -> None:
         The suffix or the dtype has no lossless form, or the file cannot be written.
     """
     suffix = path.suffix.lower()
-    if suffix in TIFF:
+    if suffix in TIFF_SUFFIXES:
         predictor = 2 if picture.dtype.kind in "iu" else None
 
         def write(file: IO[bytes]) -> None:
@@ -138,11 +141,11 @@ def write_picture(path: Path, picture: AnyArray) -> None:
                 compression="zlib",
                 predictor=predictor,
             )
-    elif suffix == ".png" and picture.dtype in (np.uint8, np.uint16):
+    elif suffix in PNG_SUFFIXES and picture.dtype in (np.uint8, np.uint16):
 
         def write(file: IO[bytes]) -> None:
             Image.fromarray(picture).save(file, format="png")
-    elif suffix == ".npy":
+    elif suffix in NUMPY_SUFFIXES:
 
         def write(file: IO[bytes]) -> None:
             np.save(file, picture)
@@ -157,23 +160,23 @@ def write_picture(path: Path, picture: AnyArray) -> None:
 
 def _reader(path: Path, labels: bool) -> Callable[[Path], AnyArray]:
     suffix = path.suffix.lower()
-    if suffix in TIFF:
+    if suffix in TIFF_SUFFIXES:
         return partial(read_tiff, labels=labels)
-    if suffix == ".npy":
+    if suffix in NUMPY_SUFFIXES:
         return _read_npy
-    if suffix in SUFFIXES:
+    if suffix in PICTURE_SUFFIXES:
         return partial(_read_with_pillow, labels=labels)
     raise DataError(
         f"'{path.suffix}' is not a picture format",
         where=path,
-        hint=f"convert it to one of {', '.join(SUFFIXES)}",
+        hint=f"convert it to one of {', '.join(PICTURE_SUFFIXES)}",
     )
 
 
 def _read_with_pillow(path: Path, labels: bool) -> AnyArray:
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         claimed = image.width * image.height * len(image.getbands())
-        check_claim(claimed, path.stat().st_size, path)
+        check_claimed_size(claimed, path.stat().st_size, path)
         if getattr(image, "n_frames", 1) > 1:
             raise DataError(
                 "several pictures in one file", where=path, hint="save each as a file of its own"
@@ -192,5 +195,5 @@ def _read_with_pillow(path: Path, labels: bool) -> AnyArray:
 
 def _read_npy(path: Path) -> AnyArray:
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    check_claim(mapped.nbytes, None, path)
+    check_claimed_size(mapped.nbytes, None, path)
     return np.array(mapped)

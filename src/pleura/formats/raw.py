@@ -1,4 +1,4 @@
-"""Voxels as plain or compressed bytes in a file, as NRRD and MetaImage hold them."""
+"""Voxels as plain or compressed bytes in a file, as in NRRD and MetaImage."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.files.limits import RATIO, check_claim, readable_size
+from pleura.files.limits import RATIO, check_claimed_size, readable_size
 
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
 
 _CHUNK = 1 << 24
 _PACKED_CHUNK = 1 << 16
 _SMALL_BZIP2 = 512 << 20
-"""Bytes that bzip2 packs into less than a kilobyte, if they are equal, as in a mask."""
+"""Bytes that bzip2 compresses to less than a kilobyte if they are equal, as in a mask."""
 
 
 def check_shape(
     shape: tuple[int, ...], where: str | Path, dtype: np.dtype[Any] | None = None
 ) -> tuple[int, int, int]:
-    """Return (slices, rows, columns) of a header's sizes, the slowest first.
+    """Return (slices, rows, columns) from the sizes in a header, the slowest axis first.
 
     ``dtype`` is None for an array that is in memory.
 
     Raises
     ------
     ScanError
-        It is no 2-D or 3-D grid, or its voxels exceed the memory limit.
+        The grid is not 2-D or 3-D, or its voxels exceed the memory limit.
     """
     sizes = " x ".join(map(str, shape))
     leading = shape[:-3]
@@ -50,21 +50,21 @@ def check_shape(
             hint="copy or export the file again",
         )
     if dtype is not None:
-        check_claim(math.prod(whole) * dtype.itemsize, None, where)
+        check_claimed_size(math.prod(whole) * dtype.itemsize, None, where)
     return whole[0], whole[1], whole[2]
 
 
-def beside(header: Path, name: str) -> Path:
-    """Return the file that a header names as holding its voxels.
+def referenced_file(header: Path, name: str) -> Path:
+    """Return the file with the voxels that a header refers to.
 
     Raises
     ------
     ScanError
-        It lies in another folder than the header and might be anything, or there are several.
+        The file is in another folder than the header, is missing, or is one of several.
     """
     if name.upper().startswith("LIST") or "%" in name:
         raise ScanError(
-            f"the header names a file for each slice ('{name}'); such volumes are not read",
+            f"the header names one file per slice ('{name}'); such volumes are not read",
             where=header,
             hint="save the volume as one file: .nii.gz, .nrrd or .mha",
         )
@@ -74,13 +74,13 @@ def beside(header: Path, name: str) -> Path:
         raise ScanError(
             f"the header names '{name}' for its voxels, which is a link",
             where=header,
-            hint="copy the file beside the header",
+            hint="copy the file into the folder of the header",
         )
     if Path(name).name != name or not path.is_file():
         raise ScanError(
-            f"the header names '{name}' for its voxels, which is no file beside it",
+            f"the header names '{name}' for its voxels, which is not a file in the same folder",
             where=header,
-            hint="put header and data into one folder, under the names that the header has",
+            hint="put header and data into one folder, under the names in the header",
         )
     return path
 
@@ -93,14 +93,21 @@ def read_voxels(
     compression: Compression,
     skip: int = 0,
 ) -> NDArray[Any]:
-    """Read an array of ``shape`` from byte ``start``, or from the end back where that is None.
+    """Read an array of ``shape`` from a file.
 
-    ``skip`` bytes are left out after that, counted unpacked.
+    Parameters
+    ----------
+    path, dtype, shape, compression:
+        The file, and how it stores the voxels.
+    start:
+        First byte of the voxels; None if they are at the end of the file.
+    skip:
+        Bytes to skip after ``start``, counted after decompression.
 
     Raises
     ------
     ScanError
-        The file holds less than that, its compression is damaged, or there is no memory.
+        The file is too short, its compression is damaged, or memory does not suffice.
     """
     wanted = math.prod(shape) * dtype.itemsize
     try:
@@ -111,30 +118,30 @@ def read_voxels(
             content = _unpacked_bytes(path, start or 0, skip, wanted, compression)
     except MemoryError as error:
         raise ScanError(
-            f"there is no memory for {readable_size(wanted)} of voxels",
+            f"not enough memory for {readable_size(wanted)} of voxels",
             where=path,
-            hint="free some, or crop the scan; if it is smaller than that, its header is wrong",
+            hint="free memory or crop the scan; correct the header if the scan is smaller",
         ) from error
     except OSError as error:
         raise ScanError(
             f"the voxels cannot be read ({error.strerror or error})",
             where=path,
-            hint="check that the file is there and may be read",
+            hint="check that the file exists and is readable",
         ) from error
     return content.view(dtype).reshape(shape)
 
 
 def check_voxels(path: Path, wanted: int, compression: Compression) -> None:
-    """Refuse a claim of more voxels than this file can hold, or than the memory limit.
+    """Refuse more voxels than this file can contain, or than the memory limit allows.
 
     Raises
     ------
     ScanError
-        The claim is too large.
+        The header states too many voxels.
     """
     ratio = 1 if compression == "none" else RATIO
     small = _SMALL_BZIP2 if compression == "bzip2" else 0
-    check_claim(wanted, path.stat().st_size, path, ratio=ratio, small=small)
+    check_claimed_size(wanted, path.stat().st_size, path, ratio=ratio, small=small)
 
 
 def _plain_bytes(path: Path, start: int | None, wanted: int) -> NDArray[np.uint8]:
@@ -148,7 +155,7 @@ def _plain_bytes(path: Path, start: int | None, wanted: int) -> NDArray[np.uint8
 def _unpacked_bytes(
     path: Path, start: int, skip: int, wanted: int, compression: Compression
 ) -> NDArray[np.uint8]:
-    content = np.empty(wanted, np.uint8)  # pages are taken only as they are filled
+    content = np.empty(wanted, np.uint8)  # memory pages are allocated as they are filled
     filled = -skip
     with path.open("rb") as file:
         file.seek(start)
@@ -168,7 +175,7 @@ def _unpacked_bytes(
 
 
 def open_packed(file: BinaryIO, compression: Compression) -> Any:
-    """Return an object whose ``read(n)`` unpacks at most n bytes from where the file is."""
+    """Return an object whose ``read(n)`` decompresses at most n bytes from the file position."""
     if compression == "gzip":
         return igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
     return bz2.BZ2File(file) if compression == "bzip2" else _Zlib(file)

@@ -1,4 +1,4 @@
-"""Any CT in: what a path is, which scan in it is meant, and its values converted to HU."""
+"""Reading one scan from a file, a folder, a zip or an object in memory."""
 
 from __future__ import annotations
 
@@ -7,263 +7,109 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from pleura.errors import PleuraError, ScanError
 from pleura.files.listing import check_path, files_below, list_below
-from pleura.formats import metaimage, nifti, nrrd
-from pleura.formats.archive import Unpacked
+from pleura.formats.archive import ExtractedZip
+from pleura.formats.dicom.format import DICOM, NoCTError, read_series
 from pleura.formats.images import is_image, read_image
-from pleura.formats.pictures import SUFFIXES as PICTURES
-from pleura.formats.raw import check_shape
-from pleura.formats.slices import read_slices, read_stack_of_slices
-from pleura.intensity.decision import decide_units
+from pleura.formats.pictures import PICTURE_SUFFIXES
+from pleura.formats.registry import SCAN_SUFFIXES, VOLUME_SUFFIXES, format_of, scan_name
+from pleura.formats.slices import read_picture_stack
 from pleura.intensity.mapping import UnitsOption
-from pleura.scan.geometry import Geometry
-from pleura.scan.orientation import assumed, flipped, oriented, shape_of
-from pleura.scan.scan import Decision, ReadOnce, Scan
-from pleura.typing import AnyArray
+from pleura.scan.orientation import flip_left_right
+from pleura.scan.scan import Decision, Scan
+from pleura.scan.units import with_units
 
-VOLUMES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
-LOOKED_AT = 9
-"""Slices from which the units of a scan are told."""
-
-LARGEST_SIDE = 2048
-"""Pixels of a slice's longer side from which its units are estimated."""
+_COMPRESSED = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_ARRAY_CONTAINERS = (".npz", ".mat", ".h5", ".hdf5")
 
 
 def read(
-    path: Any,
+    source: Any,
     *,
     series: str | None = None,
     stack: bool = False,
     units: UnitsOption = "auto",
     flip: bool = False,
 ) -> Scan:
-    """Read one scan: a file, a folder or zip of DICOM, or with ``stack`` a folder of pictures.
+    """Read one scan from a file, a folder, a zip or an image in memory.
 
     Parameters
     ----------
-    path:
-        DICOM, NIfTI, NRRD, MetaImage, TIFF (slice or stack), PNG, JPEG or NumPy file; or a folder
-        or .zip of DICOM. Also an image of SimpleITK or nibabel, whose geometry is kept.
+    source:
+        Path of a DICOM, NIfTI, NRRD, MetaImage, TIFF (slice or stack), PNG, JPEG or NumPy file, or
+        of a folder or .zip of DICOM; or a SimpleITK image, a nibabel image or a highdicom
+        ``Volume``, whose geometry is kept; or a NumPy array, as for `from_array`.
     series:
-        Series number or Series Instance UID, where a folder holds several.
+        Series number or Series Instance UID, to choose one of several series in a folder.
     stack:
-        Take a folder of pictures, in the order of their names from foot to head, as one volume.
+        Read a folder of pictures as one volume, in the order of their names from foot to head.
     units:
-        What the values are; ``auto`` looks.
+        The intensity units of the values; ``auto`` estimates them.
     flip:
-        The picture shows the patient's left on its left, against the radiological convention; only
-        for files that carry no orientation.
+        Flip left and right: the picture shows the patient's left on its left, against the
+        radiological convention. Only for files without an orientation.
 
     Raises
     ------
     ScanError, DataError
-        Nothing there can be read as one CT scan.
+        The source cannot be read as one CT scan.
     """
-    if is_image(path):
-        scan = read_image(path)
-        return with_units(flipped(scan) if flip else scan, units)
-    if path == "" or not isinstance(path, str | Path):  # pathlib takes "" for the current folder
-        what = "an empty path" if path == "" else f"a {type(path).__name__}"
+    if is_image(source):
+        scan = read_image(source)
+    elif source == "" or not isinstance(source, str | Path):  # pathlib reads "" as "."
+        what = "an empty path" if isinstance(source, str) else f"a {type(source).__name__}"
         raise ScanError(
             f"{what} is not a scan",
             where=None,
-            hint="give a path, an image of SimpleITK or nibabel, or pleura.from_array(array, ...)",
+            hint="give a path, an array, or an image of SimpleITK, nibabel or highdicom",
         )
-    path = Path(path)
+    else:
+        scan = _read_path(Path(source), series, stack)
+    return with_units(flip_left_right(scan) if flip else scan, units)
+
+
+def _read_path(path: Path, series: str | None, stack: bool) -> Scan:
     check_path(path)
-    if path.is_dir():
-        scan = read_stack_of_slices(path) if stack else _read_folder(path, series)
-    else:
-        scan = _read_file(path, series)
-    return with_units(flipped(scan) if flip else scan, units)
-
-
-def from_array(
-    values: ArrayLike,
-    spacing: Sequence[float] | None = None,
-    affine: ArrayLike | None = None,
-    *,
-    orientation: str | None = None,
-    name: str = "array",
-    units: UnitsOption = "auto",
-) -> Scan:
-    """Make a scan of an array (rows, columns) or (slices, rows, columns).
-
-    An array does not tell right from left. Without ``affine`` and ``orientation``, axial slices
-    from foot to head are assumed, with rows to the back and columns to the patient's left
-    (``SPL``), and the scan has a warning.
-
-    Parameters
-    ----------
-    values:
-        The voxels, of any real dtype.
-    spacing:
-        Millimetres between voxels, one number per axis, in the order of the axes.
-    affine:
-        (4, 4); maps (slice, row, column, 1) to LPS millimetres. It replaces ``spacing`` and
-        ``orientation``.
-    orientation:
-        The direction in which the index of slices, rows and columns grows, three letters: R or L,
-        A or P, I or S. ``SPL`` for most DICOM series, ``SAR`` where
-        ``SimpleITK.GetArrayFromImage`` took an image in RAS order.
-    name:
-        Name of the scan in results.
-    units:
-        As for `read`.
-
-    Raises
-    ------
-    ScanError
-        The array is not a 2-D or 3-D array of numbers, a spacing is not above 0, the orientation
-        does not name three axes, or the grid is impossible.
-    """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ScanError(
-            f"the values are not an array ({error})",
-            where=name,
-            hint="give numbers in rows of one length",
-        ) from error
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
-        raise ScanError(
-            f"an array of {array.dtype} and shape {array.shape} is not a scan",
-            where=name,
-            hint="give numbers, (rows, columns) or (slices, rows, columns)",
-        )
-    volume = array.reshape(check_shape(array.shape, name))
-    if affine is not None:
-        if spacing is not None or orientation is not None:
-            raise ScanError(
-                "an affine beside a spacing or an orientation",
-                where=name,
-                hint="give the affine alone: it holds both",
-            )
-        geometry = Geometry(shape_of(volume), np.asarray(affine, np.float64))
-        scan = Scan(name, geometry, ReadOnce(lambda: volume))
-    else:
-        sides = None if spacing is None else _checked_spacing(spacing, array.ndim, name)
-        scan = assumed(name, volume, "array", None, sides)
-        if orientation is not None:
-            scan = oriented(scan, orientation)
-    return with_units(scan, units)
-
-
-def _checked_spacing(spacing: Sequence[float], axes: int, name: str) -> tuple[float, ...]:
-    try:
-        found = tuple(float(one) for one in spacing)
-    except (TypeError, ValueError):
-        found = ()
-    if len(found) != axes or not all(0 < one < np.inf for one in found):
-        raise ScanError(
-            f"a spacing of {spacing} for {axes} axes",
-            where=name,
-            hint="give one number above 0 per axis, in mm; for a reversed axis give an orientation",
-        )
-    return found
-
-
-def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
-    """Return a scan with the conversion of its values to HU, and the decision about it.
-
-    Raises
-    ------
-    ScanError
-        The units cannot be determined, the slices differ in units, or the values are no CT.
-    """
-    try:
-        slices = [] if option in ("hu", "offset") else _some_axial(scan)
-        decided = decide_units(slices, option, scan.origin.states_hu)
-    except ScanError as error:
-        where = scan.source if error.where is None else error.where
-        raise ScanError(error.message, where=where, hint=error.hint) from error
-    decision = Decision("units", decided.mapping.name, decided.reason, decided.warning)
-    decisions = (*scan.decisions, *_shear(scan.geometry), decision)
-    return replace(scan, intensity=decided.mapping, decisions=decisions)
-
-
-def _shear(geometry: Geometry) -> tuple[Decision, ...]:
-    """Describe axes that are not at right angles, as those of a tilted gantry."""
-    if not geometry.is_sheared:
-        return ()
-    choice = f"sheared by {geometry.skew:.3g} degrees; no slice is moved"
-    return (Decision("grid", choice, "the axes in its header are not at right angles"),)
-
-
-def _read_file(path: Path, series: str | None) -> Scan:
-    lower = path.name.lower()
-    if lower.endswith(nifti.SUFFIXES):
-        return nifti.read_nifti(path, scan_name(path))
-    if lower.endswith(nrrd.SUFFIXES):
-        return nrrd.read_nrrd(path, scan_name(path))
-    if lower.endswith(metaimage.SUFFIXES):
-        return metaimage.read_metaimage(path, scan_name(path))
-    if lower.endswith(PICTURES):
-        return read_slices(path, scan_name(path))
-    if lower.endswith(".zip"):
-        return _read_zip(path, series)
-    try:
-        return _read_dicom([path], path, series)
-    except NoCTError as error:
-        raise _unread_format(path) or error from None
-
-
-_PACKED = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-_ARRAYS = (".npz", ".mat", ".h5", ".hdf5")
-
-
-def _unread_format(path: Path) -> ScanError | None:
-    """Return an error that says how to convert a file of a known format that is not read."""
-    lower = path.name.lower()
-    if lower.endswith(_PACKED):
-        hint = "unpack it, and give the folder or file; of packed folders, .zip is read"
-    elif lower.endswith(_ARRAYS):
-        hint = "save the one array of the scan with numpy.save, and give the .npy file"
-    else:
-        return None
-    suffix = path.suffixes[-2:] if lower.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) else ()
-    return NoCTError(f"{''.join(suffix) or path.suffix} files are not read", where=path, hint=hint)
-
-
-def _read_folder(path: Path, series: str | None) -> Scan:
+    if not path.is_dir():
+        return _read_file(path, series)
+    if stack:
+        return read_picture_stack(path)
     files = files_below(path)
-    unreachable = [error.message for error in list_below(path).left_out]
+    unreachable = [error.message for error in list_below(path).unreachable]
     return _read_files(files, path, series, unreachable)
 
 
-def _without(scan: Scan, reasons: Sequence[str]) -> Scan:
-    """Return a scan with a warning about files that may be slices of it."""
-    said = tuple(
-        Decision("slices", f"{reasons.count(reason)} left out", f"{reason}: perhaps slices", True)
-        for reason in dict.fromkeys(reasons)
-    )
-    return replace(scan, decisions=(*said, *scan.decisions))
+def _read_file(path: Path, series: str | None) -> Scan:
+    found = format_of(path)
+    if found is not None:
+        return found.read(path, scan_name(path))
+    if path.name.lower().endswith(".zip"):
+        return _read_zip(path, series)
+    try:
+        return read_series([path], path, scan_name(path), series)
+    except NoCTError as error:
+        raise _unsupported_format(path) or error from None
 
 
 def _read_files(
     files: Sequence[Path], path: Path, series: str | None, unreachable: Sequence[str] = ()
 ) -> Scan:
-    """Read the one scan of a folder's or zip's files: a DICOM series, or else the one volume."""
-    pictures = [f for f in files if f.name.lower().endswith(PICTURES)]
-    volumes = [f for f in files if f.name.lower().endswith(VOLUMES)]
-    others = [f for f in files if f not in set(pictures) | set(volumes)]
+    """Read the one scan in a folder or zip: a DICOM series, or else the only volume."""
+    pictures = [f for f in files if f.name.lower().endswith(PICTURE_SUFFIXES)]
+    volumes = [f for f in files if f.name.lower().endswith(VOLUME_SUFFIXES)]
+    others = [f for f in files if f not in {*pictures, *volumes}]
     try:
-        scan = _read_dicom(others, path, series)
+        scan = read_series(others, path, scan_name(path), series)
     except NoCTError:
         if not volumes and not pictures:
             raise
     else:
         if volumes:
-            what = f"not {', '.join(volume.name for volume in volumes[:3])} beside it"
-            said = Decision("files", "the DICOM series", what, warning=True)
-            scan = replace(scan, decisions=(said, *scan.decisions))
-        return _without(scan, unreachable)
+            ignored = f"{', '.join(volume.name for volume in volumes[:3])} beside it is ignored"
+            decision = Decision("files", "the DICOM series", ignored, warning=True)
+            scan = replace(scan, decisions=(decision, *scan.decisions))
+        return _warn_of_missing_files(scan, unreachable)
     if len(volumes) == 1:
         return _read_file(volumes[0], series)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
@@ -276,82 +122,39 @@ def _read_files(
     )
 
 
-def _read_dicom(files: Sequence[Path], source: Path, series: str | None) -> Scan:
-    from pleura.formats.dicom.read import find_volumes, read_volume
-    from pleura.formats.dicom.selection import select_volume
-
-    contents = find_volumes(files)
-    if not contents.volumes:
-        if contents.rejected:
-            raise contents.rejected[0].error
-        if any(one.damaged for one in contents.skipped):
-            broken = next(one for one in contents.skipped if one.damaged)
-            raise ScanError(
-                f"the slice cannot be read: {broken.reason}",
-                where=broken.path,
-                hint="copy or export it again",
-            )
-        raise _no_ct(contents.skipped, source)
-    stack, decisions = select_volume(contents, source, series)
-    scan = read_volume(stack, scan_name(source), source, contents.skipped)
-    return replace(scan, decisions=(*decisions, *scan.decisions))
-
-
-class NoCTError(ScanError):
-    """A file or folder that holds nothing that looks like a CT."""
-
-
-def _no_ct(aside: Sequence[Any], source: Path) -> ScanError:
-    reasons = sorted({one.reason for one in aside})
-    if any("Segmentation" in reason or "RT Structure" in reason for reason in reasons):
-        return NoCTError(
-            f"no CT here: {'; '.join(reasons[:4])}",
-            where=source,
-            hint="where a mask is meant, give one as NIfTI, NRRD or MetaImage: these are not read",
-        )
-    return NoCTError(
-        "no CT here" + (f": {'; '.join(reasons[:4])}" if reasons else ": the folder is empty"),
-        where=source,
-        hint="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
+def _read_zip(path: Path, series: str | None) -> Scan:
+    """Read what a zip contains from a temporary folder; names in the zip are not used."""
+    extracted = ExtractedZip(path, (*SCAN_SUFFIXES, *DICOM.suffixes))
+    try:
+        scan = _read_files(extracted.files, path, series)
+    except PleuraError as error:
+        raise type(error)(error.message, where=path, hint=error.hint) from error
+    scan = _warn_of_missing_files(scan, extracted.links * ["a link that leads out of the zip"])
+    return replace(
+        scan,
+        name=scan_name(path),
+        origin=replace(scan.origin, path=path),
+        read=extracted.keep_while_reading(scan.read),
     )
 
 
-def _read_zip(path: Path, series: str | None) -> Scan:
-    """Unpack into a temporary folder and read what it holds; names in the zip are not used."""
-    unpacked = Unpacked(path, (*VOLUMES, *PICTURES, ".dcm", ".ima"))
-    try:
-        scan = _read_files(unpacked.files, path, series)
-    except PleuraError as error:
-        raise type(error)(error.message, where=path, hint=error.hint) from error
-    scan = _without(scan, unpacked.links * ["a link that leads out of the zip"])
-    origin = replace(scan.origin, path=path)
-    return replace(scan, name=scan_name(path), origin=origin, read=unpacked.keeping(scan.read))
+def _warn_of_missing_files(scan: Scan, reasons: Sequence[str]) -> Scan:
+    """Return a scan with a warning about files that may be slices of it."""
+    decisions = tuple(
+        Decision("slices", f"{reasons.count(reason)} left out", f"{reason}: perhaps slices", True)
+        for reason in dict.fromkeys(reasons)
+    )
+    return replace(scan, decisions=(*decisions, *scan.decisions))
 
 
-def _some_axial(scan: Scan) -> list[AnyArray]:
-    """Return some axial slices (rows, columns) spread over the scan, without absent ones."""
-    order = scan.geometry.to_canonical()
-    n = scan.geometry.shape[order.axes[0]]
-    index = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT) + 2).round().astype(int)[1:-1])
-    if n <= 2:
-        index = np.arange(n)
-    if order.axes[0] == 0:
-        flipped = [n - 1 - i if order.flipped[0] else i for i in index]
-        chosen = [i for i in flipped if i not in scan.absent] or flipped
-        return [_thinned(order.apply(scan.values(i, i + 1))[0]) for i in chosen]
-    return [_thinned(one) for one in order.apply(scan.values())[index]]
-
-
-def _thinned(one: AnyArray) -> AnyArray:
-    """Return every so many pixels of a slice that is larger than any CT, to spare memory."""
-    step = -(-max(one.shape) // LARGEST_SIDE)
-    return one[::step, ::step]
-
-
-def scan_name(path: Path) -> str:
-    """Return what results of a file or folder are called after: its name without suffix."""
-    name = path.name
-    for suffix in sorted((*VOLUMES, *PICTURES, ".dcm", ".ima", ".zip"), key=len, reverse=True):
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            return name[: -len(suffix)]
-    return name
+def _unsupported_format(path: Path) -> ScanError | None:
+    """Return an error with the conversion of a known format that is not read."""
+    lower = path.name.lower()
+    if lower.endswith(_COMPRESSED):
+        hint = "unpack it and give the folder or file; of archives, only .zip is read"
+    elif lower.endswith(_ARRAY_CONTAINERS):
+        hint = "save the array of the scan with numpy.save, and give the .npy file"
+    else:
+        return None
+    suffix = path.suffixes[-2:] if lower.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) else ()
+    return NoCTError(f"{''.join(suffix) or path.suffix} files are not read", where=path, hint=hint)

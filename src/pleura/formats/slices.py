@@ -1,49 +1,115 @@
-"""Pictures and arrays as scans: they carry no orientation, so one is assumed and said."""
+"""Slices and stacks without geometry: TIFF, PNG, JPEG and NumPy files as scans."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import tifffile
+from numpy.typing import DTypeLike, NDArray
 
-from pleura.errors import PleuraError, ScanError, first_line
+from pleura.errors import DataError, PleuraError, ScanError, first_line
+from pleura.files.atomic import write_atomically
 from pleura.files.listing import check_path
 from pleura.formats.channels import equal_channels
-from pleura.formats.pictures import TIFF, list_pictures, read_picture
+from pleura.formats.format import VOXEL_TYPES, check_voxel_type
+from pleura.formats.pictures import (
+    JPEG_SUFFIXES,
+    NUMPY_SUFFIXES,
+    PNG_SUFFIXES,
+    TIFF_SUFFIXES,
+    list_pictures,
+    read_picture,
+    write_picture,
+)
 from pleura.formats.raw import check_shape
 from pleura.formats.tiff import count_tiff_slices, read_tiff_stack
-from pleura.scan.orientation import assumed
+from pleura.scan.labels import LabelMap
+from pleura.scan.orientation import assume_orientation
+from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
 
-def read_slices(path: Path, name: str, *, labels: bool = False) -> Scan:
-    """Read a picture as one slice, or a TIFF of several pages or a 3-D array as a volume.
+@dataclass(frozen=True)
+class PictureFormat:
+    """A format of slices or stacks of slices that states no geometry.
 
-    A palette is refused unless the picture holds ``labels``.
-
-    Raises
-    ------
-    ScanError, DataError
-        The file is truncated or corrupt, in colour, or stored turned.
+    Parameters
+    ----------
+    name, suffixes, output_suffixes:
+        See `Format`.
+    stacks:
+        Whether a file can hold several slices.
+    voxel_types:
+        dtypes that are written.
     """
-    check_path(path)
-    kind = "TIFF" if path.suffix.lower() in TIFF else path.suffix[1:].upper()
-    kind = {"JPG": "JPEG", "NPY": "array"}.get(kind, kind)
-    if kind == "TIFF" and _tiff_slices(path) > 1:
-        return assumed(name, _read_stack(path), kind, path, None)
-    picture = read_picture(path, labels=labels)
-    if kind == "array" and picture.ndim == 3:
-        check_shape(picture.shape, path, picture.dtype)
-        return assumed(name, picture, kind, path, None)
-    return assumed(name, _grey(picture, path, labels=labels)[None], kind, path, None)
+
+    name: str
+    suffixes: tuple[str, ...]
+    output_suffixes: tuple[str, ...]
+    stacks: bool = True
+    voxel_types: tuple[str, ...] = VOXEL_TYPES
+    stores_geometry: bool = False
+
+    def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
+        """Read one slice, or a TIFF of several pages or a 3-D array as a volume.
+
+        A palette is refused unless the file holds ``labels``.
+
+        Raises
+        ------
+        ScanError, DataError
+            The file is truncated or corrupt, in colour, or stored rotated or mirrored.
+        """
+        check_path(path)
+        origin = Origin(format=self.name, path=path, files=(path,))
+        if path.suffix.lower() in TIFF_SUFFIXES and _count_slices(path) > 1:
+            return assume_orientation(name, _read_stack(path), origin)
+        picture = read_picture(path, labels=labels)
+        if path.suffix.lower() in NUMPY_SUFFIXES and picture.ndim == 3:
+            check_shape(picture.shape, path, picture.dtype)
+            return assume_orientation(name, picture, origin)
+        return assume_orientation(name, _grey(picture, path, labels=labels)[None], origin)
+
+    def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
+        """Check that a file can hold the number of slices and the dtype."""
+        slices = scan.geometry.shape[0]
+        if slices > 1 and not self.stacks:
+            raise DataError(
+                f"a {self.name} file holds one slice, and the scan has {slices}",
+                where=path,
+                hint="write .nii.gz, or .tif for a stack",
+            )
+        check_voxel_type(path, self.name, dtype, self.voxel_types)
+        return ()
+
+    def write(self, path: Path, image: Scan | LabelMap) -> None:
+        """Write the voxels alone, in the order of slices, rows and columns of the scan."""
+        array = image.values()
+        if len(array) == 1:
+            write_picture(path, array[0])
+        elif path.suffix.lower() in TIFF_SUFFIXES:
+            write_atomically(
+                path,
+                lambda file: tifffile.imwrite(
+                    file, array, photometric="minisblack", compression="zlib"
+                ),
+            )
+        else:
+            write_picture(path, array)
 
 
-def _tiff_slices(path: Path) -> int:
+TIFF = PictureFormat("TIFF", TIFF_SUFFIXES, TIFF_SUFFIXES)
+PNG = PictureFormat("PNG", PNG_SUFFIXES, PNG_SUFFIXES, stacks=False, voxel_types=("u1", "u2"))
+JPEG = PictureFormat("JPEG", JPEG_SUFFIXES, ())
+NUMPY = PictureFormat("array", NUMPY_SUFFIXES, NUMPY_SUFFIXES)
+
+
+def _count_slices(path: Path) -> int:
     try:
         return count_tiff_slices(path)
     # tifffile lets errors of struct and its own through for a damaged file.
@@ -87,7 +153,7 @@ def _grey(picture: NDArray[Any], path: Path, *, labels: bool = False) -> NDArray
     return grey
 
 
-def read_stack_of_slices(folder: Path) -> Scan:
+def read_picture_stack(folder: Path) -> Scan:
     """Read a folder of pictures as one volume, in counting order of names from foot to head.
 
     Raises
@@ -104,12 +170,11 @@ def read_stack_of_slices(folder: Path) -> Scan:
             where=folder,
             hint="leave out --stack to take each as a scan of its own",
         )
-    suffix = paths[0].suffix.lower()
-    kind = "TIFF" if suffix in TIFF else "PNG"
-    scan = assumed(folder.name, np.stack(slices), kind, folder, None)
-    origin = replace(scan.origin, files=tuple(paths))
+    kind = "TIFF" if paths[0].suffix.lower() in TIFF_SUFFIXES else "PNG"
+    origin = Origin(format=kind, path=folder, files=tuple(paths))
+    scan = assume_orientation(folder.name, np.stack(slices), origin)
     order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
-    return replace(scan, origin=origin, decisions=(order, *scan.decisions))
+    return replace(scan, decisions=(order, *scan.decisions))
 
 
 def _in_counting_order(path: Path) -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pleura.errors import DataError
-from pleura.files.limits import check_claim
+from pleura.files.limits import check_claimed_size
 from pleura.formats.channels import palette_labels
 
 Array = NDArray[Any]
@@ -85,7 +85,7 @@ def read_tiff_stack(path: Path) -> Array:
         if len(pages) == 1:
             first, series = pages[0], tiff.series[0]
             _check_tags(path, first)
-            check_claim(series.nbytes, path.stat().st_size, path, ratio=1)
+            check_claimed_size(series.nbytes, path.stat().st_size, path, ratio=1)
             return np.reshape(series.asarray(), (_behind_first(tiff), *first.shape))
         if len({(page.shape, page.dtype) for page in pages}) > 1:
             raise DataError(
@@ -129,9 +129,9 @@ def _check_pages(path: Path, pages: Sequence[tifffile.TiffPage], *, palette: boo
     size = path.stat().st_size
     plain = all(page.compression in _UNCOMPRESSED for page in pages)
     packed = sum(sum(page.databytecounts) for page in pages)
-    check_claim(packed, size, path, ratio=1)  # strips may not share their data either
+    check_claimed_size(packed, size, path, ratio=1)  # strips may not share their data either
     claimed = sum(math.prod(page.shape) * _dtype(page).itemsize for page in pages)
-    check_claim(claimed, size, path, **({"ratio": 1} if plain else {}))
+    check_claimed_size(claimed, size, path, **({"ratio": 1} if plain else {}))
 
 
 def _dtype(page: tifffile.TiffPage) -> np.dtype[Any]:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
-from pleura.formats.pictures import SUFFIXES as PICTURES
-from pleura.formats.read import read, scan_name, with_units
-from pleura.formats.slices import read_slices
+from pleura.formats.read import read
+from pleura.formats.registry import format_of, scan_name
+from pleura.formats.slices import JPEG
 from pleura.masks.mask import Mask
 from pleura.scan.labels import BOTH, LEFT, RIGHT
 from pleura.scan.scan import Decision, Scan
@@ -24,8 +24,6 @@ MOST_LABELS = 32
 
 PLAIN = "the labels that pleura writes"
 """The reason of the decision where labels are 1 right and 2 left, or 1 both."""
-
-LOSSY = (".jpg", ".jpeg")
 
 
 class _Scheme(NamedTuple):
@@ -92,11 +90,13 @@ def read_labels(path: Path) -> Scan:
     return replace(scan, read=lambda start, stop: labels[start:stop], decisions=(decision,))
 
 
-def _read(path: Any) -> Scan:
-    if isinstance(path, str | Path) and str(path).lower().endswith(PICTURES):
-        file = Path(path)
-        return with_units(read_slices(file, scan_name(file), labels=True), "hu")
-    return read(path, units="hu")
+def _read(source: Any) -> Scan:
+    if isinstance(source, str | Path):
+        path = Path(source)
+        found = format_of(path)
+        if found is not None:
+            return found.read(path, scan_name(path), labels=True)
+    return read(source, units="hu")
 
 
 def interpret_labels(
@@ -168,7 +168,7 @@ def whole_labels(found: Scan) -> AnyArray:
             where=found.source or found.name,
             hint="apply a threshold to probabilities (0.5, for example) and save whole numbers",
         )
-    lossy = found.source is not None and found.source.suffix.lower() in LOSSY
+    lossy = found.format == JPEG.name
     if lossy or values.min() < 0 or len(_present(values)) >= MOST_LABELS:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",

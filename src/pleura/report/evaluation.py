@@ -7,12 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pleura.evaluation.cases import CaseTable, Subset
-from pleura.evaluation.model import (
-    CaseArrays,
-    EvaluationCallbacks,
-    ModelEvaluation,
-    evaluate_model,
-)
+from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation, evaluate_model
 from pleura.intensity.mapping import UnitsOption
 from pleura.report.page import PagePicture, line_plot
 from pleura.report.scores import scores_page, worst_slice

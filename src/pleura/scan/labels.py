@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import ScanError
 from pleura.scan.geometry import Geometry
+from pleura.scan.origin import Origin
 from pleura.scan.scan import Scan
 
 RIGHT, LEFT = 1, 2
@@ -51,6 +52,15 @@ class LabelMap:
                 where=self.scan.source,
                 hint="give uint8 labels on the scan's own grid",
             )
+
+    def values(self) -> NDArray[np.uint8]:
+        """Return the labels, as `Scan.values` returns the voxels of a scan."""
+        return self.labels
+
+    @property
+    def origin(self) -> Origin:
+        """What the scan was read from."""
+        return self.scan.origin
 
     @property
     def geometry(self) -> Geometry:

@@ -1,9 +1,9 @@
-"""The orientation of arrays and pictures that carry none: assumed, stated, or flipped."""
+"""The orientation of arrays and pictures without one: assumed, given, or flipped."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +16,20 @@ from pleura.typing import AnyArray
 _ORDER = "columns to the patient's left, rows to the back, slices to the head"
 
 
-def assumed(
-    name: str, volume: AnyArray, kind: str, source: Path | None, spacing: tuple[float, ...] | None
+def assume_orientation(
+    name: str, volume: AnyArray, origin: Origin, spacing: Sequence[float] | None = None
 ) -> Scan:
-    """Return a scan of an array that carries no orientation: as a radiologist looks at it."""
+    """Return a scan of an array without orientation: as radiologists view axial slices.
+
+    Parameters
+    ----------
+    name, origin:
+        See `Scan`.
+    volume:
+        The voxels (slices, rows, columns).
+    spacing:
+        Millimetres per voxel of the last axes of the array; None if unknown.
+    """
     z, y, x = (1.0, 1.0, 1.0, *(spacing or ()))[-3:]
     geometry = Geometry(
         shape_of(volume),
@@ -27,8 +37,8 @@ def assumed(
         spacing_known=spacing is not None,
         orientation_known=False,
     )
-    # Single pictures follow the radiological convention; arrays and stacks come in any order.
-    doubtful = kind == "array" or len(volume) > 1
+    # Single pictures follow the radiological convention; arrays and stacks need not.
+    doubtful = origin.format == "array" or len(volume) > 1
     reason = "the input has no orientation; radiological convention, as seen from the feet"
     if doubtful:
         reason += "; right and left may be swapped"
@@ -36,13 +46,13 @@ def assumed(
         name=name,
         geometry=geometry,
         read=ReadOnce(lambda: volume),
-        origin=Origin(format=kind, path=source, files=() if source is None else (source,)),
+        origin=origin,
         decisions=(Decision("orientation", _ORDER, reason, warning=doubtful),),
     )
 
 
-def oriented(scan: Scan, orientation: str) -> Scan:
-    """Return a scan without an orientation in the one that is stated, such as ``SPL``.
+def set_orientation(scan: Scan, orientation: str) -> Scan:
+    """Return a scan without an orientation in a given one, such as ``SPL``.
 
     Raises
     ------
@@ -68,25 +78,25 @@ def oriented(scan: Scan, orientation: str) -> Scan:
     )
 
 
-def flipped(scan: Scan) -> Scan:
-    """Return a scan whose columns run to the patient's right.
+def flip_left_right(scan: Scan) -> Scan:
+    """Return a scan without an orientation whose columns run to the patient's right.
 
     Raises
     ------
     ScanError
-        The file itself says which side is which.
+        The file states an orientation.
     """
     geometry = scan.geometry
     if geometry.orientation_known:
         raise ScanError(
-            "the file says itself which side is which: it cannot be flipped",
+            "the file states its orientation: it cannot be flipped",
             where=scan.source,
             hint="leave out --flip",
         )
     mirror = np.eye(4)
     mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1
     mirrored = replace(geometry, affine=geometry.affine @ mirror)
-    decision = Decision("orientation", "columns to the patient's right", "as told: flipped")
+    decision = Decision("orientation", "columns to the patient's right", "as requested: flipped")
     kept = tuple(d for d in scan.decisions if d.topic != "orientation")
     return replace(scan, geometry=mirrored, decisions=(*kept, decision))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from pleura.cohort.scan_report import measurements_of
 from pleura.corrections.cases import ReviewCase
 from pleura.errors import DataError
-from pleura.formats.read import read, scan_name
+from pleura.formats.read import read
+from pleura.formats.registry import scan_name
 from pleura.segmentation.segmenter import Segmenter
 
 MAX_BYTES = 8 << 30

@@ -16,7 +16,7 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 
 from pleura.errors import ScanError
-from pleura.files.limits import check_claim
+from pleura.files.limits import check_claimed_size
 from pleura.formats.dicom import jpeg
 from pleura.formats.dicom.frames import Frame
 
@@ -52,7 +52,7 @@ def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
     index = frame.index if frames > 1 else None
     claimed = frame.rows * frame.columns * max(int(dataset.BitsAllocated) // 8, 1)
     if syntax in _NATIVE:
-        check_claim(claimed, len(dataset.PixelData), frame.path, ratio=1)
+        check_claimed_size(claimed, len(dataset.PixelData), frame.path, ratio=1)
         return np.asarray(pixel_array(dataset, index=index, raw=True))
     encoded = get_frame(
         dataset.PixelData,
@@ -60,7 +60,7 @@ def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
         number_of_frames=frames,
         extended_offsets=_extended_offsets(dataset),
     )
-    check_claim(claimed, len(encoded), frame.path)
+    check_claimed_size(claimed, len(encoded), frame.path)
     if syntax in _JPEG:
         header = jpeg.read_header(encoded)
         _check_size(header.rows, header.columns, frame)
@@ -75,7 +75,7 @@ def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
         _check_size(*_jpeg_2000_size(encoded), frame)
         plugin = "pylibjpeg"
     elif syntax == _RLE:
-        check_claim(claimed, len(encoded), frame.path, ratio=_MAX_RLE_RATIO, small=0)
+        check_claimed_size(claimed, len(encoded), frame.path, ratio=_MAX_RLE_RATIO, small=0)
         plugin = "pydicom"
     else:
         raise ScanError(

@@ -1,0 +1,125 @@
+"""The DICOM format; pydicom is imported when a file is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from numpy.typing import DTypeLike
+
+from pleura.errors import DataError, ScanError
+from pleura.scan.labels import LabelMap
+from pleura.scan.scan import Decision, Scan
+
+if TYPE_CHECKING:
+    from pleura.formats.dicom.frames import SkippedFile
+
+_RTSTRUCT = ".rtstruct.dcm"
+
+
+class DicomFormat:
+    """DICOM CT is read; label maps are written as SEG (.dcm) or RT Structure Set (.rtstruct.dcm).
+
+    Files are recognised by their content, whatever their suffix.
+    """
+
+    name = "DICOM"
+    suffixes: tuple[str, ...] = (".dcm", ".ima")
+    output_suffixes: tuple[str, ...] = (_RTSTRUCT, ".dcm")
+    stores_geometry = True
+
+    def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
+        """Read a single-frame or multi-frame file."""
+        return read_series([path], path, name)
+
+    def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
+        """Check that an object can refer to the slices of a scan: only label maps are written."""
+        from pleura.formats.dicom.references import check_references
+
+        if dtype is not None:
+            raise DataError(
+                "DICOM files are written of masks only",
+                where=path,
+                hint="write .nii.gz, .nrrd or .mha",
+            )
+        return check_references(
+            scan, "an RT Structure Set" if _is_rtstruct(path) else "a DICOM SEG"
+        )
+
+    def write(self, path: Path, image: Scan | LabelMap) -> None:
+        """Write a label map that refers to the DICOM slices of its scan."""
+        if not isinstance(image, LabelMap):
+            self.can_write(path, image, "i2")
+        elif _is_rtstruct(path):
+            from pleura.formats.dicom.rtstruct import write_rtstruct
+
+            write_rtstruct(path, image)
+        else:
+            from pleura.formats.dicom.seg import write_seg
+
+            write_seg(path, image)
+
+
+DICOM = DicomFormat()
+
+
+class NoCTError(ScanError):
+    """A file or folder without any CT."""
+
+
+def read_series(files: Sequence[Path], source: Path, name: str, series: str | None = None) -> Scan:
+    """Read the CT series in DICOM files, the best one for lungs if there are several.
+
+    Parameters
+    ----------
+    files:
+        Files of which some may not be DICOM.
+    source, name:
+        The file or folder that the caller gave, and the name of the scan.
+    series:
+        Series number or Series Instance UID, to choose another series.
+
+    Raises
+    ------
+    NoCTError
+        There is no CT.
+    ScanError
+        The slices are damaged, are no volume, or no series matches.
+    """
+    from pleura.formats.dicom.read import find_volumes, read_volume
+    from pleura.formats.dicom.selection import select_volume
+
+    contents = find_volumes(files)
+    if not contents.volumes:
+        if contents.rejected:
+            raise contents.rejected[0].error
+        damaged = next((one for one in contents.skipped if one.damaged), None)
+        if damaged is not None:
+            raise ScanError(
+                f"the slice cannot be read: {damaged.reason}",
+                where=damaged.path,
+                hint="copy or export it again",
+            )
+        raise _no_ct(contents.skipped, source)
+    volume, decisions = select_volume(contents, source, series)
+    scan = read_volume(volume, name, source, contents.skipped)
+    return replace(scan, decisions=(*decisions, *scan.decisions))
+
+
+def _no_ct(skipped: Sequence[SkippedFile], source: Path) -> NoCTError:
+    reasons = sorted({one.reason for one in skipped})
+    listed = f"no CT here: {'; '.join(reasons[:4])}" if reasons else "no CT here"
+    if any("Segmentation" in reason or "RT Structure" in reason for reason in reasons):
+        hint = "give masks as NIfTI, NRRD or MetaImage: DICOM masks are not read"
+        return NoCTError(listed, where=source, hint=hint)
+    return NoCTError(
+        listed if reasons else "no CT here: the folder is empty",
+        where=source,
+        hint="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
+    )
+
+
+def _is_rtstruct(path: Path) -> bool:
+    return path.name.lower().endswith(_RTSTRUCT)

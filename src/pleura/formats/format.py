@@ -1,0 +1,101 @@
+"""The interface of file formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pleura.errors import DataError
+from pleura.scan.labels import LabelMap
+from pleura.scan.scan import Decision, Scan
+
+VOXEL_TYPES = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8")
+"""dtypes that every format of volumes stores."""
+
+
+class Format(Protocol):
+    """A file format that scans are read from or label maps and volumes are written to."""
+
+    @property
+    def name(self) -> str:
+        """The name of the format in `Origin.format`."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Suffixes of files that are read, in lower case."""
+
+    @property
+    def output_suffixes(self) -> tuple[str, ...]:
+        """Suffixes of files that are written; empty if the format is only read."""
+
+    @property
+    def stores_geometry(self) -> bool:
+        """Whether a file states spacing, origin and orientation."""
+
+    def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
+        """Read a file as a scan called ``name``, in the values that the file states.
+
+        Parameters
+        ----------
+        path, name:
+            The file, and the name of the scan.
+        labels:
+            The file is a mask: a palette is an index of labels.
+
+        Raises
+        ------
+        ScanError, DataError
+            The file cannot be read as one scan.
+        """
+
+    def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
+        """Check that voxels on the grid of a scan can be written, without writing them.
+
+        Parameters
+        ----------
+        path, scan:
+            The output file, and the scan whose grid and origin the file gets.
+        dtype:
+            The dtype of the voxels; None for a label map.
+
+        Returns
+        -------
+        tuple of Decision
+            What the file does not keep of the scan, and what readers may refuse.
+
+        Raises
+        ------
+        ScanError, DataError
+            The format cannot store the voxels.
+        """
+
+    def write(self, path: Path, image: Scan | LabelMap) -> None:
+        """Write a volume or a label map that `can_write` accepts.
+
+        Raises
+        ------
+        ScanError, DataError
+            The file cannot be written.
+        """
+
+
+def check_voxel_type(
+    path: Path, name: str, dtype: DTypeLike | None, supported: tuple[str, ...] = VOXEL_TYPES
+) -> None:
+    """Refuse voxels of a dtype that a format does not store; None is a label map.
+
+    Raises
+    ------
+    DataError
+        The dtype is not ``supported``.
+    """
+    found = np.dtype(np.uint8 if dtype is None else dtype)
+    if found not in map(np.dtype, supported):
+        raise DataError(
+            f"a {name} file cannot store {found} voxels",
+            where=path,
+            hint="convert the voxels to uint8, int16 or float32, or write .npy",
+        )

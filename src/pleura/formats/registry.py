@@ -1,0 +1,83 @@
+"""All file formats, and the format of a file name."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+from pleura.errors import DataError
+from pleura.formats.dicom.format import DICOM
+from pleura.formats.format import Format
+from pleura.formats.metaimage import METAIMAGE
+from pleura.formats.nifti import NIFTI
+from pleura.formats.nrrd import NRRD
+from pleura.formats.pictures import PICTURE_SUFFIXES
+from pleura.formats.slices import JPEG, NUMPY, PNG, TIFF
+
+VOLUME_FORMATS: tuple[Format, ...] = (NIFTI, NRRD, METAIMAGE)
+"""Formats of which one file is one volume with its geometry."""
+
+PICTURE_FORMATS: tuple[Format, ...] = (TIFF, PNG, JPEG, NUMPY)
+"""Formats of slices and stacks without geometry."""
+
+FORMATS: tuple[Format, ...] = (*VOLUME_FORMATS, *PICTURE_FORMATS, DICOM)
+
+VOLUME_SUFFIXES = tuple(suffix for one in VOLUME_FORMATS for suffix in one.suffixes)
+SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ".zip")
+"""Suffixes of files of which each is one scan; DICOM files are grouped into series instead."""
+
+OUTPUT_SUFFIXES = tuple(suffix for one in FORMATS for suffix in one.output_suffixes)
+
+OUTPUT_FORMATS = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "tiff": ".tif",
+    "png": ".png",
+    "npy": ".npy",
+    "dicom-seg": ".dcm",
+    "rtstruct": ".rtstruct.dcm",
+}
+"""Suffix of the masks of a cohort per value of the option ``format``."""
+
+
+def format_of(path: PurePath) -> Format | None:
+    """Return the format of a file of one scan by its suffix; None for DICOM and other files."""
+    name = path.name.lower()
+    formats = (*VOLUME_FORMATS, *PICTURE_FORMATS)
+    return next((one for one in formats if name.endswith(one.suffixes)), None)
+
+
+def output_format(path: PurePath) -> Format:
+    """Return the format that a file of this name is written in.
+
+    Raises
+    ------
+    DataError
+        No format with this suffix is written.
+    """
+    name = path.name.lower()
+    for one in FORMATS:
+        if one.output_suffixes and name.endswith(one.output_suffixes):
+            return one
+    raise DataError(
+        f"the output cannot be written as '{path.suffix}'",
+        where=str(path),
+        hint=f"choose a name that ends in {', '.join(OUTPUT_SUFFIXES)}",
+    )
+
+
+def same_format_suffix(path: PurePath) -> str:
+    """Return the suffix of a mask in the format of its scan; NIfTI for DICOM and other files."""
+    found = format_of(path)
+    if found is None:
+        return NIFTI.output_suffixes[0]
+    return (found.output_suffixes or PNG.output_suffixes)[0]
+
+
+def scan_name(path: Path) -> str:
+    """Return the name of results of a file or folder: its own name without the suffix."""
+    name = path.name
+    for suffix in sorted((*SCAN_SUFFIXES, *DICOM.suffixes), key=len, reverse=True):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name

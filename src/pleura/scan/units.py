@@ -1,0 +1,67 @@
+"""The conversion of a scan to HU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pleura.errors import ScanError
+from pleura.intensity.decision import decide_units
+from pleura.intensity.mapping import UnitsOption
+from pleura.scan.geometry import Geometry
+from pleura.scan.scan import Decision, Scan
+from pleura.typing import AnyArray
+
+SAMPLED_SLICES = 9
+"""Number of slices from which the units of a scan are estimated."""
+
+MAX_SIDE = 2048
+"""Pixels of the longer side of a slice from which its units are estimated."""
+
+
+def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
+    """Return a scan with the conversion of its values to HU, and the decision about it.
+
+    Raises
+    ------
+    ScanError
+        The units cannot be determined, the slices differ in units, or the values are no CT.
+    """
+    try:
+        slices = [] if option in ("hu", "offset") else _sample_axial_slices(scan)
+        decided = decide_units(slices, option, scan.origin.states_hu)
+    except ScanError as error:
+        where = scan.source if error.where is None else error.where
+        raise ScanError(error.message, where=where, hint=error.hint) from error
+    decision = Decision("units", decided.mapping.name, decided.reason, decided.warning)
+    decisions = (*scan.decisions, *_describe_shear(scan.geometry), decision)
+    return replace(scan, intensity=decided.mapping, decisions=decisions)
+
+
+def _describe_shear(geometry: Geometry) -> tuple[Decision, ...]:
+    """Return a decision about axes that are not orthogonal, as those of a tilted gantry."""
+    if not geometry.is_sheared:
+        return ()
+    choice = f"sheared by {geometry.skew:.3g} degrees; no slice is moved"
+    return (Decision("grid", choice, "the axes in its header are not at right angles"),)
+
+
+def _sample_axial_slices(scan: Scan) -> list[AnyArray]:
+    """Return axial slices (rows, columns) spread over the scan, without missing ones."""
+    order = scan.geometry.to_canonical()
+    n = scan.geometry.shape[order.axes[0]]
+    index = np.unique(np.linspace(0, n - 1, min(n, SAMPLED_SLICES) + 2).round().astype(int)[1:-1])
+    if n <= 2:
+        index = np.arange(n)
+    if order.axes[0] == 0:
+        ascending = [n - 1 - i if order.flipped[0] else i for i in index]
+        chosen = [i for i in ascending if i not in scan.absent] or ascending
+        return [_subsample(order.apply(scan.values(i, i + 1))[0]) for i in chosen]
+    return [_subsample(one) for one in order.apply(scan.values())[index]]
+
+
+def _subsample(pixels: AnyArray) -> AnyArray:
+    """Return every n-th pixel of a slice that is larger than any CT, to limit memory."""
+    step = -(-max(pixels.shape) // MAX_SIDE)
+    return pixels[::step, ::step]
