@@ -72,12 +72,14 @@ def test_static_imports_are_the_exports():
     assert set(imported) == set(pleura._NAMES_BY_MODULE)
 
 
-def test_objects_have_short_reprs(sample):
+def test_objects_have_short_reprs(sample, small_run):
     scan = pleura.read(sample.folder / "volume" / "ct.nii.gz")
-    lungs = pleura.segment(scan)
+    segmenter = pleura.Segmenter()
+    lungs = segmenter.segment(scan)
     objects = [scan, lungs, pleura.measure(scan, lungs), *lungs.flags, *scan.decisions]
     objects += [pleura.compare(sample.masks, sample.masks), scan.intensity]
-    objects += [pleura.find_pairs(sample.images, sample.masks)[0]]
+    objects += [pleura.find_pairs(sample.images, sample.masks)[0], scan.geometry, segmenter]
+    objects += [pleura.load_recipe("default"), small_run]
     for shown in objects:
         assert len(repr(shown)) < 200, repr(shown)
 

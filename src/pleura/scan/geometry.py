@@ -23,7 +23,7 @@ _ROUNDING = 1e-3  # headers hold direction cosines to three to six decimals
 _STRAIGHT = 0.1  # mm
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Geometry:
     """A grid of voxels in the patient.
 
@@ -191,6 +191,9 @@ class Geometry:
             return size
         thick, high, wide = self.spacing
         return f"{size}; {high:.2f}x{wide:.2f}x{thick:.2f} mm; {self.orientation}"
+
+    def __repr__(self) -> str:
+        return f"Geometry({self})"
 
 
 @dataclass(frozen=True)

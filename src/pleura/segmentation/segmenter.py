@@ -74,6 +74,10 @@ class Segmenter:
         self.threshold: int = default if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
 
+    def __repr__(self) -> str:
+        model = self.engine.metadata
+        return f"Segmenter({model.name} {model.version}; {self.threads} threads)"
+
     def __enter__(self) -> Segmenter:
         return self
 

@@ -6,6 +6,7 @@ import difflib
 import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -185,6 +186,18 @@ class Recipe(RecipeModel):
             if self.augmentation is None:
                 raise ValueError("simulation goes with an augmentation")
         return self
+
+    def __repr__(self) -> str:
+        rows, columns = self.preprocessing.size
+        return (
+            f"Recipe({self.name}; network {self.network.architecture}; {rows}x{columns}; "
+            f"{self.training.epochs} epochs)"
+        )
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.to_yaml())}</pre>"
 
     def to_yaml(self) -> str:
         """Return the full recipe, every value written out."""

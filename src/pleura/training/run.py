@@ -61,7 +61,7 @@ HISTORY = (
 Epoch = Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder and what its record says.
 
@@ -72,6 +72,10 @@ class Run:
     folder: Path
     recipe: Recipe
     record: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        state = "finished" if self.record.get("finished") else "not finished"
+        return f"Run({self.folder}; recipe {self.recipe.name}; {state})"
 
     @property
     def weights(self) -> Path:
