@@ -1,4 +1,4 @@
-"""Builds the viewer's page into the package, where Node.js is there to do it."""
+"""Build the page of the viewer into the package if Node.js is installed."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ class ViewerPage(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         npm, web = shutil.which("npm"), VIEWER / "web"
         if npm is None:
-            self.app.display_warning("no Node.js: `pleura view` will lack its page")
+            self.app.display_warning("Node.js is not installed: `pleura view` will not work")
             return
         for command in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
             done = subprocess.run(
@@ -22,5 +22,7 @@ class ViewerPage(BuildHookInterface):  # type: ignore[type-arg]
             )
             if done.returncode:
                 last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-                self.app.display_warning(f"`pleura view` will lack its page: {' '.join(last)}")
+                self.app.display_warning(
+                    f"the page of `pleura view` was not built: {' '.join(last)}"
+                )
                 return
