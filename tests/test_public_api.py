@@ -14,12 +14,9 @@ SOURCE = Path(pleura.__file__).parent
 EXPORTS = [name for name in pleura.__all__ if name != "__version__"]
 INCOMPLETE = {
     "export",
-    "find_scans",
-    "from_array",
     "load_recipe",
     "open_run",
     "preview",
-    "read",
     "resume",
     "train",
 }

@@ -10,11 +10,11 @@ try:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
-except ImportError as error:
+except ImportError as _error:
     raise PleuraError(
         "matplotlib is not installed, and figures need it",
         where=None,
         hint='pip install "pleura[plot]"',
-    ) from error
+    ) from _error
 
 __all__ = ["Axes", "ConstrainedLayoutEngine", "Figure", "Line2D", "Rectangle"]

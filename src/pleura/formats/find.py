@@ -59,12 +59,22 @@ class ScanEntry:
 
 
 def find_scans(path: str | Path) -> list[ScanEntry]:
-    """Find every scan in a file, or below a folder, by headers alone; sorted by name.
+    """Find all scans in a file or below a folder; only headers are read.
+
+    Parameters
+    ----------
+    path:
+        A file or a folder.
+
+    Returns
+    -------
+    list of ScanEntry
+        Sorted by name.
 
     Raises
     ------
     ScanError, DataError
-        There is no such file or folder, or it holds no file.
+        The path does not exist, or the folder contains no file.
     """
     path = Path(path)
     check_path(path)

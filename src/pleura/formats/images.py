@@ -56,6 +56,10 @@ def from_array(
     units:
         As for `read`.
 
+    Returns
+    -------
+    Scan
+
     Raises
     ------
     ScanError

@@ -50,6 +50,11 @@ def read(
         Flip left and right: the picture shows the patient's left on its left, against the
         radiological convention. Only for files without an orientation.
 
+    Returns
+    -------
+    Scan
+        The voxels are read when they are first used.
+
     Raises
     ------
     ScanError, DataError

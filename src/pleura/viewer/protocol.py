@@ -16,10 +16,10 @@ class TimeLimitedProtocol(H11Protocol):
     uvicorn's class and its loggers are not changed.
     """
 
-    header_timeout = 10.0
+    header_timeout: float = 10.0
     """Seconds from the start of a connection or request to the end of the header."""
 
-    body_timeout = 60.0
+    body_timeout: float = 60.0
     """Seconds between two parts of a body."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
