@@ -37,8 +37,18 @@ class NibabelImage(Protocol):
     def dataobj(self) -> Any: ...
 
 
-ScanLike: TypeAlias = Scan | str | Path | AnyArray | SimpleITKImage | NibabelImage
-"""A `Scan`, a path that `read` accepts, an array, or an image of SimpleITK or nibabel."""
+class HighdicomVolume(Protocol):
+    """The part of ``highdicom.Volume`` that is read."""
+
+    @property
+    def affine(self) -> NDArray[Any]: ...
+
+    @property
+    def array(self) -> NDArray[Any]: ...
+
+
+ScanLike: TypeAlias = Scan | str | Path | AnyArray | SimpleITKImage | NibabelImage | HighdicomVolume
+"""A `Scan`, a path that `read` accepts, an array, or an image of another library."""
 
 
 def as_scan(value: ScanLike) -> Scan:

@@ -70,7 +70,7 @@ def measure(scan: ScanLike, mask: Mask | str | Path | None = None) -> Measuremen
     Parameters
     ----------
     scan:
-        A `Scan`, a path, an array, or an image of SimpleITK or nibabel: see `read`.
+        A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom.
     mask:
         A mask, or the path of one, on the grid of the scan. By default, the shipped model segments
         the lungs.

@@ -106,7 +106,7 @@ class Segmenter:
         Parameters
         ----------
         scan:
-            A `Scan`, a path, an array, or an image of SimpleITK or nibabel: see `read`.
+            A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom.
         progress:
             Called with the number of slices that are done, and of all slices.
         keep_probability:
@@ -170,7 +170,7 @@ def segment(scan: ScanLike, model: str | Path | None = None) -> Segmentation:
     Parameters
     ----------
     scan:
-        A `Scan`; a path that `read` accepts; an image of SimpleITK or nibabel, with its geometry;
+        A `Scan`; a path that `read` accepts; an image of SimpleITK, nibabel or highdicom;
         or an array (rows, columns) or (slices, rows, columns). For an array with spacing and
         orientation, use `from_array`.
     model:
