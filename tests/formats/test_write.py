@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from pleura.errors import DataError, MaskWarning
+from pleura.errors import DataError, MaskWarning, ScanError
+from pleura.formats.format import VOXEL_TYPES
 from pleura.formats.images import from_array
 from pleura.formats.read import read
-from pleura.formats.write import check_can_write, write_labels
+from pleura.formats.registry import FORMATS
+from pleura.formats.write import check_can_write, write_labels, write_volume
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import affine_from_axes
 
@@ -164,3 +166,28 @@ def test_grids_of_one_description_are_told_apart_by_their_distance():
     assert str(first) == str(second)
     assert "up to 10 mm apart" in first.difference(second)
     assert first.difference(second).count("SPL") == 1
+
+
+@pytest.mark.parametrize("suffix", [s for one in FORMATS for s in one.output_suffixes])
+def test_unsupported_dtypes_and_objects_are_refused_beforehand(suffix, tmp_path):
+    scan = from_array(np.zeros(SHAPE, np.int16), units="hu")
+    path = tmp_path / f"a{suffix}"
+    if suffix.endswith(".dcm"):
+        with pytest.raises(ScanError, match="refers to DICOM slices"):
+            check_can_write(path, scan)
+        with pytest.raises(ScanError, match="refers to DICOM slices"):
+            mask_of(scan).write(path)
+    with pytest.raises(DataError, match=r"cannot store complex64|masks only|holds one slice"):
+        check_can_write(path, scan, np.complex64)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("dtype", VOXEL_TYPES)
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha", ".tif", ".npy"])
+def test_every_dtype_that_is_accepted_is_written(dtype, suffix, tmp_path):
+    scan = from_array(np.zeros(SHAPE, np.int16), (1, 1, 1), orientation="SPL", units="hu")
+    array = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(dtype)
+    path = tmp_path / f"a{suffix}"
+    assert check_can_write(path, scan, dtype) == ()
+    write_volume(path, array, scan.geometry)
+    assert np.array_equal(read(path, units="hu").values(), array)

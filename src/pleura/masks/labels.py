@@ -43,28 +43,30 @@ _LOBES = (
 )
 
 
-def read_mask(path: Any, scan: Scan) -> Mask:
-    """Read a mask of a scan: right and left lung, both lungs as one label, or the five lobes.
+def read_mask(source: Any, scan: Scan | None = None) -> Mask:
+    """Read a mask: right and left lung, both lungs as one label, or the five lobes.
 
     Parameters
     ----------
-    path:
-        A file of labels, or an image of SimpleITK or nibabel.
+    source:
+        A file of labels, an array, or an image of SimpleITK, nibabel or highdicom.
     scan:
-        The scan that the mask was drawn on.
+        The scan of the mask; None if it is not available: the labels then are their own scan.
 
     Returns
     -------
     Mask
-        1 right and 2 left lung, or 1 both; its decision ``labels`` tells how labels were
+        1 right and 2 left lung, or 1 both; its decision ``labels`` states how labels were
         interpreted.
 
     Raises
     ------
     ScanError, DataError
-        The file cannot be read, lies on another grid, or its labels are not known.
+        The file cannot be read, is on another grid, or its labels are not known.
     """
-    found = _read(path)
+    found = _read(source)
+    if scan is None:
+        scan = found
     if not found.geometry.fits(scan.geometry):
         raise DataError(
             f"mask and scan lie on different grids: {found.geometry.difference(scan.geometry)}",

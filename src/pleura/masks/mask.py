@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pleura.errors import MaskWarning
+from pleura.figures.html import html_image, html_table
+from pleura.figures.preview import preview_image
 from pleura.formats.write import check_can_write, write_labels
 from pleura.names import printable
 from pleura.scan.labels import LabelMap
@@ -78,6 +80,17 @@ class Mask(LabelMap):
         flagged = {flag.name for flag in self.flags}
         decided = (d for d in self.decisions if d.warning and d.topic not in flagged)
         return (*map(str, decided), *map(str, self.flags))
+
+    def _repr_html_(self) -> str:
+        order = self.geometry.to_canonical()
+        hu, labels = order.apply(self.scan.hu()), order.apply(self.labels)
+        image = preview_image(hu, labels, order.apply_to(self.geometry).spacing)
+        rows = [
+            ("mask", repr(self)),
+            *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions),
+            *(("flag", str(flag)) for flag in self.flags),
+        ]
+        return html_image(image) + html_table((), rows)
 
     def __repr__(self) -> str:
         known = self.geometry.spacing_known

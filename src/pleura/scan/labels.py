@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
+from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
 from pleura.scan.geometry import Geometry
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Scan
@@ -56,6 +58,30 @@ class LabelMap:
     def values(self) -> NDArray[np.uint8]:
         """Return the labels, as `Scan.values` returns the voxels of a scan."""
         return self.labels
+
+    def to_simpleitk(self) -> Any:
+        """Return the labels (uint8) as a SimpleITK image.
+
+        Raises
+        ------
+        ScanError
+            The grid is sheared.
+        """
+        return to_simpleitk(self.labels, self.geometry)
+
+    def to_nibabel(self) -> Any:
+        """Return the labels (uint8) as a nibabel ``Nifti1Image``."""
+        return to_nibabel(self.labels, self.geometry)
+
+    def to_highdicom(self) -> Any:
+        """Return the labels (uint8) as a highdicom ``Volume``.
+
+        Raises
+        ------
+        ScanError
+            The grid is sheared.
+        """
+        return to_highdicom(self.labels, self.geometry, self.origin.frame_of_reference_uid)
 
     @property
     def origin(self) -> Origin:

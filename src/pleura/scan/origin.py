@@ -35,6 +35,11 @@ class Origin:
         return False
 
     @property
+    def frame_of_reference_uid(self) -> str:
+        """The DICOM Frame of Reference UID of the grid; empty if there is none."""
+        return ""
+
+    @property
     def patient(self) -> str:
         """Name and ID of the patient in the header; empty if it has none. Never for output."""
         return ""

@@ -1,4 +1,4 @@
-"""What a CT is: voxels in the patient, their units, and every decision taken to read them."""
+"""CT scans: voxels in the patient, their units, and the decisions of reading them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
+from pleura.figures.html import html_table
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import printable
+from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
 from pleura.scan.geometry import Geometry
 from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.typing import AnyArray
@@ -21,12 +24,12 @@ ReadSlices = Callable[[int, int], AnyArray]
 
 _AT_ONCE = 1 << 22
 AIR = -1024
-"""What stands where nothing was scanned, in HU."""
+"""Value of voxels that were not scanned, in HU."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Something that was decided on the way, with its reason; a warning may change a mask."""
+    """An automatic decision, with its reason; one with ``warning`` may change a mask."""
 
     topic: str
     choice: str
@@ -39,25 +42,25 @@ class Decision:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scan:
-    """A 2-D or 3-D CT: its header is read, its voxels are read when asked for.
+    """A 2-D or 3-D CT, of which the voxels are read when they are needed.
 
     Parameters
     ----------
     name:
-        What results are called after; never a patient's name or number.
+        Name of results; never the name or ID of a patient.
     geometry:
         The grid of the array.
     read:
         Returns slices ``start`` to ``stop`` as (slices, rows, columns), in the values that the
         file states, with its rescale slope and intercept applied.
     origin:
-        What it was read from, with the header of its format.
+        What the scan was read from, with the header of its format.
     decisions:
-        What was decided in reading.
+        The automatic decisions of reading.
     intensity:
         The conversion of the values to HU.
     absent:
-        Slices of the grid that were never scanned, or are lost; they read as air.
+        Slices of the grid that are missing; they are read as air.
     """
 
     name: str
@@ -122,14 +125,49 @@ class Scan:
         """Decisions that may change a mask."""
         return tuple(decision for decision in self.decisions if decision.warning)
 
-    def __str__(self) -> str:
-        return f"Scan({printable(self.name)}; {self.geometry}; {self.intensity})"
+    def to_simpleitk(self) -> Any:
+        """Return the HU (int16) as a SimpleITK image.
 
-    __repr__ = __str__
+        Raises
+        ------
+        ScanError
+            The grid is sheared, or the voxels cannot be read.
+        """
+        return to_simpleitk(self.hu(), self.geometry)
+
+    def to_nibabel(self) -> Any:
+        """Return the HU (int16) as a nibabel ``Nifti1Image``."""
+        return to_nibabel(self.hu(), self.geometry)
+
+    def to_highdicom(self) -> Any:
+        """Return the HU (int16) as a highdicom ``Volume``.
+
+        Raises
+        ------
+        ScanError
+            The grid is sheared, or the voxels cannot be read.
+        """
+        return to_highdicom(self.hu(), self.geometry, self.origin.frame_of_reference_uid)
+
+    def __str__(self) -> str:
+        decisions = (("warning: " if d.warning else "") + str(d) for d in self.decisions)
+        return "\n  ".join([repr(self), *decisions])
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("name", printable(self.name)),
+            ("grid", str(self.geometry)),
+            ("units", str(self.intensity)),
+            *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions if d.topic != "units"),
+        ]
+        return html_table((), facts)
+
+    def __repr__(self) -> str:
+        return f"Scan({printable(self.name)}; {self.geometry}; {self.intensity})"
 
 
 class ReadOnce:
-    """Reads a whole array (slices, rows, columns) at the first call, then gives slices of it."""
+    """Read a whole array (slices, rows, columns) at the first call, and return slices of it."""
 
     def __init__(self, load: Callable[[], AnyArray]) -> None:
         self._load = load
@@ -139,7 +177,3 @@ class ReadOnce:
         if self._values is None:
             self._values = self._load()
         return self._values[start:stop]
-
-
-BOTH = 1
-"""Labels of a mask: right and left lung; or both as one."""

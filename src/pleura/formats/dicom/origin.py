@@ -51,6 +51,11 @@ class DicomOrigin(Origin):
         return True
 
     @property
+    def frame_of_reference_uid(self) -> str:
+        """The Frame of Reference UID of the first frame."""
+        return str(self.first.frame_of_reference_uid)
+
+    @property
     def patient(self) -> str:
         """Name and ID of the patient in the first frame."""
         return str(self.first.patient)

@@ -1,0 +1,68 @@
+"""Arrays on a grid as images of SimpleITK, nibabel and highdicom, imported when they are used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pleura.errors import ScanError
+from pleura.scan.geometry import LPS_FROM_RAS, Geometry
+from pleura.typing import AnyArray
+
+
+def to_simpleitk(array: AnyArray, geometry: Geometry) -> Any:
+    """Return an array (slices, rows, columns) on a grid as a 3-D SimpleITK image.
+
+    Raises
+    ------
+    ScanError
+        The grid is sheared, which an ITK image cannot represent.
+    """
+    import SimpleITK
+
+    _require_orthogonal(geometry, "a SimpleITK image")
+    straight = geometry.straightened()
+    image: Any = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(geometry.spacing[::-1])
+    image.SetDirection(straight.directions[:, ::-1].ravel().tolist())
+    image.SetOrigin(geometry.affine[:3, 3].tolist())
+    return image
+
+
+def to_nibabel(array: AnyArray, geometry: Geometry) -> Any:
+    """Return an array (slices, rows, columns) on a grid as a nibabel ``Nifti1Image``."""
+    import nibabel
+
+    affine = LPS_FROM_RAS @ geometry.affine[:, [2, 1, 0, 3]]
+    image: Any = nibabel.Nifti1Image(array.T, affine, dtype=array.dtype)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def to_highdicom(array: AnyArray, geometry: Geometry, frame_of_reference_uid: str = "") -> Any:
+    """Return an array (slices, rows, columns) on a grid as a highdicom ``Volume``.
+
+    Raises
+    ------
+    ScanError
+        The grid is sheared, which a highdicom volume cannot represent.
+    """
+    import highdicom
+
+    _require_orthogonal(geometry, "a highdicom Volume")
+    return highdicom.Volume(
+        np.ascontiguousarray(array),
+        geometry.affine,
+        coordinate_system="PATIENT",
+        frame_of_reference_uid=frame_of_reference_uid or None,
+    )
+
+
+def _require_orthogonal(geometry: Geometry, what: str) -> None:
+    if geometry.is_sheared:
+        raise ScanError(
+            f"{what} cannot represent axes sheared by {geometry.skew:.3g} degrees",
+            where=None,
+            hint="use to_nibabel, or write .nrrd or .mha",
+        )

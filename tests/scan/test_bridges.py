@@ -1,0 +1,90 @@
+"""Scans and masks as images of SimpleITK, nibabel and highdicom, in all 48 orientations."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pleura.errors import ScanError
+from pleura.formats.images import from_array
+from pleura.formats.read import read
+from pleura.masks.labels import read_mask
+from pleura.masks.mask import Mask
+from pleura.scan.geometry import ENDS
+
+ORIENTATIONS = [
+    "".join(letters)
+    for axes in itertools.permutations(ENDS)
+    for letters in itertools.product(*axes)
+]
+LIBRARIES = ["to_simpleitk", "to_nibabel", "to_highdicom"]
+HU = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 1000
+
+
+def oriented_scan(orientation):
+    return from_array(HU, (2.5, 0.7, 0.8), orientation=orientation, units="hu")
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_scans_and_masks_keep_voxels_and_geometry(orientation, library):
+    scan = oriented_scan(orientation)
+    found = read(getattr(scan, library)(), units="hu")
+    assert np.array_equal(found.hu(), HU)
+    assert found.geometry.is_close(scan.geometry, 1e-4)
+    labels = np.zeros(HU.shape, np.uint8)
+    labels[1:3, 2, 3] = 1
+    mask = read_mask(getattr(Mask(labels, scan), library)(), scan)
+    assert np.array_equal(mask.labels, labels)
+
+
+def test_the_position_of_a_voxel_is_the_same_in_every_library():
+    scan = oriented_scan("IAR")
+    expected = scan.geometry.world([3, 1, 2])
+    image = scan.to_simpleitk()
+    assert np.allclose(image.TransformIndexToPhysicalPoint((2, 1, 3)), expected)
+    ras = scan.to_nibabel().affine @ (2, 1, 3, 1)
+    assert np.allclose(ras[:3] * (-1, -1, 1), expected)
+    volume = scan.to_highdicom()
+    assert np.allclose(volume.map_indices_to_reference(np.array([[3, 1, 2]]))[0], expected)
+
+
+@pytest.mark.parametrize("library", ["to_simpleitk", "to_highdicom"])
+def test_a_sheared_grid_is_refused(library):
+    affine = [[0, 0, 0.7, 0], [0.9, 0.7, 0, 0], [2.5, 0, 0, 0], [0, 0, 0, 1]]
+    scan = from_array(np.zeros((9, 9, 9), np.int16), affine=affine, units="hu")
+    with pytest.raises(ScanError, match="sheared"):
+        getattr(scan, library)()
+    assert read(scan.to_nibabel(), units="hu").geometry.is_close(scan.geometry, 1e-4)
+
+
+def test_a_numpy_array_is_read_with_a_warning_about_its_orientation():
+    scan = read(HU, units="hu")
+    assert [decision.topic for decision in scan.warnings] == ["orientation"]
+
+
+def test_a_mask_without_its_scan():
+    labels = np.zeros(HU.shape, np.uint8)
+    labels[1:3, 2, 3] = 1
+    mask = read_mask(labels)
+    assert np.array_equal(mask.labels, labels)
+    assert not mask.sides
+
+
+def test_scan_and_mask_show_their_decisions():
+    scan = oriented_scan("SPL")
+    assert "\n" not in repr(scan)
+    assert "orientation: SPL" in str(scan)
+    assert "SPL" in scan._repr_html_()
+    html = Mask(np.ones(HU.shape, np.uint8), scan)._repr_html_()
+    assert "data:image/png" in html
+
+
+def test_none_of_the_libraries_is_imported_by_reading():
+    code = (
+        "import pleura, sys, numpy as np; pleura.from_array(np.zeros((20, 20)), units='hu')\n"
+        "assert not {'SimpleITK', 'highdicom', 'pydicom'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
