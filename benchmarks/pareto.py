@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pleura.dataset.sources import split_pairs
 from pleura.engine.engine import Engine
+from pleura.network.build import build_network
 from pleura.segmentation.segmenter import Segmenter
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.export import export
 from pleura.training.loop import train
-from pleura.training.state import build_network
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "pareto.json"

@@ -17,9 +17,9 @@ from statistics import median
 import torch
 
 import pleura
-from pleura.training.loop import StepReport, TrainingCallbacks
+from pleura.network.build import build_network
+from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.run import Epoch
-from pleura.training.state import build_network
 
 HISTORY = {
     "accuracy": "accuracy",

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 import pleura
-from pleura.training.loop import TrainingCallbacks
+from pleura.training.callbacks import TrainingCallbacks
 
 RESULTS = Path(__file__).parent / "results" / "plus"
 SEEDS = (220, 1, 2, 3, 4)

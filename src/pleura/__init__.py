@@ -185,13 +185,13 @@ if TYPE_CHECKING:
     from pleura.segmentation.result import Segmentation as Segmentation
     from pleura.segmentation.segmenter import Segmenter as Segmenter
     from pleura.segmentation.segmenter import segment as segment
+    from pleura.training.callbacks import StepReport as StepReport
+    from pleura.training.callbacks import TrainingCallbacks as TrainingCallbacks
     from pleura.training.check import CheckOptions as CheckOptions
     from pleura.training.check import check as check
     from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
-    from pleura.training.loop import StepReport as StepReport
-    from pleura.training.loop import TrainingCallbacks as TrainingCallbacks
     from pleura.training.loop import resume as resume
     from pleura.training.loop import train as train
     from pleura.training.predictor import Prediction as Prediction

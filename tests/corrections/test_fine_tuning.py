@@ -12,7 +12,7 @@ from pleura.cli import cli
 from pleura.corrections import fine_tuning
 from pleura.corrections.comparison import SAMPLE, ScoreChange, compare_models
 from pleura.corrections.training_slices import TrainingSlices
-from pleura.training.loop import TrainingCallbacks
+from pleura.training.callbacks import TrainingCallbacks
 
 
 @pytest.mark.slow

@@ -12,13 +12,13 @@ from pleura.engine.engine import DEFAULT_MODEL, Engine
 from pleura.errors import DataError, RunError
 from pleura.formats.pictures import read_picture
 from pleura.intensity.mapping import IntensityMapping
+from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.export import Deployed, area_matrix, export, lanczos_matrix
 from pleura.training.initial_weights import load_start
 from pleura.training.loop import train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import Run, open_run
-from pleura.training.state import build_network
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 

@@ -9,11 +9,11 @@ import torch
 import pleura
 from pleura.engine.engine import SHIPPED_MODELS
 from pleura.errors import ModelError, RecipeError, RunError
+from pleura.network.build import build_network
 from pleura.training.initial_weights import load_start, starting_recipe
 from pleura.training.loop import resume, train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import load_tensors
-from pleura.training.state import build_network
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
 

@@ -11,8 +11,9 @@ import torch
 
 from pleura.errors import DataError, RecipeError, RunError
 from pleura.formats.pictures import read_picture, write_picture
+from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.evaluation import evaluate
-from pleura.training.loop import TrainingCallbacks, resume, train
+from pleura.training.loop import resume, train
 from pleura.training.recipe import build_recipe
 from pleura.training.run import load_tensors, open_run
 from pleura.training.state import new_state
@@ -455,3 +456,12 @@ def test_device_that_is_not_there_is_refused(sample, tiny, tmp_path):
     recipe = with_values(tiny, training={"device": "cuda"})
     with pytest.raises(RecipeError, match="no cuda device"):
         train(sample.images, sample.masks, tmp_path / "run", recipe)
+
+
+def test_training_needs_no_tensorboard(sample, tiny, tmp_path, monkeypatch, no_figures):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # its import fails
+    run = train(
+        sample.images, sample.masks, tmp_path / "run", with_values(tiny, training={"epochs": 1})
+    )
+    assert run.finished
+    assert not (run.folder / "tensorboard").exists()

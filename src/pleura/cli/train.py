@@ -25,7 +25,7 @@ from pleura.cli.common import (
 
 if TYPE_CHECKING:
     from pleura.corrections.training_slices import TrainingSlices
-    from pleura.training.loop import TrainingCallbacks
+    from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.recipe import Recipe
     from pleura.training.run import Run
 
@@ -253,7 +253,7 @@ def _print_run(run: Run, json_file: Path | None, resume: str, next_: str) -> int
 
 def _watch(bar: Progress, epochs: int, quiet: bool) -> TrainingCallbacks:
     """Show reading, steps and epochs on the bar; a line for each epoch stays."""
-    from pleura.training.loop import StepReport, TrainingCallbacks
+    from pleura.training.callbacks import StepReport, TrainingCallbacks
 
     reading = bar.add_task("reading", total=None, note="")
     training = bar.add_task("training", total=None, note="", visible=False)

@@ -17,9 +17,10 @@ from pleura.corrections.training_slices import (
 from pleura.errors import RunError
 from pleura.figures.html import html_table
 from pleura.files.records import read_record, write_json
+from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.export import export
 from pleura.training.initial_weights import starting_recipe
-from pleura.training.loop import TrainingCallbacks, require_empty, resume, train
+from pleura.training.loop import require_empty, resume, train
 from pleura.training.processes import are_several
 from pleura.training.recipe import Recipe, load_recipe, override_recipe
 from pleura.training.run import Run

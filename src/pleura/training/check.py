@@ -14,7 +14,7 @@ from pleura.files.temporary import temporary_folder
 from pleura.typing import Progress
 
 if TYPE_CHECKING:
-    from pleura.training.loop import StepReport
+    from pleura.training.callbacks import StepReport
     from pleura.training.recipe import Recipe
 
 
@@ -92,8 +92,8 @@ def check(
         )
     if options.folds is None:
         return check_folders(images, masks, progress=progress)
+    from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.cross_validation import cross_validate
-    from pleura.training.loop import TrainingCallbacks
     from pleura.training.recipe import load_recipe
 
     recipe = options.recipe

@@ -14,8 +14,9 @@ from pleura.dataset.pairs import Pair, find_pairs
 from pleura.dataset.subsets import Split
 from pleura.engine.engine import Engine
 from pleura.errors import DataError, DataWarning
+from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.export import export
-from pleura.training.loop import TrainingCallbacks, train
+from pleura.training.loop import train
 from pleura.training.recipe import Recipe, build_recipe
 
 MIN_FOLDS = 3

@@ -8,44 +8,40 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from pleura.dataset.border_weights import border_weights, class_balance
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.preprocessing import preprocess_image, resample_probability
-from pleura.dataset.training_set import Batch, build_training_set
+from pleura.dataset.training_set import build_training_set
 from pleura.errors import DataWarning, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
+from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.compute import Compute, freed_memory_kept
 from pleura.training.data import TrainingData, load_data, named
 from pleura.training.initial_weights import starting_recipe
+from pleura.training.interrupt import interrupt_flag
 from pleura.training.loss import loss_of
+from pleura.training.prefetch import BatchPrefetcher
 from pleura.training.preview import preview_figure
 from pleura.training.processes import Processes, joined
 from pleura.training.recipe import Recipe, load_recipe
 from pleura.training.run import (
-    Epoch,
     Run,
     clear_run,
     create_run,
-    hide_host,
     load_tensors,
     open_run,
     remove_unfinished_files,
@@ -53,34 +49,15 @@ from pleura.training.run import (
     write_history,
 )
 from pleura.training.schedule import cycle_ends, learning_rate
-from pleura.training.state import State, fix_normalisation, new_state
+from pleura.training.state import TrainingState, fix_normalisation, new_state
+from pleura.training.tensorboard import event_writer, remove_host_name, write_epoch
 from pleura.training.threshold import best_threshold
-from pleura.typing import FloatArray, Progress
+from pleura.typing import FloatArray
 
-_DRAWERS = 4
-"""Threads that draw batches for a graphics card, and batches drawn ahead."""
+_GPU_WORKERS = 4
+"""Threads that sample batches for a GPU."""
 
-
-@dataclass(frozen=True)
-class StepReport:
-    """Where a training stands after a step; ``loss`` and ``accuracy`` are the epoch's so far."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class TrainingCallbacks:
-    """Functions called during a training, all optional; none changes the result."""
-
-    on_read: Progress | None = None
-    on_step: Callable[[StepReport], None] | None = None
-    on_epoch: Callable[[Epoch], None] | None = None
+_NO_CALLBACKS = TrainingCallbacks()
 
 
 def train(
@@ -91,7 +68,7 @@ def train(
     *,
     start: str | Path | None = None,
     overwrite: bool = False,
-    callbacks: TrainingCallbacks = TrainingCallbacks(),
+    callbacks: TrainingCallbacks = _NO_CALLBACKS,
 ) -> Run:
     """Train a network on image-mask pairs and leave a run folder.
 
@@ -153,7 +130,7 @@ def _train(
     if processes.first:
         for text in data.warnings:
             warnings.warn(text, DataWarning, stacklevel=3)
-    return _Training(open_run(output), data, state, callbacks, processes).go_on()
+    return Trainer(open_run(output), data, state, callbacks, processes).fit()
 
 
 def require_empty(output: Path) -> None:
@@ -177,7 +154,7 @@ def resume(
     masks: str | Path | None,
     folder: str | Path,
     *,
-    callbacks: TrainingCallbacks = TrainingCallbacks(),
+    callbacks: TrainingCallbacks = _NO_CALLBACKS,
 ) -> Run:
     """Go on with an interrupted run, to exactly the weights of an uninterrupted one.
 
@@ -217,17 +194,17 @@ def _resume(
             hint="restore the folder from a copy, or train again",
         ) from error
     processes.on_rank_zero(lambda: remove_unfinished_files(run))
-    return _Training(run, data, state, callbacks, processes).go_on()
+    return Trainer(run, data, state, callbacks, processes).fit()
 
 
-class _Training:
-    """A run on its way: its data, its state, and the next step."""
+class Trainer:
+    """Trains the network of a run: one step, one epoch, or all of them."""
 
     def __init__(
         self,
         run: Run,
         data: TrainingData,
-        state: State,
+        state: TrainingState,
         callbacks: TrainingCallbacks,
         processes: Processes,
     ) -> None:
@@ -235,8 +212,6 @@ class _Training:
         self.callbacks = callbacks
         self.processes = processes
         self.compute = Compute(self.recipe.training)
-        # Beside a processor that trains one thread draws fast enough, and more would be in its way.
-        self.ahead = 1 if self.compute.device.type == "cpu" else min(_DRAWERS, os.cpu_count() or 1)
         self.run = run
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split, prepared = data.split, data.prepared
@@ -249,41 +224,39 @@ class _Training:
         self.state = state
         self.logits_of = processes.network(state.network)
         self.stopped = False
-        self.drawn: dict[tuple[int, int], Future[tuple[int, Batch]]] = {}
         self.epochs = self.recipe.training.epochs
         self.batch = min(self.recipe.training.batch_size, len(self.training_set))
         processes.check_batch(self.batch)
-        self.steps = len(self.training_set) // self.batch
+        # On a CPU one thread is fast enough, and more would slow the training down.
+        cpu = self.compute.device.type == "cpu"
+        workers = 1 if cpu else min(_GPU_WORKERS, os.cpu_count() or 1)
+        seed = self.recipe.training.seed
+        self.batches = BatchPrefetcher(self.training_set, self.batch, seed, workers)
+        self.steps = self.batches.steps
         self.balance = class_balance(_binary(prepared.select(split.training)[1]))
 
-    def go_on(self) -> Run:
+    def fit(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
         with (
-            ThreadPoolExecutor(self.ahead) as self.drawer,
+            self.batches,
             freed_memory_kept(),
-            _stop_between_steps() as stop,
-            self._board() as board,
+            interrupt_flag() as stop,
+            self._event_writer() as writer,
         ):
             while self.state.epoch < self.epochs and not self.stopped:
                 if self._train_epoch(stop):
                     row = self._close_epoch()
-                    for name in row if board is not None else ():
-                        board.add_scalar(name, row[name], self.state.epoch)
+                    write_epoch(writer, row, self.state.epoch)
                     if self.callbacks.on_epoch is not None:
                         self.callbacks.on_epoch(row)
                 self.processes.on_rank_zero(self._save)
         self.processes.on_rank_zero(self._close)
         return open_run(self.run.folder)
 
-    @contextmanager
-    def _board(self) -> Iterator[Any]:
-        """Give TensorBoard's writer; None in processes that write nothing."""
+    def _event_writer(self) -> AbstractContextManager[Any]:
         if not self.processes.first:
-            yield None
-            return
-        purge = self.state.epoch + 1
-        with SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge) as board:
-            yield board
+            return nullcontext()
+        return event_writer(self.run.folder / "tensorboard", self.state.epoch + 1)
 
     def _record(self, **changes: Any) -> None:
         self.run = self.processes.on_rank_zero(lambda: self.run.update(**changes)) or self.run
@@ -305,7 +278,7 @@ class _Training:
                 return False
             begin = time.perf_counter()
             rate = self._learning_rate(state.step)
-            torch_seed, batch = self._next_batch()
+            torch_seed, batch = self.batches.get(state.epoch, state.step)
             torch.manual_seed(torch_seed + self.processes.rank)
             loss, accuracy = self._train_step(*batch, rate)
             state.step += 1
@@ -317,22 +290,6 @@ class _Training:
                 place = state.epoch + 1, self.epochs, state.step, self.steps
                 self.callbacks.on_step(StepReport(*place, *mean, rate))
         return True
-
-    def _next_batch(self) -> tuple[int, Batch]:
-        """Return the batch of the step at hand, and have those after it drawn meanwhile."""
-        epoch, step = self.state.epoch, self.state.step
-        steps = [divmod(epoch * self.steps + step + i, self.steps) for i in range(self.ahead + 1)]
-        self.drawn = {s: self.drawn.get(s) or self.drawer.submit(self._draw, *s) for s in steps}
-        return self.drawn[steps[0]].result()
-
-    def _draw(self, epoch: int, step: int) -> tuple[int, Batch]:
-        """Draw a step's batch and its seed of dropout, a function of seed, epoch and step."""
-        seed = self.recipe.training.seed
-        order = np.random.default_rng((seed, epoch)).permutation(len(self.training_set))
-        rng = np.random.default_rng((seed, epoch, step + 1))
-        torch_seed = int(rng.integers(1 << 62))
-        chosen = order[step * self.batch : (step + 1) * self.batch]
-        return torch_seed, self.training_set.sample_batch(chosen, rng)
 
     def _train_step(
         self, images: FloatArray, masks: FloatArray, rate: float
@@ -400,7 +357,7 @@ class _Training:
     def _close(self) -> None:
         """Keep the weights, draw the curves, choose the threshold."""
         state, run = self.state, self.run
-        hide_host(run)
+        remove_host_name(run.folder / "tensorboard")
         write_history(run, state.history)  # a killed process may have saved the checkpoint alone
         save_tensors(run.weights, {"network": state.kept.state_dict()})
         if state.history:
@@ -431,29 +388,3 @@ def _binary(masks: FloatArray) -> NDArray[np.uint8]:
 def accuracy_of(logits: Tensor, targets: Tensor) -> float:
     """Return the fraction of pixels on the right side of probability 0.5."""
     return float(((logits > 0) == (targets > 0.5)).float().mean())
-
-
-@contextmanager
-def _stop_between_steps() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a flag, so that no step is cut in half.
-
-    A second one interrupts at once. Outside the main thread signals cannot be caught: the flag
-    then never rises.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, _: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[number] or signal.SIG_DFL)  # type: ignore[index]
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)

@@ -25,39 +25,11 @@ from pleura.dataset.simulation import Simulation
 from pleura.dataset.sources import Source
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataWarning, RecipeError
+from pleura.network.recipe import NetworkRecipe
 from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
 
-MOST_CHANNELS = 2048
-"""Of a level; the widest published U-Nets have 1024."""
-
 RECIPES = Path(__file__).parents[1] / "recipes"
-
-
-class NetworkRecipe(RecipeModel):
-    """Which network, and how wide."""
-
-    architecture: Literal["exercise", "unet2015", "default"] = "exercise"
-    """`exercise`: three levels, one convolution each; `unet2015`: the paper's, unpadded; `default`:
-    two normalised convolutions a level, as many levels as there are channels."""
-    channels: tuple[int, ...] = Field((64, 128, 256), min_length=2, max_length=8)
-    """Channels of each level, from the image down; at most 2048."""
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """Probability; `exercise`: before the last layer; `unet2015`: after the two deepest levels on
-    the way down; `default`: of whole channels, at the deepest level."""
-    full_resolution_convs: Literal[1, 2] = 2
-    """`default`: convolutions at full resolution, where they cost most, each way."""
-    separable: bool = False
-    """`default`: 3x3 convolutions of each channel by itself and 1x1 that mix channels (Howard
-    2017): a fifth of the arithmetic."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> NetworkRecipe:
-        if self.architecture == "exercise" and len(self.channels) != 3:
-            raise ValueError("channels: the exercise's network has three levels")
-        if min(self.channels) < 1 or max(self.channels) > MOST_CHANNELS:
-            raise ValueError(f"channels: from 1 to {MOST_CHANNELS} channels per level")
-        return self
 
 
 class LossRecipe(RecipeModel):

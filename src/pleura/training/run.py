@@ -190,15 +190,6 @@ def _without_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"split": split.model_copy(update=changes)})
 
 
-def hide_host(run: Run) -> None:
-    """Rename TensorBoard's files, into whose names it writes this machine's name."""
-    folder = run.folder / "tensorboard"
-    done = len(list(folder.glob("events.out.tfevents.run-*")))
-    for path in sorted(folder.glob("events.out.tfevents.[0-9]*")):
-        done += 1
-        path.replace(folder / f"events.out.tfevents.run-{done}")
-
-
 def open_run(folder: str | Path) -> Run:
     """Open a run folder.
 

@@ -10,18 +10,16 @@ from typing import Any
 import torch
 
 from pleura.errors import RunError
-from pleura.network.default import DefaultUNet
-from pleura.network.exercise import ExerciseUNet
+from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
-from pleura.network.unet2015 import UNet2015
 from pleura.training.compute import Compute
 from pleura.training.initial_weights import load_start
-from pleura.training.recipe import NetworkRecipe, OptimiserRecipe, Recipe
+from pleura.training.recipe import OptimiserRecipe, Recipe
 from pleura.training.run import Run, load_tensors
 
 
 @dataclass
-class State:
+class TrainingState:
     """All that changes during a training, and therefore all that a checkpoint holds."""
 
     network: SegmentationNetwork
@@ -94,19 +92,6 @@ class State:
         self.ends = saved.get("ends", [])  # runs of before there were cycles
 
 
-def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
-    """Return the recipe's network with fresh weights from torch's current generator."""
-    match recipe.architecture:
-        case "exercise":
-            return ExerciseUNet(recipe.channels, recipe.dropout)
-        case "unet2015":
-            return UNet2015(recipe.channels, recipe.dropout)
-        case "default":
-            return DefaultUNet(
-                recipe.channels, recipe.dropout, recipe.full_resolution_convs, recipe.separable
-            )
-
-
 def trained_network(run: Run) -> SegmentationNetwork:
     """Return the network of a run with the weights that were kept.
 
@@ -127,7 +112,7 @@ def trained_network(run: Run) -> SegmentationNetwork:
     return network
 
 
-def new_state(recipe: Recipe, start: str | Path | None = None) -> State:
+def new_state(recipe: Recipe, start: str | Path | None = None) -> TrainingState:
     """Return the state before the first step, a function of the recipe and where it starts."""
     compute = Compute(recipe.training)
     torch.manual_seed(recipe.training.seed)
@@ -136,7 +121,7 @@ def new_state(recipe: Recipe, start: str | Path | None = None) -> State:
         load_start(network, start)
     network = compute.place(network)
     average = copy.deepcopy(network).requires_grad_(False) if recipe.training.ema_decay else None
-    return State(network, _optimiser(network, recipe.optimiser), average)
+    return TrainingState(network, _optimiser(network, recipe.optimiser), average)
 
 
 def fix_normalisation(network: SegmentationNetwork) -> None:

@@ -1,0 +1,22 @@
+"""Networks from recipes."""
+
+from __future__ import annotations
+
+from pleura.network.default import DefaultUNet
+from pleura.network.exercise import ExerciseUNet
+from pleura.network.recipe import NetworkRecipe
+from pleura.network.tiling import SegmentationNetwork
+from pleura.network.unet2015 import UNet2015
+
+
+def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
+    """Return the recipe's network, initialised from the current state of PyTorch's generator."""
+    match recipe.architecture:
+        case "exercise":
+            return ExerciseUNet(recipe.channels, recipe.dropout)
+        case "unet2015":
+            return UNet2015(recipe.channels, recipe.dropout)
+        case "default":
+            return DefaultUNet(
+                recipe.channels, recipe.dropout, recipe.full_resolution_convs, recipe.separable
+            )
