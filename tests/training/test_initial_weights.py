@@ -72,7 +72,8 @@ def test_killed_in_its_first_epoch_a_training_goes_on_from_what_it_started_from(
     path.write_text(build_recipe(values, "test").to_yaml())
     where, folder = (str(sample.images), str(sample.masks)), tmp_path / "killed"
     code = (
-        "import os, signal; from pleura.training.loop import TrainingCallbacks, train\n"
+        "import os, signal; from pleura.training.callbacks import TrainingCallbacks\n"
+        "from pleura.training.loop import train\n"
         "kill = lambda report: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"train(*{where!r}, {str(folder)!r}, {str(path)!r}, start={str(small_run.folder)!r},"
         " callbacks=TrainingCallbacks(on_step=kill))"

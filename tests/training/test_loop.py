@@ -231,7 +231,8 @@ def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, tiny_run
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(tiny.to_yaml())
     code = (
-        "import os, signal; from pleura.training.loop import TrainingCallbacks, train\n"
+        "import os, signal; from pleura.training.callbacks import TrainingCallbacks\n"
+        "from pleura.training.loop import train\n"
         "kill = lambda row: row['epoch'] == 2 and os.kill(os.getpid(), signal.SIGKILL)\n"
         f"train({str(sample.images)!r}, {str(sample.masks)!r}, {str(tmp_path / 'run')!r},"
         f" {str(recipe)!r}, callbacks=TrainingCallbacks(on_epoch=kill))"

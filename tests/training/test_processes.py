@@ -58,7 +58,8 @@ def test_two_processes_stop_together_and_go_on(sample, tiny, tmp_path):
     stopping = tmp_path / "stop.py"
     stopping.write_text(
         "import os, signal, sys\n"
-        "from pleura.training.loop import TrainingCallbacks, train\n"
+        "from pleura.training.callbacks import TrainingCallbacks\n"
+        "from pleura.training.loop import train\n"
         "def stop(report):\n"
         "    if os.environ['RANK'] == '1' and report.epoch == 2 and report.step == 1:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
