@@ -74,8 +74,9 @@ class CaseTable:
         unknown = [case for case in cases if case not in known]
         if unknown:
             listed = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            table = self.source or "the table"
             warnings.warn(
-                f"{len(unknown)} of {len(cases)} cases are not in {self.source or 'the table'}: "
+                f"{len(unknown)} of {len(cases)} cases are not in {table}, or have no patient: "
                 f"{listed}; each counts as a patient of its own",
                 DataWarning,
                 stacklevel=3,
@@ -89,7 +90,8 @@ def read_case_table(path: str | Path, group_by: str | None = None) -> CaseTable:
     ----------
     path:
         CSV with one row per case and the column ``name``, the case's name or file name; intervals
-        are over the column ``patient``, if there is one.
+        are over the column ``patient``, if there is one. A case without a patient counts as a
+        patient of its own.
     group_by:
         Column with the group of each case.
 
@@ -119,7 +121,7 @@ def read_case_table(path: str | Path, group_by: str | None = None) -> CaseTable:
         )
 
     def column(key: str) -> dict[str, str]:
-        keyed = [(row["name"], row[key] or "") for row in rows]
+        keyed = [(row["name"], row[key]) for row in rows if row[key]]
         return {name: v for n, v in keyed for name in (n, scan_name(Path(n)))}
 
     return CaseTable(
