@@ -1,4 +1,4 @@
-"""What can go wrong, said once: what happened, where, and what to do about it."""
+"""Errors and warnings: a message, the file or key concerned, and a hint."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pleura.names import printable
 
 
 class PleuraError(Exception):
-    """An error whose cause lies in the input, with the way out of it.
+    """An error caused by the input, with a hint how to correct it.
 
     Parameters
     ----------
     message:
-        What went wrong, in one line.
+        What is wrong, in one line.
     where:
-        The file, folder, or key that it is about.
+        The file, folder or key concerned.
     hint:
-        What the reader can do, in one line.
+        An action in the imperative, in one line.
     """
 
     def __init__(self, message: str, *, where: str | PathLike[str] | None, hint: str) -> None:
@@ -61,9 +61,9 @@ class MaskWarning(UserWarning):
 
 
 class DataWarning(UserWarning):
-    """Something about a data set that makes the results of a training less trustworthy."""
+    """A property of a data set that makes the results of a training unreliable."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return what another library's error says, in a line; its type where it says nothing."""
+    """Return the first line of an error of another library; its type if it has no text."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Names from outside: how they are printed, written to tables, and made names of files."""
+"""Names from user input: printable text and safe file names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 LONGEST = 160
-"""Bytes of one part of the name of a result; endings are added, and file systems allow 255."""
+"""Bytes of one part of the name of a result; suffixes are added, and file systems allow 255."""
 
 _FORBIDDEN = re.compile(r'[\\:*?"<>|]')  # on Windows; a colon and a backslash elsewhere too
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -32,10 +32,10 @@ def shorten_list(names: Sequence[str], most: int = 5) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return a path below a folder, its parts separated by /, as every file system takes it.
+    """Return a relative path, its parts separated by /, that is valid on every file system.
 
-    A part that has characters which some system forbids, or is longer than ``LONGEST`` bytes, is
-    cleaned and gets a hash of the original, so that different names stay different.
+    Forbidden characters are replaced in a part, and a part of more than ``LONGEST`` bytes is cut.
+    Such a part gets a hash of the original, so that different names stay different.
     """
     parts = (part for part in name.split("/") if part not in ("", "."))
     return "/".join(map(_safe_part, parts)) or "."

@@ -114,7 +114,7 @@ def test_lobes_are_scored_by_side(tmp_path):
     assert found.regions == ["lungs", "right", "left"]
     assert all(score.metrics["dice"] == 1 for score in found.scores)
     assert found.label_decisions == {
-        "prediction: 12-14 right, 10, 11 left (lobes as TotalSegmentator has them)": 1
+        "prediction: 12-14 right, 10, 11 left (lobes of TotalSegmentator)": 1
     }
 
 

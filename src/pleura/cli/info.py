@@ -29,7 +29,7 @@ Exit code 1 where something that looks like a scan cannot be read.
 @json_option
 @quiet_option
 def command(path: Path, json_file: Path | None, quiet: bool) -> int:
-    """Tell what scans there are in a file or folder: series, grid, units, and what is odd."""
+    """List the scans in a file or folder with series, grid, units and warnings."""
     from pleura.formats.find import find_scans
 
     found = find_scans(path)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic writing: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pleura.errors import DataError
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` on a temporary file beside ``path`` and rename it: never half a file.
+    """Call ``write`` on a temporary file in the folder of ``path`` and rename it to ``path``.
 
     Raises
     ------
     DataError
-        The folder cannot be written or the disk is full; an older file stays as it was.
+        The folder cannot be written or the disk is full; an older file is unchanged.
     """
     temporary: str | None = None
     try:
@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
     Raises
     ------
     DataError
-        The folder cannot be written or the disk is full; an older file stays as it was.
+        The folder cannot be written or the disk is full; an older file is unchanged.
     """
     write_atomically(path, lambda file: file.write(text.encode()))
 

@@ -1,4 +1,4 @@
-"""Files of two folders matched by name, the same way in training, `check` and `compare`."""
+"""Match the files of two folders by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pleura.formats.registry import scan_name
 
 ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
-"""What the name of a mask may have after that of its scan."""
+"""Suffixes of the name of a mask after the name of its scan."""
 
 
 def composed(name: str) -> str:

@@ -1,7 +1,7 @@
 """MetaImage files, .mha and .mhd (https://itk.org/Wiki/ITK/MetaIO/Documentation).
 
-The header is parsed here: the readers to be had follow file names anywhere and unpack without a
-bound, or weigh 260 MB.
+The header is parsed here: other readers open files outside the folder and decompress without a
+limit, or need 260 MB of libraries.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class MetaImageOrigin(Origin):
 
 
 def read_metaimage(path: Path, name: str) -> Scan:
-    """Read the header of a MetaImage file; voxels are read when asked for.
+    """Read the header of a MetaImage file; voxels are read when they are needed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 files (https://nifti.nimh.nih.gov): scans in, masks out."""
+"""NIfTI-1 and NIfTI-2 files (https://nifti.nimh.nih.gov)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class NiftiOrigin(Origin):
 
 
 def read_nifti(path: Path, name: str) -> Scan:
-    """Read the header of a NIfTI file; voxels are read when asked for.
+    """Read the header of a NIfTI file; voxels are read when they are needed.
 
     Raises
     ------

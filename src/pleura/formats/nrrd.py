@@ -1,4 +1,4 @@
-"""NRRD files (http://teem.sourceforge.net/nrrd/format.html): scans in, masks out."""
+"""NRRD files (http://teem.sourceforge.net/nrrd/format.html)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class NrrdOrigin(Origin):
 
 
 def read_nrrd(path: Path, name: str) -> Scan:
-    """Read the header of an NRRD file; voxels are read when asked for.
+    """Read the header of an NRRD file; voxels are read when they are needed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Label files of any tool as masks: what each label means is decided in one place, and reported."""
+"""Label files of other tools as masks: the meaning of each label is decided here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
 MOST_LABELS = 32
-"""More values than this are not labels: lobes, airways and vessels are fewer."""
+"""Number of different values from which a file does not contain labels."""
 
 PLAIN = "the labels that pleura writes"
 """The reason of the decision where labels are 1 right and 2 left, or 1 both."""
@@ -37,8 +37,8 @@ class _Scheme(NamedTuple):
 # TotalSegmentator 2, class map "total"; lungmask 0.2, model LTRCLobes; the order of lobes in
 # Simpson's nomenclature, from the right upper to the left lower lobe.
 _LOBES = (
-    _Scheme("lobes as TotalSegmentator has them", (12, 13, 14), (10, 11)),
-    _Scheme("lobes as lungmask has them", (3, 4, 5), (1, 2)),
+    _Scheme("lobes of TotalSegmentator", (12, 13, 14), (10, 11)),
+    _Scheme("lobes of lungmask", (3, 4, 5), (1, 2)),
     _Scheme("lobes from right upper to left lower", (1, 2, 3), (4, 5)),
 )
 
@@ -78,7 +78,7 @@ def read_mask(source: Any, scan: Scan | None = None) -> Mask:
 
 
 def read_labels(path: Path) -> Scan:
-    """Read a mask whose scan is not at hand: a scan of the labels 1 right and 2 left, or 1 lung.
+    """Read a mask without its scan, as a scan of the labels 1 right and 2 left, or 1 lung.
 
     Labels that are not known count as lung, all of them; the decision ``labels`` warns of it.
 
@@ -136,7 +136,7 @@ def interpret_labels(
     for scheme in _LOBES:
         right, left = present & {*scheme.right}, present & {*scheme.left}
         if right and left and right | left == present and _on_sides(values, found, right, left):
-            choice = f"{_some(right)} right, {_some(left)} left"
+            choice = f"{_list_labels(right)} right, {_list_labels(left)} left"
             labels = _mapped(values, right, RIGHT) | _mapped(values, left, LEFT)
             warning = not found.geometry.orientation_known
             return labels, True, Decision("labels", choice, scheme.name, warning)
@@ -145,10 +145,10 @@ def interpret_labels(
         return (
             _mapped(values, present, BOTH),
             False,
-            Decision("labels", f"{_some(present)} both lungs", reason, warning=True),
+            Decision("labels", f"{_list_labels(present)} both lungs", reason, warning=True),
         )
     raise DataError(
-        f"the labels {_some(present)} of the mask are not known",
+        f"the labels {_list_labels(present)} of the mask are not known",
         where=found.source,
         hint="give 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
         "TotalSegmentator: 10-14) without other structures",
@@ -208,8 +208,8 @@ def _on_sides(values: AnyArray, found: Scan, right: set[int], left: set[int]) ->
     return max(map(middle, right)) < min(map(middle, left))
 
 
-def _some(labels: set[int] | Sequence[int]) -> str:
-    """Write labels down: 10-14, or 3, 5, 9."""
+def _list_labels(labels: set[int] | Sequence[int]) -> str:
+    """Return labels as text: 10-14, or 3, 5, 9."""
     ordered = sorted(labels)
     if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
         return f"{ordered[0]}-{ordered[-1]}"

@@ -1,4 +1,4 @@
-"""Where the voxels of an array lie in the patient: grids in LPS millimetres."""
+"""Grids of voxels in the patient, in LPS millimetres."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI's world has the opposite x and y (nifti1.h); the matrix is its own inverse."""
 
 ENDS = (("R", "L"), ("A", "P"), ("I", "S"))
-"""What lies at the lower and at the upper end of each world axis."""
+"""Direction letters of the lower and the upper end of each world axis."""
 
 _ROUNDING = 1e-3  # headers hold direction cosines to three to six decimals
 _STRAIGHT = 0.1  # mm
