@@ -14,8 +14,6 @@ SOURCE = Path(pleura.__file__).parent
 EXPORTS = [name for name in pleura.__all__ if name != "__version__"]
 INCOMPLETE = {
     "export",
-    "load_recipe",
-    "open_run",
     "preview",
     "resume",
     "train",

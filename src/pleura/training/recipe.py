@@ -189,6 +189,17 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     A file may start from another recipe by its key `base`. ``overrides`` are texts such as
     ``training.epochs=5``; their values are read as YAML.
 
+    Parameters
+    ----------
+    recipe:
+        Name of a recipe in the package, or path of a YAML file.
+    overrides:
+        Values to change, such as ``training.epochs=5``.
+
+    Returns
+    -------
+    Recipe
+
     Raises
     ------
     RecipeError

@@ -193,6 +193,15 @@ def _without_paths(recipe: Recipe) -> Recipe:
 def open_run(folder: str | Path) -> Run:
     """Open a run folder.
 
+    Parameters
+    ----------
+    folder:
+        The run folder.
+
+    Returns
+    -------
+    Run
+
     Raises
     ------
     RunError
