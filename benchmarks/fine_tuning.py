@@ -23,10 +23,11 @@ from accuracy import overlap
 
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.formats.read import read
-from pleura.training.initial_weights import starting_recipe
+from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.loop import train
 from pleura.training.predictor import Predictor
-from pleura.training.recipe import Recipe, build_recipe
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import build_recipe
 
 HERE = Path(__file__).resolve().parent
 TEST = 3  # the last patients
@@ -54,7 +55,7 @@ def write_pairs(names: list[str], data: Path, folder: Path) -> None:
 
 
 def recipe_for(n: int, start: bool, seed: int) -> Recipe:
-    values: dict[str, Any] = starting_recipe("default").model_dump(mode="json")
+    values: dict[str, Any] = fine_tuning_recipe("default").model_dump(mode="json")
     values["simulation"] = None  # the pictures are not CT in HU
     values["augmentation"] |= {"full_rotation_probability": 0.0, "zoom": [0.85, 1.2]}
     values["split"] = {"training_fraction": (n - 1.9) / n, "validation_fraction": 1.2 / n}

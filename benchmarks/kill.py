@@ -42,8 +42,9 @@ from pleura.engine.model_file import read_metadata
 from pleura.errors import RunError
 from pleura.training.export import export
 from pleura.training.loop import resume, train
-from pleura.training.recipe import load_recipe
-from pleura.training.run import load_tensors, open_run
+from pleura.training.recipe_loading import load_recipe
+from pleura.training.run import open_run
+from pleura.training.tensor_files import load_tensors
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "data" / "sample"
 Work = Callable[[], Any]

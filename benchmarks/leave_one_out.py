@@ -20,7 +20,8 @@ from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 from pleura.training.export import export
 from pleura.training.loop import train
-from pleura.training.recipe import Recipe, build_recipe, load_recipe
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import build_recipe, load_recipe
 
 PATIENTS = ("101", "201", "202")
 

@@ -25,7 +25,7 @@ from pleura.dataset.sources import split_pairs
 from pleura.engine.engine import Engine
 from pleura.network.build import build_network
 from pleura.segmentation.segmenter import Segmenter
-from pleura.training.compute import Compute, freed_memory_kept
+from pleura.training.compute import ComputeDevice, reuse_freed_memory
 from pleura.training.export import export
 from pleura.training.loop import train
 
@@ -55,12 +55,12 @@ NETWORKS = {
 def seconds_a_step(name: str) -> float:
     """Forward and backward on noise, the best of three, and the drawing of a batch."""
     recipe = recipe_without(PATIENT, NETWORKS[name])
-    compute = Compute(recipe.training)
+    compute = ComputeDevice(recipe.training)
     network = compute.place(build_network(recipe.network)).train()
     batch = torch.rand(recipe.training.batch_size, 1, *recipe.preprocessing.size)
     batch = batch.contiguous(memory_format=torch.channels_last)
     seconds = []
-    with freed_memory_kept():
+    with reuse_freed_memory():
         for _ in range(4):
             begin = time.perf_counter()
             with compute.mixed_precision():

@@ -19,7 +19,7 @@ import torch
 import pleura
 from pleura.network.build import build_network
 from pleura.training.callbacks import StepReport, TrainingCallbacks
-from pleura.training.run import Epoch
+from pleura.training.history import Epoch
 
 HISTORY = {
     "accuracy": "accuracy",

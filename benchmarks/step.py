@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from pleura.network.exercise import ExerciseUNet
-from pleura.training.compute import freed_memory_kept
+from pleura.training.compute import reuse_freed_memory
 
 STEPS = 10
 
@@ -48,7 +48,7 @@ def step(kept: bool) -> None:
         loss.backward()
         optimiser.step()
 
-    with freed_memory_kept() if kept else contextlib.nullcontext():
+    with reuse_freed_memory() if kept else contextlib.nullcontext():
         taken = seconds(work, STEPS)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     how = "memory kept" if kept else "as glibc does"

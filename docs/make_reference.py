@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pleura.cli import cli
-from pleura.training.recipe import RECIPES, Recipe, known_recipes, load_recipe
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import RECIPES, known_recipes, load_recipe
 
 REFERENCE = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/make_reference.py from the code: change it there. -->\n"

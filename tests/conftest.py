@@ -82,7 +82,7 @@ def small_settings() -> tuple[str, ...]:
 def small_run(sample, small_settings, made_once):
     """A run that has learned enough to find lungs in HU, in seconds. Copy it to change it."""
     from pleura.training.loop import train
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe_loading import load_recipe
     from pleura.training.run import open_run
 
     overrides = [
@@ -108,7 +108,7 @@ def model(small_run, made_once):
 @pytest.fixture(scope="session")
 def tiny(sample):
     """A recipe that trains on the sample in a second."""
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe_loading import load_recipe
 
     overrides = [
         "preprocessing.size=[32, 32]",

@@ -200,7 +200,7 @@ if TYPE_CHECKING:
     from pleura.training.predictor import predict as predict
     from pleura.training.preview import preview as preview
     from pleura.training.recipe import Recipe as Recipe
-    from pleura.training.recipe import load_recipe as load_recipe
+    from pleura.training.recipe_loading import load_recipe as load_recipe
     from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
     from pleura.viewer.server import Viewer as Viewer

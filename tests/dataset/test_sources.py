@@ -14,7 +14,7 @@ from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
-from pleura.training.recipe import load_recipe
+from pleura.training.recipe_loading import load_recipe
 
 SORTED = SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from pleura.cli import cli
-from pleura.training.recipe import load_recipe
+from pleura.training.recipe_loading import load_recipe
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

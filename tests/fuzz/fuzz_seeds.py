@@ -19,7 +19,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 
 from pleura.scan.geometry import affine_from_axes
-from pleura.training.recipe import load_recipe
+from pleura.training.recipe_loading import load_recipe
 
 AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
 RAS = np.diag([-0.7, -0.7, 2.5, 1])

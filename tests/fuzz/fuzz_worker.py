@@ -77,7 +77,7 @@ def read_model(path: Path) -> None:
 
 
 def read_recipe(path: Path) -> None:
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe_loading import load_recipe
 
     load_recipe(path)
 
@@ -107,14 +107,14 @@ def read_summary(path: Path) -> None:
 
 
 def read_history(path: Path) -> None:
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe_loading import load_recipe
     from pleura.training.run import Run
 
     Run(path.parent, load_recipe("quick"), {}).history()
 
 
 def read_run(path: Path) -> None:
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe_loading import load_recipe
     from pleura.training.run import open_run
 
     (path.parent / "recipe.yaml").write_text(load_recipe("quick").to_yaml())

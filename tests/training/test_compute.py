@@ -7,7 +7,7 @@ import pytest
 # In a process of its own: what an older one has freed before may hold the blocks already.
 CODE = """
 import resource, torch
-from pleura.training.compute import freed_memory_kept
+from pleura.training.compute import reuse_freed_memory
 
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -16,7 +16,7 @@ def page_faults():
 
 page_faults()
 before = page_faults()
-with freed_memory_kept():
+with reuse_freed_memory():
     during = [page_faults() for _ in range(20)]  # the heap grows a few times first
 print(before, max(during[-8:]), page_faults())
 """

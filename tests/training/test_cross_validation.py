@@ -8,7 +8,7 @@ from pleura.errors import DataError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.report.check import check_page
 from pleura.training.cross_validation import cross_validate
-from pleura.training.recipe import load_recipe
+from pleura.training.recipe_loading import load_recipe
 
 SPOILT = "LCTSC-201_058.tif"
 

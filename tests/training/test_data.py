@@ -7,7 +7,7 @@ from pleura.errors import DataError, DataWarning, RunError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.data import load_data
 from pleura.training.loop import resume, train
-from pleura.training.recipe import override_recipe
+from pleura.training.recipe_loading import override_recipe
 from pleura.training.run import create_run
 
 
@@ -64,13 +64,13 @@ def test_no_test_image_is_one_that_the_start_was_trained_on(folders, recipe, tmp
     data = load_data(*folders, recipe)
     made = data.split, data.prepared.fingerprint, data.prepared.pixel_hashes()
     run = create_run(tmp_path / "run", recipe, *made).update()
-    assert load_data(*folders, recipe, start=run.folder).start_images == run.trained_on()
-    assert len(run.trained_on()) == len(data.split.training)
+    assert load_data(*folders, recipe, start=run.folder).start_images == run.training_hashes()
+    assert len(run.training_hashes()) == len(data.split.training)
     shuffled = override_recipe(recipe, ["split.method=shuffled", "split.seed=1"])
     with pytest.raises(DataError, match=r"test subset are training images of the run .*LCTSC"):
         load_data(*folders, shuffled, start=run.folder)
     further = create_run(tmp_path / "further", shuffled, *made).update(start_images=["ab"])
-    assert further.trained_on() == run.trained_on() | {"ab"}
+    assert further.training_hashes() == run.training_hashes() | {"ab"}
 
 
 def test_nearly_equal_images_are_warned_of_and_recorded(folders, recipe, tmp_path):

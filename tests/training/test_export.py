@@ -14,10 +14,10 @@ from pleura.formats.pictures import read_picture
 from pleura.intensity.mapping import IntensityMapping
 from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
-from pleura.training.export import Deployed, area_matrix, export, lanczos_matrix
-from pleura.training.initial_weights import load_start
+from pleura.training.export import InferenceModule, area_matrix, export, lanczos_matrix
+from pleura.training.initial_weights import load_initial_weights
 from pleura.training.loop import train
-from pleura.training.recipe import build_recipe
+from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import Run, open_run
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
@@ -66,7 +66,7 @@ def test_graph_is_the_way_of_the_predictor(scaling, interpolation, masks):
     rng = np.random.default_rng(1)
     hu = cv2.GaussianBlur(rng.normal(-400, 8000, (160, 200)), (0, 0), 4).astype(np.int16)
     with torch.inference_mode():
-        found = Deployed(network, preprocessing)(torch.from_numpy(hu[None]))[0].numpy()
+        found = InferenceModule(network, preprocessing)(torch.from_numpy(hu[None]))[0].numpy()
         prepared = torch.from_numpy(preprocess_image(hu, preprocessing)[None, None])
         logits = network(prepared)[0, 0]
     expected = resample_probability(torch.sigmoid(logits).numpy(), hu.shape, preprocessing)
@@ -79,9 +79,10 @@ def test_graph_of_a_network_for_other_values_takes_hu():
     hu = np.random.default_rng(2).integers(-1000, 400, (1, 64, 64), np.int16) // 10 * 10
     stored = torch.from_numpy((hu * 0.8 + 50).astype(np.int16))
     with torch.inference_mode():
-        plain = Deployed(Contrast(), preprocessing)(stored)
-        led = Deployed(Contrast(), preprocessing, IntensityMapping(0.8, 50))(torch.from_numpy(hu))
-    assert torch.equal(plain, led)
+        plain = InferenceModule(Contrast(), preprocessing)(stored)
+        module = InferenceModule(Contrast(), preprocessing, IntensityMapping(0.8, 50))
+        mapped = module(torch.from_numpy(hu))
+    assert torch.equal(plain, mapped)
     assert plain.float().std() > 10
 
 
@@ -135,8 +136,8 @@ def test_an_8_bit_model_finds_the_same_lungs_from_a_smaller_file(model, eight_bi
 
 def test_an_8_bit_model_can_be_gone_on_from(small_run, eight_bit):
     networks = [build_network(small_run.recipe.network).eval() for _ in range(2)]
-    load_start(networks[0], small_run.folder)
-    load_start(networks[1], eight_bit)
+    load_initial_weights(networks[0], small_run.folder)
+    load_initial_weights(networks[1], eight_bit)
     x = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
     with torch.inference_mode():
         full, small = (torch.sigmoid(network(x)) for network in networks)
@@ -164,7 +165,7 @@ def test_separable_convolutions_come_back_from_their_file(sample, tiny, tmp_path
     groups = {m.groups for m in networks[0].modules() if isinstance(m, torch.nn.Conv2d)}
     assert groups == {1, 4, 8, 16}
     for network, start in zip(networks, ("run", "full.onnx", "small.onnx"), strict=True):
-        load_start(network, tmp_path / start)
+        load_initial_weights(network, tmp_path / start)
     x = torch.from_numpy(np.random.default_rng(0).random((2, 1, 32, 32), np.float32))
     with torch.inference_mode():
         exact, full, small = (torch.sigmoid(network(x)) for network in networks)
@@ -214,8 +215,8 @@ def test_of_several_runs_the_first_is_gone_on_from(small_run, other_run, both, t
     export([small_run, other_run], small, sample.images)
     for path in (both, small):
         networks = [build_network(small_run.recipe.network).eval() for _ in range(2)]
-        load_start(networks[0], small_run.folder)
-        load_start(networks[1], path)
+        load_initial_weights(networks[0], small_run.folder)
+        load_initial_weights(networks[1], path)
         x = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
         with torch.inference_mode():
             first, found = (torch.sigmoid(network(x)) for network in networks)

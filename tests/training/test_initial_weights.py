@@ -10,10 +10,10 @@ import pleura
 from pleura.engine.engine import SHIPPED_MODELS
 from pleura.errors import ModelError, RecipeError, RunError
 from pleura.network.build import build_network
-from pleura.training.initial_weights import load_start, starting_recipe
+from pleura.training.initial_weights import fine_tuning_recipe, load_initial_weights
 from pleura.training.loop import resume, train
-from pleura.training.recipe import build_recipe
-from pleura.training.run import load_tensors
+from pleura.training.recipe_loading import build_recipe
+from pleura.training.tensor_files import load_tensors
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
 
@@ -26,31 +26,31 @@ def logits(network):
 
 def test_weights_of_a_run_are_taken_as_they_are(small_run):
     network = build_network(small_run.recipe.network)
-    load_start(network, small_run.folder)
+    load_initial_weights(network, small_run.folder)
     expected = load_tensors(small_run.weights)["network"]
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
 
 def test_a_model_file_gives_the_function_of_its_run(small_run, model):
     first, second = (build_network(small_run.recipe.network) for _ in range(2))
-    load_start(first, small_run.folder)
-    load_start(second, model)
+    load_initial_weights(first, small_run.folder)
+    load_initial_weights(second, model)
     assert logits(first).std() > 1
     assert (logits(first) - logits(second)).abs().max() < 0.02  # weights in half precision
 
 
 @pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_the_models_that_ship_can_be_gone_on_from(name):
-    recipe = starting_recipe(name)
+    recipe = fine_tuning_recipe(name)
     network = build_network(recipe.network)
-    load_start(network, name)
+    load_initial_weights(network, name)
     assert torch.isfinite(logits(network)).all()
     assert recipe.data == ()
     assert recipe.training.freeze_batch_norm
 
 
 def test_going_on_begins_where_the_start_ended_and_learns(sample, small_run, model, tmp_path):
-    values = starting_recipe(model).model_dump(mode="json")
+    values = fine_tuning_recipe(model).model_dump(mode="json")
     values["training"]["epochs"] = 2
     values["split"] = {"method": "file", "file": str(sample.split)}
     recipe = build_recipe(values, "test")
@@ -89,13 +89,13 @@ def test_weights_of_another_network_are_refused(small_run, model):
     other = small_run.recipe.network.model_copy(update={"channels": (4, 8, 16)})
     for source in (small_run.folder, model):
         with pytest.raises(RecipeError, match="do not fit"):
-            load_start(build_network(other), source)
+            load_initial_weights(build_network(other), source)
 
 
 def test_what_is_no_start_is_said(tmp_path):
     with pytest.raises(ModelError, match="no such model file"):
-        starting_recipe(tmp_path / "gone.onnx")
+        fine_tuning_recipe(tmp_path / "gone.onnx")
     with pytest.raises(RunError, match="no run"):
-        starting_recipe(tmp_path)
+        fine_tuning_recipe(tmp_path)
     with pytest.raises(ModelError, match="no such model file"):
         pleura.train("a", "b", tmp_path / "c", start="nowhere")

@@ -14,9 +14,10 @@ from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.evaluation import evaluate
 from pleura.training.loop import resume, train
-from pleura.training.recipe import build_recipe
-from pleura.training.run import load_tensors, open_run
+from pleura.training.recipe_loading import build_recipe
+from pleura.training.run import open_run
 from pleura.training.state import new_state
+from pleura.training.tensor_files import load_tensors
 
 
 def weights(run):
@@ -289,7 +290,7 @@ def test_average_is_the_exponential_mean_of_the_weights(tiny):
         state.update_average(0.9, updates)
         decay = min(0.9, (1 + updates) / (10 + updates))
         averaged = decay * averaged + (1 - decay) * updates
-    assert state.kept.head.bias.item() == pytest.approx(averaged, rel=1e-4)
+    assert state.validated_network.head.bias.item() == pytest.approx(averaged, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pleura.training.loop import train
-from pleura.training.recipe import build_recipe
-from pleura.training.run import load_tensors, open_run
+from pleura.training.recipe_loading import build_recipe
+from pleura.training.run import open_run
+from pleura.training.tensor_files import load_tensors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes over loopback")
 

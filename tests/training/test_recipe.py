@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from pleura.errors import RecipeError
-from pleura.training.recipe import build_recipe, known_recipes, load_recipe
+from pleura.training.recipe_loading import build_recipe, known_recipes, load_recipe
 
 
 @pytest.mark.parametrize("name", known_recipes())

@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from pleura.errors import DataWarning, RecipeError
-from pleura.training.initial_weights import starting_recipe
-from pleura.training.recipe import build_recipe, known_recipes, load_recipe, override_recipe
+from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.recipe_keys import RENAMED_KEYS, RENAMED_VALUES
+from pleura.training.recipe_loading import build_recipe, known_recipes, load_recipe, override_recipe
 
 VALUES = {
     "data.factor": 2.0,
@@ -98,4 +98,4 @@ def test_shipped_recipes_and_the_shipped_model_have_current_names():
         warnings.simplefilter("error")
         for name in known_recipes():
             load_recipe(name)
-        assert starting_recipe("default").network.full_resolution_convs == 1
+        assert fine_tuning_recipe("default").network.full_resolution_convs == 1

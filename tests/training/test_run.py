@@ -8,8 +8,10 @@ import torch
 from pleura.dataset.sources import split_pairs
 from pleura.errors import RunError
 from pleura.training.data import load_data
-from pleura.training.recipe import load_recipe, override_recipe
-from pleura.training.run import clear_run, create_run, load_tensors, open_run, save_tensors
+from pleura.training.recipe_loading import load_recipe, override_recipe
+from pleura.training.run import create_run, open_run
+from pleura.training.run_files import clear_run
+from pleura.training.tensor_files import load_tensors, save_tensors
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_full_disk_while_saving_keeps_the_last_good_checkpoint(tmp_path):
     save_tensors(path, {"epoch": 1})
     code = (
         "import resource, signal, torch; from pathlib import Path\n"
-        "from pleura.training.run import save_tensors\n"
+        "from pleura.training.tensor_files import save_tensors\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"save_tensors(Path({str(path)!r}), {{'w': torch.zeros(1_000_000)}})"

@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Draw training images beside their masks, and the same after augmentation."""
     from pleura.training.preview import preview
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe_loading import load_recipe
 
     loaded = load_recipe(recipe, overrides)
     require_masks(masks, loaded)

@@ -10,7 +10,7 @@ import click
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value.")
 def command(name: str | None, overrides: tuple[str, ...]) -> None:
     """List the recipes that ship, or print recipe NAME in full, to start your own from."""
-    from pleura.training.recipe import known_recipes, load_recipe
+    from pleura.training.recipe_loading import known_recipes, load_recipe
 
     if name is not None:
         click.echo(load_recipe(name, overrides).to_yaml(), nl=False)

@@ -122,9 +122,9 @@ class _Options:
 def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _Options) -> int:
     """Fine-tune on corrected masks, and print the scores before and after."""
     from pleura.corrections import fine_tuning
-    from pleura.training.processes import are_several
+    from pleura.training.processes import is_distributed
 
-    if are_several():
+    if is_distributed():
         raise click.UsageError("--corrected trains in one process: start pleura without torchrun")
     output, to_stderr = options.output, str(options.json_file) == "-"
     if not options.resume:
@@ -171,8 +171,8 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
 def _recipe_of(options: _Options) -> Recipe:
     """Return the recipe of a resumed run, or load one and apply the options."""
     from pleura.dataset.subsets import read_names
-    from pleura.training.initial_weights import starting_recipe
-    from pleura.training.recipe import load_recipe, override_recipe
+    from pleura.training.initial_weights import fine_tuning_recipe
+    from pleura.training.recipe_loading import load_recipe, override_recipe
     from pleura.training.run import open_run
 
     changes = options.recipe, options.start, options.exclude, options.overrides, options.overwrite
@@ -189,17 +189,17 @@ def _recipe_of(options: _Options) -> Recipe:
     if options.seed is not None:
         overrides.append(f"training.seed={options.seed}")
     if options.recipe is None and options.start is not None:
-        return override_recipe(starting_recipe(options.start), overrides)
+        return override_recipe(fine_tuning_recipe(options.start), overrides)
     return load_recipe(options.recipe or "exercise", overrides)
 
 
 def _train(images: Path, masks: Path | None, options: _Options) -> int:
     from pleura.training import loop
-    from pleura.training.processes import is_first
+    from pleura.training.processes import is_rank_zero
 
     output, recipe = options.output, _recipe_of(options)
     require_masks(masks, recipe)
-    quiet = options.quiet or not is_first()
+    quiet = options.quiet or not is_rank_zero()
     with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
         callbacks = _watch(bar, recipe.training.epochs, quiet)
         if options.resume:
@@ -214,7 +214,7 @@ def _train(images: Path, masks: Path | None, options: _Options) -> int:
                 overwrite=options.overwrite,
                 callbacks=callbacks,
             )
-    if not is_first():
+    if not is_rank_zero():
         return 0 if run.finished else 130
     data = _quoted(images) if masks is None else _quoted(images, masks)
     next_ = (

@@ -19,10 +19,11 @@ from pleura.figures.html import html_table
 from pleura.files.records import read_record, write_json
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.export import export
-from pleura.training.initial_weights import starting_recipe
+from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.loop import require_empty, resume, train
-from pleura.training.processes import are_several
-from pleura.training.recipe import Recipe, load_recipe, override_recipe
+from pleura.training.processes import is_distributed
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import load_recipe, override_recipe
 from pleura.training.run import Run
 from pleura.typing import Progress
 
@@ -235,7 +236,7 @@ def _export_and_compare(
 
 def _recipe_of(options: FineTuningOptions) -> Recipe:
     if options.recipe is None:
-        return starting_recipe(options.model)
+        return fine_tuning_recipe(options.model)
     return options.recipe if isinstance(options.recipe, Recipe) else load_recipe(options.recipe)
 
 
@@ -244,7 +245,7 @@ def _slices_folder(output: Path) -> Path:
 
 
 def _check_one_process() -> None:
-    if are_several():
+    if is_distributed():
         raise RunError(
             "corrections are trained on in one process",
             where=None,

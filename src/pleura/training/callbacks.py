@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pleura.training.run import Epoch
+from pleura.training.history import Epoch
 from pleura.typing import Progress
 
 

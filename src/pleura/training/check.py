@@ -94,7 +94,7 @@ def check(
         return check_folders(images, masks, progress=progress)
     from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.cross_validation import cross_validate
-    from pleura.training.recipe import load_recipe
+    from pleura.training.recipe_loading import load_recipe
 
     recipe = options.recipe
     if isinstance(recipe, str | Path):

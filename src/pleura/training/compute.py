@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Of mallopt(3); the values set back are its defaults."""
 
 
-class Compute:
+class ComputeDevice:
     """The device and precision of a recipe, resolved on this machine.
 
     Raises
@@ -64,7 +64,7 @@ class Compute:
 
 
 @contextlib.contextmanager
-def freed_memory_kept() -> Iterator[None]:
+def reuse_freed_memory() -> Iterator[None]:
     """Let the process keep the memory that it frees, and give it back at the end (glibc only).
 
     glibc returns a freed feature map to the system, which hands its pages out again zeroed, one

@@ -71,7 +71,7 @@ def load_data(
         assert run is not None  # noqa: S101  (for mypy)
         split = run.split(prepared.names)
     apart = resolve_duplicates(pairs, prepared, split, recipe.split)
-    seen = frozenset(open_run(start).trained_on() if start and Path(start).is_dir() else ())
+    seen = frozenset(open_run(start).training_hashes() if start and Path(start).is_dir() else ())
     _require_unseen(seen, prepared, apart, str(start))
     if not prepared.masks.any():
         raise DataError(

@@ -31,7 +31,8 @@ from pleura.figures.plots import CaseImages, cases_figure, save_figure
 from pleura.files.hashing import hash_files
 from pleura.files.records import write_json
 from pleura.training.predictor import Predictor, sigmoid
-from pleura.training.run import Run, open_run, versions
+from pleura.training.run import Run, open_run
+from pleura.training.versions import versions
 from pleura.typing import AnyArray, BoolArray, FloatArray
 
 GRID_COLUMNS = ("grid", "threshold", "mean IoU", "median", "min", "mean Dice", "both empty")

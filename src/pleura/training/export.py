@@ -30,7 +30,7 @@ from pleura.training.state import trained_network
 _WORTH_HALVING = 1000  # values of a tensor
 
 
-class Deployed(nn.Module):
+class InferenceModule(nn.Module):
     """The way of `Predictor.probability` as one graph, for slices of any size.
 
     int16 HU (n, rows, columns) in, uint8 (n, rows, columns) out: the probability of lung times 255.
@@ -142,7 +142,7 @@ def export(
             )
     networks = [trained_network(one) for one in runs]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    content = _to_onnx(Deployed(network.eval(), first.recipe.preprocessing, line).eval())
+    content = _to_onnx(InferenceModule(network.eval(), first.recipe.preprocessing, line).eval())
     if eight_bit is not None:
         content = quantise(content, calibration_slices(first, Path(eight_bit), line))
     content = _halved(content)
@@ -187,7 +187,7 @@ def _line(run: Run) -> IntensityMapping:
     return IntensityMapping(float(units["scale"]), float(units["offset"]), str(units["formula"]))
 
 
-def _to_onnx(deployed: Deployed) -> Any:
+def _to_onnx(deployed: InferenceModule) -> Any:
     example = torch.zeros(2, 96, 80, dtype=torch.int16)
     with log_level("torch.onnx", logging.ERROR), warnings.catch_warnings():
         warnings.simplefilter("ignore")

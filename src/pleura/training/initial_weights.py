@@ -12,9 +12,11 @@ from pleura.engine.engine import model_path
 from pleura.engine.model_file import read_metadata
 from pleura.errors import ModelError, RecipeError
 from pleura.network.tiling import SegmentationNetwork
-from pleura.training.recipe import Recipe, build_recipe
+from pleura.training.recipe import Recipe
 from pleura.training.recipe_keys import update_keys
-from pleura.training.run import load_tensors, open_run
+from pleura.training.recipe_loading import build_recipe
+from pleura.training.run import open_run
+from pleura.training.tensor_files import load_tensors
 
 _CHANGES: dict[str, dict[str, Any]] = {
     "schedule": {
@@ -31,7 +33,7 @@ _FIRST = "network.members.0."
 """What the weights of the first of several networks are called."""
 
 
-def starting_recipe(source: str | Path) -> Recipe:
+def fine_tuning_recipe(source: str | Path) -> Recipe:
     """Return the recipe for going on from a run folder, a model file, or the name of one.
 
     Network and preprocessing are the source's, whose weights would fit no other; rates are lower.
@@ -56,7 +58,7 @@ def starting_recipe(source: str | Path) -> Recipe:
     return build_recipe(values, str(source))
 
 
-def load_start(network: SegmentationNetwork, source: str | Path) -> None:
+def load_initial_weights(network: SegmentationNetwork, source: str | Path) -> None:
     """Set a network's weights to those of a run folder, a model file, or the name of one.
 
     Of a model of several networks, to those of the first.

@@ -29,27 +29,22 @@ from pleura.errors import DataWarning, RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
 from pleura.training.callbacks import StepReport, TrainingCallbacks
-from pleura.training.compute import Compute, freed_memory_kept
+from pleura.training.compute import ComputeDevice, reuse_freed_memory
 from pleura.training.data import TrainingData, load_data, named
-from pleura.training.initial_weights import starting_recipe
+from pleura.training.history import write_history
+from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.interrupt import interrupt_flag
-from pleura.training.loss import loss_of
+from pleura.training.loss import recipe_loss
 from pleura.training.prefetch import BatchPrefetcher
 from pleura.training.preview import preview_figure
-from pleura.training.processes import Processes, joined
-from pleura.training.recipe import Recipe, load_recipe
-from pleura.training.run import (
-    Run,
-    clear_run,
-    create_run,
-    load_tensors,
-    open_run,
-    remove_unfinished_files,
-    save_tensors,
-    write_history,
-)
+from pleura.training.processes import Processes, process_group
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import load_recipe
+from pleura.training.run import Run, create_run, open_run
+from pleura.training.run_files import clear_run, remove_unfinished_files
 from pleura.training.schedule import cycle_ends, learning_rate
-from pleura.training.state import TrainingState, fix_normalisation, new_state
+from pleura.training.state import TrainingState, freeze_batch_norm, new_state
+from pleura.training.tensor_files import load_tensors, save_tensors
 from pleura.training.tensorboard import event_writer, remove_host_name, write_epoch
 from pleura.training.threshold import best_threshold
 from pleura.typing import FloatArray
@@ -89,11 +84,11 @@ def train(
         The run folder exists (and not ``overwrite``) or cannot be written.
     """
     if recipe is None:
-        recipe = load_recipe("exercise") if start is None else starting_recipe(start)
+        recipe = load_recipe("exercise") if start is None else fine_tuning_recipe(start)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if masks is not None:  # the run's recipe lists no sets that it was not trained on
         recipe = recipe.model_copy(update={"data": ()})
-    with joined(recipe.training.device) as processes:
+    with process_group(recipe.training.device) as processes:
         return _train(images, masks, Path(output), recipe, start, overwrite, callbacks, processes)
 
 
@@ -127,7 +122,7 @@ def _train(
         run.update(units=data.units, warnings=list(data.warnings), **seen)
 
     processes.on_rank_zero(begin)
-    if processes.first:
+    if processes.is_rank_zero:
         for text in data.warnings:
             warnings.warn(text, DataWarning, stacklevel=3)
     return Trainer(open_run(output), data, state, callbacks, processes).fit()
@@ -164,7 +159,7 @@ def resume(
         The folder is no run, or the data are not those that it was started on.
     """
     run = open_run(folder)
-    with joined(run.recipe.training.device) as processes:
+    with process_group(run.recipe.training.device) as processes:
         return _resume(images, masks, run, callbacks, processes)
 
 
@@ -193,7 +188,7 @@ def _resume(
             where=run.checkpoint,
             hint="restore the folder from a copy, or train again",
         ) from error
-    processes.on_rank_zero(lambda: remove_unfinished_files(run))
+    processes.on_rank_zero(lambda: remove_unfinished_files(run.folder))
     return Trainer(run, data, state, callbacks, processes).fit()
 
 
@@ -211,7 +206,7 @@ class Trainer:
         self.recipe = run.recipe
         self.callbacks = callbacks
         self.processes = processes
-        self.compute = Compute(self.recipe.training)
+        self.compute = ComputeDevice(self.recipe.training)
         self.run = run
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split, prepared = data.split, data.prepared
@@ -239,7 +234,7 @@ class Trainer:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
         with (
             self.batches,
-            freed_memory_kept(),
+            reuse_freed_memory(),
             interrupt_flag() as stop,
             self._event_writer() as writer,
         ):
@@ -254,7 +249,7 @@ class Trainer:
         return open_run(self.run.folder)
 
     def _event_writer(self) -> AbstractContextManager[Any]:
-        if not self.processes.first:
+        if not self.processes.is_rank_zero:
             return nullcontext()
         return event_writer(self.run.folder / "tensorboard", self.state.epoch + 1)
 
@@ -263,14 +258,14 @@ class Trainer:
 
     def _save(self) -> None:
         save_tensors(self.run.checkpoint, self.state.to_dict())
-        write_history(self.run, self.state.history)
+        write_history(self.run.folder, self.state.history)
 
     def _train_epoch(self, stop: threading.Event) -> bool:
         """Train the rest of an epoch; return False where it was stopped before its last step."""
         state = self.state
         state.network.train()
         if self.recipe.training.freeze_batch_norm:
-            fix_normalisation(state.network)
+            freeze_batch_norm(state.network)
         while state.step < self.steps:
             (asked,) = self.processes.mean(float(stop.is_set()))
             if asked:
@@ -305,7 +300,7 @@ class Trainer:
         with self.compute.mixed_precision():
             logits = self.logits_of(self.compute.tensor(images))
         logits = logits.float()
-        loss = loss_of(logits, targets, recipe.loss, weights, self.processes.summed)
+        loss = recipe_loss(logits, targets, recipe.loss, weights, self.processes.all_reduce)
         mean_loss, accuracy = self.processes.mean(
             float(loss.detach()), accuracy_of(logits.detach(), targets)
         )
@@ -334,10 +329,10 @@ class Trainer:
         loss = accuracy = 0.0
         for i in range(0, len(self.validation_images), self.batch):
             chosen = slice(i, i + self.batch)
-            logits = self.compute.logits(state.kept, self.validation_images[chosen])
+            logits = self.compute.logits(state.validated_network, self.validation_images[chosen])
             targets = self.compute.tensor(self.validation_masks[chosen])
             share = len(logits) / len(self.validation_images)
-            loss += share * float(loss_of(logits, targets, self.recipe.loss, None))
+            loss += share * float(recipe_loss(logits, targets, self.recipe.loss, None))
             accuracy += share * accuracy_of(logits, targets)
         row = {
             "epoch": state.epoch + 1,
@@ -358,8 +353,10 @@ class Trainer:
         """Keep the weights, draw the curves, choose the threshold."""
         state, run = self.state, self.run
         remove_host_name(run.folder / "tensorboard")
-        write_history(run, state.history)  # a killed process may have saved the checkpoint alone
-        save_tensors(run.weights, {"network": state.kept.state_dict()})
+        write_history(
+            run.folder, state.history
+        )  # a killed process may have saved the checkpoint alone
+        save_tensors(run.weights, {"network": state.validated_network.state_dict()})
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")
         if self.recipe.evaluation.tune_threshold:
@@ -372,7 +369,7 @@ class Trainer:
         for pair in self.validation_pairs:
             image, mask = reader.read(pair)
             prepared = preprocess_image(image, self.recipe.preprocessing, str(pair.image))
-            logits = self.compute.logits(self.state.kept, prepared[None])[0, 0]
+            logits = self.compute.logits(self.state.validated_network, prepared[None])[0, 0]
             probability = torch.sigmoid(logits).cpu().numpy()
             yield resample_probability(probability, mask.shape, self.recipe.preprocessing), mask
 

@@ -17,7 +17,7 @@ def _alone(value: Tensor) -> Tensor:
     return value
 
 
-def loss_of(
+def recipe_loss(
     logits: Tensor,
     targets: Tensor,
     recipe: LossRecipe,

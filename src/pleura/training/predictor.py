@@ -16,7 +16,7 @@ from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resamp
 from pleura.errors import DataError, PleuraError
 from pleura.figures.overlay import overlay
 from pleura.formats.pictures import TIFF_SUFFIXES, list_pictures, write_picture
-from pleura.training.compute import Compute
+from pleura.training.compute import ComputeDevice
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
 from pleura.typing import AnyArray, FloatArray, Progress
@@ -44,7 +44,7 @@ class Predictor:
         self.preprocessing: Preprocessing = run.recipe.preprocessing
         # The computer that predicts may be another one than that which trained.
         here = {"device": "auto", "precision": "auto", "threads": None}
-        self._compute = Compute(run.recipe.training.model_copy(update=here))
+        self._compute = ComputeDevice(run.recipe.training.model_copy(update=here))
         self._network = self._compute.place(trained_network(run))
 
     def logits(self, prepared: FloatArray) -> FloatArray:

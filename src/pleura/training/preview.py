@@ -14,7 +14,8 @@ from pleura.dataset.subsets import Split
 from pleura.dataset.training_set import build_training_set
 from pleura.figures.backend import Figure
 from pleura.figures.plots import PairImages, pairs_figure, save_figure
-from pleura.training.recipe import Recipe, load_recipe
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import load_recipe
 
 
 def preview(

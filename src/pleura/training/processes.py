@@ -32,7 +32,7 @@ class Processes:
         self.size = size
 
     @property
-    def first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this one writes and prints."""
         return self.rank == 0
 
@@ -42,7 +42,7 @@ class Processes:
             return work()
         found: T | None = None
         failed: list[Exception | None] = [None]
-        if self.first:
+        if self.is_rank_zero:
             try:
                 found = work()
             except Exception as error:  # noqa: BLE001  (raised below, in all processes)
@@ -80,7 +80,7 @@ class Processes:
             nn.SyncBatchNorm.convert_sync_batchnorm(whole)  # type: ignore[no-untyped-call]
         return DistributedDataParallel(whole)
 
-    def summed(self, value: Tensor) -> Tensor:
+    def all_reduce(self, value: Tensor) -> Tensor:
         """Return the sum over all processes, such that averaged gradients are those of the sum."""
         if self.size == 1:
             return value
@@ -106,18 +106,18 @@ class _Whole(nn.Module):
         return forward_whole(self.network, images)
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Tell whether this process is the first of those that `torchrun` started, or alone."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def are_several() -> bool:
+def is_distributed() -> bool:
     """Tell whether `torchrun` started several processes."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def process_group(device: str) -> Iterator[Processes]:
     """Join the processes that `torchrun` started, for as long as the context lasts.
 
     ``device`` is the recipe's: on ``cuda`` each process takes a graphics card.
@@ -130,7 +130,7 @@ def joined(device: str) -> Iterator[Processes]:
     if dist.is_available() and dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
         return
-    if not are_several():
+    if not is_distributed():
         yield Processes()
         return
     cards = torch.cuda.device_count() if device in ("auto", "cuda") else 0

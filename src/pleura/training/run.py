@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import platform
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
-
-import cv2
-import numpy as np
-import torch
 
 import pleura
 from pleura.dataset.subsets import SUBSETS, Split, read_split, read_training_hashes
-from pleura.errors import DataError, RecipeError, RunError, first_line
-from pleura.files.atomic import remove_unfinished, unfinished, write_atomically, write_text
+from pleura.errors import RecipeError, RunError
+from pleura.files.atomic import write_text
 from pleura.files.records import write_json
-from pleura.training.recipe import Recipe, build_recipe
+from pleura.training.history import read_history
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import build_recipe
 from pleura.training.recipe_text import read_recipe_text
+from pleura.training.versions import git_describe, versions
 
 FORMAT = 1
 """Raised whenever an older pleura could misread a new run folder."""
-
-FILES = (
-    "recipe.yaml",
-    "run.json",
-    "split.csv",
-    "history.csv",
-    "curves.png",
-    "pairs.png",
-    "checkpoint.pt",
-    "weights.pt",
-    "tensorboard",
-    "evaluation-*",
-    "learning.json",
-    "before-after.json",
-    "before.onnx",
-    "model.onnx",
-    ".DS_Store",
-    "Thumbs.db",
-    "desktop.ini",
-)
-
-HISTORY = (
-    "epoch",
-    "loss",
-    "accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "learning_rate",
-    "seconds",
-)
-
-Epoch = Mapping[str, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +61,7 @@ class Run:
         """Return the split of this run, held to the names of the images at hand."""
         return read_split(self.folder / "split.csv", names)
 
-    def trained_on(self) -> set[str]:
+    def training_hashes(self) -> set[str]:
         """Return hashes of the images whose masks this run, and what it started from, learned.
 
         Empty for a run of an earlier version.
@@ -108,25 +70,14 @@ class Run:
         return (own | {str(one) for one in self.record.get("start_images", ())}) - {""}
 
     def history(self) -> list[dict[str, float]]:
-        """Return one row per epoch, with the columns of ``HISTORY``.
+        """Return one row per epoch, with the columns of ``history.csv``.
 
         Raises
         ------
         RunError
             The file is damaged.
         """
-        path = self.folder / "history.csv"
-        if not path.exists():
-            return []
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-        except (OSError, ValueError, TypeError, csv.Error) as error:
-            raise RunError(
-                f"the history of the run cannot be read ({first_line(error)})",
-                where=path,
-                hint="restore the folder from a copy, or train again",
-            ) from error
+        return read_history(self.folder)
 
     def update(self, **changes: Any) -> Run:
         """Return the run with these entries of its record changed, and write the record."""
@@ -165,7 +116,7 @@ def create_run(
         "seed": recipe.training.seed,
         "data_fingerprint": fingerprint,
         "versions": versions(),
-        "git": _git_describe(),
+        "git": git_describe(),
         "subsets": {subset: len(getattr(split, subset)) for subset in SUBSETS},
     }
     run = Run(folder, _without_paths(recipe), record)
@@ -256,137 +207,3 @@ def _recipe_of(path: Path) -> Recipe:
         where=path,
         hint="restore the folder from a copy, or train again",
     )
-
-
-def clear_run(folder: Path) -> None:
-    """Remove a run, and only what pleura wrote of it, to train anew.
-
-    Raises
-    ------
-    RunError
-        The folder is a link or a file, or holds no run, or holds something else as well.
-    """
-    if not folder.exists():
-        return
-    if folder.is_symlink() or not folder.is_dir():
-        raise RunError("this is no folder", where=folder, hint="choose another one")
-    inside = list(folder.iterdir())
-    foreign = [path.name for path in inside if not _is_ours(path.name)]
-    if foreign or (inside and not _is_record(folder / "run.json")):
-        raise RunError(
-            "the folder holds no run and is not overwritten"
-            if not foreign
-            else f"the folder holds files of others and is not overwritten: {foreign[0]}",
-            where=folder,
-            hint="choose another folder",
-        )
-    # The record is last: where this is killed, the rest is still known to be a run.
-    for path in sorted(inside, key=lambda path: path.name == "run.json"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def _is_ours(name: str) -> bool:
-    whole = PurePath(unfinished(Path(name)) or name)
-    return any(whole.match(pattern) for pattern in FILES)
-
-
-def _is_record(path: Path) -> bool:
-    try:
-        text = path.read_text(encoding="utf-8")
-        return not text or "format" in json.loads(text)  # empty: cut off at its very start
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
-
-
-def remove_unfinished_files(run: Run) -> None:
-    """Remove temporary files of a training that was killed."""
-    for name in {unfinished(path) for path in run.folder.iterdir()} - {None}:
-        remove_unfinished(run.folder / str(name))
-
-
-def write_history(run: Run, history: Sequence[Epoch]) -> None:
-    """Write ``history.csv``."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(run.folder / "history.csv", text.getvalue())
-
-
-def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all: an older one survives a full disk.
-
-    Raises
-    ------
-    RunError
-        The disk is full or the folder cannot be written.
-    """
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    try:
-        write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-    except DataError as error:
-        raise RunError(
-            f"the checkpoint cannot be saved: {error.message}",
-            where=path,
-            hint="free some space, then go on with --resume; the last good checkpoint is kept",
-        ) from error
-
-
-def load_tensors(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are loaded, never code.
-
-    Raises
-    ------
-    RunError
-        The file is missing, truncated, or holds something else.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        cut_off = path.with_name("checkpoint.pt").exists()
-        raise RunError(
-            "the run has no weights yet: its training was cut off",
-            where=path,
-            hint="finish it with pleura train ... --resume"
-            if cut_off
-            else "train again with --overwrite",
-        ) from error
-    # A damaged archive makes torch raise anything from RuntimeError to UnpicklingError.
-    except Exception as error:
-        raise RunError(
-            "the weights cannot be read: the file is truncated or no checkpoint",
-            where=path,
-            hint="restore it from a copy, or train again",
-        ) from error
-    if not isinstance(content, dict):
-        raise RunError("no checkpoint", where=path, hint="restore it from a copy, or train again")
-    return content
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results hang on."""
-    return {
-        "pleura": pleura.__version__,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "torch": torch.__version__,
-    }
-
-
-def _git_describe() -> str | None:
-    """Return git-describe of the source this package runs from, None where it is installed."""
-    source = Path(pleura.__file__).parents[2]
-    if not (source / ".git").exists():
-        return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--tags"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -12,10 +12,11 @@ import torch
 from pleura.errors import RunError
 from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
-from pleura.training.compute import Compute
-from pleura.training.initial_weights import load_start
+from pleura.training.compute import ComputeDevice
+from pleura.training.initial_weights import load_initial_weights
 from pleura.training.recipe import OptimiserRecipe, Recipe
-from pleura.training.run import Run, load_tensors
+from pleura.training.run import Run
+from pleura.training.tensor_files import load_tensors
 
 
 @dataclass
@@ -35,7 +36,7 @@ class TrainingState:
     """The weights at the end of each cycle of the learning rate."""
 
     @property
-    def kept(self) -> SegmentationNetwork:
+    def validated_network(self) -> SegmentationNetwork:
         """The network whose weights are validated and kept."""
         return self.network if self.average is None else self.average
 
@@ -61,10 +62,11 @@ class TrainingState:
         The mean of weights between which a training moved generalises better than each (stochastic
         weight averaging: Izmailov, Podoprikhin, Garipov et al., UAI 2018).
         """
-        self.ends.append({n: value.cpu().clone() for n, value in self.kept.state_dict().items()})
+        weights = self.validated_network.state_dict()
+        self.ends.append({name: value.cpu().clone() for name, value in weights.items()})
         if not last:
             return
-        for name, value in self.kept.state_dict().items():
+        for name, value in weights.items():
             if value.dtype.is_floating_point:
                 value.copy_(torch.stack([end[name] for end in self.ends]).mean(0))
 
@@ -114,17 +116,17 @@ def trained_network(run: Run) -> SegmentationNetwork:
 
 def new_state(recipe: Recipe, start: str | Path | None = None) -> TrainingState:
     """Return the state before the first step, a function of the recipe and where it starts."""
-    compute = Compute(recipe.training)
+    compute = ComputeDevice(recipe.training)
     torch.manual_seed(recipe.training.seed)
     network = build_network(recipe.network)
     if start is not None:
-        load_start(network, start)
+        load_initial_weights(network, start)
     network = compute.place(network)
     average = copy.deepcopy(network).requires_grad_(False) if recipe.training.ema_decay else None
     return TrainingState(network, _optimiser(network, recipe.optimiser), average)
 
 
-def fix_normalisation(network: SegmentationNetwork) -> None:
+def freeze_batch_norm(network: SegmentationNetwork) -> None:
     """Let batch normalisation use its statistics, and keep them, while the rest trains."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d | torch.nn.SyncBatchNorm):

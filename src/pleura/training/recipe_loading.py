@@ -1,0 +1,204 @@
+"""Load, override and check recipes."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pleura.dataset.recipe_model import RecipeModel
+from pleura.errors import DataWarning, RecipeError
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_keys import update_keys
+from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def known_recipes() -> list[str]:
+    """Return the names of the recipes that ship, sorted."""
+    return sorted(
+        f.name.removesuffix(".yaml") for f in RECIPES.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe by the name of one that ships or by the path of a YAML file.
+
+    A file may start from another recipe by its key `base`. ``overrides`` are texts such as
+    ``training.epochs=5``; their values are read as YAML.
+
+    Parameters
+    ----------
+    recipe:
+        Name of a recipe in the package, or path of a YAML file.
+    overrides:
+        Values to change, such as ``training.epochs=5``.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    RecipeError
+        No such recipe, unreadable YAML, an unknown key (the nearest known one is named), or an
+        impossible value.
+    """
+    values, where = _read(recipe)
+    for override in overrides:
+        _set(values, override)
+    return build_recipe(values, where)
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with these overrides, as `load_recipe` takes them."""
+    values = recipe.model_dump(mode="json")
+    for override in overrides:
+        _set(values, override)
+    return build_recipe(values, f"recipe {recipe.name}")
+
+
+def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
+    """Check the values of a recipe; earlier names of keys and values are accepted.
+
+    Raises
+    ------
+    RecipeError
+        An unknown key or an impossible value.
+    """
+    values, _ = update_keys(values, where)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(key) for key in first["loc"]]
+        dotted = ".".join(keys) or "recipe"
+        if first["type"] == "extra_forbidden":
+            raise _unknown_key(keys, where) from error
+        raise RecipeError(
+            f"{dotted}: {first['msg'].removeprefix('Value error, ')}"
+            + (f" (got {_short(first['input'])})" if dotted != "recipe" and len(keys) > 1 else ""),
+            where=where,
+            hint="correct the value; docs/reference/recipes.md lists what each key takes",
+        ) from error
+
+
+def _current(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return values that a person wrote under current names; warn where they had earlier ones."""
+    updated, renamed = update_keys(values, where)
+    if renamed:
+        warnings.warn(f"{where}: {', '.join(renamed)}", DataWarning, stacklevel=4)
+    return updated
+
+
+def _short(value: object) -> str:
+    return reprlib.repr(value) if not isinstance(value, str) else repr(value)[:200]
+
+
+def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        source, where = path, str(path)
+    elif str(recipe) in known_recipes():
+        source, where = RECIPES / f"{recipe}.yaml", f"recipe {recipe}"
+    else:
+        near = difflib.get_close_matches(str(recipe), known_recipes(), 1)
+        raise RecipeError(
+            f"no recipe '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            where=None,
+            hint=f"choose one of {', '.join(known_recipes())}, or give the path of a .yaml file",
+        )
+    values = read_recipe_text(source, where)
+    if not isinstance(values, dict):
+        raise RecipeError("the recipe is no table of keys", where=where, hint="write 'key: value'")
+    values = _current(values, where)
+    values.setdefault("name", path.stem)
+    base = values.pop("base", None)
+    if base is not None:
+        if str(base) not in known_recipes():
+            raise RecipeError(
+                f"no recipe '{base}' to start from",
+                where=where,
+                hint=f"choose base from {', '.join(known_recipes())}",
+            )
+        values = _merge(_read(str(base))[0], values)
+    _find_beside(values, source)
+    return values, where
+
+
+def _find_beside(values: dict[str, Any], source: Path) -> None:
+    """Make the paths of files that are beside a recipe, such as a run's own split, absolute."""
+    split = values.get("split")
+    for key in ("file", "patient_file") if isinstance(split, dict) else ():
+        named = split.get(key)  # type: ignore[union-attr]
+        if isinstance(named, str) and (source.parent / named).is_file():
+            split[key] = str((source.parent / named).absolute())  # type: ignore[index]
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(
+            f"'{override}' sets nothing",
+            where="--set",
+            hint="write key=value, for example training.epochs=5",
+        )
+    value = parse_recipe_text(text, f"--set {key}")
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    keys: list[str] = []
+    value = _current(value, f"--set {key}")
+    for _ in key.split("."):
+        (part,) = value
+        keys.append(part)
+        value = value[part]
+    *parents, last = keys
+    table = values
+    for parent in parents:
+        below = table.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise RecipeError(
+                f"'{parent}' in '{key}' holds no keys", where="--set", hint="set it whole"
+            )
+        table = below
+    table[last] = value
+
+
+def _unknown_key(keys: Sequence[str], where: str) -> RecipeError:
+    every = _dotted_keys(Recipe)
+    wanted = ".".join(keys)
+    siblings = {key.rpartition(".")[2]: key for key in every}
+    near = difflib.get_close_matches(wanted, every, 1, 0.7) or [
+        siblings[name] for name in difflib.get_close_matches(keys[-1], list(siblings), 1)
+    ]
+    return RecipeError(
+        f"unknown key '{wanted}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+        where=where,
+        hint="correct the key; docs/reference/recipes.md lists them all",
+    )
+
+
+def _dotted_keys(model: type[RecipeModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, RecipeModel):
+                keys += _dotted_keys(candidate, f"{prefix}{name}.")
+    return keys

@@ -1,0 +1,64 @@
+"""Checkpoint and weight files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pleura.errors import DataError, RunError
+from pleura.files.atomic import write_atomically
+
+
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all: an older one survives a full disk.
+
+    Raises
+    ------
+    RunError
+        The disk is full or the folder cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    try:
+        write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    except DataError as error:
+        raise RunError(
+            f"the checkpoint cannot be saved: {error.message}",
+            where=path,
+            hint="free some space, then go on with --resume; the last good checkpoint is kept",
+        ) from error
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; only tensors and plain values are loaded, never code.
+
+    Raises
+    ------
+    RunError
+        The file is missing, truncated, or holds something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        cut_off = path.with_name("checkpoint.pt").exists()
+        raise RunError(
+            "the run has no weights yet: its training was cut off",
+            where=path,
+            hint="finish it with pleura train ... --resume"
+            if cut_off
+            else "train again with --overwrite",
+        ) from error
+    # A damaged archive makes torch raise anything from RuntimeError to UnpicklingError.
+    except Exception as error:
+        raise RunError(
+            "the weights cannot be read: the file is truncated or no checkpoint",
+            where=path,
+            hint="restore it from a copy, or train again",
+        ) from error
+    if not isinstance(content, dict):
+        raise RunError("no checkpoint", where=path, hint="restore it from a copy, or train again")
+    return content
