@@ -31,7 +31,7 @@ def main() -> None:
     reference = np.resize(labels, (options.slices, *labels.shape[1:])).astype(np.uint8)
     predicted = np.roll(reference, (1, 1), (1, 2))
     begin = time.perf_counter()
-    scores = score_masks(Case("scan", "patient"), predicted, reference, grid.steps)
+    scores = score_masks(Case("scan", "patient"), predicted, reference, grid.orthogonal_spacing)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result = {"slices": options.slices, "regions": len(scores), "seconds": seconds, "peak_mb": peak}

@@ -51,7 +51,7 @@ def test_missing_slice_leaves_a_gap_that_reads_as_air_and_is_said(tmp_path):
     paths[2].unlink()
     scan = read(tmp_path, units="hu")
     assert scan.geometry.shape[0] == 6
-    assert scan.absent == {2}
+    assert scan.missing_slices == {2}
     assert (scan.hu(2, 3) == -1024).all()
     assert np.array_equal(scan.hu(3), chest()[3:])
     assert warned(scan) == ["slices"]
@@ -110,7 +110,7 @@ def test_tilted_gantry_is_told_from_positions_and_no_slice_is_moved(tmp_path, de
     tilted = affine_from_axes((0, 0, 0), ((0, lean, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
     write_series(tmp_path, chest(), tilted, GantryDetectorTilt="-3")
     scan = read(tmp_path, units="hu")
-    assert scan.geometry.shear == pytest.approx(abs(degrees), abs=1e-3)
+    assert scan.geometry.gantry_tilt == pytest.approx(abs(degrees), abs=1e-3)
     assert np.allclose(scan.geometry.affine, tilted)
     assert any(decision.topic == "grid" for decision in scan.decisions)
 

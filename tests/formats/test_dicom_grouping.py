@@ -139,7 +139,7 @@ def test_missing_slice_of_a_joined_series_is_a_gap(tmp_path, chest):
     written(tmp_path, chest, lambda i: {"SeriesInstanceUID": uid("series", i)})
     (tmp_path / "0007.dcm").unlink()
     scan = only_scan(tmp_path)
-    assert scan.absent == {7}
+    assert scan.missing_slices == {7}
     assert {decision.topic for decision in scan.warnings} == {"series", "slices"}
 
 

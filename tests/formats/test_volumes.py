@@ -60,7 +60,7 @@ def test_every_orientation_is_read_and_its_mask_written_where_itk_sees_it(
     scan = read(path, units="hu")
     assert np.array_equal(scan.values(), volume())
     place = mark_in_itk(image)
-    assert scan.geometry.world(MARK) == pytest.approx(place, abs=1e-3)
+    assert scan.geometry.index_to_world(MARK) == pytest.approx(place, abs=1e-3)
     assert scan.geometry.spacing == pytest.approx((2.5, 0.8, 0.7), abs=1e-5)
 
     labels = np.zeros(SHAPE, np.uint8)
@@ -86,7 +86,7 @@ def test_dicom_of_every_orientation_lies_where_itk_sees_it(tmp_path, suffix, dir
     scan = read(tmp_path / "series", units="hu")
     index = np.argwhere(scan.values() == 1234)[0]
     place = affine @ (*MARK, 1)
-    assert scan.geometry.world(index) == pytest.approx(place[:3], abs=1e-4)
+    assert scan.geometry.index_to_world(index) == pytest.approx(place[:3], abs=1e-4)
 
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "series")))
@@ -146,7 +146,7 @@ def test_left_handed_nifti_is_read_and_written_where_nibabel_sees_it(tmp_path, d
     nib.save(nib.Nifti1Image(volume().T, ras), tmp_path / "scan.nii")
     scan = read(tmp_path / "scan.nii", units="hu")
     place = (ras @ (*MARK[::-1], 1))[:3] * (-1, -1, 1)
-    assert scan.geometry.world(MARK) == pytest.approx(place, abs=1e-4)
+    assert scan.geometry.index_to_world(MARK) == pytest.approx(place, abs=1e-4)
     write_labels(tmp_path / "mask.nii", Mask((volume() == 1234).astype(np.uint8), scan))
     assert np.allclose(nib.load(tmp_path / "mask.nii").affine, ras, atol=1e-5)
 

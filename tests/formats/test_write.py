@@ -50,7 +50,7 @@ def misplaced_by_itk(path, scan):
         return None
     last = np.array(scan.geometry.shape) - 1
     found = image.TransformIndexToPhysicalPoint([int(n) for n in last[::-1]])
-    return np.linalg.norm(np.array(found) - scan.geometry.world(last))
+    return np.linalg.norm(np.array(found) - scan.geometry.index_to_world(last))
 
 
 @pytest.mark.parametrize("shear", [0, 5e-5, 2e-4, 9e-4, 4e-3, 0.02, 0.3])
@@ -164,8 +164,8 @@ def test_grids_of_one_description_are_told_apart_by_their_distance():
         for p in ((0, 0, 0), (6, 0, 8))
     )
     assert str(first) == str(second)
-    assert "up to 10 mm apart" in first.difference(second)
-    assert first.difference(second).count("SPL") == 1
+    assert "up to 10 mm apart" in first.describe_difference(second)
+    assert first.describe_difference(second).count("SPL") == 1
 
 
 @pytest.mark.parametrize("suffix", [s for one in FORMATS for s in one.output_suffixes])

@@ -12,11 +12,11 @@ from pleura.formats.images import from_array
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
-from pleura.scan.geometry import ENDS
+from pleura.scan.geometry import AXIS_ENDS
 
 ORIENTATIONS = [
     "".join(letters)
-    for axes in itertools.permutations(ENDS)
+    for axes in itertools.permutations(AXIS_ENDS)
     for letters in itertools.product(*axes)
 ]
 LIBRARIES = ["to_simpleitk", "to_nibabel", "to_highdicom"]
@@ -42,7 +42,7 @@ def test_scans_and_masks_keep_voxels_and_geometry(orientation, library):
 
 def test_the_position_of_a_voxel_is_the_same_in_every_library():
     scan = oriented_scan("IAR")
-    expected = scan.geometry.world([3, 1, 2])
+    expected = scan.geometry.index_to_world([3, 1, 2])
     image = scan.to_simpleitk()
     assert np.allclose(image.TransformIndexToPhysicalPoint((2, 1, 3)), expected)
     ras = scan.to_nibabel().affine @ (2, 1, 3, 1)

@@ -31,9 +31,9 @@ def test_common_axial_grid_says_where_its_axes_lead():
     grid = axial()
     assert grid.spacing == (3, 0.7, 0.8)
     assert grid.orientation == "SPL"
-    assert grid.shear == 0
+    assert grid.gantry_tilt == 0
     assert grid.voxel_volume == pytest.approx(3 * 0.7 * 0.8 / 1000)
-    assert grid.world((2, 1, 3)) == pytest.approx((-90 + 3 * 0.8, -120 + 0.7, 31 + 2 * 3))
+    assert grid.index_to_world((2, 1, 3)) == pytest.approx((-90 + 3 * 0.8, -120 + 0.7, 31 + 2 * 3))
     assert str(grid) == "4 slices of 6x5; 0.70x0.80x3.00 mm; SPL"
 
 
@@ -45,8 +45,8 @@ def test_every_orientation_becomes_axial_and_no_voxel_moves(order, signs):
     assert canonical.orientation == "SPL"
     assert np.all(np.diag(canonical.directions[::-1]) == 1)
     index = np.stack(np.indices(SHAPE), -1)
-    places = change.apply(grid.world(index)[..., 0])
-    again = canonical.world(np.stack(np.indices(canonical.shape), -1))[..., 0]
+    places = change.apply(grid.index_to_world(index)[..., 0])
+    again = canonical.index_to_world(np.stack(np.indices(canonical.shape), -1))[..., 0]
     np.testing.assert_allclose(places, again, atol=1e-9)
     array = np.arange(np.prod(SHAPE)).reshape(SHAPE)
     assert np.array_equal(change.undo(change.apply(array)), array)
@@ -64,11 +64,11 @@ def test_oblique_grids_keep_their_voxels_where_they_are(turn, axis, degrees):
     change = grid.to_canonical()
     canonical = change.apply_to(grid)
     for world in range(3):
-        places = change.apply(grid.world(np.stack(np.indices(SHAPE), -1))[..., world])
-        again = canonical.world(np.stack(np.indices(canonical.shape), -1))[..., world]
+        places = change.apply(grid.index_to_world(np.stack(np.indices(SHAPE), -1))[..., world])
+        again = canonical.index_to_world(np.stack(np.indices(canonical.shape), -1))[..., world]
         np.testing.assert_allclose(places, again, atol=1e-9)
     assert canonical.orientation == "SPL"
-    assert grid.shear == pytest.approx(0, abs=1e-4)
+    assert grid.gantry_tilt == pytest.approx(0, abs=1e-4)
     assert grid.spacing == pytest.approx((2.5, 0.8, 0.7))
 
 
@@ -76,7 +76,7 @@ def test_oblique_grids_keep_their_voxels_where_they_are(turn, axis, degrees):
 def test_tilt_is_told_from_the_axes(degrees):
     lean = 5 * np.tan(np.radians(degrees))
     grid = Geometry(SHAPE, affine_from_axes((0, 0, 0), ((0, lean, 5), (0, 0.7, 0), (0.7, 0, 0))))
-    assert grid.shear == pytest.approx(abs(degrees), abs=1e-4)
+    assert grid.gantry_tilt == pytest.approx(abs(degrees), abs=1e-4)
     assert grid.voxel_volume == pytest.approx(5 * 0.7 * 0.7 / 1000)
 
 
@@ -93,7 +93,7 @@ def test_grids_are_close_or_not():
     ("shape", "change", "message"),
     [
         ((0, 6, 5), {}, "no voxel"),
-        (SHAPE, {(0, 2): 0.0}, "flat"),
+        (SHAPE, {(0, 2): 0.0}, "singular"),
         (SHAPE, {(0, 2): np.nan}, "NaN"),
         (SHAPE, {(0, 1): 0.8, (1, 1): 0.0}, "axes in one plane"),
         (SHAPE, {(3, 0): 1.0}, "last row"),

@@ -124,7 +124,7 @@ def test_masked_scan_keeps_lung_and_its_position(chest, segmenter):
     assert cut.shape == cropped.shape
     assert cut.size < 0.6 * whole.size
     index = np.argwhere(cut > -1024)[7]
-    there = np.linalg.inv(AXIAL) @ (*cropped.world(index), 1)
+    there = np.linalg.inv(AXIAL) @ (*cropped.index_to_world(index), 1)
     assert cut[tuple(index)] == chest[tuple(np.rint(there[:3]).astype(int))]
 
 

@@ -144,7 +144,7 @@ def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample
     counts = [len(case.report["flags"]) for case in cases]
     assert counts == sorted(counts, reverse=True)
     for case in cases:
-        assert case.read_scan().geometry.fits(read(case.mask_path, units="hu").geometry)
+        assert case.read_scan().geometry.matches(read(case.mask_path, units="hu").geometry)
     scans.rename(tmp_path / "moved")
     with pytest.raises(DataError, match="are not found"):
         cases_from_results(out)

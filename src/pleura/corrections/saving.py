@@ -121,7 +121,7 @@ def _labels_of(content: bytes, scan: Scan) -> NDArray[np.uint8]:
         path.write_bytes(content)
         try:
             found = read(path, units="hu")
-            fits = found.geometry.fits(scan.geometry)
+            fits = found.geometry.matches(scan.geometry)
             labels = whole_labels(found) if fits else None
         except (PleuraError, gzip.BadGzipFile, EOFError) as error:
             raise DataError(

@@ -10,10 +10,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from pleura.intensity.reference import AIR
 from pleura.typing import BoolArray, FloatArray
-
-AIR = -1000.0
-"""Intensity of air in HU."""
 
 
 def random_field(shape: tuple[int, ...], grain: float, rng: np.random.Generator) -> FloatArray:

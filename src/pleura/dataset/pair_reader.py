@@ -166,9 +166,9 @@ class PairReader:
         if pair.no_lung:
             return image, np.zeros(image.shape, np.uint8)
         labels, grid = self._volume_mask(pair.mask)
-        if not grid.fits(volume.geometry):
+        if not grid.matches(volume.geometry):
             raise DataError(
-                f"image and mask have different grids: {volume.geometry.difference(grid)}",
+                f"image and mask have different grids: {volume.geometry.describe_difference(grid)}",
                 where=f"{pair.image} and {pair.mask}",
                 hint="export the mask on the grid of the image",
             )

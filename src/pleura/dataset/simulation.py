@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pleura.dataset.diseases import AIR, add_disease, blend, blur, random_field
+from pleura.dataset.diseases import add_disease, blend, blur, random_field
 from pleura.dataset.recipe_model import RecipeModel
+from pleura.intensity.reference import AIR
 from pleura.typing import BoolArray, FloatArray
 
 _WINDOW = (-1024.0, 600.0)  # HU of black and white in a picture without other evidence

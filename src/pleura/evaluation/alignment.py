@@ -52,15 +52,17 @@ def align(first: Scan, second: Scan, kinds: str, hint: str) -> Alignment:
     Raises
     ------
     DataError
-        The files lie on different grids.
+        The files have different grids.
     """
     one, two = canonical_orders(first, second)
     grids = one.apply_to(first.geometry), two.apply_to(second.geometry)
-    if not grids[0].fits(grids[1]):
+    if not grids[0].matches(grids[1]):
         raise DataError(
-            f"{kinds} lie on different grids: {grids[0].difference(grids[1])}",
+            f"{kinds} have different grids: {grids[0].describe_difference(grids[1])}",
             where=first.source,
             hint=hint,
         )
-    spacing = next((grid.steps for grid in reversed(grids) if grid.spacing_known), None)
+    spacing = next(
+        (grid.orthogonal_spacing for grid in reversed(grids) if grid.spacing_known), None
+    )
     return Alignment(one, two, spacing)

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from pleura.errors import DataError
 from pleura.scan.labels import LabelMap
+from pleura.scan.origin import FormatName
 from pleura.scan.scan import Decision, Scan
 
 VOXEL_TYPES = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8")
@@ -20,7 +21,7 @@ class Format(Protocol):
     """A file format that scans are read from or label maps and volumes are written to."""
 
     @property
-    def name(self) -> str:
+    def name(self) -> FormatName:
         """The name of the format in `Origin.format`."""
 
     @property

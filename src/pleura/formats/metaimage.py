@@ -21,7 +21,7 @@ from pleura.formats.format import check_voxel_type
 from pleura.formats.raw import check_shape, read_voxels, referenced_file
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.labels import LabelMap
-from pleura.scan.origin import Origin
+from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
@@ -58,7 +58,7 @@ class MetaImageOrigin(Origin):
     """A MetaImage file, with the fields of its header."""
 
     fields: Mapping[str, str]
-    format: str = "MetaImage"
+    format: FormatName = "MetaImage"
 
 
 def read_metaimage(path: Path, name: str) -> Scan:
@@ -148,7 +148,7 @@ def write_metaimage(
 class MetaImageFormat:
     """MetaImage files: read and written with their geometry."""
 
-    name = "MetaImage"
+    name: FormatName = "MetaImage"
     suffixes: tuple[str, ...] = (".mha", ".mhd")
     output_suffixes: tuple[str, ...] = (".mha",)
     stores_geometry = True

@@ -18,7 +18,7 @@ from pleura.formats.format import check_voxel_type
 from pleura.formats.raw import Compression, check_shape, check_voxels, open_packed, read_voxels
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.labels import LabelMap
-from pleura.scan.origin import Origin
+from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
@@ -49,7 +49,7 @@ class NiftiOrigin(Origin):
     """A NIfTI file or nibabel image, with its header."""
 
     header: nib.Nifti1Header
-    format: str = "NIfTI"
+    format: FormatName = "NIfTI"
 
 
 def read_nifti(path: Path, name: str) -> Scan:
@@ -174,7 +174,7 @@ def write_nifti(
 class NiftiFormat:
     """NIfTI files: read and written with their geometry."""
 
-    name = "NIfTI"
+    name: FormatName = "NIfTI"
     suffixes: tuple[str, ...] = (".nii.gz", ".nii", ".hdr.gz", ".hdr")
     output_suffixes: tuple[str, ...] = (".nii.gz", ".nii")
     stores_geometry = True

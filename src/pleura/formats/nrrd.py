@@ -18,7 +18,7 @@ from pleura.formats.format import check_voxel_type
 from pleura.formats.raw import Compression, check_shape, read_voxels, referenced_file
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry, affine_from_axes
 from pleura.scan.labels import LabelMap
-from pleura.scan.origin import Origin
+from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
@@ -76,7 +76,7 @@ class NrrdOrigin(Origin):
     """An NRRD file, with the fields of its header."""
 
     header: Mapping[str, Any]
-    format: str = "NRRD"
+    format: FormatName = "NRRD"
 
 
 def read_nrrd(path: Path, name: str) -> Scan:
@@ -170,7 +170,7 @@ def write_nrrd(
 class NrrdFormat:
     """NRRD files: read and written with their geometry."""
 
-    name = "NRRD"
+    name: FormatName = "NRRD"
     suffixes: tuple[str, ...] = (".nrrd", ".nhdr")
     output_suffixes: tuple[str, ...] = (".nrrd",)
     stores_geometry = True

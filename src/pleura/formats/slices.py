@@ -29,7 +29,7 @@ from pleura.formats.raw import check_shape
 from pleura.formats.tiff import count_tiff_slices, read_tiff_stack
 from pleura.scan.labels import LabelMap
 from pleura.scan.orientation import assume_orientation
-from pleura.scan.origin import Origin
+from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
@@ -48,7 +48,7 @@ class PictureFormat:
         dtypes that are written.
     """
 
-    name: str
+    name: FormatName
     suffixes: tuple[str, ...]
     output_suffixes: tuple[str, ...]
     stacks: bool = True
@@ -170,8 +170,8 @@ def read_picture_stack(folder: Path) -> Scan:
             where=folder,
             hint="leave out --stack to take each as a scan of its own",
         )
-    kind = "TIFF" if paths[0].suffix.lower() in TIFF_SUFFIXES else "PNG"
-    origin = Origin(format=kind, path=folder, files=tuple(paths))
+    stack_format = TIFF if paths[0].suffix.lower() in TIFF_SUFFIXES else PNG
+    origin = Origin(format=stack_format.name, path=folder, files=tuple(paths))
     scan = assume_orientation(folder.name, np.stack(slices), origin)
     order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
     return replace(scan, decisions=(order, *scan.decisions))

@@ -67,11 +67,12 @@ def read_mask(source: Any, scan: Scan | None = None) -> Mask:
     found = _read(source)
     if scan is None:
         scan = found
-    if not found.geometry.fits(scan.geometry):
+    if not found.geometry.matches(scan.geometry):
         raise DataError(
-            f"mask and scan lie on different grids: {found.geometry.difference(scan.geometry)}",
+            "mask and scan have different grids: "
+            + found.geometry.describe_difference(scan.geometry),
             where=found.source,
-            hint="give the mask that was drawn on this scan",
+            hint="give a mask of this scan",
         )
     labels, sides, decision = interpret_labels(found)
     return Mask(labels, scan, sides, ("", ""), (decision,))

@@ -133,9 +133,10 @@ def _mask_of(scan: Scan, mask: Mask | str | Path | None) -> Mask:
             return segmenter.segment(scan, warn=False)
     if not isinstance(mask, Mask):
         return read_mask(mask, scan)
-    if not mask.geometry.fits(scan.geometry):
+    if not mask.geometry.matches(scan.geometry):
         raise DataError(
-            f"mask and scan lie on different grids: {mask.geometry.difference(scan.geometry)}",
+            "mask and scan have different grids: "
+            + mask.geometry.describe_difference(scan.geometry),
             where=scan.name,
             hint="pass a mask of this scan",
         )
@@ -160,7 +161,7 @@ def _measure_region(
     index = np.argwhere(inside)
     spans = index.max(0) - index.min(0) + 1
     extent = tuple(float(n * s) for n, s in zip(spans, geometry.spacing, strict=True))
-    x, y, z = (float(v) for v in geometry.world(index.mean(0)))
+    x, y, z = (float(v) for v in geometry.index_to_world(index.mean(0)))
     return RegionMeasurement(
         region=name,
         voxels=len(values),

@@ -1,1 +1,1 @@
-"""What a CT picture is: its pixels and its units."""
+"""CT scans and label maps: voxels, geometry, origin and intensity units."""

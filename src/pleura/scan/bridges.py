@@ -1,4 +1,4 @@
-"""Arrays on a grid as images of SimpleITK, nibabel and highdicom, imported when they are used."""
+"""Conversion to images of SimpleITK, nibabel and highdicom, which are imported on first use."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def to_simpleitk(array: AnyArray, geometry: Geometry) -> Any:
     import SimpleITK
 
     _require_orthogonal(geometry, "a SimpleITK image")
-    straight = geometry.straightened()
+    orthogonal = geometry.orthogonalized()
     image: Any = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing(geometry.spacing[::-1])
-    image.SetDirection(straight.directions[:, ::-1].ravel().tolist())
+    image.SetDirection(orthogonal.directions[:, ::-1].ravel().tolist())
     image.SetOrigin(geometry.affine[:3, 3].tolist())
     return image
 

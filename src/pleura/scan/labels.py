@@ -16,7 +16,7 @@ from pleura.scan.scan import Scan
 
 RIGHT, LEFT = 1, 2
 BOTH = 1
-"""Labels of the right and the left lung; of both lungs as one."""
+"""Labels of the right and the left lung, and of both lungs as one structure."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,10 +26,10 @@ class LabelMap:
     Parameters
     ----------
     labels:
-        uint8 (slices, rows, columns): 0 outside the lungs; 1 right and 2 left if ``sides``, else
-        1 lung.
+        uint8 (slices, rows, columns): 0 outside the lungs; 1 right and 2 left lung if ``sides``,
+        else 1 both lungs.
     scan:
-        The scan that the labels belong to.
+        The scan whose grid the labels are on.
     sides:
         Whether the right and the left lung have different labels.
     algorithm:
@@ -52,7 +52,7 @@ class LabelMap:
                 f"a mask of {self.labels.dtype} {self.labels.shape} does not fit a scan of "
                 f"{self.scan.geometry.shape}",
                 where=self.scan.source,
-                hint="give uint8 labels on the scan's own grid",
+                hint="give uint8 labels on the grid of the scan",
             )
 
     def values(self) -> NDArray[np.uint8]:
@@ -85,7 +85,7 @@ class LabelMap:
 
     @property
     def origin(self) -> Origin:
-        """What the scan was read from."""
+        """The source of the scan."""
         return self.scan.origin
 
     @property

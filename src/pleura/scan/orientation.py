@@ -1,4 +1,4 @@
-"""The orientation of arrays and pictures without one: assumed, given, or flipped."""
+"""Orientation of arrays and pictures, whose files define none: assumed, requested or flipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pleura.errors import ScanError
-from pleura.scan.geometry import ENDS, Geometry, affine_from_axes
+from pleura.scan.geometry import AXIS_ENDS, Geometry, affine_from_axes
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
@@ -19,7 +19,7 @@ _ORDER = "columns to the patient's left, rows to the back, slices to the head"
 def assume_orientation(
     name: str, volume: AnyArray, origin: Origin, spacing: Sequence[float] | None = None
 ) -> Scan:
-    """Return a scan of an array without orientation: as radiologists view axial slices.
+    """Return a scan of an array, and assume axial slices in the radiological convention.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def assume_orientation(
         spacing_known=spacing is not None,
         orientation_known=False,
     )
-    # Single pictures follow the radiological convention; arrays and stacks need not.
+    # Single pictures follow the radiological convention; arrays and stacks may not.
     doubtful = origin.format == "array" or len(volume) > 1
     reason = "the input has no orientation; radiological convention, as seen from the feet"
     if doubtful:
@@ -52,15 +52,17 @@ def assume_orientation(
 
 
 def set_orientation(scan: Scan, orientation: str) -> Scan:
-    """Return a scan without an orientation in a given one, such as ``SPL``.
+    """Return a scan with a requested orientation, such as ``SPL``, in place of an assumed one.
 
     Raises
     ------
     ScanError
-        The letters do not name three different axes.
+        The letters are not one of R or L, one of A or P, and one of I or S.
     """
     letters = orientation.upper()
-    axes = [next((i for i, ends in enumerate(ENDS) if one in ends), -1) for one in letters]
+    axes = [
+        next((i for i, ends in enumerate(AXIS_ENDS) if letter in ends), -1) for letter in letters
+    ]
     if sorted(axes) != [0, 1, 2]:
         raise ScanError(
             f"'{orientation}' is not an orientation",
@@ -71,25 +73,25 @@ def set_orientation(scan: Scan, orientation: str) -> Scan:
     affine = np.eye(4)
     affine[:3, :3] = 0
     for i, (axis, letter) in enumerate(zip(axes, letters, strict=True)):
-        affine[axis, i] = scan.geometry.spacing[i] * (1 if ENDS[axis][1] == letter else -1)
+        affine[axis, i] = scan.geometry.spacing[i] * (1 if AXIS_ENDS[axis][1] == letter else -1)
     geometry = replace(scan.geometry, affine=affine, orientation_known=True)
     return replace(
-        scan, geometry=geometry, decisions=(Decision("orientation", letters, "as stated"),)
+        scan, geometry=geometry, decisions=(Decision("orientation", letters, "as requested"),)
     )
 
 
 def flip_left_right(scan: Scan) -> Scan:
-    """Return a scan without an orientation whose columns run to the patient's right.
+    """Return a scan of assumed orientation, flipped: its columns run to the patient's right.
 
     Raises
     ------
     ScanError
-        The file states an orientation.
+        The orientation is defined by the file.
     """
     geometry = scan.geometry
     if geometry.orientation_known:
         raise ScanError(
-            "the file states its orientation: it cannot be flipped",
+            "the file defines its orientation, so that it cannot be flipped",
             where=scan.source,
             hint="leave out --flip",
         )
@@ -97,8 +99,8 @@ def flip_left_right(scan: Scan) -> Scan:
     mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1
     mirrored = replace(geometry, affine=geometry.affine @ mirror)
     decision = Decision("orientation", "columns to the patient's right", "as requested: flipped")
-    kept = tuple(d for d in scan.decisions if d.topic != "orientation")
-    return replace(scan, geometry=mirrored, decisions=(*kept, decision))
+    others = tuple(d for d in scan.decisions if d.topic != "orientation")
+    return replace(scan, geometry=mirrored, decisions=(*others, decision))
 
 
 def shape_of(volume: AnyArray) -> tuple[int, int, int]:

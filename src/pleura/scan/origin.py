@@ -1,26 +1,30 @@
-"""What a scan was read from; each file format has its own class."""
+"""The file, folder or object that a scan was read from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+FormatName = Literal["DICOM", "NIfTI", "NRRD", "MetaImage", "TIFF", "PNG", "JPEG", "array"]
+"""Name of a file format; ``array`` for NumPy arrays and other objects in memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Origin:
-    """What a scan was read from: an array, unless a class of a file format says more.
+    """The source of a scan; formats whose headers are used again have subclasses.
 
     Parameters
     ----------
     format:
-        ``DICOM``, ``NIfTI``, ``NRRD``, ``MetaImage``, ``TIFF``, ``PNG``, ``JPEG`` or ``array``.
+        The file format; ``array`` for objects in memory.
     path:
         The file or folder, as the caller gave it; None for an object in memory.
     files:
-        The files that hold the header and the voxels.
+        The files with the header and the voxels.
     """
 
-    format: str = "array"
+    format: FormatName = "array"
     path: Path | None = None
     files: tuple[Path, ...] = ()
 
@@ -41,7 +45,7 @@ class Origin:
 
     @property
     def patient(self) -> str:
-        """Name and ID of the patient in the header; empty if it has none. Never for output."""
+        """Name and ID of the patient in the header, or empty. Must not be written to outputs."""
         return ""
 
 

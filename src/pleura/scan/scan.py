@@ -17,14 +17,16 @@ from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import printable
 from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
 from pleura.scan.geometry import Geometry
-from pleura.scan.origin import IN_MEMORY, Origin
+from pleura.scan.origin import IN_MEMORY, FormatName, Origin
 from pleura.typing import AnyArray
 
 ReadSlices = Callable[[int, int], AnyArray]
 
-_AT_ONCE = 1 << 22
-AIR = -1024
-"""Value of voxels that were not scanned, in HU."""
+BACKGROUND_HU = -1024
+"""HU of voxels that were not scanned, and of those outside the lungs in a masked scan."""
+
+_MAX_CONVERTED = 1 << 22
+"""Voxels that are converted to HU at once: floats of a whole scan would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,15 @@ class Scan:
         The grid of the array.
     read:
         Returns slices ``start`` to ``stop`` as (slices, rows, columns), in the values that the
-        file states, with its rescale slope and intercept applied.
+        file defines, with its rescale slope and intercept applied.
     origin:
         What the scan was read from, with the header of its format.
     decisions:
         The automatic decisions of reading.
     intensity:
         The conversion of the values to HU.
-    absent:
-        Slices of the grid that are missing; they are read as air.
+    missing_slices:
+        Indices of slices that the source lacks; they are read as air.
     """
 
     name: str
@@ -69,10 +71,10 @@ class Scan:
     origin: Origin = IN_MEMORY
     decisions: tuple[Decision, ...] = ()
     intensity: IntensityMapping = HU
-    absent: frozenset[int] = frozenset()
+    missing_slices: frozenset[int] = frozenset()
 
     @property
-    def format(self) -> str:
+    def format(self) -> FormatName:
         """The file format: see `Origin`."""
         return self.origin.format
 
@@ -82,26 +84,26 @@ class Scan:
         return self.origin.path
 
     def values(self, start: int = 0, stop: int | None = None) -> AnyArray:
-        """Return slices (slices, rows, columns) in the values that the file states.
+        """Return slices (slices, rows, columns) in the values that the file defines.
 
         Raises
         ------
         ScanError
-            The file is truncated or corrupt, or holds values that are no numbers.
+            The file is truncated or corrupt, or contains NaN or infinite values.
         """
         stop = self.geometry.shape[0] if stop is None else stop
         values = self.read(start, stop)
         if values.shape != (stop - start, *self.geometry.shape[1:]):
             raise ScanError(
-                f"the file holds {values.shape} voxels where its header says {self.geometry.shape}",
+                f"the file has {values.shape} voxels, and its header states {self.geometry.shape}",
                 where=self.source,
                 hint="copy or export the scan again",
             )
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ScanError(
-                "the scan holds NaN or infinite values",
+                "the scan contains NaN or infinite values",
                 where=self.source,
-                hint=f"replace them, for example by {AIR} outside the scanned field",
+                hint=f"replace them, for example by {BACKGROUND_HU} outside the field of view",
             )
         return values
 
@@ -109,11 +111,11 @@ class Scan:
         """Return slices (slices, rows, columns) in HU, rounded, at least -1024."""
         values = self.values(start, stop)
         rows = values.reshape(-1, values.shape[-1])
-        found = np.empty(rows.shape, np.int16)
-        step = max(_AT_ONCE // rows.shape[1], 1)
-        for first in range(0, len(rows), step):  # floats of the whole scan would fill the memory
-            found[first : first + step] = self.intensity.to_hu(rows[first : first + step])
-        return found.reshape(values.shape)
+        converted = np.empty(rows.shape, np.int16)
+        step = max(_MAX_CONVERTED // rows.shape[1], 1)
+        for first in range(0, len(rows), step):
+            converted[first : first + step] = self.intensity.to_hu(rows[first : first + step])
+        return converted.reshape(values.shape)
 
     @property
     def is_volume(self) -> bool:
@@ -154,13 +156,13 @@ class Scan:
         return "\n  ".join([repr(self), *decisions])
 
     def _repr_html_(self) -> str:
-        facts = [
+        rows = [
             ("name", printable(self.name)),
             ("grid", str(self.geometry)),
             ("units", str(self.intensity)),
             *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions if d.topic != "units"),
         ]
-        return html_table((), facts)
+        return html_table((), rows)
 
     def __repr__(self) -> str:
         return f"Scan({printable(self.name)}; {self.geometry}; {self.intensity})"

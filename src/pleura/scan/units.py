@@ -26,7 +26,7 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
     Raises
     ------
     ScanError
-        The units cannot be determined, the slices differ in units, or the values are no CT.
+        The units cannot be determined, the slices differ in units, or the values are not CT.
     """
     try:
         slices = [] if option in ("hu", "offset") else _sample_axial_slices(scan)
@@ -35,20 +35,20 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
         where = scan.source if error.where is None else error.where
         raise ScanError(error.message, where=where, hint=error.hint) from error
     decision = Decision("units", decided.mapping.name, decided.reason, decided.warning)
-    decisions = (*scan.decisions, *_describe_shear(scan.geometry), decision)
+    decisions = (*scan.decisions, *_shear_decision(scan.geometry), decision)
     return replace(scan, intensity=decided.mapping, decisions=decisions)
 
 
-def _describe_shear(geometry: Geometry) -> tuple[Decision, ...]:
+def _shear_decision(geometry: Geometry) -> tuple[Decision, ...]:
     """Return a decision about axes that are not orthogonal, as those of a tilted gantry."""
     if not geometry.is_sheared:
         return ()
     choice = f"sheared by {geometry.skew:.3g} degrees; no slice is moved"
-    return (Decision("grid", choice, "the axes in its header are not at right angles"),)
+    return (Decision("grid", choice, "the axes in the header are not orthogonal"),)
 
 
 def _sample_axial_slices(scan: Scan) -> list[AnyArray]:
-    """Return axial slices (rows, columns) spread over the scan, without missing ones."""
+    """Return axial slices (rows, columns) at even distances, without missing ones."""
     order = scan.geometry.to_canonical()
     n = scan.geometry.shape[order.axes[0]]
     index = np.unique(np.linspace(0, n - 1, min(n, SAMPLED_SLICES) + 2).round().astype(int)[1:-1])
@@ -56,12 +56,12 @@ def _sample_axial_slices(scan: Scan) -> list[AnyArray]:
         index = np.arange(n)
     if order.axes[0] == 0:
         ascending = [n - 1 - i if order.flipped[0] else i for i in index]
-        chosen = [i for i in ascending if i not in scan.absent] or ascending
+        chosen = [i for i in ascending if i not in scan.missing_slices] or ascending
         return [_subsample(order.apply(scan.values(i, i + 1))[0]) for i in chosen]
     return [_subsample(one) for one in order.apply(scan.values())[index]]
 
 
 def _subsample(pixels: AnyArray) -> AnyArray:
-    """Return every n-th pixel of a slice that is larger than any CT, to limit memory."""
+    """Return every n-th pixel of a slice that is larger than any CT, to limit the memory."""
     step = -(-max(pixels.shape) // MAX_SIDE)
     return pixels[::step, ::step]

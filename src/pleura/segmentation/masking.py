@@ -8,7 +8,7 @@ import numpy as np
 
 from pleura.masks.mask import Mask
 from pleura.scan.orientation import shape_of
-from pleura.scan.scan import AIR, ReadOnce, Scan
+from pleura.scan.scan import BACKGROUND_HU, ReadOnce, Scan
 from pleura.segmentation.postprocessing import bounding_box
 
 
@@ -28,12 +28,12 @@ def masked_scan(mask: Mask, *, crop: bool = False) -> Scan:
         The voxels of the scan cannot be read.
     """
     inside = mask.labels > 0
-    hu = np.where(inside, mask.scan.hu(), np.int16(AIR))
+    hu = np.where(inside, mask.scan.hu(), np.int16(BACKGROUND_HU))
     geometry = mask.geometry
     box = bounding_box(inside) if crop else None
     if box is not None:
         hu = np.ascontiguousarray(hu[box])
         affine = geometry.affine.copy()
-        affine[:3, 3] = geometry.world([side.start for side in box])
+        affine[:3, 3] = geometry.index_to_world([side.start for side in box])
         geometry = replace(geometry, shape=shape_of(hu), affine=affine)
     return Scan(mask.scan.name, geometry, ReadOnce(lambda: hu))

@@ -16,13 +16,11 @@ from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resamp
 from pleura.errors import DataError, PleuraError
 from pleura.figures.overlay import overlay
 from pleura.formats.pictures import TIFF_SUFFIXES, list_pictures, write_picture
+from pleura.scan.scan import BACKGROUND_HU
 from pleura.training.compute import ComputeDevice
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
 from pleura.typing import AnyArray, FloatArray, Progress
-
-AIR = -1024
-"""HU outside the lungs in a masked image."""
 
 
 class Predictor:
@@ -221,7 +219,7 @@ def apply_mask(image: AnyArray, mask: NDArray[np.uint8]) -> tuple[AnyArray, floa
         most -900, as in HU, and else its minimum, as in grey pictures.
     """
     minimum = image.min()
-    air = AIR if minimum <= -900 and image.dtype.kind in "if" else minimum
+    air = BACKGROUND_HU if minimum <= -900 and image.dtype.kind in "if" else minimum
     return np.where(mask != 0, image, image.dtype.type(air)), float(air)
 
 

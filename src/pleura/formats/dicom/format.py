@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from pleura.errors import DataError, ScanError
 from pleura.scan.labels import LabelMap
+from pleura.scan.origin import FormatName
 from pleura.scan.scan import Decision, Scan
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class DicomFormat:
     Files are recognised by their content, whatever their suffix.
     """
 
-    name = "DICOM"
+    name: FormatName = "DICOM"
     suffixes: tuple[str, ...] = (".dcm", ".ima")
     output_suffixes: tuple[str, ...] = (_RTSTRUCT, ".dcm")
     stores_geometry = True

@@ -182,7 +182,7 @@ class _Parts:
             for frame in group.frames
         }
         frames = union.present
-        step = union.geometry.steps[0]
+        step = union.geometry.orthogonal_spacing[0]
         gap = abs((union.first.slice_thickness or 0) - step)
         touching = self._agree_in_study() and gap <= _THICKNESS_TOLERANCE * step
         parts = [part_of[frame.path, frame.index] for frame in frames]

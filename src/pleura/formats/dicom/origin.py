@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pleura.errors import ScanError
 from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.volume import DicomVolume
-from pleura.scan.origin import Origin
+from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Scan
 
 
@@ -23,7 +23,7 @@ class DicomOrigin(Origin):
     """
 
     volume: DicomVolume
-    format: str = "DICOM"
+    format: FormatName = "DICOM"
 
     @property
     def frames(self) -> Sequence[Frame | None]:

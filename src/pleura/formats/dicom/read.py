@@ -21,7 +21,7 @@ from pleura.formats.dicom.pixels import read_stored_values
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
 from pleura.formats.dicom.rescale import infer_rescale, padding_decisions, rescale_to_hu
 from pleura.formats.dicom.volume import DicomVolume, build_volume
-from pleura.scan.scan import AIR, Decision, Scan
+from pleura.scan.scan import BACKGROUND_HU, Decision, Scan
 from pleura.typing import AnyArray
 
 _logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def read_volume(
         read=read,
         origin=DicomOrigin(volume=volume, path=source, files=volume.files),
         decisions=tuple(decisions),
-        absent=frozenset(i for i, frame in enumerate(volume.frames) if frame is None),
+        missing_slices=frozenset(i for i, frame in enumerate(volume.frames) if frame is None),
     )
 
 
@@ -176,7 +176,7 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
 
 def _read_slice(frame: Frame | None, volume: DicomVolume, open_file: OpenFile) -> AnyArray:
     if frame is None:
-        return np.full(volume.geometry.shape[1:], AIR, np.int16)
+        return np.full(volume.geometry.shape[1:], BACKGROUND_HU, np.int16)
     return decode_hu(frame, open_file)
 
 

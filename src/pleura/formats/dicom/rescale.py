@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import ScanError
 from pleura.formats.dicom.frames import Frame
-from pleura.scan.scan import AIR, Decision
+from pleura.scan.scan import BACKGROUND_HU, Decision
 from pleura.typing import AnyArray
 
 DecodeFrame = Callable[[Frame], AnyArray]
@@ -57,7 +57,7 @@ def rescale_to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
     padded = find_padding(stored, values, frame)
     if padded is None:
         return values
-    values[padded] = AIR
+    values[padded] = BACKGROUND_HU
     fits = bool(np.abs(values).max() < 1 << 15)
     return values.astype(np.int16) if values.dtype == np.int32 and fits else values
 
@@ -204,5 +204,7 @@ def _format_rescale(frame: Frame) -> str:
 
 def _mean_difference(first: Frame, second: Frame, decode: DecodeFrame) -> float:
     """Return the mean absolute difference of two slices in HU, clipped at air."""
-    a, b = (np.maximum(decode(frame).astype(np.float64), AIR) for frame in (first, second))
+    a, b = (
+        np.maximum(decode(frame).astype(np.float64), BACKGROUND_HU) for frame in (first, second)
+    )
     return float(np.abs(a - b).mean())

@@ -144,7 +144,9 @@ def _placeholder_image(frame: Frame, geometry: Geometry, patient_and_study: Data
     source.ImageOrientationPatient = _decimal((*directions[2], *directions[1]))
     source.PixelSpacing = _decimal(geometry.spacing[1:])
     thickness = frame.slice_thickness or 0.0
-    source.SliceThickness = _decimal([thickness if thickness > 0 else geometry.steps[0]])[0]
+    source.SliceThickness = _decimal(
+        [thickness if thickness > 0 else geometry.orthogonal_spacing[0]]
+    )[0]
     source.LossyImageCompression = "01" if frame.lossy else "00"
     return source
 

@@ -176,14 +176,14 @@ def _lost_coverage(selected: DicomVolume, left_out: Sequence[Frame]) -> str:
         return f"the slices left out reach {extension:.0f} mm further"
     inside = theirs[(theirs > ours.min()) & (theirs < ours.max())]
     distance = np.abs(inside[:, None] - ours).min(1) if inside.size else inside
-    if belongs and (distance > _MIN_DISTANCE * selected.geometry.steps[0]).any():
+    if belongs and (distance > _MIN_DISTANCE * selected.geometry.orthogonal_spacing[0]).any():
         return "the slices left out lie between those that are read"
     return ""
 
 
 def _fill_gaps(selected: DicomVolume, frames: Sequence[Frame]) -> bool:
     """Return whether frames lie in the middle of gaps between the slices of a volume."""
-    first, step = selected.first, selected.geometry.steps[0]
+    first, step = selected.first, selected.geometry.orthogonal_spacing[0]
     kinds = {
         (f.study_instance_uid, f.frame_of_reference_uid, f.convolution_kernel, f.image_type)
         for f in (first, *frames)

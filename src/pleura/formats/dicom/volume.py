@@ -201,7 +201,7 @@ def _check_alignment(frames: Sequence[Frame], index: NDArray[np.int64], geometry
     corners = np.zeros((len(frames), 3))
     corners[:, 0] = index
     positions = [frame.image_position for frame in frames]
-    deviation = np.linalg.norm(geometry.world(corners) - positions, axis=1)
+    deviation = np.linalg.norm(geometry.index_to_world(corners) - positions, axis=1)
     if deviation.max() > max(1.0, _STEP_TOLERANCE * geometry.spacing[0]):
         raise ScanError(
             f"the slices are not aligned: {deviation.max():.3g} mm off",
