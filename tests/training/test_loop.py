@@ -121,7 +121,7 @@ def test_kept_is_the_mean_of_the_cycles_ends_also_after_an_interruption(
     seen = []
 
     def look(row):
-        seen.append(load_tensors(checkpoint)["ends"] if checkpoint.exists() else [])
+        seen.append(load_tensors(checkpoint)["cycle_weights"] if checkpoint.exists() else [])
 
     def interrupt(report):
         if (report.epoch, report.step) == (4, 2):
@@ -133,7 +133,7 @@ def test_kept_is_the_mean_of_the_cycles_ends_also_after_an_interruption(
     train(sample.images, sample.masks, tmp_path / "cut", recipe, callbacks=callbacks)
     resumed = resume(sample.images, sample.masks, tmp_path / "cut")
     assert [len(ends) for ends in seen] == [0, 1, 1]  # saved after it was looked at
-    ends = load_tensors(checkpoint)["ends"]
+    ends = load_tensors(checkpoint)["cycle_weights"]
     assert len(ends) == 3
     assert not same(ends[1], ends[2])
     for name, value in weights(resumed).items():

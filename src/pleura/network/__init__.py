@@ -1,1 +1,1 @@
-"""Architectures in PyTorch, no I/O: each file is one network, read top to bottom."""
+"""Network architectures in PyTorch, one per module, without input or output."""

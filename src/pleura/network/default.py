@@ -1,8 +1,11 @@
-"""Our U-Net: normalised convolutions, as many levels as channels are given.
+"""The default U-Net: same padding and batch normalisation, with any number of levels.
 
-After Ronneberger, Fischer, Brox, "U-Net" (MICCAI 2015), with same padding, batch normalisation
-(Ioffe, Szegedy 2015) in place of most of the dropout, and few channels at full resolution, where
-they cost most.
+It has few channels at full resolution, where each channel takes the most time.
+
+References
+----------
+Ronneberger et al., U-Net: convolutional networks for biomedical image segmentation, MICCAI 2015.
+Ioffe and Szegedy, Batch normalization, ICML 2015.
 """
 
 from __future__ import annotations
@@ -17,16 +20,27 @@ from torch import Tensor, nn
 from pleura.network.tiling import SegmentationNetwork
 
 
-class Level(nn.Sequential):
-    """Some times: 3x3 convolution, batch normalisation, ReLU.
+class ConvBlock(nn.Sequential):
+    """Repeated 3x3 convolution, batch normalisation and ReLU.
 
-    ``separable`` makes each convolution but that of the image itself one of every channel by
-    itself, and a 1x1 that mixes them (Howard et al., "MobileNets", 2017).
+    Parameters
+    ----------
+    inputs, outputs:
+        Number of channels.
+    convs:
+        Number of convolutions.
+    separable:
+        Use depthwise separable convolutions, except for an input of one channel.
+
+    References
+    ----------
+    Howard et al., MobileNets: efficient convolutional neural networks for mobile vision
+    applications, 2017.
     """
 
-    def __init__(self, inputs: int, outputs: int, times: int = 2, separable: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, convs: int = 2, separable: bool = False) -> None:
         layers: list[nn.Module] = []
-        for channels in (inputs, *[outputs] * (times - 1)):
+        for channels in (inputs, *[outputs] * (convs - 1)):
             if separable and channels > 1:
                 layers += [
                     nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
@@ -39,9 +53,18 @@ class Level(nn.Sequential):
 
 
 class DefaultUNet(SegmentationNetwork):
-    """Lung logits of (n, 1, h, w) images, (n, 1, h, w); h and w are multiples of ``multiple``.
+    """U-Net from (n, 1, h, w) images to (n, 1, h, w) logits; h and w are multiples of ``multiple``.
 
-    ``full_resolution_convs`` is how many convolutions there are at full resolution, each way.
+    Parameters
+    ----------
+    channels:
+        Channels of each level, from full resolution down.
+    dropout:
+        Probability with which a channel of the deepest level is dropped.
+    full_resolution_convs:
+        Number of convolutions at full resolution, in the encoder and in the decoder each.
+    separable:
+        Use depthwise separable convolutions.
     """
 
     margin = 0
@@ -55,26 +78,29 @@ class DefaultUNet(SegmentationNetwork):
     ) -> None:
         super().__init__()
         self.multiple: int = 2 ** (len(channels) - 1)
-        times = [full_resolution_convs] + [2] * (len(channels) - 1)
-        levels = zip([1, *channels[:-1]], channels, times, strict=True)
-        self.down: nn.ModuleList = nn.ModuleList(Level(i, o, n, separable) for i, o, n in levels)
+        convs = [full_resolution_convs] + [2] * (len(channels) - 1)
+        levels = zip([1, *channels[:-1]], channels, convs, strict=True)
+        self.down: nn.ModuleList = nn.ModuleList(
+            ConvBlock(i, o, n, separable) for i, o, n in levels
+        )
         self.dropout: nn.Dropout2d = nn.Dropout2d(dropout)
         above = list(pairwise(channels))[::-1]  # (outputs, inputs)
-        self.enlarge: nn.ModuleList = nn.ModuleList(
+        self.upsample: nn.ModuleList = nn.ModuleList(
             nn.ConvTranspose2d(i, o, 2, stride=2) for o, i in above
         )
         self.up: nn.ModuleList = nn.ModuleList(
-            Level(2 * o, o, n, separable) for (o, _), n in zip(above, times[-2::-1], strict=True)
+            ConvBlock(2 * o, o, n, separable)
+            for (o, _), n in zip(above, convs[-2::-1], strict=True)
         )
         self.head: nn.Conv2d = nn.Conv2d(channels[0], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)
         skips: list[Tensor] = []
-        for i, level in enumerate(self.down):
-            x = level(F.max_pool2d(x, 2) if i else x)  # (n, channels[i], h / 2^i, w / 2^i)
+        for i, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if i else x)  # (n, channels[i], h / 2^i, w / 2^i)
             skips.append(x)
         x = self.dropout(skips.pop())
-        for enlarge, level in zip(self.enlarge, self.up, strict=True):
-            x = level(torch.cat([skips.pop(), enlarge(x)], 1))  # one level up each time
+        for upsample, block in zip(self.upsample, self.up, strict=True):
+            x = block(torch.cat([skips.pop(), upsample(x)], 1))  # one level up
         logits: Tensor = self.head(x)  # (n, 1, h, w)
         return logits

@@ -1,4 +1,4 @@
-"""Several networks as one."""
+"""An ensemble of networks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from torch import Tensor, nn
 
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 
-_SUREST = 1e-6
-"""A mean is at least this far from 0 and 1, where its logit is infinite."""
+_LOGIT_EPSILON = 1e-6
+"""Limits the mean probability to [epsilon, 1 - epsilon], so that its logit is finite."""
 
 
 class Ensemble(SegmentationNetwork):
-    """Networks of one grid, of which the mean probability counts; its logits are of that mean."""
+    """Networks on one grid; its logits are those of their mean probability.
+
+    Parameters
+    ----------
+    members:
+        The networks, with their weights.
+    """
 
     margin: int = 0
     multiple: int = 1
@@ -27,5 +33,5 @@ class Ensemble(SegmentationNetwork):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, 1, h, w) of images (n, 1, h, w)."""
         members = cast(Sequence[SegmentationNetwork], self.members)
-        said = [torch.sigmoid(forward_whole(one, images).float()) for one in members]
-        return torch.stack(said).mean(0).logit(_SUREST)
+        probabilities = [torch.sigmoid(forward_whole(member, images).float()) for member in members]
+        return torch.stack(probabilities).mean(0).logit(_LOGIT_EPSILON)

@@ -1,7 +1,10 @@
 """The U-Net of the course exercise: three levels, one convolution each, same padding.
 
-After Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image
-Segmentation" (MICCAI 2015), made small: 902,593 parameters at the exercise's 64, 128, 256 channels.
+It has 902,593 parameters with the 64, 128 and 256 channels of the exercise.
+
+References
+----------
+Ronneberger et al., U-Net: convolutional networks for biomedical image segmentation, MICCAI 2015.
 """
 
 from __future__ import annotations
@@ -18,9 +21,14 @@ from pleura.network.tiling import SegmentationNetwork
 class UpConvolution(nn.Module):
     """Nearest 2x upsampling, then a 2x2 convolution padded below and right, then ReLU.
 
-    Computed as one transposed convolution: an upsampled pixel and its copies meet each 2x2 kernel
-    in three offsets an axis, whose weights are w1, w0 + w1 and w0. That is 9 multiplications for
-    4 output pixels in place of 16, and no upsampled or padded copy; the function is the same.
+    Computed as one equivalent transposed convolution: an upsampled pixel and its copies overlap
+    each 2x2 kernel at three offsets per axis, with the weights w1, w0 + w1 and w0. That is 9
+    multiplications for 4 output pixels instead of 16, without an upsampled or padded copy.
+
+    Parameters
+    ----------
+    inputs, outputs:
+        Number of channels.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -34,15 +42,18 @@ class UpConvolution(nn.Module):
         w0, w1 = rows.unbind(3)
         kernel = torch.stack([w1, w0 + w1, w0], 3).transpose(0, 1)  # (inputs, outputs, 3, 3)
         x = F.conv_transpose2d(x, kernel, stride=2, padding=1, output_padding=1)
-        # Apart: oneDNN takes longer for this bias's gradient than for the weight's and the input's.
+        # Added separately: oneDNN takes longer for the gradient of this bias than for the others.
         x += self.bias.to(x.dtype)[:, None, None]
         return F.relu(x, inplace=True)  # (n, outputs, 2h, 2w)
 
 
 class Dropout(nn.Module):
-    """Dropout whose draw is one random byte a value, so it takes a fraction of the usual time.
+    """Dropout from one random byte per value, in a fraction of the time of `torch.nn.Dropout`.
 
-    The probability is therefore rounded to 1/256.
+    Parameters
+    ----------
+    probability:
+        Probability with which a value is dropped; rounded to a multiple of 1/256.
     """
 
     def __init__(self, probability: float) -> None:
@@ -54,14 +65,22 @@ class Dropout(nn.Module):
             return x
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
         words.random_(-(1 << 63), None)
-        draw = words.view(torch.uint8)[: x.numel()]
-        # The draw takes x's memory order, or multiplying would transpose it.
-        keep = draw.as_strided(x.shape, x.stride()) >= self.threshold
+        random_bytes = words.view(torch.uint8)[: x.numel()]
+        # In the memory format of x: otherwise the multiplication would transpose it.
+        keep = random_bytes.as_strided(x.shape, x.stride()) >= self.threshold
         return x * keep.to(x.dtype).mul_(256 / (256 - self.threshold))
 
 
 class ExerciseUNet(SegmentationNetwork):
-    """Lung logits of (n, 1, h, w) images, (n, 1, h, w); h and w are multiples of 4."""
+    """U-Net from (n, 1, h, w) images to (n, 1, h, w) logits; h and w are multiples of 4.
+
+    Parameters
+    ----------
+    channels:
+        Channels of the three levels, from full resolution down.
+    dropout:
+        Probability of the dropout before the last convolution.
+    """
 
     margin = 0
     multiple = 4
@@ -78,7 +97,7 @@ class ExerciseUNet(SegmentationNetwork):
         self.merge1: nn.Conv2d = nn.Conv2d(2 * first, first, 3, padding=1)
         self.dropout: Dropout = Dropout(dropout)
         self.head: nn.Conv2d = nn.Conv2d(first, 1, 1)
-        # As Keras: Glorot's uniform weights, biases of zero.
+        # The defaults of Keras: Glorot uniform weights, zero biases.
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_CHANNELS = 2048
-"""Of a level; the widest published U-Nets have 1024."""
+"""Maximum of a level; the widest published U-Nets have 1024."""
 
 
 class NetworkRecipe(BaseModel):
@@ -28,7 +28,8 @@ class NetworkRecipe(BaseModel):
     full_resolution_convs: Literal[1, 2] = 2
     """`default`: convolutions at full resolution, in encoder and decoder each."""
     separable: bool = False
-    """`default`: depthwise separable convolutions (Howard 2017), a fifth of the arithmetic."""
+    """`default`: depthwise separable convolutions (Howard 2017), with a fifth of the
+    multiplications."""
 
     @model_validator(mode="after")
     def _possible(self) -> NetworkRecipe:

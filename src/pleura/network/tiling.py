@@ -1,4 +1,4 @@
-"""Images of any size through a network: whole, or in tiles where it is unpadded."""
+"""Inference on images of any size: whole, or in tiles for unpadded networks."""
 
 from __future__ import annotations
 
@@ -10,28 +10,40 @@ from torch import Tensor, nn
 
 
 class SegmentationNetwork(nn.Module):
-    """A network and what it tells of itself so that it can be given images of any size.
+    """A network with the properties that inference on images of any size needs.
 
-    It maps (n, 1, h, w) images to the logits of their middle, (n, 1, h - 2 margin, w - 2 margin),
-    for sides that are a multiple of ``multiple`` once ``margin`` is taken off.
+    It maps (n, 1, h, w) images to the logits of their centre, (n, 1, h - 2 margin, w - 2 margin).
+    Each side less ``margin`` must be a multiple of ``multiple``.
     """
 
     margin: int
-    """Pixels that the output lacks on each side; 0 where convolutions are padded."""
+    """Pixels by which the output is smaller on each side; 0 for padded convolutions."""
     multiple: int
-    """The factor by which the network's coarsest level is coarser than the image."""
+    """Downsampling factor of the deepest level."""
 
     def valid_size(self, output: int) -> int:
-        """Return the smallest side of an input whose output has a side of ``output`` or more."""
+        """Return the smallest input side whose output side is ``output`` pixels or more."""
         return self.margin + math.ceil((output + self.margin) / self.multiple) * self.multiple
 
 
 def forward_whole(network: SegmentationNetwork, images: Tensor) -> Tensor:
-    """Return the logits of whole images (n, 1, h, w), (n, 1, h, w), in one differentiable pass.
+    """Compute the logits of whole images in one differentiable pass.
 
-    What the network needs beyond the image's border is mirrored (Ronneberger 2015, figure 2):
-    all around for an unpadded network, below and to the right for a padded one whose multiple
-    does not fit. An image that fits goes in as it is.
+    Images are padded by reflection to a valid size (Ronneberger 2015, figure 2): on all sides for
+    an unpadded network, below and on the right for a padded one. An image of a valid size is not
+    padded.
+
+    Parameters
+    ----------
+    network:
+        The network, in training or evaluation mode.
+    images:
+        float32 (n, 1, h, w), any h and w from 1.
+
+    Returns
+    -------
+    Tensor
+        Logits (n, 1, h, w).
     """
     h, w = images.shape[2:]
     size = network.valid_size(h), network.valid_size(w)
@@ -42,22 +54,26 @@ def forward_whole(network: SegmentationNetwork, images: Tensor) -> Tensor:
 
 
 def predict_whole(network: SegmentationNetwork, images: Tensor, tile: int = 388) -> Tensor:
-    """Return the logits of whole images (n, 1, h, w), (n, 1, h, w), with no gradient.
+    """Compute the logits of whole images without gradients, in bounded memory.
 
-    An unpadded network sees an image larger than ``tile`` in tiles (the overlap-tile strategy,
-    Ronneberger 2015, section 2): memory is bounded by the tile, and the result is that of
-    ``forward_whole``. For that, tiles start at multiples of the network's ``multiple``, or their
-    poolings would pair other pixels than the whole image's; edge to edge, tiles of 388 do not.
-    A padded network sees the image whole: its zero padding would show at every seam.
+    An unpadded network processes an image larger than ``tile`` in overlapping tiles (Ronneberger
+    2015, section 2), with the result of `forward_whole`: tiles start at multiples of
+    ``network.multiple``, so that pooling combines the same pixels as in the whole image. A padded
+    network processes the whole image, because its zero padding would change the tile borders.
 
     Parameters
     ----------
     network:
-        Taken as it is: put it in evaluation mode first, or its dropout is at work.
+        The network, in evaluation mode unless dropout is intended.
     images:
-        (n, 1, h, w), any h and w from 1.
+        float32 (n, 1, h, w), any h and w from 1.
     tile:
-        Side of a tile's output in pixels, at least; rounded up to what the network can give.
+        Smallest side of the output of a tile in pixels; rounded up to a valid size.
+
+    Returns
+    -------
+    Tensor
+        Logits (n, 1, h, w).
     """
     with torch.no_grad():
         if network.margin == 0:
@@ -76,7 +92,7 @@ def predict_whole(network: SegmentationNetwork, images: Tensor, tile: int = 388)
 
 
 def _tiles(network: SegmentationNetwork, side: int, tile: int) -> tuple[int, range]:
-    """Return the side of a tile's input and where the tiles' outputs start."""
+    """Return the input side of the tiles, and the first pixel of the output of each tile."""
     size = network.valid_size(min(side, max(tile, network.multiple)))
     output = size - 2 * network.margin
     if side <= output:
@@ -86,12 +102,12 @@ def _tiles(network: SegmentationNetwork, side: int, tile: int) -> tuple[int, ran
 
 
 def _mirrored(images: Tensor, start: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Cut (rows, columns) of ``size`` from the endless plane of mirror images, from ``start``.
+    """Crop images that are extended by reflection, from (row, column) ``start``.
 
-    By index: torch's own reflect padding ends where the margin reaches the image's side.
+    Computed by index, because `torch.nn.functional.pad` cannot reflect by more than the side.
     """
     for axis, first, count in zip((2, 3), start, size, strict=True):
-        last = images.shape[axis] - 1  # the mirror stands in the border pixel, none is doubled
+        last = images.shape[axis] - 1  # the border pixel is not repeated
         index = torch.arange(first, first + count, device=images.device)
         index = (index + last).remainder(max(2 * last, 1)).sub(last).abs()
         images = images.index_select(axis, index)

@@ -1,9 +1,12 @@
-"""The U-Net of its first paper, unpadded as its figure 1 draws it.
+"""The original U-Net, with unpadded convolutions.
 
+As in figure 1 of the paper, no ReLU follows an up-convolution; the Caffe network that the authors
+released has one.
+
+References
+----------
 O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for Biomedical Image
 Segmentation", MICCAI 2015, LNCS 9351, pp. 234-241, doi 10.1007/978-3-319-24574-4_28.
-
-As in figure 1 no ReLU follows an up-convolution; the authors' released Caffe network has one.
 """
 
 from __future__ import annotations
@@ -19,14 +22,14 @@ from torch import Tensor, nn
 from pleura.network.tiling import SegmentationNetwork
 
 
-def two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    """Two unpadded 3x3 convolutions, a ReLU after each; a side loses 4 pixels."""
+def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
+    """Return two unpadded 3x3 convolutions, each with a ReLU; the output side is 4 pixels less."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3), nn.ReLU(), nn.Conv2d(outputs, outputs, 3), nn.ReLU()
     )
 
 
-def crop(x: Tensor, like: Tensor) -> Tensor:
+def crop_centre(x: Tensor, like: Tensor) -> Tensor:
     """Return the centre of ``x`` of the height and width of ``like``."""
     (h, w), (rows, columns) = x.shape[2:], like.shape[2:]
     top, left = (h - rows) // 2, (w - columns) // 2
@@ -34,23 +37,23 @@ def crop(x: Tensor, like: Tensor) -> Tensor:
 
 
 class UNet2015(SegmentationNetwork):
-    """Lung logits of the middle of (n, 1, h, w) images: (n, 1, h - 2 margin, w - 2 margin).
+    """U-Net from (n, 1, h, w) images to logits of their centre, (n, 1, h - 2 margin, w - 2 margin).
 
     Parameters
     ----------
     channels:
-        Channels of each level, from the image down; between two levels lies a 2x2 max-pooling.
+        Channels of each level, from full resolution down, with a 2x2 max-pooling between levels.
     dropout:
-        Probability at the end of the contracting path (section 3.1): after the last two levels,
-        as in the authors' released network. The paper gives no number, that network 0.5.
+        Probability of the dropout at the end of the contracting path (section 3.1): after the two
+        deepest levels, as in the released network. The paper has no number; that network has 0.5.
 
     Attributes
     ----------
     margin:
-        Pixels lost on each side: 92 for four poolings.
+        Pixels by which the output is smaller on each side: 92 for four poolings.
     multiple:
-        A side less ``margin`` must be a multiple of this, so that every pooling meets an even
-        side: 16 for four poolings.
+        Each side less ``margin`` must be a multiple of this, so that every pooling has an even
+        input: 16 for four poolings.
     """
 
     def __init__(
@@ -59,29 +62,29 @@ class UNet2015(SegmentationNetwork):
         super().__init__()
         up = channels[::-1]
         self.multiple: int = 1 << (len(channels) - 1)
-        # Two convolutions cost two of their level's pixels, on the way down and again on the way
-        # up: 4 (1 + 2 + ... + multiple / 2), and 2 multiple at the bottom.
+        # Two convolutions remove two pixels of their level on each side, in the encoder and again
+        # in the decoder: 4 (1 + 2 + ... + multiple / 2), and 2 multiple at the deepest level.
         self.margin: int = 6 * self.multiple - 4
         self.down: nn.ModuleList = nn.ModuleList(
-            two_convolutions(i, o) for i, o in pairwise((1, *channels))
+            double_convolution(i, o) for i, o in pairwise((1, *channels))
         )
         self.dropout: nn.Dropout = nn.Dropout(dropout)
         self.up: nn.ModuleList = nn.ModuleList(
             nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(up)
         )
-        self.merge: nn.ModuleList = nn.ModuleList(two_convolutions(2 * o, o) for o in up[1:])
+        self.merge: nn.ModuleList = nn.ModuleList(double_convolution(2 * o, o) for o in up[1:])
         self.head: nn.Conv2d = nn.Conv2d(channels[0], 2, 1)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
                 continue
-            # Section 3: sqrt(2 / N), N the incoming nodes of one neuron. Into a pixel after an
-            # up-convolution comes one pixel of each channel, not four.
+            # Section 3: sqrt(2 / N), where N is the number of inputs of one neuron. A pixel after
+            # an up-convolution has one input pixel per channel, not four.
             incoming = len(parameter) if name.startswith("up.") else parameter[0].numel()
             nn.init.normal_(parameter, std=math.sqrt(2 / incoming))
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, 1, 572, 572), say
-        """Return logits; ValueError where a side of the images does not fit the poolings."""
+    def forward(self, x: Tensor) -> Tensor:  # shapes are for (n, 1, 572, 572)
+        """Compute logits; raise ValueError if a side of the images is not a valid size."""
         self._check_sides(x.shape[2:])
         skips = []
         for level, down in enumerate(self.down):
@@ -94,9 +97,9 @@ class UNet2015(SegmentationNetwork):
         x = skips.pop()  # (n, 1024, 28, 28)
         for up, merge in zip(self.up, self.merge, strict=True):
             x = up(x)  # (n, 512, 56, 56), 256 x 104, 128 x 200, 64 x 392
-            x = torch.cat([crop(skips.pop(), like=x), x], 1)  # twice the channels
+            x = torch.cat([crop_centre(skips.pop(), like=x), x], 1)  # twice the channels
             x = merge(x)  # (n, 512, 52, 52), 256 x 100, 128 x 196, 64 x 388
-        background, lung = self.head(x).split(1, 1)  # the paper's two maps, (n, 1, 388, 388) each
+        background, lung = self.head(x).split(1, 1)  # two maps as in the paper, (n, 1, 388, 388)
         # The softmax over two maps is the sigmoid of their difference.
         logits: Tensor = lung - background  # (n, 1, 388, 388)
         return logits
@@ -107,6 +110,6 @@ class UNet2015(SegmentationNetwork):
             fit = self.valid_size(max(output, 1))
             if side != fit:
                 raise ValueError(
-                    f"an input side of {side} pixels does not pool evenly down and up to an "
-                    f"output: the next larger that does is {fit}"
+                    f"{side} pixels is no valid input side of this network: "
+                    f"the next larger valid side is {fit}"
                 )

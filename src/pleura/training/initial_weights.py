@@ -12,6 +12,7 @@ from pleura.engine.engine import model_path
 from pleura.engine.model_file import read_metadata
 from pleura.errors import ModelError, RecipeError
 from pleura.network.tiling import SegmentationNetwork
+from pleura.network.weight_names import rename_weights
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_loading import build_recipe
@@ -72,9 +73,10 @@ def load_initial_weights(network: SegmentationNetwork, source: str | Path) -> No
     """
     try:
         if _is_run(source):
-            network.load_state_dict(load_tensors(open_run(source).weights)["network"])
+            weights = load_tensors(open_run(source).weights)["network"]
+            network.load_state_dict(rename_weights(weights, network))
         else:
-            _load_folded(network, _tensors(model_path(source)))
+            _load_folded(network, rename_weights(_tensors(model_path(source)), network))
     except (KeyError, RuntimeError) as error:
         raise RecipeError(
             "the weights to start from do not fit the recipe's network",

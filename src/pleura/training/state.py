@@ -12,6 +12,7 @@ import torch
 from pleura.errors import RunError
 from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
+from pleura.network.weight_names import rename_weights
 from pleura.training.compute import ComputeDevice
 from pleura.training.initial_weights import load_initial_weights
 from pleura.training.recipe import OptimiserRecipe, Recipe
@@ -32,7 +33,7 @@ class TrainingState:
     accuracy_sum: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
-    ends: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    cycle_weights: list[dict[str, torch.Tensor]] = field(default_factory=list)
     """The weights at the end of each cycle of the learning rate."""
 
     @property
@@ -63,12 +64,12 @@ class TrainingState:
         weight averaging: Izmailov, Podoprikhin, Garipov et al., UAI 2018).
         """
         weights = self.validated_network.state_dict()
-        self.ends.append({name: value.cpu().clone() for name, value in weights.items()})
+        self.cycle_weights.append({name: value.cpu().clone() for name, value in weights.items()})
         if not last:
             return
         for name, value in weights.items():
             if value.dtype.is_floating_point:
-                value.copy_(torch.stack([end[name] for end in self.ends]).mean(0))
+                value.copy_(torch.stack([end[name] for end in self.cycle_weights]).mean(0))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -81,17 +82,19 @@ class TrainingState:
             "accuracy_sum": self.accuracy_sum,
             "seconds": self.seconds,
             "history": self.history,
-            "ends": self.ends,
+            "cycle_weights": self.cycle_weights,
         }
 
     def load_dict(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
+        self.network.load_state_dict(rename_weights(saved["network"], self.network))
         self.optimiser.load_state_dict(saved["optimiser"])
         if self.average is not None:
-            self.average.load_state_dict(saved["average"])
+            self.average.load_state_dict(rename_weights(saved["average"], self.average))
         for name in ("epoch", "step", "loss_sum", "accuracy_sum", "seconds", "history"):
             setattr(self, name, saved[name])
-        self.ends = saved.get("ends", [])  # runs of before there were cycles
+        # "ends" in earlier checkpoints; the earliest had no cycles.
+        cycle_weights = saved.get("cycle_weights", saved.get("ends", []))
+        self.cycle_weights = [rename_weights(weights, self.network) for weights in cycle_weights]
 
 
 def trained_network(run: Run) -> SegmentationNetwork:
@@ -104,7 +107,7 @@ def trained_network(run: Run) -> SegmentationNetwork:
     """
     network = build_network(run.recipe.network)
     try:
-        network.load_state_dict(load_tensors(run.weights)["network"])
+        network.load_state_dict(rename_weights(load_tensors(run.weights)["network"], network))
     except (KeyError, RuntimeError) as error:
         raise RunError(
             "the weights do not fit the run's network",
