@@ -16,8 +16,8 @@ import numpy as np
 from accuracy import WRONG_REFERENCES
 
 from pleura.training.evaluation import evaluate
-from pleura.training.loop import train
 from pleura.training.recipe_loading import load_recipe
+from pleura.training.train import train
 
 HERE = Path(__file__).resolve().parent
 WRONG = ("ID_0052_Z_0108.tif", "ID_0079_Z_0072.tif", "ID_0134_Z_0137.tif")

@@ -24,10 +24,11 @@ from accuracy import overlap
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.formats.read import read
 from pleura.training.initial_weights import fine_tuning_recipe
-from pleura.training.loop import train
+from pleura.training.options import TrainingOptions
 from pleura.training.predictor import Predictor
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import build_recipe
+from pleura.training.train import train
 
 HERE = Path(__file__).resolve().parent
 TEST = 3  # the last patients
@@ -102,7 +103,13 @@ def main() -> None:
                     folder = Path(name)
                     write_pairs(chosen, options.data, folder)
                     recipe = recipe_for(len(chosen), start is not None, seed)
-                    train(folder / "images", folder / "masks", folder / "run", recipe, start=start)
+                    train(
+                        folder / "images",
+                        folder / "masks",
+                        folder / "run",
+                        recipe,
+                        options=TrainingOptions(initial_weights=start),
+                    )
                     row[kind].append(mean_dice(folder / "run", test, options.data))
         results.append(row)
         cells = " | ".join(f"{np.mean(row[k]):.4f}" for k in ("random", "model"))

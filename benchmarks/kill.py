@@ -41,10 +41,11 @@ from pleura.corrections.saving import read_changed_slices, record_path, save_cor
 from pleura.engine.model_file import read_metadata
 from pleura.errors import RunError
 from pleura.training.export import export
-from pleura.training.loop import resume, train
+from pleura.training.options import TrainingOptions
 from pleura.training.recipe_loading import load_recipe
 from pleura.training.run import open_run
 from pleura.training.tensor_files import load_tensors
+from pleura.training.train import resume, train
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "data" / "sample"
 Work = Callable[[], Any]
@@ -220,7 +221,7 @@ class Training:
 
     def work(self) -> None:
         recipe = self.recipe if self.start is None else replace_seed(self.recipe, 7)
-        train(*self.data, self.folder, recipe, start=self.start)
+        train(*self.data, self.folder, recipe, options=TrainingOptions(self.start))
 
     def restart(self) -> None:
         """Resume the run; train again if the run does not exist yet."""
@@ -230,7 +231,9 @@ class Training:
             resume(*self.data, self.folder)
         except RunError:
             recipe = self.recipe if self.start is None else replace_seed(self.recipe, 7)
-            train(*self.data, self.folder, recipe, start=self.start, overwrite=True)
+            train(
+                *self.data, self.folder, recipe, options=TrainingOptions(self.start, overwrite=True)
+            )
         return None
 
     def check(self, reference: Path) -> None:

@@ -19,9 +19,10 @@ from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 from pleura.training.export import export
-from pleura.training.loop import train
+from pleura.training.options import TrainingOptions
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import build_recipe, load_recipe
+from pleura.training.train import train
 
 PATIENTS = ("101", "201", "202")
 
@@ -49,7 +50,7 @@ def recipe_without(patient: str, changes: list[str], masks: Path | None = None) 
 def trained(data: Path, recipe: Recipe, model: Path) -> None:
     if not model.exists():
         folder = model.with_suffix("")
-        train(data, None, folder, recipe, overwrite=True)
+        train(data, None, folder, recipe, options=TrainingOptions(overwrite=True))
         export(folder, model)
 
 

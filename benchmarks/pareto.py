@@ -27,7 +27,8 @@ from pleura.network.build import build_network
 from pleura.segmentation.segmenter import Segmenter
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
 from pleura.training.export import export
-from pleura.training.loop import train
+from pleura.training.options import TrainingOptions
+from pleura.training.train import train
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "pareto.json"
@@ -83,7 +84,7 @@ def train_and_evaluate(name: str, share: float, options: argparse.Namespace) -> 
     model = model_of(name, options.runs)
     folder = model.with_suffix("")
     begin = time.perf_counter()
-    train(options.data, None, folder, recipe, overwrite=True)
+    train(options.data, None, folder, recipe, options=TrainingOptions(overwrite=True))
     trained = time.perf_counter() - begin
     export(folder, model)
     network = build_network(recipe.network).eval()

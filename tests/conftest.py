@@ -81,9 +81,9 @@ def small_settings() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def small_run(sample, small_settings, made_once):
     """A run that has learned enough to find lungs in HU, in seconds. Copy it to change it."""
-    from pleura.training.loop import train
     from pleura.training.recipe_loading import load_recipe
     from pleura.training.run import open_run
+    from pleura.training.train import train
 
     overrides = [
         *small_settings,
@@ -128,15 +128,21 @@ def tiny(sample):
 def no_figures(monkeypatch):
     """Trainings draw no figures, which takes longer than the training of a small network."""
     pytest.importorskip("torch")
-    for name in ("preview_figure", "curves_figure", "save_figure"):
-        monkeypatch.setattr(f"pleura.training.loop.{name}", lambda *_: None)
+    names = (
+        "train.preview_figure",
+        "train.save_figure",
+        "trainer.curves_figure",
+        "trainer.save_figure",
+    )
+    for name in names:
+        monkeypatch.setattr(f"pleura.training.{name}", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
 def tiny_run(sample, tiny, made_once):
     """A run of that recipe. Copy it to change it."""
-    from pleura.training.loop import train
     from pleura.training.run import open_run
+    from pleura.training.train import train
 
     return open_run(
         made_once("tiny", lambda folder: train(sample.images, sample.masks, folder, tiny))

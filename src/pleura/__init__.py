@@ -79,6 +79,7 @@ __all__ = [
     "StepReport",
     "SuspectedLabel",
     "TrainingCallbacks",
+    "TrainingOptions",
     "Viewer",
     "ViewerOptions",
     "__version__",
@@ -192,8 +193,7 @@ if TYPE_CHECKING:
     from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
-    from pleura.training.loop import resume as resume
-    from pleura.training.loop import train as train
+    from pleura.training.options import TrainingOptions as TrainingOptions
     from pleura.training.predictor import Prediction as Prediction
     from pleura.training.predictor import PredictionOptions as PredictionOptions
     from pleura.training.predictor import Predictor as Predictor
@@ -203,6 +203,8 @@ if TYPE_CHECKING:
     from pleura.training.recipe_loading import load_recipe as load_recipe
     from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
+    from pleura.training.train import resume as resume
+    from pleura.training.train import train as train
     from pleura.viewer.server import Viewer as Viewer
     from pleura.viewer.view import ViewerOptions as ViewerOptions
     from pleura.viewer.view import view as view
@@ -253,11 +255,12 @@ _NAMES_BY_MODULE = {
     "pleura.training.evaluation": "RunEvaluation evaluate",
     "pleura.training.export": "export",
     "pleura.training.callbacks": "StepReport TrainingCallbacks",
-    "pleura.training.loop": "resume train",
+    "pleura.training.options": "TrainingOptions",
     "pleura.training.predictor": "Prediction PredictionOptions Predictor predict",
     "pleura.training.preview": "preview",
     "pleura.training.recipe": "Recipe load_recipe",
     "pleura.training.run": "Run open_run",
+    "pleura.training.train": "resume train",
     "pleura.viewer.server": "Viewer",
     "pleura.viewer.view": "ViewerOptions view",
 }

@@ -6,9 +6,10 @@ import pytest
 from pleura.errors import DataError, DataWarning, RunError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.data import load_data
-from pleura.training.loop import resume, train
+from pleura.training.options import TrainingOptions
 from pleura.training.recipe_loading import override_recipe
 from pleura.training.run import create_run
+from pleura.training.train import resume, train
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def test_no_training_starts_with_a_test_image_among_its_training_images(folders,
     names = copy_over(folders, 0, 9)
     for start in (None, "default"):
         with pytest.raises(DataError, match=rf"same pixels: {names[0]} \(training\)"):
-            train(*folders, tmp_path / "run", recipe, start=start)
+            train(
+                *folders, tmp_path / "run", recipe, options=TrainingOptions(initial_weights=start)
+            )
     assert not (tmp_path / "run").exists()
     data = load_data(*folders, override_recipe(recipe, ["split.duplicates=exclude"]))
     assert len(data.split.training) == 5
@@ -64,11 +67,14 @@ def test_no_test_image_is_one_that_the_start_was_trained_on(folders, recipe, tmp
     data = load_data(*folders, recipe)
     made = data.split, data.prepared.fingerprint, data.prepared.pixel_hashes()
     run = create_run(tmp_path / "run", recipe, *made).update()
-    assert load_data(*folders, recipe, start=run.folder).start_images == run.training_hashes()
+    assert (
+        load_data(*folders, recipe, initial_weights=run.folder).start_images
+        == run.training_hashes()
+    )
     assert len(run.training_hashes()) == len(data.split.training)
     shuffled = override_recipe(recipe, ["split.method=shuffled", "split.seed=1"])
     with pytest.raises(DataError, match=r"test subset are training images of the run .*LCTSC"):
-        load_data(*folders, shuffled, start=run.folder)
+        load_data(*folders, shuffled, initial_weights=run.folder)
     further = create_run(tmp_path / "further", shuffled, *made).update(start_images=["ab"])
     assert further.training_hashes() == run.training_hashes() | {"ab"}
 

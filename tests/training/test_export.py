@@ -16,9 +16,9 @@ from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.export import InferenceModule, area_matrix, export, lanczos_matrix
 from pleura.training.initial_weights import load_initial_weights
-from pleura.training.loop import train
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import Run, open_run
+from pleura.training.train import train
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 

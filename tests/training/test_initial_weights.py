@@ -11,9 +11,10 @@ from pleura.engine.engine import SHIPPED_MODELS
 from pleura.errors import ModelError, RecipeError, RunError
 from pleura.network.build import build_network
 from pleura.training.initial_weights import fine_tuning_recipe, load_initial_weights
-from pleura.training.loop import resume, train
+from pleura.training.options import TrainingOptions
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.tensor_files import load_tensors
+from pleura.training.train import resume, train
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32))
 
@@ -54,7 +55,13 @@ def test_going_on_begins_where_the_start_ended_and_learns(sample, small_run, mod
     values["training"]["epochs"] = 2
     values["split"] = {"method": "file", "file": str(sample.split)}
     recipe = build_recipe(values, "test")
-    went_on = train(sample.images, sample.masks, tmp_path / "on", recipe, start=model)
+    went_on = train(
+        sample.images,
+        sample.masks,
+        tmp_path / "on",
+        recipe,
+        options=TrainingOptions(initial_weights=model),
+    )
     before, after = small_run.history()[-1], went_on.history()[-1]
     assert after["validation_loss"] < before["validation_loss"] + 0.01
     assert went_on.history()[0]["validation_accuracy"] > 0.95
@@ -73,14 +80,18 @@ def test_killed_in_its_first_epoch_a_training_goes_on_from_what_it_started_from(
     where, folder = (str(sample.images), str(sample.masks)), tmp_path / "killed"
     code = (
         "import os, signal; from pleura.training.callbacks import TrainingCallbacks\n"
-        "from pleura.training.loop import train\n"
+        "from pleura.training.options import TrainingOptions\n"
+        "from pleura.training.train import train\n"
         "kill = lambda report: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"train(*{where!r}, {str(folder)!r}, {str(path)!r}, start={str(small_run.folder)!r},"
+        f"train(*{where!r}, {str(folder)!r}, {str(path)!r},"
+        f" options=TrainingOptions({str(small_run.folder)!r}),"
         " callbacks=TrainingCallbacks(on_step=kill))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
-    uncut = train(*where, tmp_path / "uncut", path, start=small_run.folder)
+    uncut = train(
+        *where, tmp_path / "uncut", path, options=TrainingOptions(initial_weights=small_run.folder)
+    )
     found = [load_tensors(run.weights)["network"] for run in (resume(*where, folder), uncut)]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
@@ -98,4 +109,4 @@ def test_what_is_no_start_is_said(tmp_path):
     with pytest.raises(RunError, match="no run"):
         fine_tuning_recipe(tmp_path)
     with pytest.raises(ModelError, match="no such model file"):
-        pleura.train("a", "b", tmp_path / "c", start="nowhere")
+        pleura.train("a", "b", tmp_path / "c", options=TrainingOptions(initial_weights="nowhere"))

@@ -5,10 +5,10 @@ import sys
 import pytest
 import torch
 
-from pleura.training.loop import train
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import open_run
 from pleura.training.tensor_files import load_tensors
+from pleura.training.train import train
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes over loopback")
 
@@ -60,7 +60,7 @@ def test_two_processes_stop_together_and_go_on(sample, tiny, tmp_path):
     stopping.write_text(
         "import os, signal, sys\n"
         "from pleura.training.callbacks import TrainingCallbacks\n"
-        "from pleura.training.loop import train\n"
+        "from pleura.training.train import train\n"
         "def stop(report):\n"
         "    if os.environ['RANK'] == '1' and report.epoch == 2 and report.step == 1:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import Progress, TextColumn
 
 from pleura.cli.common import (
     PATH,
@@ -25,7 +23,6 @@ from pleura.cli.common import (
 
 if TYPE_CHECKING:
     from pleura.corrections.training_slices import TrainingSlices
-    from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.recipe import Recipe
     from pleura.training.run import Run
 
@@ -36,8 +33,8 @@ Examples:
   pleura train images/ masks/ --recipe exercise-plus -o runs/plus
   pleura train images/ masks/ --recipe mine.yaml --set training.epochs=5 -o runs/short
   pleura train images/ masks/ -o runs/first --resume      # after Ctrl-C
-  pleura train images/ masks/ --from default -o runs/mine # goes on from the model that ships
-  pleura train data/ --recipe default -o runs/default     # the model that ships, from its sources
+  pleura train images/ masks/ --from default -o runs/mine # start from the model of this package
+  pleura train data/ --recipe default -o runs/default     # the model of this package, from its data
   pleura train --from default --corrected out/ -o runs/mine   # on masks corrected in `pleura view`
 """
 
@@ -49,9 +46,9 @@ Examples:
 @click.option("--recipe", "-r", help="Name, or path of a .yaml file.  [default: exercise]")
 @click.option(
     "--from",
-    "start",
+    "initial_weights",
     metavar="MODEL",
-    help="Go on from these weights: a run, a model file, or `default`, the model that ships.",
+    help="Start from these weights: a run, a model file, or `default`, the model of this package.",
 )
 @click.option(
     "--set",
@@ -71,9 +68,9 @@ Examples:
     show_default=True,
     help="Fraction of the uncorrected slices to train on (with --corrected).",
 )
-@click.option("--exclude", type=PATH, help="File of names to leave out, one a line.")
+@click.option("--exclude", type=PATH, help="File with names of images to exclude, one per line.")
 @click.option("--seed", type=int, help="Same as --set training.seed=SEED.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 @json_option
 @quiet_option
@@ -87,8 +84,8 @@ def command(
 ) -> int:
     """Train a U-Net on the pictures or volumes in IMAGES and their MASKS of the same names.
 
-    Without MASKS, IMAGES is the folder of the sets that the recipe names under `data`.
-    Ctrl-C saves; --resume goes on to the same weights as an uninterrupted training.
+    Without MASKS, IMAGES is the folder of the data sources of the recipe (key `data`).
+    Ctrl-C saves the run; --resume continues it, to the weights of an uninterrupted training.
 
     With --corrected, the images are slices of the scans whose masks you corrected in OUT, the
     output folder of `pleura segment`. The models before and after are compared on held-out
@@ -96,7 +93,7 @@ def command(
     """
     if corrected is not None:
         if images is not None:
-            raise click.UsageError("--corrected finds the scans itself: leave out IMAGES")
+            raise click.UsageError("--corrected takes no IMAGES: omit them")
         return _fine_tune(corrected, scans, uncorrected_fraction, _Options(**options))
     if images is None:
         raise click.UsageError("IMAGES is missing, or --corrected")
@@ -105,11 +102,11 @@ def command(
 
 @dataclass(frozen=True)
 class _Options:
-    """Options of the command that both kinds of training use."""
+    """Options of training and fine-tuning."""
 
     output: Path
     recipe: str | None
-    start: str | None
+    initial_weights: str | None
     overrides: tuple[str, ...]
     exclude: Path | None
     seed: int | None
@@ -120,7 +117,7 @@ class _Options:
 
 
 def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _Options) -> int:
-    """Fine-tune on corrected masks, and print the scores before and after."""
+    """Fine-tune on corrected masks and print the scores before and after."""
     from pleura.corrections import fine_tuning
     from pleura.training.processes import is_distributed
 
@@ -128,39 +125,43 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
         raise click.UsageError("--corrected trains in one process: start pleura without torchrun")
     output, to_stderr = options.output, str(options.json_file) == "-"
     if not options.resume:
-        options = replace(options, start=options.start or "default")
+        options = replace(options, initial_weights=options.initial_weights or "default")
     recipe = _recipe_of(options)
-    with new_progress(options.quiet, TextColumn("{task.fields[note]}")) as bar:
-        training = _watch(bar, recipe.training.epochs, options.quiet)
-        evaluation = bar.add_task("evaluating", total=None, note="", visible=False)
+    bar = new_progress(options.quiet)
+    evaluating = bar.add_task("evaluating", total=None)
 
-        def on_slices(slices: TrainingSlices) -> None:
-            counts = f"{slices.n_corrected} corrected slices, {slices.n_uncorrected} others"
-            echo(counts, err=True)
+    def on_slices(slices: TrainingSlices) -> None:
+        counts = f"{slices.n_corrected} corrected slices, {slices.n_uncorrected} others"
+        echo(counts, err=True)
 
-        def on_evaluation(done: int, total: int) -> None:
-            bar.update(evaluation, completed=done, total=total, visible=True)
+    def on_evaluation(done: int, total: int) -> None:
+        bar.start()  # not before: the training shows its own bar
+        bar.update(evaluating, completed=done, total=total)
 
-        callbacks = fine_tuning.FineTuningCallbacks(on_slices, training, on_evaluation)
+    callbacks = fine_tuning.FineTuningCallbacks(on_slices, on_evaluation=on_evaluation)
+    try:
         if options.resume:
             result = fine_tuning.resume_fine_tuning(
-                corrected, output, scans=scans, callbacks=callbacks
+                corrected, output, scans=scans, progress=not options.quiet, callbacks=callbacks
             )
         else:
             fine_tuning_options = fine_tuning.FineTuningOptions(
-                options.start or "default",
-                recipe,
-                scans,
-                fraction,
-                options.seed or 0,
-                options.overwrite,
+                model=options.initial_weights or "default",
+                recipe=recipe,
+                scans=scans,
+                uncorrected_fraction=fraction,
+                seed=options.seed or 0,
+                overwrite=options.overwrite,
+                progress=not options.quiet,
             )
             result = fine_tuning.fine_tune_on_corrections(
                 corrected, output, fine_tuning_options, callbacks=callbacks
             )
-    resume = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
+    finally:
+        bar.stop()
+    to_resume = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
     next_ = f"pleura segment SCAN -o lungs.nii.gz --model {_quoted(output / 'model.onnx')}"
-    code = _print_run(result.run, options.json_file, resume, next_)
+    code = _print_run(result.run, options.json_file, to_resume, next_)
     if result.scores:
         echo(str(result), err=to_stderr)
     for warning in result.warnings:
@@ -169,13 +170,19 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
 
 
 def _recipe_of(options: _Options) -> Recipe:
-    """Return the recipe of a resumed run, or load one and apply the options."""
+    """Return the recipe of a resumed run, or load a recipe and override its values."""
     from pleura.dataset.subsets import read_names
     from pleura.training.initial_weights import fine_tuning_recipe
     from pleura.training.recipe_loading import load_recipe, override_recipe
     from pleura.training.run import open_run
 
-    changes = options.recipe, options.start, options.exclude, options.overrides, options.overwrite
+    changes = (
+        options.recipe,
+        options.initial_weights,
+        options.exclude,
+        options.overrides,
+        options.overwrite,
+    )
     if options.resume and (any(changes) or options.seed is not None):
         raise click.UsageError(
             "a run is resumed with its own recipe: --resume excludes --overwrite, --recipe, "
@@ -188,32 +195,23 @@ def _recipe_of(options: _Options) -> Recipe:
         overrides.append(f"split.exclude={json.dumps(read_names(options.exclude))}")
     if options.seed is not None:
         overrides.append(f"training.seed={options.seed}")
-    if options.recipe is None and options.start is not None:
-        return override_recipe(fine_tuning_recipe(options.start), overrides)
+    if options.recipe is None and options.initial_weights is not None:
+        return override_recipe(fine_tuning_recipe(options.initial_weights), overrides)
     return load_recipe(options.recipe or "exercise", overrides)
 
 
 def _train(images: Path, masks: Path | None, options: _Options) -> int:
-    from pleura.training import loop
+    from pleura.training.options import TrainingOptions
     from pleura.training.processes import is_rank_zero
+    from pleura.training.train import resume, train
 
     output, recipe = options.output, _recipe_of(options)
     require_masks(masks, recipe)
-    quiet = options.quiet or not is_rank_zero()
-    with new_progress(quiet, TextColumn("{task.fields[note]}")) as bar:
-        callbacks = _watch(bar, recipe.training.epochs, quiet)
-        if options.resume:
-            run = loop.resume(images, masks, output, callbacks=callbacks)
-        else:
-            run = loop.train(
-                images,
-                masks,
-                output,
-                recipe,
-                start=options.start,
-                overwrite=options.overwrite,
-                callbacks=callbacks,
-            )
+    training = TrainingOptions(options.initial_weights, options.overwrite, not options.quiet)
+    if options.resume:
+        run = resume(images, masks, output, options=training)
+    else:
+        run = train(images, masks, output, recipe, options=training)
     if not is_rank_zero():
         return 0 if run.finished else 130
     data = _quoted(images) if masks is None else _quoted(images, masks)
@@ -222,18 +220,18 @@ def _train(images: Path, masks: Path | None, options: _Options) -> int:
         if masks
         else f"pleura export {_quoted(output)} -o model.onnx"
     )
-    resume = f"pleura train {data} -o {_quoted(output)} --resume"
-    return _print_run(run, options.json_file, resume, next_)
+    to_resume = f"pleura train {data} -o {_quoted(output)} --resume"
+    return _print_run(run, options.json_file, to_resume, next_)
 
 
-def _print_run(run: Run, json_file: Path | None, resume: str, next_: str) -> int:
-    """Print what a training has left, and the command that follows; return the exit code."""
+def _print_run(run: Run, json_file: Path | None, to_resume: str, next_: str) -> int:
+    """Print the result of a training and the next command; return the exit code."""
     history = run.history()
     write_json(json_file, {"run": str(run.folder), **run.record, "history": history})
     if not run.finished:
         echo(
             f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; "
-            f"resume with: {resume}",
+            f"resume with: {to_resume}",
             err=True,
         )
         return 130
@@ -251,41 +249,5 @@ def _print_run(run: Run, json_file: Path | None, resume: str, next_: str) -> int
     return 0
 
 
-def _watch(bar: Progress, epochs: int, quiet: bool) -> TrainingCallbacks:
-    """Show reading, steps and epochs on the bar; a line for each epoch stays."""
-    from pleura.training.callbacks import StepReport, TrainingCallbacks
-
-    reading = bar.add_task("reading", total=None, note="")
-    training = bar.add_task("training", total=None, note="", visible=False)
-
-    def on_read(done: int, total: int) -> None:
-        bar.update(reading, completed=done, total=total, visible=done < total)
-        bar.update(training, visible=done == total)
-
-    def on_step(report: StepReport) -> None:
-        bar.update(
-            training,
-            completed=(report.epoch - 1) * report.steps + report.step,
-            total=report.epochs * report.steps,
-            note=f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  "
-            f"accuracy {report.accuracy:.4f}  rate {report.learning_rate:.1e}",
-        )
-
-    def on_epoch(row: Mapping[str, float]) -> None:
-        if not quiet:
-            bar.console.print(_epoch_line(row, epochs), highlight=False, soft_wrap=True)
-
-    return TrainingCallbacks(on_read, on_step, on_epoch)
-
-
 def _quoted(*paths: Path) -> str:
     return shlex.join(str(path) for path in paths)
-
-
-def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    return (
-        f"epoch {row['epoch']:>3.0f}/{epochs}  loss {row['loss']:.4f}  "
-        f"accuracy {row['accuracy']:.4f}  validation loss {row['validation_loss']:.4f}  "
-        f"accuracy {row['validation_accuracy']:.4f}  rate {row['learning_rate']:.1e}  "
-        f"{row['seconds']:.0f} s"
-    )

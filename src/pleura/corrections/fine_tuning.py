@@ -20,11 +20,12 @@ from pleura.files.records import read_record, write_json
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.export import export
 from pleura.training.initial_weights import fine_tuning_recipe
-from pleura.training.loop import require_empty, resume, train
+from pleura.training.options import TrainingOptions
 from pleura.training.processes import is_distributed
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe, override_recipe
 from pleura.training.run import Run
+from pleura.training.train import require_empty, resume, train
 from pleura.typing import Progress
 
 
@@ -46,6 +47,8 @@ class FineTuningOptions:
         Seed of the choice of held-out scans.
     overwrite:
         Replace an existing run.
+    progress:
+        Show the progress of the training; None in terminals and notebooks only.
     """
 
     model: str | Path = "default"
@@ -54,6 +57,7 @@ class FineTuningOptions:
     uncorrected_fraction: float = 0.1
     seed: int = 0
     overwrite: bool = False
+    progress: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -171,8 +175,7 @@ def fine_tune_on_corrections(
         slices.masks,
         output,
         override_recipe(recipe, split),
-        start=options.model,
-        overwrite=options.overwrite,
+        options=TrainingOptions(options.model, options.overwrite, options.progress),
         callbacks=callbacks.training,
     )
     return _export_and_compare(run, slices, options.model, callbacks.on_evaluation)
@@ -183,6 +186,7 @@ def resume_fine_tuning(
     output: str | Path,
     *,
     scans: Path | None = None,
+    progress: bool | None = None,
     callbacks: FineTuningCallbacks = FineTuningCallbacks(),
 ) -> FineTuningResult:
     """Continue an interrupted `fine_tune_on_corrections`, to the same weights.
@@ -191,7 +195,7 @@ def resume_fine_tuning(
     ----------
     results, output:
         As given to `fine_tune_on_corrections`.
-    scans, callbacks:
+    scans, progress, callbacks:
         See `FineTuningOptions` and `FineTuningCallbacks`.
 
     Returns
@@ -210,7 +214,13 @@ def resume_fine_tuning(
     output = Path(output).absolute()
     folder = _slices_folder(output)
     slices = read_training_slices(corrected_cases(Path(results), scans), folder)
-    run = resume(slices.images, slices.masks, output, callbacks=callbacks.training)
+    run = resume(
+        slices.images,
+        slices.masks,
+        output,
+        options=TrainingOptions(progress=progress),
+        callbacks=callbacks.training,
+    )
     record = read_record(folder / "fine_tuning.json")
     if not record:  # a run of version 0.1.0
         record = {"model": read_record(output / "learning.json").get("start", "default")}

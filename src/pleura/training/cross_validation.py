@@ -16,9 +16,9 @@ from pleura.engine.engine import Engine
 from pleura.errors import DataError, DataWarning
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.export import export
-from pleura.training.loop import train
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import build_recipe
+from pleura.training.train import train
 
 MIN_FOLDS = 3
 """One fold each for training, validation and prediction."""

@@ -43,12 +43,12 @@ def load_data(
     recipe: Recipe,
     progress: Progress | None = None,
     run: Run | None = None,
-    start: str | Path | None = None,
+    initial_weights: str | Path | None = None,
 ) -> TrainingData:
     """Read the data of a training, or of a ``run`` that is resumed, and check it.
 
-    ``start`` is the run folder or model file whose weights the training starts from. Of a model
-    file nobody knows what it was trained on.
+    ``initial_weights`` is a run folder or a model file; the training images of a model file are not
+    known.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def load_data(
         assert run is not None  # noqa: S101  (for mypy)
         split = run.split(prepared.names)
     apart = resolve_duplicates(pairs, prepared, split, recipe.split)
-    seen = frozenset(open_run(start).training_hashes() if start and Path(start).is_dir() else ())
-    _require_unseen(seen, prepared, apart, str(start))
+    seen = _training_images(initial_weights)
+    _require_unseen(seen, prepared, apart, str(initial_weights))
     if not prepared.masks.any():
         raise DataError(
             "every mask is empty: there is no lung to learn",
@@ -89,6 +89,12 @@ def load_data(
     record = {key: getattr(units, key) for key in ("kind", "formula", "scale", "offset")}
     noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
     return TrainingData(pairs, prepared, apart, record, noted, seen)
+
+
+def _training_images(initial_weights: str | Path | None) -> frozenset[str]:
+    if initial_weights is None or not Path(initial_weights).is_dir():
+        return frozenset()
+    return frozenset(open_run(initial_weights).training_hashes())
 
 
 def _require_unseen(seen: Set[str], prepared: PreprocessedPairs, split: Split, start: str) -> None:

@@ -1,7 +1,7 @@
 """The training loop.
 
-Every random draw is a function of seed, epoch and step, so a training can stop anywhere and go on
-to the same weights.
+All random numbers are functions of seed, epoch and step, so that a training which is resumed at any
+step gives the same weights.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import math
 import os
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,171 +23,27 @@ from pleura.dataset.border_weights import border_weights, class_balance
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.preprocessing import preprocess_image, resample_probability
 from pleura.dataset.training_set import build_training_set
-from pleura.errors import DataWarning, RunError
+from pleura.errors import RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
-from pleura.training.data import TrainingData, load_data, named
+from pleura.training.data import TrainingData, named
 from pleura.training.history import write_history
-from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.interrupt import interrupt_flag
 from pleura.training.loss import recipe_loss
 from pleura.training.prefetch import BatchPrefetcher
-from pleura.training.preview import preview_figure
-from pleura.training.processes import Processes, process_group
-from pleura.training.recipe import Recipe
-from pleura.training.recipe_loading import load_recipe
-from pleura.training.run import Run, create_run, open_run
-from pleura.training.run_files import clear_run, remove_unfinished_files
+from pleura.training.processes import Processes
+from pleura.training.run import Run, open_run
 from pleura.training.schedule import cycle_ends, learning_rate
-from pleura.training.state import TrainingState, freeze_batch_norm, new_state
-from pleura.training.tensor_files import load_tensors, save_tensors
+from pleura.training.state import TrainingState, freeze_batch_norm
+from pleura.training.tensor_files import save_tensors
 from pleura.training.tensorboard import event_writer, remove_host_name, write_epoch
 from pleura.training.threshold import best_threshold
 from pleura.typing import FloatArray
 
 _GPU_WORKERS = 4
 """Threads that sample batches for a GPU."""
-
-_NO_CALLBACKS = TrainingCallbacks()
-
-
-def train(
-    images: str | Path,
-    masks: str | Path | None,
-    output: str | Path,
-    recipe: Recipe | str | Path | None = None,
-    *,
-    start: str | Path | None = None,
-    overwrite: bool = False,
-    callbacks: TrainingCallbacks = _NO_CALLBACKS,
-) -> Run:
-    """Train a network on image-mask pairs and leave a run folder.
-
-    ``images`` and ``masks`` are folders; or ``images`` is the folder of the recipe's sources, and
-    ``masks`` None. ``recipe`` is a `Recipe`, the name of one that ships, or a YAML file's path.
-    ``start`` is a run folder, a model file or ``default``, the model that ships: the training goes
-    on from its weights, with its recipe at lower rates unless another is given. Without either the
-    recipe is ``exercise``. Ctrl-C (or SIGTERM) stops after the step at hand and saves; `resume`
-    goes on from there. Started by `torchrun`, processes share each batch (`Processes`).
-
-    Raises
-    ------
-    DataError
-        The data cannot be used.
-    RecipeError
-        The recipe cannot be used.
-    RunError
-        The run folder exists (and not ``overwrite``) or cannot be written.
-    """
-    if recipe is None:
-        recipe = load_recipe("exercise") if start is None else fine_tuning_recipe(start)
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if masks is not None:  # the run's recipe lists no sets that it was not trained on
-        recipe = recipe.model_copy(update={"data": ()})
-    with process_group(recipe.training.device) as processes:
-        return _train(images, masks, Path(output), recipe, start, overwrite, callbacks, processes)
-
-
-def _train(
-    images: str | Path,
-    masks: str | Path | None,
-    output: Path,
-    recipe: Recipe,
-    start: str | Path | None,
-    overwrite: bool,
-    callbacks: TrainingCallbacks,
-    processes: Processes,
-) -> Run:
-    if not overwrite:
-        processes.on_rank_zero(lambda: require_empty(output))
-    data = load_data(images, masks, recipe, callbacks.on_read, start=start)
-    processes.check_batch(min(recipe.training.batch_size, len(data.split.training)))
-    state = new_state(recipe, start)
-
-    def begin() -> None:
-        figure = preview_figure(data.pairs, data.prepared, data.split, recipe)
-        if overwrite:
-            clear_run(output)
-        run = create_run(
-            output, recipe, data.split, data.prepared.fingerprint, data.prepared.pixel_hashes()
-        )
-        seen = {"start_images": sorted(data.start_images)} if data.start_images else {}
-        save_figure(figure, output / "pairs.png")
-        save_tensors(run.checkpoint, state.to_dict())
-        # Last: a run with a record can be resumed, from the weights that it starts from.
-        run.update(units=data.units, warnings=list(data.warnings), **seen)
-
-    processes.on_rank_zero(begin)
-    if processes.is_rank_zero:
-        for text in data.warnings:
-            warnings.warn(text, DataWarning, stacklevel=3)
-    return Trainer(open_run(output), data, state, callbacks, processes).fit()
-
-
-def require_empty(output: Path) -> None:
-    """Hold a folder for a new run to be empty, or not there.
-
-    Raises
-    ------
-    RunError
-        It is not.
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise RunError(
-            "the run folder exists",
-            where=output,
-            hint="choose another folder, add --overwrite to replace it, or --resume to continue it",
-        )
-
-
-def resume(
-    images: str | Path,
-    masks: str | Path | None,
-    folder: str | Path,
-    *,
-    callbacks: TrainingCallbacks = _NO_CALLBACKS,
-) -> Run:
-    """Go on with an interrupted run, to exactly the weights of an uninterrupted one.
-
-    Raises
-    ------
-    RunError
-        The folder is no run, or the data are not those that it was started on.
-    """
-    run = open_run(folder)
-    with process_group(run.recipe.training.device) as processes:
-        return _resume(images, masks, run, callbacks, processes)
-
-
-def _resume(
-    images: str | Path,
-    masks: str | Path | None,
-    run: Run,
-    callbacks: TrainingCallbacks,
-    processes: Processes,
-) -> Run:
-    if run.finished:
-        return run
-    data = load_data(images, masks, run.recipe, callbacks.on_read, run)
-    state = new_state(run.recipe)
-    if not run.checkpoint.exists():  # a run of version 0.1.0, killed before its first step
-        raise RunError(
-            "the run has no checkpoint to resume from",
-            where=run.folder,
-            hint="start it again with --overwrite",
-        )
-    try:
-        state.load_dict(load_tensors(run.checkpoint))
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise RunError(
-            "the checkpoint does not fit the run's recipe",
-            where=run.checkpoint,
-            hint="restore the folder from a copy, or train again",
-        ) from error
-    processes.on_rank_zero(lambda: remove_unfinished_files(run.folder))
-    return Trainer(run, data, state, callbacks, processes).fit()
 
 
 class Trainer:
@@ -360,10 +214,10 @@ class Trainer:
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")
         if self.recipe.evaluation.tune_threshold:
-            run = run.update(threshold=best_threshold(self._judge_validation()))
+            run = run.update(threshold=best_threshold(self._predict_validation()))
         run.update(finished=state.epoch == self.epochs)
 
-    def _judge_validation(self) -> Iterator[tuple[FloatArray, NDArray[np.uint8]]]:
+    def _predict_validation(self) -> Iterator[tuple[FloatArray, NDArray[np.uint8]]]:
         """Yield probability and reference of each validation image, on the image's own grid."""
         reader = PairReader()
         for pair in self.validation_pairs:

@@ -13,11 +13,12 @@ from pleura.errors import DataError, RecipeError, RunError
 from pleura.formats.pictures import read_picture, write_picture
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.evaluation import evaluate
-from pleura.training.loop import resume, train
+from pleura.training.options import TrainingOptions
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import open_run
 from pleura.training.state import new_state
 from pleura.training.tensor_files import load_tensors
+from pleura.training.train import resume, train
 
 
 def weights(run):
@@ -233,7 +234,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, tiny_run
     recipe.write_text(tiny.to_yaml())
     code = (
         "import os, signal; from pleura.training.callbacks import TrainingCallbacks\n"
-        "from pleura.training.loop import train\n"
+        "from pleura.training.train import train\n"
         "kill = lambda row: row['epoch'] == 2 and os.kill(os.getpid(), signal.SIGKILL)\n"
         f"train({str(sample.images)!r}, {str(sample.masks)!r}, {str(tmp_path / 'run')!r},"
         f" {str(recipe)!r}, callbacks=TrainingCallbacks(on_epoch=kill))"
@@ -267,9 +268,9 @@ def test_training_killed_before_its_first_step_is_not_resumed_from_other_weights
     """Neither from random ones, nor with unknown units."""
     recipe = small_run.recipe.model_copy(update={"split": tiny.split})
     where = (sample.images, sample.masks, tmp_path / "run", recipe)
-    monkeypatch.setattr("pleura.training.loop.save_tensors", lambda *_: 1 / 0)
+    monkeypatch.setattr("pleura.training.train.save_tensors", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        train(*where, start=small_run.folder)
+        train(*where, options=TrainingOptions(initial_weights=small_run.folder))
     with pytest.raises(RunError, match="before its first step"):
         resume(*where[:3])
 
@@ -325,16 +326,17 @@ def test_existing_run_is_refused_unless_overwritten(sample, tiny, tmp_path):
     train(sample.images, sample.masks, tmp_path / "run", short)
     with pytest.raises(RunError, match="--overwrite"):
         train(sample.images, sample.masks, tmp_path / "run", short)
-    train(sample.images, sample.masks, tmp_path / "run", short, overwrite=True)
+    options = TrainingOptions(overwrite=True)
+    train(sample.images, sample.masks, tmp_path / "run", short, options=options)
 
 
 def test_overwrite_removes_nothing_but_runs(sample, tiny, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(RunError, match="not overwritten"):
-        train(sample.images, sample.masks, tmp_path, tiny, overwrite=True)
+        train(sample.images, sample.masks, tmp_path, tiny, options=TrainingOptions(overwrite=True))
     (tmp_path / "run.json").write_text('{"tool": "other", "format": 1}')
     with pytest.raises(RunError, match=r"files of others.*thesis\.txt"):
-        train(sample.images, sample.masks, tmp_path, tiny, overwrite=True)
+        train(sample.images, sample.masks, tmp_path, tiny, options=TrainingOptions(overwrite=True))
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
@@ -345,8 +347,9 @@ def test_overwrite_that_cannot_train_leaves_the_old_run(sample, tiny, tmp_path):
         sample.images, sample.masks, tmp_path / "run", with_values(tiny, training={"epochs": 1})
     )
     changed = with_values(tiny, training={"device": "cuda"})
+    options = TrainingOptions(overwrite=True)
     with pytest.raises(RecipeError):
-        train(sample.images, sample.masks, tmp_path / "run", changed, overwrite=True)
+        train(sample.images, sample.masks, tmp_path / "run", changed, options=options)
     assert weights(run)
 
 
@@ -427,8 +430,9 @@ def test_validation_loss_is_that_of_the_weights_that_are_kept(sample, tiny, tmp_
 
 def test_bad_data_leaves_an_existing_run_as_it_was(sample, tiny, tiny_run, tmp_path):
     before = sorted(path.name for path in tiny_run.folder.iterdir())
+    options = TrainingOptions(overwrite=True)
     with pytest.raises(DataError):
-        train(tmp_path, sample.masks, tiny_run.folder, tiny, overwrite=True)
+        train(tmp_path, sample.masks, tiny_run.folder, tiny, options=options)
     assert sorted(path.name for path in tiny_run.folder.iterdir()) == before
 
 

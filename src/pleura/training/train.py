@@ -1,0 +1,188 @@
+"""Training of a network on image-mask pairs: a new run, or an interrupted one."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from pleura.errors import DataWarning, RunError
+from pleura.figures.plots import save_figure
+from pleura.training.callbacks import TrainingCallbacks
+from pleura.training.data import TrainingData, load_data
+from pleura.training.initial_weights import fine_tuning_recipe
+from pleura.training.options import TrainingOptions
+from pleura.training.preview import preview_figure
+from pleura.training.processes import process_group
+from pleura.training.progress import training_progress
+from pleura.training.recipe import Recipe
+from pleura.training.recipe_loading import load_recipe
+from pleura.training.run import Run, create_run, open_run
+from pleura.training.run_files import clear_run, remove_unfinished_files
+from pleura.training.state import TrainingState, new_state
+from pleura.training.tensor_files import load_tensors, save_tensors
+from pleura.training.trainer import Trainer
+
+
+def train(
+    images: str | Path,
+    masks: str | Path | None,
+    output: str | Path,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    options: TrainingOptions = TrainingOptions(),
+    callbacks: TrainingCallbacks = TrainingCallbacks(),
+) -> Run:
+    """Train a network on image-mask pairs and write a run folder.
+
+    Ctrl-C (or SIGTERM) stops the training after the current step and saves it; `resume` continues
+    it. The processes that ``torchrun`` starts share each batch.
+
+    Parameters
+    ----------
+    images, masks:
+        Folders of the images and their masks; or the folder of the data sources of the recipe, and
+        None.
+    output:
+        Run folder to write.
+    recipe:
+        Recipe, name of a recipe of this package, or YAML file. None is ``exercise``; with initial
+        weights, it is their recipe with lower learning rates.
+    options:
+        Initial weights, overwriting and progress.
+    callbacks:
+        Functions called during the training.
+
+    Returns
+    -------
+    Run
+        The run, which is not finished if the training was interrupted.
+
+    Raises
+    ------
+    DataError
+        The data cannot be used.
+    RecipeError
+        The recipe cannot be used.
+    RunError
+        The run folder exists or cannot be written, or the training diverged.
+    """
+    output, start = Path(output), options.initial_weights
+    if recipe is None:
+        recipe = load_recipe("exercise") if start is None else fine_tuning_recipe(start)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if masks is not None:  # the recipe of the run lists no sources that it was not trained on
+        recipe = recipe.model_copy(update={"data": ()})
+    epochs = recipe.training.epochs
+    with (
+        process_group(recipe.training.device) as processes,
+        training_progress(options.progress, epochs, callbacks) as reported,
+    ):
+        if not options.overwrite:
+            processes.on_rank_zero(lambda: require_empty(output))
+        data = load_data(images, masks, recipe, reported.on_read, initial_weights=start)
+        processes.check_batch(min(recipe.training.batch_size, len(data.split.training)))
+        state = new_state(recipe, start)
+        processes.on_rank_zero(
+            lambda: _create_run(output, recipe, data, state, overwrite=options.overwrite)
+        )
+        if processes.is_rank_zero:
+            for text in data.warnings:
+                warnings.warn(text, DataWarning, stacklevel=2)
+        return Trainer(open_run(output), data, state, reported, processes).fit()
+
+
+def resume(
+    images: str | Path,
+    masks: str | Path | None,
+    folder: str | Path,
+    *,
+    options: TrainingOptions = TrainingOptions(),
+    callbacks: TrainingCallbacks = TrainingCallbacks(),
+) -> Run:
+    """Continue an interrupted run, to exactly the weights of an uninterrupted one.
+
+    Parameters
+    ----------
+    images, masks:
+        As given to `train`.
+    folder:
+        The run folder.
+    options:
+        Progress.
+    callbacks:
+        Functions called during the training.
+
+    Returns
+    -------
+    Run
+        The run, which is not finished if the training was interrupted again.
+
+    Raises
+    ------
+    DataError
+        The data cannot be used.
+    RunError
+        The folder is no run, or the data are not those of the run.
+    """
+    run = open_run(folder)
+    if run.finished:
+        return run
+    epochs = run.recipe.training.epochs
+    with (
+        process_group(run.recipe.training.device) as processes,
+        training_progress(options.progress, epochs, callbacks) as reported,
+    ):
+        data = load_data(images, masks, run.recipe, reported.on_read, run)
+        state = new_state(run.recipe)
+        _load_checkpoint(run, state)
+        processes.on_rank_zero(lambda: remove_unfinished_files(run.folder))
+        return Trainer(run, data, state, reported, processes).fit()
+
+
+def require_empty(output: Path) -> None:
+    """Require that the folder of a new run is missing or empty.
+
+    Raises
+    ------
+    RunError
+        It contains files, or is a file.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise RunError(
+            "the run folder exists",
+            where=output,
+            hint="choose another folder, add --overwrite to replace it, or --resume to continue it",
+        )
+
+
+def _create_run(
+    output: Path, recipe: Recipe, data: TrainingData, state: TrainingState, *, overwrite: bool
+) -> None:
+    figure = preview_figure(data.pairs, data.prepared, data.split, recipe)
+    if overwrite:
+        clear_run(output)
+    run = create_run(
+        output, recipe, data.split, data.prepared.fingerprint, data.prepared.pixel_hashes()
+    )
+    save_figure(figure, output / "pairs.png")
+    save_tensors(run.checkpoint, state.to_dict())
+    entries = {"start_images": sorted(data.start_images)} if data.start_images else {}
+    # Last: a run with a record can be resumed, from the weights of its checkpoint.
+    run.update(units=data.units, warnings=list(data.warnings), **entries)
+
+
+def _load_checkpoint(run: Run, state: TrainingState) -> None:
+    if not run.checkpoint.exists():  # a run of version 0.1.0, killed before its first step
+        raise RunError(
+            "the run has no checkpoint to resume from",
+            where=run.folder,
+            hint="start it again with --overwrite",
+        )
+    try:
+        state.load_dict(load_tensors(run.checkpoint))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise RunError(
+            "the checkpoint does not fit the run's recipe",
+            where=run.checkpoint,
+            hint="restore the folder from a copy, or train again",
+        ) from error
