@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
+from pleura.files.listing import check_path
 from pleura.formats.read import read
 from pleura.formats.registry import format_of, scan_name
 from pleura.formats.slices import JPEG
@@ -98,6 +99,7 @@ def _read(source: Any) -> Scan:
         path = Path(source)
         found = format_of(path)
         if found is not None:
+            check_path(path)
             return found.read(path, scan_name(path), labels=True)
     return read(source, units="hu")
 
