@@ -63,8 +63,9 @@ def draw(kinds: dict[str, dict[str, list[tuple[float, float]]]], target: Path) -
         ):
             axes.axhline(value, color=VALIDATION, linestyle=style, linewidth=1)
         axes.set(title=name, xlabel=f"mean of both, {unit}".rstrip(", "))
+        axes.locator_params(axis="x", nbins=4)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("ours less the reference's")
+    figure.axes[0].set_ylabel("pleura minus reference")
     figure.savefig(target, dpi=100)
 
 

@@ -131,9 +131,8 @@ def draw(results: dict[str, Any], target: Path) -> None:
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     for axes, (title, key) in zip(figure.subplots(1, 3), sets.items(), strict=True):
         for i, (name, found) in enumerate(results.items()):
-            marker = "s" if "'s" in name else "o"
-            axes.plot(found["ms"], found[key], marker, color=f"C{i}", label=name, ms=8)
-        axes.set(xscale="log", title=title, xlabel="ms a slice", ylabel="Dice")
+            axes.plot(found["ms"], found[key], "o^vDPX*s"[i], color=f"C{i}", label=name, ms=8)
+        axes.set(xscale="log", title=title, xlabel="ms per slice", ylabel="Dice")
         axes.grid(alpha=0.3, which="both")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)

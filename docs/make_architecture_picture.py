@@ -19,7 +19,7 @@ BANDS = (
             "cli": "parse, call, print",
             "viewer": "local web page",
             "report": "HTML reports",
-            "corrections": "fine-tuning on them",
+            "corrections": "corrected masks",
             "cohort": "many scans",
         },
     ),
@@ -36,7 +36,7 @@ BANDS = (
         },
     ),
     (
-        "Segment",
+        "Segmentation",
         {"segmentation": "scan to mask, flags", "engine": "runs a model file"},
     ),
     (

@@ -1,8 +1,9 @@
-"""Draw the worst slices of a model on LCTSC: python docs/make_gallery.py DATA RUNS.
+"""Draw the slices of LCTSC with the most wrong pixels: docs/pictures/worst.png.
 
-RUNS is what benchmarks/leave_one_out.py left: each patient is drawn with the model that never saw
-it. Reference green, right lung orange, left lung blue; worst first, at most four of neighbouring
-slices' kind.
+    python docs/make_gallery.py DATA RUNS
+
+RUNS is the output folder of benchmarks/leave_one_out.py: each patient is segmented by the model
+that was trained without it. The reference is green, the prediction yellow.
 """
 
 import sys
@@ -11,15 +12,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pleura.figures.palette import REFERENCE, rgb
-from pleura.figures.preview import LABEL_COLOURS, LUNG_WINDOW
+from pleura.figures.palette import PREDICTION, REFERENCE, rgb
+from pleura.figures.preview import LUNG_WINDOW
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
 HERE = Path(__file__).parent
 COLUMNS, ROWS, SIDE = 5, 4, 300
-APART = 3  # slices: nearer ones show the same
+APART = 3  # slices; nearer slices have the same errors
 
 
 def main() -> None:
@@ -56,8 +57,7 @@ def tile(hu: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> np.ndarra
     low, high = LUNG_WINDOW
     grey = np.clip((hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     picture = np.repeat(grey[..., None], 3, 2)
-    colours = [(labels == label, colour) for label, colour in LABEL_COLOURS.items()]
-    for mask, colour in [(reference, rgb(REFERENCE)), *colours]:
+    for mask, colour in ((reference, rgb(REFERENCE)), (labels > 0, rgb(PREDICTION))):
         found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, found, -1, colour, 1)
     body = np.argwhere(hu > -500)

@@ -19,6 +19,7 @@ from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, 
 from pleura.figures.plots import contact_sheet, save_figure
 from pleura.formats.pictures import read_picture
 from pleura.training.predictor import PredictionOptions
+from pleura.training.recipe import Recipe
 from pleura.training.run import Run
 
 DOCS = Path(__file__).parent
@@ -34,7 +35,7 @@ def main() -> None:
         folder = Path(name)
         given = sys.argv[1:]
         run = pleura.open_run(given[0]) if given else _train(folder / "run")
-        pleura.preview(IMAGES, MASKS, folder / "preview.png", run.recipe, 4)
+        pleura.preview(IMAGES, MASKS, folder / "preview.png", _recipe(), 4)
         pleura.evaluate(run, IMAGES, MASKS, output=folder)
         save_figure(_predicted(run, folder), folder / "predicted.png")
         (folder / "curves.png").write_bytes((run.folder / "curves.png").read_bytes())
@@ -43,7 +44,11 @@ def main() -> None:
 
 
 def _train(folder: Path) -> Run:
-    return pleura.train(IMAGES, MASKS, folder, pleura.load_recipe("quick", SPLIT))
+    return pleura.train(IMAGES, MASKS, folder, _recipe())
+
+
+def _recipe() -> Recipe:
+    return pleura.load_recipe("quick", SPLIT)
 
 
 def _predicted(run: Run, folder: Path) -> Figure:
