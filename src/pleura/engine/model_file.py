@@ -174,14 +174,14 @@ def _is_text(value: object, longest: int) -> bool:
     return (
         isinstance(value, str)
         and len(value) <= longest
-        and all(sign.isprintable() or sign in "\n\t" for sign in value)
+        and all(character.isprintable() or character in "\n\t" for character in value)
     )
 
 
 def _within(value: object, levels: int) -> bool:
     """Return whether a JSON value has at most this number of nested levels."""
     if isinstance(value, dict):
-        return levels > 0 and all(_within(one, levels - 1) for one in value.values())
+        return levels > 0 and all(_within(item, levels - 1) for item in value.values())
     if isinstance(value, list):
-        return levels > 0 and all(_within(one, levels - 1) for one in value)
+        return levels > 0 and all(_within(item, levels - 1) for item in value)
     return True

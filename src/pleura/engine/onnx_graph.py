@@ -66,11 +66,11 @@ def check_graph(content: bytes) -> dict[str, str]:
         _check_tensor(_fields(tensor, budget), len(content))
     for node in _messages(graph, 1):
         _check_node(_fields(node, budget), len(content), budget)
-    inputs = [_value(_fields(one, budget), budget) for one in _messages(graph, 11)]
-    outputs = [_value(_fields(one, budget), budget) for one in _messages(graph, 12)]
+    inputs = [_value(_fields(value, budget), budget) for value in _messages(graph, 11)]
+    outputs = [_value(_fields(value, budget), budget) for value in _messages(graph, 12)]
     if inputs != [("hu", _INT16, _RANK)]:
         raise GraphError("does not have one input 'hu', int16 (slices, rows, columns)")
-    if [one[1:] for one in outputs] != [(_UINT8, _RANK)]:
+    if [output[1:] for output in outputs] != [(_UINT8, _RANK)]:
         raise GraphError("does not have one output, uint8 (slices, rows, columns)")
     entries = [dict(_fields(entry, budget)) for entry in _messages(model, 14)]
     return {_text(entry[1]): _text(entry[2]) for entry in entries}
@@ -105,13 +105,13 @@ def _check_tensor(tensor: Fields, size: int) -> None:
 def _value(fields: Fields, budget: Iterator[int]) -> tuple[str, int, int]:
     """Return name, element type and rank of an input or output, whose sizes must be dynamic."""
     name = "".join(_text(value) for field, value in fields if field == 1)
-    kinds = [t for k in _messages(fields, 2) for t in _messages(_fields(k, budget), 1)]
-    kind = _fields(kinds[0], budget) if kinds else []
-    dims = [d for shape in _messages(kind, 2) for d in _messages(_fields(shape, budget), 1)]
+    types = [t for k in _messages(fields, 2) for t in _messages(_fields(k, budget), 1)]
+    tensor_type = _fields(types[0], budget) if types else []
+    dims = [d for shape in _messages(tensor_type, 2) for d in _messages(_fields(shape, budget), 1)]
     for dim in dims:
         if any(field == 1 for field, _ in _fields(dim, budget)):
             raise GraphError("accepts slices of one size only")
-    element = next((value for field, value in kind if field == 1), 0)
+    element = next((value for field, value in tensor_type if field == 1), 0)
     return name, element if isinstance(element, int) else 0, len(dims)
 
 
@@ -126,45 +126,45 @@ def _text(value: int | memoryview) -> str:
 
 
 def _packed(content: memoryview) -> list[int]:
-    values, at = [], 0
-    while at < len(content):
-        value, at = _varint(content, at)
+    values, position = [], 0
+    while position < len(content):
+        value, position = _varint(content, position)
         values.append(value)
     return values
 
 
 def _fields(content: memoryview, budget: Iterator[int]) -> Fields:
     """Return the fields of a message in the wire format of protobuf [2]_."""
-    found: Fields = []
-    at = 0
-    while at < len(content):
+    fields: Fields = []
+    position = 0
+    while position < len(content):
         if next(budget, None) is None:
-            raise GraphError(f"has more than {MAX_FIELDS:,} parts")
-        key, at = _varint(content, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(content, at)
-            found.append((key >> 3, value))
+            raise GraphError(f"has more than {MAX_FIELDS:,} fields")
+        key, position = _varint(content, position)
+        wire_type = key & 7
+        if wire_type == 0:
+            value, position = _varint(content, position)
+            fields.append((key >> 3, value))
             continue
-        if kind == 2:
-            length, at = _varint(content, at)
-        elif kind in (1, 5):
-            length = 8 if kind == 1 else 4
+        if wire_type == 2:
+            length, position = _varint(content, position)
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
         else:
             raise ValueError("not an ONNX file")
-        if at + length > len(content):
+        if position + length > len(content):
             raise ValueError("truncated")
-        found.append((key >> 3, content[at : at + length]))
-        at += length
-    return found
+        fields.append((key >> 3, content[position : position + length]))
+        position += length
+    return fields
 
 
-def _varint(content: memoryview, at: int) -> tuple[int, int]:
+def _varint(content: memoryview, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 64, 7):
-        byte = content[at]
-        at += 1
+        byte = content[position]
+        position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value, position
     raise ValueError("not an ONNX file")

@@ -47,17 +47,17 @@ class SubprocessModel:
 
     def __init__(self, path: Path, threads: int, precision: str, runtime: str) -> None:
         self._lock = threading.Lock()
-        self._connection, theirs = Pipe()
+        self._connection, remote = Pipe()
         executable = multiprocessing.spawn.get_executable() or sys.executable
-        arguments = [executable, "-c", _CODE, json.dumps(sys.path), str(theirs.fileno())]
+        arguments = [executable, "-c", _CODE, json.dumps(sys.path), str(remote.fileno())]
         try:
             process = subprocess.Popen(  # noqa: S603
-                arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                arguments, pass_fds=[remote.fileno()], stdin=subprocess.DEVNULL
             )
         except (OSError, TypeError) as error:
             raise _subprocess_failed() from error
         finally:
-            theirs.close()
+            remote.close()
         weakref.finalize(self, _end, self._connection, process)
         if not self._connection.poll(START_TIMEOUT):
             raise _subprocess_failed()

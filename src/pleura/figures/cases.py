@@ -33,7 +33,7 @@ class ChosenCase:
 
 
 def choose_cases(
-    scores: Mapping[str, float], bands: Sequence[Band] = BANDS, n: int = 4
+    scores: Mapping[str, float], bands: Sequence[Band] = BANDS, n_cases: int = 4
 ) -> list[ChosenCase]:
     """Choose cases by IoU: the median of each band, then the worst of all.
 
@@ -46,31 +46,31 @@ def choose_cases(
         IoU of each case.
     bands:
         Ranges of IoU.
-    n:
+    n_cases:
         Maximum number of cases.
     """
-    free = sorted((score, name) for name, score in scores.items() if not math.isnan(score))
-    ranked = list(free)
-    found: dict[Band, ChosenCase] = {}
+    ranked = sorted((score, name) for name, score in scores.items() if not math.isnan(score))
+    remaining = list(ranked)
+    by_band: dict[Band, ChosenCase] = {}
     for band in bands:
         inside = [case for case in ranked if _distance(case[0], band) == 0]
         if inside:
             score, name = inside[len(inside) // 2]
             count = f"median of {len(inside)}" if len(inside) > 1 else "the only one"
-            found[band] = ChosenCase(name, score, _label(band), f"{count} in {_label(band)}")
-            free.remove((score, name))
+            by_band[band] = ChosenCase(name, score, _label(band), f"{count} in {_label(band)}")
+            remaining.remove((score, name))
     for band in bands:
-        if band not in found and ranked:
-            score, name = min(free or ranked, key=lambda case: _distance(case[0], band))
+        if band not in by_band and ranked:
+            score, name = min(remaining or ranked, key=lambda case: _distance(case[0], band))
             note = f"no image in {_label(band)}; this is the nearest"
-            found[band] = ChosenCase(name, score, _label(band), note)
-            free = [case for case in free if case != (score, name)]
-    chosen = [found[band] for band in bands if band in found]
-    for score, name in free[: max(0, n - len(chosen))]:
+            by_band[band] = ChosenCase(name, score, _label(band), note)
+            remaining = [case for case in remaining if case != (score, name)]
+    chosen = [by_band[band] for band in bands if band in by_band]
+    for score, name in remaining[: max(0, n_cases - len(chosen))]:
         is_worst = (score, name) == ranked[0]
         note = f"the worst of {len(ranked)}" if is_worst else "the worst of the others"
         chosen.append(ChosenCase(name, score, "worst", note))
-    return chosen[:n]
+    return chosen[:n_cases]
 
 
 def _distance(score: float, band: Band) -> float:

@@ -151,7 +151,7 @@ def save_figure(figure: Figure, path: Path, dpi: float = 150) -> None:
         raise DataError(
             f"a figure cannot be written as '{path.suffix}'",
             where=path,
-            hint=f"choose a name that ends in {', '.join('.' + known for known in _NO_METADATA)}",
+            hint=f"choose a name that ends in {', '.join('.' + suffix for suffix in _NO_METADATA)}",
         )
     write_atomically(
         path,

@@ -82,7 +82,7 @@ def _panel(
     labels: NDArray[np.uint8],
     spacing: tuple[float, float],
     size: int,
-    ends: str,
+    end_labels: str,
 ) -> NDArray[np.uint8]:
     """Draw one slice in physical proportions in a square, with labels at its left and right end."""
     height, width = (n * s for n, s in zip(hu.shape, spacing, strict=True))
@@ -102,7 +102,7 @@ def _panel(
     square = np.zeros((size, size, 3), np.uint8)
     top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
     square[top : top + shape[1], left : left + shape[0]] = picture
-    for text, column in zip(ends, (4, size - 16), strict=True):
+    for text, column in zip(end_labels, (4, size - 16), strict=True):
         _put_text(square, text, (column, 16))
     return square
 

@@ -1,1 +1,1 @@
-"""What lungs measure: volume, density, and where."""
+"""Volume, density and extent of the lungs of a scan."""

@@ -100,9 +100,9 @@ def measure(scan: ScanLike, mask: Mask | str | Path | None = None) -> Measuremen
             _measure_region(name, inside, hu, geometry) for name, inside in regions.items()
         ),
         slices=tuple(
-            one
+            measured
             for name, inside in regions.items()
-            for one in _measure_slices(name, inside, hu, geometry)
+            for measured in _measure_slices(name, inside, hu, geometry)
         ),
         flags={**dict(_flags(scan, labels, geometry)), **_mask_flags(mask)},
         labels=next((str(d) for d in mask.decisions if d.topic == "labels"), ""),
@@ -218,14 +218,14 @@ def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterato
     if scan.is_volume and geometry.spacing_known and ml > MAX_VOLUME_ML:
         yield "volume", f"both lungs have {ml:.0f} ml, more than those of the largest adult"
     if not geometry.spacing_known:
-        yield "spacing", "unknown: only pixels and voxels are counted, nothing is in mm"
+        yield "spacing", "unknown: only pixels and voxels are counted, and no value is in mm"
     if scan.intensity != HU:
         yield "units", f"the values were converted from {scan.intensity}; densities depend on it"
     slice_spacing = geometry.spacing[0]
     if scan.is_volume and geometry.spacing_known and slice_spacing > MAX_SLICE_SPACING_MM:
         yield "slice_thickness", f"slices {slice_spacing:g} mm apart average over different tissues"
-    ends = labels[[0, -1]].any() if scan.is_volume else False
-    if ends or labels[:, [0, -1]].any() or labels[..., [0, -1]].any():
+    at_ends = labels[[0, -1]].any() if scan.is_volume else False
+    if at_ends or labels[:, [0, -1]].any() or labels[..., [0, -1]].any():
         yield "truncated", "the lung reaches the border of the scan: a part is not measured"
     if not scan.origin.has_acquisition:
         yield "contrast", "contrast agent and convolution kernel are unknown"

@@ -148,8 +148,8 @@ class Measurement:
             The file cannot be written.
         """
         rows = [
-            {**{k: v for k, v in vars(one).items() if k != "percentiles"}, **one.percentiles}
-            for one in self.slices
+            {**{k: v for k, v in vars(row).items() if k != "percentiles"}, **row.percentiles}
+            for row in self.slices
         ]
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]) if rows else ["slice"], lineterminator="\n")

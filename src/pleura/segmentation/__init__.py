@@ -1,1 +1,1 @@
-"""One image to a mask."""
+"""Segmentation of one scan: inference, postprocessing and quality flags."""

@@ -32,22 +32,22 @@ def find_discontinuity(hu: NDArray[np.int16], spacing: float) -> str:
     A clause, empty if there is no discontinuity.
     """
     hu = np.clip(hu, -1000, 400)
-    varied = np.flatnonzero([np.ptp(one) > 0 for one in hu])
+    varied = np.flatnonzero([np.ptp(slice_hu) > 0 for slice_hu in hu])
     if varied.size < 2:
         return ""
     pairs = range(int(varied[0]), int(varied[-1]))
     differences = {i: _difference(hu[i], hu[i + 1]) for i in pairs}
-    worst = max(differences, key=lambda i: differences[i])
-    if differences[worst] <= BASE + PER_MM * spacing:
+    largest = max(differences, key=lambda i: differences[i])
+    if differences[largest] <= BASE + PER_MM * spacing:
         return ""
     return (
-        f"HU differ by {differences[worst]:.0f} between slices {worst + 1} and {worst + 2}, "
+        f"HU differ by {differences[largest]:.0f} between slices {largest + 1} and {largest + 2}, "
         "counted from the feet, more than anatomy explains: a slice has a wrong rescale slope or "
         "intercept, or a wrong position"
     )
 
 
-def _difference(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
-    """Return the median difference of two slices where either shows tissue."""
-    tissue = np.maximum(one, other) > TISSUE
-    return float(np.median(np.abs(one - other)[tissue])) if tissue.mean() > 0.02 else 0.0
+def _difference(first: NDArray[np.int16], second: NDArray[np.int16]) -> float:
+    """Return the median difference of two slices where at least one contains tissue."""
+    tissue = np.maximum(first, second) > TISSUE
+    return float(np.median(np.abs(first - second)[tissue])) if tissue.mean() > 0.02 else 0.0

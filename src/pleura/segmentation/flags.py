@@ -99,8 +99,8 @@ def _flags(
         side = "right" if counts[RIGHT] < counts[LEFT] else "left"
         yield Flag("asymmetric", f"the {side} lung is missing or much smaller than the other")
     if scan.is_volume and (labels[0].any() or labels[-1].any()):
-        ends = [end for end, i in (("lowest", 0), ("highest", -1)) if labels[i].any()]
-        yield Flag("truncated", f"the lung reaches the {' and the '.join(ends)} slice")
+        reached = [end for end, i in (("lowest", 0), ("highest", -1)) if labels[i].any()]
+        yield Flag("truncated", f"the lung reaches the {' and the '.join(reached)} slice")
     if any(edge.any() for edge in (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])):
         yield Flag("border", "the lung reaches the border of the image")
     if _is_low_confidence(low_confidence, total / labels.size, scan.is_volume):

@@ -81,15 +81,15 @@ class Landmarks:
             return ("the slices are not axial",)
         if self.pair < -0.4 and abs(self.side) > max(0.2, 2 * abs(self.bone)):
             return ("the lungs lie one behind the other",)
-        found = []
+        clauses = []
         bone_alone = self.bone < -0.4 and np.isnan(self.heart) and np.isnan(self.recess)
         if bone_alone or _opposite(self.bone / 0.3, self.heart / 0.2, self.recess / 0.2):
-            found.append("the spine lies in front of the lungs")
+            clauses.append("the spine lies in front of the lungs")
         if self.upside_down:
-            found.append("the trachea and the apex of the lungs point to the feet")
+            clauses.append("the trachea and the apex of the lungs point to the feet")
         if self.liver < -0.4:
-            found.append("the liver lies on the left")
-        return tuple(found)
+            clauses.append("the liver lies on the left")
+        return tuple(clauses)
 
 
 def _opposite(*ratios: float) -> bool:
@@ -124,54 +124,55 @@ def find_landmarks(hu: NDArray[np.int16], lung: BoolArray) -> Landmarks:
         return Landmarks()
     rows = [_measure_slice(hu[i], lung[i]) for i in slices]
     table = {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
-    found = {"bone": _balance(table["back"], table["front"], 10)}
-    two = table["pair"] != 0
-    if two.mean() > 0.3:
-        found["pair"] = float(table["pair"][two].mean())
-        found["side"] = _balance(table["left"], table["right"], 10)
+    landmarks = {"bone": _balance(table["back"], table["front"], 10)}
+    has_pair = table["pair"] != 0
+    if has_pair.mean() > 0.3:
+        landmarks["pair"] = float(table["pair"][has_pair].mean())
+        landmarks["side"] = _balance(table["left"], table["right"], 10)
     if len(slices) >= _MIN_SLICES:
-        found |= _head_end(table)
-        found["spine"] = _spine(hu, lung)
-        if Landmarks(**found).upside_down:  # what lies at the base is at the other end
+        landmarks |= _head_end(table)
+        landmarks["spine"] = _spine(hu, lung)
+        if Landmarks(**landmarks).upside_down:  # the base is at the other end
             hu, lung, area = hu[::-1], lung[::-1], area[::-1]
             slices = len(area) - 1 - slices[::-1]
             table = {name: values[::-1] for name, values in table.items()}
         if area[0] < _BASE * area.max():
-            found["recess"] = _recess(table)
-            found["liver"] = _liver(hu, lung, slices)
-    if "recess" not in found and len(slices) < _BONE_SLICES:
-        found["heart"] = _balance(table["gap_front"], table["gap_back"], 8)
-    return Landmarks(**found)
+            landmarks["recess"] = _recess(table)
+            landmarks["liver"] = _liver(hu, lung, slices)
+    if "recess" not in landmarks and len(slices) < _BONE_SLICES:
+        landmarks["heart"] = _balance(table["gap_front"], table["gap_back"], 8)
+    return Landmarks(**landmarks)
 
 
-def _balance(one: NDArray[np.float64], other: NDArray[np.float64], least: float) -> float:
-    """Return the difference of two sums by their sum, near 0 if both are below ``least``."""
-    a, b = float(one.sum()), float(other.sum())
-    return (a - b) / (a + b + least)
+def _balance(first: NDArray[np.float64], second: NDArray[np.float64], minimum: float) -> float:
+    """Return the difference of two sums by their sum, near 0 if both are below ``minimum``."""
+    a, b = float(first.sum()), float(second.sum())
+    return (a - b) / (a + b + minimum)
 
 
 def _measure_slice(hu: NDArray[np.int16], lung: BoolArray) -> dict[str, float]:
     """Count voxels of bone, tissue and air around and between the lungs of a slice."""
     points = cv2.findNonZero(lung.astype(np.uint8)).reshape(-1, 2)
     x, y, width, height = cv2.boundingRect(points)
-    across, down = x + (width - 1) / 2, y + (height - 1) / 2
+    middle_x, middle_y = x + (width - 1) / 2, y + (height - 1) / 2
     outline = cv2.convexHull(points)
     hull, wall = np.zeros(lung.shape, np.uint8), np.zeros(lung.shape, np.uint8)
     cv2.fillConvexPoly(hull, outline, 1)
     cv2.polylines(wall, [outline], True, 1, 2 * max(1, round(_WALL * width)))
     row, column = np.nonzero((hu > _BONE) & (wall > hull))
-    ahead, beside = abs(column - across) < width / 2, abs(row - down) < height / 2
+    within_width = abs(column - middle_x) < width / 2
+    within_height = abs(row - middle_y) < height / 2
     gap = (hull > 0) & ~lung
-    gap_row = np.nonzero(gap & (abs(np.arange(lung.shape[1]) - across) < 0.3 * width))[0]
+    gap_row = np.nonzero(gap & (abs(np.arange(lung.shape[1]) - middle_x) < 0.3 * width))[0]
     air_column = np.nonzero(gap & (hu < _AIR))[1]
     counts = {
-        "front": ahead & (row < down),
-        "back": ahead & (row > down),
-        "right": beside & (column < across),
-        "left": beside & (column > across),
-        "gap_front": gap_row < down,
-        "gap_back": gap_row > down,
-        "air": abs(air_column - across) < 0.12 * width,
+        "front": within_width & (row < middle_y),
+        "back": within_width & (row > middle_y),
+        "right": within_height & (column < middle_x),
+        "left": within_height & (column > middle_x),
+        "gap_front": gap_row < middle_y,
+        "gap_back": gap_row > middle_y,
+        "air": abs(air_column - middle_x) < 0.12 * width,
     }
     return {
         "lung": len(points),
@@ -179,19 +180,21 @@ def _measure_slice(hu: NDArray[np.int16], lung: BoolArray) -> dict[str, float]:
         "width": width,
         "height": height,
         "pair": _pair(lung),
-        **{name: float(which.sum()) for name, which in counts.items()},
+        **{name: float(counted.sum()) for name, counted in counts.items()},
     }
 
 
 def _pair(lung: BoolArray) -> float:
     """Return 1 for two lungs side by side, -1 for one behind the other, 0 for a single lung."""
-    _, _, figures, centres = cv2.connectedComponentsWithStats(lung.astype(np.uint8), connectivity=4)
-    sizes = figures[1:, cv2.CC_STAT_AREA]
+    _, _, statistics, centres = cv2.connectedComponentsWithStats(
+        lung.astype(np.uint8), connectivity=4
+    )
+    sizes = statistics[1:, cv2.CC_STAT_AREA]
     second, first = np.argsort(sizes)[-2:] if len(sizes) > 1 else (0, 0)
     if sizes[second] < 0.25 * sizes[first] or first == second:
         return 0
-    apart = abs(centres[1 + first] - centres[1 + second])
-    return 1 if apart[0] > apart[1] else -1
+    distance = abs(centres[1 + first] - centres[1 + second])
+    return 1 if distance[0] > distance[1] else -1
 
 
 def _head_end(table: Table) -> dict[str, float]:
@@ -213,8 +216,8 @@ def _head_end(table: Table) -> dict[str, float]:
 def _recess(table: Table) -> float:
     lung, centre = table["lung"], table["centre"]
     low = np.linspace(0, 1, len(lung)) < 0.2
-    apart = np.average(centre[low], weights=lung[low]) - np.average(centre, weights=lung)
-    return float(apart / np.median(table["height"]))
+    offset = np.average(centre[low], weights=lung[low]) - np.average(centre, weights=lung)
+    return float(offset / np.median(table["height"]))
 
 
 def _liver(hu: NDArray[np.int16], lung: BoolArray, slices: NDArray[np.intp]) -> float:
@@ -248,10 +251,10 @@ def _spine(hu: NDArray[np.int16], lung: BoolArray) -> float:
         return np.nan
     bone = hu[bounding_box(lung) or ...] > 200
     extent = np.array(bone.shape)
-    line = []
+    densest = []
     for axis in range(3):
         size = np.maximum(np.delete(extent, axis) // 10, 1)
         mean = cv2.blur(bone.mean(axis, dtype=np.float32), size[::-1].tolist())
-        line.append(float(mean.max()))
-    other = max(line[1:])
-    return (line[0] - other) / (line[0] + other + 0.01)
+        densest.append(float(mean.max()))
+    others = max(densest[1:])
+    return (densest[0] - others) / (densest[0] + others + 0.01)

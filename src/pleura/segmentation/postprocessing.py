@@ -68,8 +68,8 @@ def clean_mask(lung: BoolArray, hu: NDArray[np.int16], *, calibrated: bool = Tru
         lung[box], connectivity=26, out_dtype=np.uint32, return_N=True
     )
     sizes = np.zeros(count + 1, np.int64)
-    for one in components:  # slice by slice: bincount converts its argument to 64 bits
-        sizes += np.bincount(one.ravel(), minlength=count + 1)
+    for plane in components:  # slice by slice: bincount converts its argument to 64 bits
+        sizes += np.bincount(plane.ravel(), minlength=count + 1)
     sizes[0] = 0
     if calibrated:
         for component, values in _sampled_hu(components, box, hu, _is_large(sizes)):
@@ -120,12 +120,12 @@ def label_sides(
     inside = lung[box]
     components = cc3d.connected_components(inside, connectivity=26, out_dtype=np.uint32)
     statistics = cc3d.statistics(components)
-    two = _two_lungs(statistics["voxel_counts"], int(inside.sum()))
+    pair = _two_lungs(statistics["voxel_counts"], int(inside.sum()))
     columns = statistics["centroids"][:, 2]
     middle, width = _body_position(hu)
     middle -= box[2].start
-    if two is not None and _are_two_sides(columns[list(two)], middle, width):
-        middle = float(columns[list(two)].mean())
+    if pair is not None and _are_two_sides(columns[list(pair)], middle, width):
+        middle = float(columns[list(pair)].mean())
     else:
         separated = _separate_lungs(inside, geometry, threads)
         if separated is not None:
@@ -147,23 +147,23 @@ def _sampled_hu(
     components: NDArray[np.unsignedinteger],
     box: tuple[slice, ...],
     hu: NDArray[np.int16],
-    wanted: BoolArray,
+    selected: BoolArray,
 ) -> Iterator[tuple[int, NDArray[np.int16]]]:
-    """Yield the wanted components that contain a sampled voxel, with their sampled HU."""
+    """Yield the selected components that contain a sampled voxel, with their sampled HU."""
     _, row, column = (-(side.start // -HU_STEP) for side in box)  # the first sample in the box
     sampled = components[
         :, HU_STEP * row - box[1].start :: HU_STEP, HU_STEP * column - box[2].start :: HU_STEP
     ]
     values = hu[box[0], row : row + sampled.shape[1], column : column + sampled.shape[2]]
-    for component in np.flatnonzero(wanted):
+    for component in np.flatnonzero(selected):
         inside = values[sampled == component]
         if len(inside):
             yield int(component), inside
 
 
 def _is_gas(values: NDArray[np.int16]) -> bool:
-    some = values[:: max(1, len(values) // 10_000)]
-    median, upper_quartile = np.percentile(some, (50, 75))
+    sample = values[:: max(1, len(values) // 10_000)]
+    median, upper_quartile = np.percentile(sample, (50, 75))
     return bool(median < GAS_MEDIAN and upper_quartile < GAS_UPPER_QUARTILE)
 
 
@@ -189,12 +189,12 @@ def _separate_lungs(lung: BoolArray, geometry: Geometry, threads: int) -> NDArra
         components = cc3d.connected_components(depth > erosion, connectivity=6, out_dtype=np.uint32)
         statistics = cc3d.statistics(components)
         sizes = statistics["voxel_counts"]
-        two = _two_lungs(sizes, int(sizes[1:].sum()))
-        if two is not None:
-            right, left = sorted(two, key=lambda one: statistics["centroids"][one, 2])
+        pair = _two_lungs(sizes, int(sizes[1:].sum()))
+        if pair is not None:
+            right, left = sorted(pair, key=lambda label: statistics["centroids"][label, 2])
             distances = [
-                edt.edt(components != one, anisotropy=spacing, parallel=threads)
-                for one in (right, left)
+                edt.edt(components != label, anisotropy=spacing, parallel=threads)
+                for label in (right, left)
             ]
             sides = np.where(distances[0] <= distances[1], RIGHT, LEFT).astype(np.uint8)
             fine = sides.repeat(2, 1).repeat(2, 2)

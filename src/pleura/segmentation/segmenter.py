@@ -230,8 +230,8 @@ def _flags_of(
         step = sampling_step(geometry.shape)
         landmarks = find_landmarks(predictions.landmark_hu, labels[:, ::step, ::step] > 0)
         hu = predictions.hu
-        if scan.missing_slices:  # missing slices are constant
-            hu = hu[[np.ptp(one) > 0 for one in hu]]
+        if scan.missing_slices:  # they are constant
+            hu = hu[[np.ptp(slice_hu) > 0 for slice_hu in hu]]
         discontinuity = find_discontinuity(hu, geometry.orthogonal_spacing[0])
     return find_flags(
         labels,
