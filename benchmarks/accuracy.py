@@ -66,7 +66,7 @@ def kmader(part: str, data: Path, segmenter: Segmenter) -> Iterator[Case]:
         yield {
             "case": pair.name,
             **overlap(mask > 0, found.labels[0] > 0),
-            "small": small_grid(mask, found.probability, segmenter.threshold),
+            "small": small_grid(mask, found.probability, segmenter.threshold_level),
         }
 
 

@@ -93,7 +93,7 @@ def main() -> None:
         engine = Engine(model, options.threads, precision)
         masks = [
             np.concatenate([engine.probability(hu[i : i + 8]) for i in range(0, len(hu), 8)])
-            >= engine.threshold
+            >= engine.threshold_level
             for _, hu, _ in cases
         ]
         exact = exact or masks

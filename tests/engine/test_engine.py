@@ -27,7 +27,7 @@ def test_probability_has_the_slices_shape_and_finds_lung(engine, sample):
     assert found.shape == hu.shape
     assert found.dtype == np.uint8
     reference = read_picture(sample.masks / "LCTSC-201_058.tif") > 0
-    lung = found[0] >= engine.threshold
+    lung = found[0] >= engine.threshold_level
     assert (lung & reference).sum() / (lung | reference).sum() > 0.8
 
 
@@ -52,8 +52,8 @@ def test_onnx_runtime_agrees(engine, model, sample):
 
 
 def test_bfloat16_draws_nearly_the_same_border(engine, model, sample):
-    fast = Engine(model, precision="bf16").probability(slices(sample)) >= engine.threshold
-    exact = engine.probability(slices(sample)) >= engine.threshold
+    fast = Engine(model, precision="bf16").probability(slices(sample)) >= engine.threshold_level
+    exact = engine.probability(slices(sample)) >= engine.threshold_level
     assert 2 * (fast & exact).sum() / (fast.sum() + exact.sum()) > 0.99
 
 

@@ -137,7 +137,7 @@ def test_probability_is_kept_on_the_scans_grid_when_asked_for(chest, segmenter):
     result = segmenter.segment(scan, keep_probability=True)
     assert result.probability.shape == turned.shape
     inside = result.probability[result.labels > 0]
-    assert (inside >= segmenter.threshold).mean() > 0.95
+    assert (inside >= segmenter.threshold_level).mean() > 0.95
     assert segmenter.segment(scan).probability is None
 
 

@@ -129,7 +129,7 @@ def test_an_8_bit_model_finds_the_same_lungs_from_a_smaller_file(model, eight_bi
     differ = total = 0
     for path in sorted(sample.images.iterdir()):
         hu = read_picture(path)[None].astype(np.int16)
-        full, small = (engine.probability(hu) >= engine.threshold for engine in engines)
+        full, small = (engine.probability(hu) >= engine.threshold_level for engine in engines)
         differ, total = differ + int((full != small).sum()), total + int(full.sum())
     assert 0 < differ < 0.02 * total
 

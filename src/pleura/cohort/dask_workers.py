@@ -126,17 +126,17 @@ class DaskWorkers(AbstractContextManager["DaskWorkers"]):
 
     def _check_versions(self) -> None:
         try:
-            found = self._client.run(importlib.metadata.version, "pleura")
+            versions = self._client.run(importlib.metadata.version, "pleura")
         except importlib.metadata.PackageNotFoundError as error:
             raise PleuraError(
                 "pleura is not installed on a worker",
                 where=self.address,
                 hint=f"install pleura {pleura.__version__} on all workers",
             ) from error
-        for worker, version in found.items():
+        for worker, version in versions.items():
             if version != pleura.__version__:
                 raise PleuraError(
-                    f"a worker has pleura {version}, and this is {pleura.__version__}",
+                    f"a worker has pleura {version}, this process has {pleura.__version__}",
                     where=worker,
                     hint="install the same version on all machines",
                 )

@@ -112,7 +112,7 @@ def _find_at_address(address: str, output: str) -> Iterator[Task]:
             name = path.with_name(scan_name(Path(path.name)))
             source = RemoteScan(address, (scan, *sorted(companions[scan])))
             yield Task(safe_name(str(name)), source, path=printable(str(path)))
-        if dicom:  # the folder may be named after the patient, and only the files would tell
+        if dicom:  # the name of the folder may be that of the patient
             source = RemoteScan(address, tuple(sorted(dicom)))
             path_text = printable(_folder_below(folder, root))
             yield Task(f"dicom-{short_hash(folder)}", source, path=path_text)

@@ -106,13 +106,13 @@ class OutputFiles:
 
     def volumes(self) -> dict[str, Path]:
         """Return the paths of the voxel data to write, by the name of the field."""
-        named = {"mask": self.mask, "masked": self.masked, "probability": self.probability}
-        return {name: path for name, path in named.items() if path is not None}
+        fields = {"mask": self.mask, "masked": self.masked, "probability": self.probability}
+        return {name: path for name, path in fields.items() if path is not None}
 
     def paths(self) -> dict[str, Path]:
         """Return the paths of all files to write, by the name of the field."""
-        named = {"preview": self.preview, "report": self.report}
-        return self.volumes() | {name: path for name, path in named.items() if path is not None}
+        fields = {"preview": self.preview, "report": self.report}
+        return self.volumes() | {name: path for name, path in fields.items() if path is not None}
 
 
 @dataclass(frozen=True)

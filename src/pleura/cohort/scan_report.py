@@ -74,7 +74,7 @@ def report_options(
     """Return the options that a result depends on, as JSON values."""
     return {
         "model": segmenter.engine.metadata.summary(),
-        "threshold": segmenter.threshold,
+        "threshold": segmenter.threshold_level,
         "sides": options.sides,
         "units": options.units,
         "flip": options.flip,

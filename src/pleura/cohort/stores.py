@@ -28,7 +28,7 @@ class StoreError(DataError):
     """A store that cannot be reached now; another attempt may succeed."""
 
 
-_ATOMIC_PROTOCOLS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
+_ATOMIC_PROTOCOLS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"))
 """Protocols of stores in which an object exists only once its upload is complete."""
 
 
@@ -306,8 +306,8 @@ def _message(error: Exception) -> str:
 
 def _without_secrets(address: str) -> str:
     """Return an address without password and signature."""
-    before, _, rest = address.partition("?")[0].rpartition("://")
-    return f"{before}://{rest.rpartition('@')[2]}" if before else rest
+    protocol, _, rest = address.partition("?")[0].rpartition("://")
+    return f"{protocol}://{rest.rpartition('@')[2]}" if protocol else rest
 
 
 def _local_name(file: str) -> str:

@@ -95,8 +95,8 @@ def write_regions(store: OutputStore, results: Sequence[ScanResult], suffix: str
     except ImportError:
         return
     text = {*_SHARED, "region", "pleura_version", "model"} - {"seconds"}
-    kinds = {c: pa.string() if c in text else pa.float64() for c in columns}
-    table = pa.table({c: pa.array([row.get(c) for row in rows], kinds[c]) for c in columns})
+    types = {c: pa.string() if c in text else pa.float64() for c in columns}
+    table = pa.table({c: pa.array([row.get(c) for row in rows], types[c]) for c in columns})
     file = io.BytesIO()
     parquet.write_table(table, file)
     store.write(f"lungs{suffix}.parquet", file.getvalue())

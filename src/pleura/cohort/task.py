@@ -52,9 +52,9 @@ class Task:
     @property
     def unique_key(self) -> str:
         """Text that differs from that of all other tasks of a cohort, the same in each process."""
-        where = self.source.source if isinstance(self.source, ScanEntry) else self.source
-        what = self.source.description if isinstance(self.source, ScanEntry) else ""
-        return f"{where} {what} {self.series} {self.stack} {self.units} {self.flip}"
+        source = self.source.source if isinstance(self.source, ScanEntry) else self.source
+        description = self.source.description if isinstance(self.source, ScanEntry) else ""
+        return f"{source} {description} {self.series} {self.stack} {self.units} {self.flip}"
 
     @property
     def filename(self) -> str:

@@ -100,12 +100,14 @@ def cases_from_results(
     reports = sorted(folder.rglob("*_lungs.json"))
     if not reports:
         raise DataError(
-            "no results of `pleura segment` here", where=folder, hint="give the folder of its -o"
+            "the folder has no results of `pleura segment`",
+            where=folder,
+            hint="give the output folder of `pleura segment`",
         )
     scans = scans or _recorded_scans(folder)
     _check_version(reports[0])
-    found = find_tasks(scans, str(folder))
-    tasks = {anonymous_task(task).name: task for task in found} | {t.name: t for t in found}
+    listed = find_tasks(scans, str(folder))
+    tasks = {anonymous_task(task).name: task for task in listed} | {t.name: t for t in listed}
     cases = []
     for path in reports:
         name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
@@ -115,14 +117,14 @@ def cases_from_results(
         report = read_record(path)
         options = report.get("options")
         options = options if isinstance(options, dict) else {}
-        known = options.get("units") in get_args(UnitsOption)
-        used = options["units"] if known else units
-        read_scan = partial(_read_task, task, used, bool(options.get("flip")))
+        is_recorded = options.get("units") in get_args(UnitsOption)
+        scan_units = options["units"] if is_recorded else units
+        read_scan = partial(_read_task, task, scan_units, bool(options.get("flip")))
         mask = _mask_of_report(path, report, folder)
         cases.append(ReviewCase(name, read_scan, mask, None, _displayed(report)))
     if not cases:
         raise DataError(
-            "none of these results belongs to a scan there",
+            "none of the results belongs to a scan at this path",
             where=scans,
             hint="give the folder or the manifest that was segmented: --scans PATH",
         )
@@ -147,8 +149,8 @@ def case_from_files(
 
 def _recorded_scans(folder: Path) -> Path:
     """Return the path of the scans that `pleura segment` wrote into a folder of results."""
-    note = folder / INPUTS_FILE
-    scans = folder / os.fsdecode(note.read_bytes()) if note.exists() else None
+    record = folder / INPUTS_FILE
+    scans = folder / os.fsdecode(record.read_bytes()) if record.exists() else None
     if scans is None or not scans.exists():
         raise DataError(
             "the scans of these results are not found",
@@ -167,9 +169,9 @@ def _check_version(report: Path) -> None:
     version = read_record(report).get("versions", {}).get("pleura", "0")
     if _version_numbers(version) > _version_numbers(pleura.__version__):
         raise DataError(
-            f"pleura {version} wrote these results, and this is pleura {pleura.__version__}",
+            f"pleura {version} wrote these results; the installed version is {pleura.__version__}",
             where=report,
-            hint="open them with that version: pip install --upgrade pleura",
+            hint="update pleura: pip install --upgrade pleura",
         )
 
 
@@ -184,8 +186,8 @@ def _mask_of_report(report_path: Path, report: Mapping[str, Any], folder: Path) 
     name = Path(str(report.get("mask", ""))).name
     if name:
         candidates.insert(0, report_path.with_name(name))
-    found = (path for path in candidates if path.is_file() and not _is_outside(path, folder))
-    return next(found, None)
+    existing = (path for path in candidates if path.is_file() and not _is_outside(path, folder))
+    return next(existing, None)
 
 
 def _is_outside(path: Path, folder: Path) -> bool:

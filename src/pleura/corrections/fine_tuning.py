@@ -100,14 +100,14 @@ class FineTuningResult:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Reasons not to use the model without further evaluation, as text."""
-        found = []
+        """Reasons to evaluate the model further before it is used."""
+        warnings = []
         if self.scores and not self.slices.held_out:
-            found.append("no scan is held out: correct three or more to evaluate the model")
+            warnings.append("no scan is held out: correct three or more to evaluate the model")
         if self.worse:
             names = ", ".join(score.case for score in self.worse)
-            found.append(f"the fine-tuned model is worse on {names}: keep the model before")
-        return tuple(found)
+            warnings.append(f"the fine-tuned model is worse on {names}: keep the original model")
+        return tuple(warnings)
 
     def __repr__(self) -> str:
         return f"FineTuningResult({self.run.folder}; {len(self.scores)} scores)"

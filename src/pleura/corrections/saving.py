@@ -120,9 +120,9 @@ def _labels_of(content: bytes, scan: Scan) -> NDArray[np.uint8]:
         path = folder / ("mask.nii.gz" if compressed else "mask.nii")
         path.write_bytes(content)
         try:
-            found = read(path, units="hu")
-            fits = found.geometry.matches(scan.geometry)
-            labels = whole_labels(found) if fits else None
+            stored = read(path, units="hu")
+            fits = stored.geometry.matches(scan.geometry)
+            labels = whole_labels(stored) if fits else None
         except (PleuraError, gzip.BadGzipFile, EOFError) as error:
             raise DataError(
                 "the corrected mask is not a NIfTI file of labels",

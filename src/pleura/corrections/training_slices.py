@@ -22,7 +22,7 @@ from pleura.formats.pictures import write_picture
 from pleura.masks.labels import read_mask
 from pleura.scan.scan import Scan
 
-_ONE_IN = 5
+_HOLD_OUT_EVERY = 5
 """One scan in five is held out; one training slice in five is for validation."""
 
 
@@ -106,19 +106,19 @@ def write_training_slices(
         _write_case(case, f"case-{i:04d}", folder, uncorrected_fraction)
         for i, case in enumerate(cases)
     ]
-    patients = [one.patient or one.scan_hash for one in written]
+    patients = [item.patient or item.scan_hash for item in written]
     if len(set(patients)) == 1:  # an anonymised identifier, the same for all patients
-        patients = [one.scan_hash for one in written]
+        patients = [item.scan_hash for item in written]
     held_out = _choose_held_out(cases, patients, seed)
     rows: list[tuple[str, str, str]] = []
     training: list[str] = []
     test: list[str] = []
-    for i, (case, one) in enumerate(zip(cases, written, strict=True)):
+    for i, (case, item) in enumerate(zip(cases, written, strict=True)):
         is_test = case in held_out
-        (test if is_test else training).extend(one.corrected)
+        (test if is_test else training).extend(item.corrected)
         rows.append((f"case-{i:04d}", case.name, "test" if is_test else "training"))
-    n_corrected = sum(list(one.corrected.values()).count(True) for one in written)
-    n_all = sum(len(one.corrected) for one in written)
+    n_corrected = sum(sum(item.corrected.values()) for item in written)
+    n_all = sum(len(item.corrected) for item in written)
     split = _split(training, test)
     if not (split.training and split.validation and split.test and n_corrected):
         raise DataError(
@@ -162,8 +162,8 @@ def _training_slices(
 
 def _split(training: Sequence[str], test: Sequence[str]) -> Split:
     """Take the validation subset, and the test subset if no case is held out, from training."""
-    validation = training[_ONE_IN - 1 :: _ONE_IN] or training[-1:]
-    test = test or training[_ONE_IN - 2 :: _ONE_IN] or training[-2:-1]
+    validation = training[_HOLD_OUT_EVERY - 1 :: _HOLD_OUT_EVERY] or training[-1:]
+    test = test or training[_HOLD_OUT_EVERY - 2 :: _HOLD_OUT_EVERY] or training[-2:-1]
     train = [name for name in training if name not in {*validation, *test}]
     return Split(tuple(train), tuple(validation), tuple(test))
 
@@ -185,7 +185,7 @@ def _choose_held_out(
     held_out: list[ReviewCase] = []
     for case in sorted(cases, key=lambda c: hashlib.sha256(f"{seed} {c.name}".encode()).digest()):
         group = group_of[case.name]
-        enough = len(held_out) >= max(1, len(cases) // _ONE_IN)
+        enough = len(held_out) >= max(1, len(cases) // _HOLD_OUT_EVERY)
         if not enough and case not in held_out and len(held_out) + len(group) < len(cases):
             held_out += group
     return held_out

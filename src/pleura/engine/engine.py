@@ -73,7 +73,7 @@ class Engine:
         self._model, self._process = load(*self._arguments), os.getpid()
 
     @property
-    def threshold(self) -> int:
+    def threshold_level(self) -> int:
         """Smallest probability (times 255) of a lung voxel, as the model file specifies it."""
         return int(np.ceil(self.metadata.threshold * 255))
 

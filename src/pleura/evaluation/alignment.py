@@ -54,8 +54,8 @@ def align(first: Scan, second: Scan, kinds: str, hint: str) -> Alignment:
     DataError
         The files have different grids.
     """
-    one, two = canonical_orders(first, second)
-    grids = one.apply_to(first.geometry), two.apply_to(second.geometry)
+    orders = canonical_orders(first, second)
+    grids = orders[0].apply_to(first.geometry), orders[1].apply_to(second.geometry)
     if not grids[0].matches(grids[1]):
         raise DataError(
             f"{kinds} have different grids: {grids[0].describe_difference(grids[1])}",
@@ -65,4 +65,4 @@ def align(first: Scan, second: Scan, kinds: str, hint: str) -> Alignment:
     spacing = next(
         (grid.orthogonal_spacing for grid in reversed(grids) if grid.spacing_known), None
     )
-    return Alignment(one, two, spacing)
+    return Alignment(orders[0], orders[1], spacing)

@@ -99,8 +99,8 @@ class Comparison:
             The cases differ, or no case has lung.
         """
         first, second = (
-            {score.case: score for score in one.scores if score.region == region}
-            for one in (self, other)
+            {score.case: score for score in comparison.scores if score.region == region}
+            for comparison in (self, other)
         )
         pairs = [(first[name], second[name]) for name in first if name in second]
         pairs = [pair for pair in pairs if any(score.metrics for score in pair)]
@@ -118,8 +118,8 @@ class Comparison:
 
         return {
             metric: paired_difference(
-                values(metric, (one for one, _ in pairs)),
-                values(metric, (two for _, two in pairs)),
+                values(metric, (score for score, _ in pairs)),
+                values(metric, (score for _, score in pairs)),
                 patients,
             )
             for metric in metrics
@@ -166,10 +166,10 @@ class Comparison:
         grouped = bool(self.by_group())
         header = ["case", "patient", *(["group"] if grouped else [])]
         rows = []
-        for one in self.scores:
-            names = [one.case, one.patient, *([one.group or NO_GROUP] if grouped else [])]
-            cells = [f"{one.metrics[m]:.6g}" if m in one.metrics else "" for m in metrics]
-            rows.append([*names, one.region, one.unit, one.outcome, *cells])
+        for score in self.scores:
+            names = [score.case, score.patient, *([score.group or NO_GROUP] if grouped else [])]
+            cells = [f"{score.metrics[m]:.6g}" if m in score.metrics else "" for m in metrics]
+            rows.append([*names, score.region, score.unit, score.outcome, *cells])
         return [*header, "region", "unit", "outcome", *metrics], rows
 
     def __repr__(self) -> str:
@@ -181,7 +181,7 @@ class Comparison:
         return "".join(
             html_table(
                 SUMMARY_COLUMNS,
-                [summary_row(name, one) for name, one in self.summary(region).items()],
+                [summary_row(name, metric) for name, metric in self.summary(region).items()],
                 f"{region}: {outcomes_text(self.outcome_counts(region))}",
             )
             for region in self.regions
@@ -192,11 +192,12 @@ SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max", "c
 """Columns of a table of statistics, as people read it."""
 
 
-def summary_row(name: str, one: MetricSummary) -> list[str]:
+def summary_row(name: str, metric: MetricSummary) -> list[str]:
     """Return the text of the cells below `SUMMARY_COLUMNS`."""
-    std, median, low, high = (f"{v:.4g}" for v in (one.std, one.median, one.min, one.max))
-    interval = interval_text(one.confidence_interval)
-    return [name, f"{one.mean:.4g}", interval, std, median, low, high, str(one.n_cases)]
+    values = (metric.std, metric.median, metric.min, metric.max)
+    interval = interval_text(metric.confidence_interval)
+    cells = [f"{value:.4g}" for value in values]
+    return [name, f"{metric.mean:.4g}", interval, *cells, str(metric.n_cases)]
 
 
 def outcomes_text(counts: Mapping[Outcome, int]) -> str:

@@ -47,7 +47,7 @@ def match_cases(
         raise DataError(
             f"{len(missing)} reference(s) without {kind}: {', '.join(missing[:5])}",
             where=predicted,
-            hint="add them; an empty mask where nothing was found"
+            hint="add them; write an empty mask where no lung was found"
             if kind == "prediction"
             else "add them, or remove these references",
         )

@@ -43,7 +43,7 @@ class CaseArrays:
         Name of the case.
     image, prediction, reference:
         Image and labels, all (slices, rows, columns).
-    hu:
+    calibrated:
         Whether the image is in HU.
     """
 
@@ -51,7 +51,7 @@ class CaseArrays:
     image: NDArray[Any]
     prediction: NDArray[Any]
     reference: NDArray[Any]
-    hu: bool = True
+    calibrated: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ModelEvaluation(Comparison):
 
         Choose a threshold with the validation set only, not with the test set.
         """
-        overlaps = np.array([one.overlap() for one in self.histograms.values()])  # (cases, 2, 19)
+        overlaps = np.array([h.overlap() for h in self.histograms.values()])  # (cases, 2, 19)
         defined = np.isfinite(overlaps)
         means = np.where(defined, overlaps, 0).sum(0) / np.maximum(defined.sum(0), 1)
         return [
@@ -127,11 +127,13 @@ class ModelEvaluation(Comparison):
         return html_table((), list(facts.items())) + super()._repr_html_()
 
 
-def calibration_text(found: Calibration) -> str:
+def calibration_text(calibration: Calibration) -> str:
     """Return the calibration errors as text."""
     return (
-        f"calibration error {found.expected_error:.4f}, {found.uncertain_expected_error:.4f} over "
-        f"the {100 * found.uncertain_fraction:.1f} % of pixels with a probability of 0.02 to 0.98"
+        f"calibration error {calibration.expected_error:.4f}, "
+        f"{calibration.uncertain_expected_error:.4f} over "
+        f"the {100 * calibration.uncertain_fraction:.1f} % of pixels with a probability of "
+        "0.02 to 0.98"
     )
 
 
@@ -179,7 +181,7 @@ def evaluate_model(
         ``cases`` lacks some cases.
     """
     table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
-    record = read_metadata(model_path(model))
+    metadata = read_metadata(model_path(model))
     pairs = match_cases(Path(images), Path(masks), "image")
     table.warn_unknown(name for name, *_ in pairs)
     scores: list[Score] = []
@@ -195,7 +197,7 @@ def evaluate_model(
             histograms[name], flags[name] = case.histogram, case.flags
             if callbacks.on_progress is not None:
                 callbacks.on_progress(i + 1, len(pairs))
-        threshold = segmenter.threshold / 255
+        threshold = segmenter.threshold_level / 255
     return ModelEvaluation(
         tuple(scores),
         hash_files((file for _, *files in pairs for file in files), names=True),
@@ -203,8 +205,8 @@ def evaluate_model(
         histograms=histograms,
         flags=flags,
         provenance={
-            "model": f"{record.name} {record.version}",
-            "weights": record.weights_sha256[:16],
+            "model": f"{metadata.name} {metadata.version}",
+            "weights": metadata.weights_sha256[:16],
             "images": Path(images).name,
             "masks": Path(masks).name,
         },

@@ -86,15 +86,15 @@ def distance_metrics(
     if not reference.any() or not prediction.any():
         sides = np.multiply(reference.shape, spacing)
         diagonal = float(np.sqrt((sides**2).sum()))
-        distances = dict.fromkeys(("hd", "hd95", "assd"), diagonal)
-        return distances | {f"surface_dice_{t:g}": 0.0 for t in TOLERANCES}
+        empty = dict.fromkeys(("hd", "hd95", "assd"), diagonal)
+        return empty | {f"surface_dice_{t:g}": 0.0 for t in TOLERANCES}
     forward, backward = surface_distances(reference, prediction, spacing)
-    both = np.concatenate([forward, backward])
+    distances = np.concatenate([forward, backward])
     return {
-        "hd": float(both.max()),
+        "hd": float(distances.max()),
         "hd95": float(max(np.percentile(forward, 95), np.percentile(backward, 95))),
-        "assd": float(both.mean()),
-        **{f"surface_dice_{t:g}": float(np.mean(both <= t)) for t in TOLERANCES},
+        "assd": float(distances.mean()),
+        **{f"surface_dice_{t:g}": float(np.mean(distances <= t)) for t in TOLERANCES},
     }
 
 
@@ -120,7 +120,7 @@ def largest_missed_area(
     missed = reference & ~prediction
     slices = missed if missed.ndim == 3 else missed[None]
     largest = 0
-    for one in slices[slices.any((1, 2))]:
-        components = cc3d.connected_components(one, connectivity=8)
+    for missed_slice in slices[slices.any((1, 2))]:
+        components = cc3d.connected_components(missed_slice, connectivity=8)
         largest = max(largest, int(np.bincount(components.ravel())[1:].max()))
     return largest * float(spacing[-1] * spacing[-2])

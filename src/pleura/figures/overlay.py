@@ -46,6 +46,21 @@ def overlay(
     return picture
 
 
+def grey_levels(image: AnyArray, window: Window) -> NDArray[np.uint8]:
+    """Return an image as grey levels from 0 to 255, uint8 of the same shape.
+
+    Parameters
+    ----------
+    image:
+        Grey values.
+    window:
+        Values that are shown black and white.
+    """
+    low, high = window
+    levels = (image.astype(np.float32) - low) / (high - low) * 255
+    return np.asarray(np.clip(levels, 0, 255), np.uint8)
+
+
 def grey_range(image: AnyArray) -> Window:
     """Return the 0.5th and 99.5th percentile of an image (rows, columns).
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.figures.overlay import grey_levels
 from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, TEXT_ON_BLACK, rgb
 
 LUNG_WINDOW = (-1350.0, 150.0)
@@ -88,8 +89,7 @@ def _panel(
     height, width = (n * s for n, s in zip(hu.shape, spacing, strict=True))
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
-    low, high = LUNG_WINDOW
-    grey = np.clip((hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    grey = grey_levels(hu, LUNG_WINDOW)
     interpolation = cv2.INTER_AREA if shape[0] < hu.shape[1] else cv2.INTER_LINEAR
     picture = np.repeat(cv2.resize(grey, shape, interpolation=interpolation)[..., None], 3, 2)
     for label, colour in LABEL_COLOURS.items():

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pleura.figures.backend import Figure
-
-
 import pleura
 from pleura.dataset.check_report import CheckReport
 from pleura.dataset.label_errors import SuspectedLabel
 from pleura.dataset.pair_reader import PairReader
 from pleura.figures.overlay import grey_range, overlay
 from pleura.report.page import Page, PageCase, slice_picture
+
+if TYPE_CHECKING:
+    from pleura.figures.backend import Figure
 
 
 def write_check_report(path: str | Path, report: CheckReport, *, command: str = "") -> None:
@@ -65,15 +64,15 @@ def _case(label: SuspectedLabel, reader: PairReader) -> PageCase:
     return PageCase(label.name, {"score": label.score}, label.reasons, picture)
 
 
-def label_error_figure(report: CheckReport, most: int = 40) -> Figure | None:
+def label_error_figure(report: CheckReport, n_masks: int = 40) -> Figure | None:
     """Return a figure of the masks with suspected label errors, as overlays on their images.
 
     Parameters
     ----------
     report:
         The result of `pleura.check`.
-    most:
-        Number of masks to show, highest score first.
+    n_masks:
+        Maximum number of masks to show, highest score first.
 
     Returns
     -------
@@ -88,7 +87,7 @@ def label_error_figure(report: CheckReport, most: int = 40) -> Figure | None:
     from pleura.figures.plots import contact_sheet  # matplotlib is optional
 
     reader = PairReader()
-    labels = report.label_errors[:most]
+    labels = report.label_errors[:n_masks]
     if not labels:
         return None
     return contact_sheet(

@@ -88,7 +88,7 @@ def _case(row: ScanResult, report: dict[str, Any], output: Path) -> PageCase:
     if densities:
         values["mean_hu"] = densities["mean"]
         values["laa_950_percent"] = 100 * densities["low_attenuation"]["LAA-950"]
-    flags = [f"{name}: {what}" for name, what in report.get("flags", {}).items()]
+    flags = [f"{name}: {message}" for name, message in report.get("flags", {}).items()]
     if row.error:
         flags.append(row.error)
     preview = output / f"{row.name}_lungs_preview.png"

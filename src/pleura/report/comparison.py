@@ -88,7 +88,7 @@ def _picture(case: str, image: Path, predicted: Path, reference: Path) -> PagePi
         return None
     scans = scan, read_labels(predicted), read_labels(reference)
     orders = canonical_orders(*scans)
-    arrays = [order.apply(one.hu()) for order, one in zip(orders, scans, strict=True)]
+    arrays = [order.apply(file.hu()) for order, file in zip(orders, scans, strict=True)]
     if arrays[0].shape != arrays[1].shape:
         return None
     return worst_slice(CaseArrays(case, arrays[0], arrays[1], arrays[2]))

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.figures.overlay import Window, grey_levels
 from pleura.figures.preview import LUNG_WINDOW
 from pleura.files.atomic import write_atomically
 
@@ -127,7 +128,7 @@ class Page:
 def slice_picture(
     image: NDArray[Any],
     masks: dict[str, NDArray[Any]],
-    window: tuple[float, float] = LUNG_WINDOW,
+    window: Window = LUNG_WINDOW,
 ) -> PagePicture:
     """Return a slice with the contours of masks.
 
@@ -140,8 +141,7 @@ def slice_picture(
     window:
         Values that are black and white.
     """
-    low, high = window
-    grey = np.clip((image.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    grey = grey_levels(image, window)
     scale = min(1.0, _SLICE_SIZE / max(grey.shape))
     size = max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale))
     small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -189,11 +189,11 @@ def scatter_plot(
 
 def _path(mask: NDArray[Any], scale: float) -> str:
     """Return the contours of a mask as an SVG path, in pixels of the scaled picture."""
-    found, _ = cv2.findContours(
+    contours, _ = cv2.findContours(
         np.not_equal(mask, 0).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE
     )
     parts = []
-    for contour in found:
+    for contour in contours:
         points = (contour[:, 0] + 0.5) * scale
         parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z")
     return "".join(parts)

@@ -29,9 +29,9 @@ Facts = tuple[tuple[str, str], ...]
 
 _COLUMNS = ("dice", "iou", "hd95", "surface_dice_2", "volume_difference", "largest_missed_area")
 _FLAGS: dict[Outcome, str] = {
-    "false_negative": "nothing was found",
+    "false_negative": "no lung was found",
     "false_positive": "lung was found where the reference has none",
-    "true_negative": "no lung in either: in no mean",
+    "true_negative": "no lung in either mask: not included in any mean",
 }
 _SIZES = {
     ("mm", 3): ("Volume", 1000.0, "ml"),
@@ -96,7 +96,7 @@ def worst_slice(arrays: CaseArrays) -> PagePicture:
         "right": (labels > 0) & (labels != LEFT),
         "left": labels == LEFT,
     }
-    window = LUNG_WINDOW if arrays.hu else grey_range(arrays.image[i])
+    window = LUNG_WINDOW if arrays.calibrated else grey_range(arrays.image[i])
     return slice_picture(arrays.image[i], masks, window)
 
 
@@ -144,9 +144,9 @@ def _warnings(counts: Mapping[Outcome, int], units: Sequence[str]) -> tuple[str,
 def _summary(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
     header = ["region, metric", "mean", "95 % CI", "SD", "median", "min", "max", "cases"]
     rows = [
-        _row(f"{region}, {name}", one)
+        _row(f"{region}, {name}", metric)
         for region in comparison.regions
-        for name, one in comparison.summary(region).items()
+        for name, metric in comparison.summary(region).items()
     ]
     for group, part in comparison.by_group().items():
         summary = part.summary()
@@ -154,6 +154,7 @@ def _summary(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
     return header, rows
 
 
-def _row(name: str, one: MetricSummary) -> list[Any]:
-    interval = interval_text(one.confidence_interval)
-    return [name, one.mean, interval, one.std, one.median, one.min, one.max, one.n_cases]
+def _row(name: str, metric: MetricSummary) -> list[Any]:
+    interval = interval_text(metric.confidence_interval)
+    values = metric.std, metric.median, metric.min, metric.max, metric.n_cases
+    return [name, metric.mean, interval, *values]

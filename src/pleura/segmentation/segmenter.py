@@ -52,6 +52,13 @@ class Segmenter:
     runtime:
         ``openvino`` for CPUs, or ``onnxruntime`` (an extra) for GPUs.
 
+    Attributes
+    ----------
+    engine:
+        The loaded model.
+    threshold_level:
+        Smallest probability, times 255, of a lung voxel.
+
     Raises
     ------
     ModelError
@@ -70,8 +77,8 @@ class Segmenter:
     ) -> None:
         self.threads: int = threads or available_cpus()
         self.engine: Engine = Engine(model_path(model), self.threads, precision, runtime)
-        default = self.engine.threshold
-        self.threshold: int = default if threshold is None else int(np.ceil(threshold * 255))
+        default = self.engine.threshold_level
+        self.threshold_level: int = default if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
 
     def __repr__(self) -> str:
@@ -125,7 +132,11 @@ class Segmenter:
         geometry = order.apply_to(scan.geometry)
         _check_slice_size(scan, geometry)
         predictions = predict_slices(
-            self.engine, scan, self.threshold, keep_probability=keep_probability, progress=progress
+            self.engine,
+            scan,
+            self.threshold_level,
+            keep_probability=keep_probability,
+            progress=progress,
         )
         predicted = time.perf_counter()
         lung = clean_mask(predictions.lung, predictions.hu, calibrated=scan.intensity.calibrated)

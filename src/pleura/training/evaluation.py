@@ -252,7 +252,7 @@ class _Evaluator:
         prediction = (probability >= self.predictor.run.threshold).astype(np.uint8)
         if self._callbacks.on_case is not None:
             arrays = image[None], prediction[None], mask[None]
-            self._callbacks.on_case(CaseArrays(case.name, *arrays, hu=False))
+            self._callbacks.on_case(CaseArrays(case.name, *arrays, calibrated=False))
         self._scores += score_masks(case, prediction[None], mask[None], None)
         rounded = np.rint(probability * 255).astype(np.uint8)
         self._histograms[case.name] = ProbabilityHistogram.from_arrays(rounded, mask > 0)

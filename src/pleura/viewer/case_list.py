@@ -62,7 +62,7 @@ class CaseList:
             known = {case.name for case in self._cases}
             try:
                 self._cases += [case for case in self._find_cases() if case.name not in known]
-            except PleuraError:  # a report is being written: the next call reads it
+            except PleuraError:  # a report is being written; the next call reads it
                 return
             self._completed = completed
 
