@@ -1,9 +1,10 @@
-"""Where and in which precision a network computes."""
+"""Device, precision, threads and memory of the computation."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -18,57 +19,88 @@ from pleura.training.recipe import TrainingRecipe
 from pleura.typing import FloatArray
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Of mallopt(3); the values set back are its defaults."""
+"""Parameters of mallopt(3)."""
 
 
 class ComputeDevice:
-    """The device and precision of a recipe, resolved on this machine.
+    """The device and the precision of a recipe on this computer.
+
+    Parameters
+    ----------
+    recipe:
+        Names of the device and the precision; ``auto`` chooses from those that are available.
+
+    Attributes
+    ----------
+    device:
+        The device of PyTorch.
+    precision:
+        ``fp32``, or ``bf16`` for mixed precision.
 
     Raises
     ------
     RecipeError
-        The recipe asks for a device that this machine has not.
+        The device of the recipe is not available.
     """
 
     def __init__(self, recipe: TrainingRecipe) -> None:
         self.device: torch.device = _device(recipe.device)
         self.precision: Literal["fp32", "bf16"] = (
-            ("bf16" if _computes_bf16(self.device) else "fp32")
+            ("bf16" if _supports_bf16(self.device) else "fp32")
             if recipe.precision == "auto"
             else recipe.precision
         )
-        if recipe.threads is not None:
-            torch.set_num_threads(recipe.threads)
 
     def place(self, network: SegmentationNetwork) -> SegmentationNetwork:
-        """Move a network to the device, channels last (the layout of the fast convolutions)."""
-        # The stub of Module.to knows no memory_format alone.
+        """Move a network to the device, in channels-last memory format."""
+        # The type stub of Module.to lacks this overload.
         return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def tensor(self, pictures: FloatArray) -> Tensor:
-        """Return (n, rows, columns) pictures as a (n, 1, rows, columns) tensor on the device."""
-        tensor = torch.from_numpy(pictures[:, None]).to(self.device)
+    def tensor(self, images: FloatArray) -> Tensor:
+        """Return (n, rows, columns) images as a (n, 1, rows, columns) tensor on the device."""
+        tensor = torch.from_numpy(images[:, None]).to(self.device)
         return tensor.contiguous(memory_format=torch.channels_last)
 
     def mixed_precision(self) -> AbstractContextManager[object]:
-        """Return the context in which convolutions run in the precision."""
+        """Return a context manager in which convolutions use the precision."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def logits(self, network: SegmentationNetwork, pictures: FloatArray) -> Tensor:
-        """Return float32 logits (n, 1, rows, columns) of (n, rows, columns) pictures."""
+    def logits(self, network: SegmentationNetwork, images: FloatArray) -> Tensor:
+        """Return float32 logits (n, 1, rows, columns) of (n, rows, columns) images."""
         network.eval()
         with torch.inference_mode(), self.mixed_precision():
-            return predict_whole(network, self.tensor(pictures)).float()
+            return predict_whole(network, self.tensor(images)).float()
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Set the number of CPU threads of PyTorch, and restore it at the end.
+
+    Parameters
+    ----------
+    count:
+        Number of threads; None keeps the current number.
+    """
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
 def reuse_freed_memory() -> Iterator[None]:
-    """Let the process keep the memory that it frees, and give it back at the end (glibc only).
+    """Keep freed memory in the process for reuse, and release it at the end (glibc only).
 
-    glibc returns a freed feature map to the system, which hands its pages out again zeroed, one
-    fault each: a quarter of a step of recipe `exercise` (docs/experiments.md).
+    glibc returns each freed feature map to the system, and the system clears its pages at the next
+    allocation: a quarter of the time of a step of recipe ``exercise``. This sets two parameters of
+    mallopt(3) for the whole process. At the end they get the values that the environment or glibc
+    gives them at the start of a process, because glibc cannot report other values. glibc also
+    stops adapting its threshold for large allocations to the process; this cannot be restored.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
@@ -79,35 +111,41 @@ def reuse_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_MAX, 65_536)
-        libc.mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
+        libc.mallopt(_M_MMAP_MAX, _environment_integer("MALLOC_MMAP_MAX_", 65_536))
+        libc.mallopt(_M_TRIM_THRESHOLD, _environment_integer("MALLOC_TRIM_THRESHOLD_", 128 * 1024))
         libc.malloc_trim(0)
 
 
-def _device(wanted: str) -> torch.device:
-    present = {
+def _environment_integer(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else default
+
+
+def _device(name: str) -> torch.device:
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    if wanted == "auto":
-        return torch.device(next(name for name, there in present.items() if there))
-    if not present[wanted]:
+    names = [device for device, present in available.items() if present]
+    if name == "auto":
+        return torch.device(names[0])
+    if name not in names:
         raise RecipeError(
-            f"this machine has no {wanted} device",
+            f"this computer has no {name} device",
             where="training.device",
-            hint=f"choose auto or one of {', '.join(n for n, there in present.items() if there)}",
+            hint=f"choose auto or one of {', '.join(names)}",
         )
-    return torch.device(wanted)
+    return torch.device(name)
 
 
-def _computes_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed and not emulated, which would be slower than float32."""
+def _supports_bf16(device: torch.device) -> bool:
+    """Return whether the device has bfloat16 arithmetic; emulation is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "mps":
         return torch.backends.mps.is_macos_or_newer(14, 0)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        able = torch.cpu.get_capabilities()
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

@@ -1,4 +1,4 @@
-"""Losses on logits."""
+"""Loss functions of logits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from pleura.training.recipe import LossRecipe
 
-Summed = Callable[[Tensor], Tensor]
+AllReduce = Callable[[Tensor], Tensor]
+"""Returns the sum of a tensor over all processes."""
 
 
-def _alone(value: Tensor) -> Tensor:
+def _identity(value: Tensor) -> Tensor:
     return value
 
 
@@ -22,29 +23,58 @@ def recipe_loss(
     targets: Tensor,
     recipe: LossRecipe,
     weights: Tensor | None,
-    summed: Summed = _alone,
+    all_reduce: AllReduce = _identity,
 ) -> Tensor:
-    """Return the recipe's loss of float32 logits against targets in [0, 1], both (n, 1, h, w).
+    """Compute the loss of a recipe.
 
-    ``weights`` (n, 1, h, w) multiply the cross-entropy of each pixel; None weighs all alike.
-    ``summed`` makes a part of a batch's sum the whole batch's, where processes share it.
+    Parameters
+    ----------
+    logits, targets:
+        float32 (n, 1, h, w); targets are in [0, 1].
+    recipe:
+        Weights of cross-entropy and Dice loss.
+    weights:
+        (n, 1, h, w), weights of the cross-entropy of each pixel; None is 1 for each.
+    all_reduce:
+        Sums over the processes that share the batch.
+
+    Returns
+    -------
+    Tensor
+        The loss, a scalar.
     """
     loss = logits.new_zeros(())
     if recipe.cross_entropy:
         entropy = F.binary_cross_entropy_with_logits(logits, targets, weights)
         loss = loss + recipe.cross_entropy * entropy
     if recipe.dice:
-        loss = loss + recipe.dice * soft_dice_loss(logits, targets, summed)
+        loss = loss + recipe.dice * soft_dice_loss(logits, targets, all_reduce)
     return loss
 
 
-def soft_dice_loss(logits: Tensor, targets: Tensor, summed: Summed = _alone) -> Tensor:
-    """Return 1 - Dice of probabilities and targets over the whole batch.
+def soft_dice_loss(logits: Tensor, targets: Tensor, all_reduce: AllReduce = _identity) -> Tensor:
+    """Compute 1 - Dice of probabilities and targets, over the batch.
 
-    Squared sums as in Milletari, Navab, Ahmadi, "V-Net" (3DV 2016). Over the batch and not the
-    image, so that an image without lung does not make it jump.
+    The batch and not each image, because the Dice coefficient of an image without lung is 0 or 1.
+
+    Parameters
+    ----------
+    logits, targets:
+        float32 (n, 1, h, w); targets are in [0, 1].
+    all_reduce:
+        Sums over the processes that share the batch.
+
+    Returns
+    -------
+    Tensor
+        The loss, a scalar.
+
+    References
+    ----------
+    Milletari et al., V-Net: fully convolutional neural networks for volumetric medical image
+    segmentation, 3DV 2016.
     """
     probability = torch.sigmoid(logits)
-    overlap = summed(2 * (probability * targets).sum())
-    total = summed(probability.square().sum() + targets.square().sum())
+    overlap = all_reduce(2 * (probability * targets).sum())
+    total = all_reduce(probability.square().sum() + targets.square().sum())
     return 1 - (overlap + 1) / (total + 1)

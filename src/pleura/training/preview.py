@@ -1,4 +1,4 @@
-"""What the network will see, drawn before a training is started."""
+"""A figure of training images before and after augmentation."""
 
 from __future__ import annotations
 
@@ -25,18 +25,34 @@ def preview(
     recipe: Recipe | str | Path = "exercise",
     number: int = 4,
 ) -> list[str]:
-    """Draw training images beside their masks, and after one augmentation, and name them.
+    """Write a figure of training images with their masks, before and after augmentation.
+
+    Parameters
+    ----------
+    images, masks:
+        Folders of the pairs; ``masks`` is None if the recipe lists data sources.
+    output:
+        Image file to write: .png, .pdf or .svg.
+    recipe:
+        A recipe, the name of one that is included in the package, or the path of a YAML file.
+    number:
+        Number of pairs.
+
+    Returns
+    -------
+    list of str
+        Names of the pairs.
 
     Raises
     ------
     DataError
-        The pairs cannot be read, or the picture cannot be written.
+        The pairs cannot be read, or the figure cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    where = Path(images), None if masks is None else Path(masks)
-    split = split_pairs(*where, recipe.data, recipe.split)
-    names = _spread(split, number)
-    pairs = [pair for pair in collect_pairs(*where, recipe.data) if pair.name in names]
+    folders = Path(images), None if masks is None else Path(masks)
+    split = split_pairs(*folders, recipe.data, recipe.split)
+    names = _evenly_spaced(split, number)
+    pairs = [pair for pair in collect_pairs(*folders, recipe.data) if pair.name in names]
     prepared = preprocess_pairs(pairs, recipe.preprocessing)
     save_figure(preview_figure(pairs, prepared, split, recipe, number), Path(output))
     return names
@@ -49,17 +65,29 @@ def preview_figure(
     recipe: Recipe,
     number: int = 4,
 ) -> Figure:
-    """Draw training pairs, spread evenly over the training part, before and after augmentation."""
-    names = _spread(split, number)
+    """Return a figure of training pairs before and after augmentation.
+
+    Parameters
+    ----------
+    pairs, prepared:
+        The pairs, and their preprocessed images and masks.
+    split:
+        The pairs are evenly spaced in its training subset.
+    recipe:
+        Augmentation, simulation and seed.
+    number:
+        Number of pairs.
+    """
+    names = _evenly_spaced(split, number)
     changes = recipe.augmentation, recipe.simulation
     training_set = build_training_set(pairs, prepared, names, *changes)
-    drawn = training_set.sample_batch(
+    augmented = training_set.sample_batch(
         np.arange(len(names)), np.random.default_rng(recipe.training.seed)
     )
-    pictures = zip(names, *prepared.select(names), *drawn, strict=True)
-    return pairs_figure([PairImages(*picture) for picture in pictures])
+    rows = zip(names, *prepared.select(names), *augmented, strict=True)
+    return pairs_figure([PairImages(*row) for row in rows])
 
 
-def _spread(split: Split, number: int) -> list[str]:
+def _evenly_spaced(split: Split, number: int) -> list[str]:
     index = np.linspace(0, len(split.training) - 1, min(number, len(split.training))).round()
     return [split.training[int(i)] for i in index]

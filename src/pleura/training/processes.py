@@ -1,4 +1,4 @@
-"""A training shared by several processes, one a device, as `torchrun` starts them."""
+"""Distributed data parallel training, one process per device, started by `torchrun`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ T = TypeVar("T")
 
 
 class Processes:
-    """The processes of a training; alone, all of this does nothing.
+    """The process group of a training; with one process, its methods do nothing.
 
-    Each takes its share of every batch, so that the losses and the weights are those of one process
-    with the whole batch: to rounding, where no layer looks at the batch (batch normalisation: on
-    graphics cards it is shared too, on processors it sees the share) and nothing is dropped out.
+    Each process computes its part of every batch. Up to rounding and dropout, losses and weights
+    are those of one process with the whole batch. Batch normalisation is synchronised on GPUs; on
+    CPUs it uses the statistics of the part.
+
+    Parameters
+    ----------
+    rank:
+        Rank of this process.
+    size:
+        Number of processes.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -33,55 +40,66 @@ class Processes:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this one writes and prints."""
+        """Whether this process has rank 0, which writes files and prints."""
         return self.rank == 0
 
     def on_rank_zero(self, work: Callable[[], T]) -> T | None:
-        """Have the first process do something while the others wait; its error is everybody's."""
+        """Call a function on rank 0 while the other processes wait.
+
+        Returns
+        -------
+        object
+            The result on rank 0; None on the others.
+
+        Raises
+        ------
+        Exception
+            The exception of the function, in all processes.
+        """
         if self.size == 1:
             return work()
-        found: T | None = None
+        result: T | None = None
         failed: list[Exception | None] = [None]
         if self.is_rank_zero:
             try:
-                found = work()
+                result = work()
             except Exception as error:  # noqa: BLE001  (raised below, in all processes)
                 failed = [error]
         dist.broadcast_object_list(failed)
         if failed[0] is not None:
             raise failed[0]
-        return found
+        return result
 
     def share(self, batch: FloatArray) -> FloatArray:
-        """Return this process's part of a batch (n, rows, columns)."""
+        """Return the part of a batch (n, rows, columns) that this process computes."""
         return batch[self.rank :: self.size]
 
     def check_batch(self, size: int) -> None:
-        """Hold a batch to be divisible.
+        """Check that a batch can be divided into equal parts.
 
         Raises
         ------
         RecipeError
-            It is not.
+            The number of processes does not divide its size.
         """
         if size % self.size:
             raise RecipeError(
-                f"a batch of {size} cannot be shared by {self.size} processes",
+                f"a batch of {size} images cannot be divided by {self.size} processes",
                 where="training.batch_size",
                 hint=f"give a multiple of {self.size}",
             )
 
     def network(self, network: SegmentationNetwork) -> Callable[[Tensor], Tensor]:
-        """Return the network's way from images to logits, its gradients averaged over all."""
-        whole = _Whole(network)
+        """Return a function from images to logits, with gradients averaged over all processes."""
+        module = _WholeImage(network)
         if self.size == 1:
-            return whole
+            return module
         if next(network.parameters()).is_cuda:
-            nn.SyncBatchNorm.convert_sync_batchnorm(whole)  # type: ignore[no-untyped-call]
-        return DistributedDataParallel(whole)
+            nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(module)
 
     def all_reduce(self, value: Tensor) -> Tensor:
-        """Return the sum over all processes, such that averaged gradients are those of the sum."""
+        """Return the sum over all processes, scaled for gradients that are averaged."""
         if self.size == 1:
             return value
         total = value.detach().clone()
@@ -89,15 +107,15 @@ class Processes:
         return total + self.size * (value - value.detach())
 
     def mean(self, *values: float) -> list[float]:
-        """Return the means of numbers over all processes."""
+        """Return the mean of each number over all processes."""
         if self.size == 1:
             return list(values)
-        total = torch.tensor(values, dtype=torch.float64)  # gloo's, also beside nccl
+        total = torch.tensor(values, dtype=torch.float64)  # on the CPU, where gloo reduces it
         dist.all_reduce(total)
-        return [float(one) for one in total / self.size]
+        return [float(value) for value in total / self.size]
 
 
-class _Whole(nn.Module):
+class _WholeImage(nn.Module):
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = network
@@ -107,25 +125,33 @@ class _Whole(nn.Module):
 
 
 def is_rank_zero() -> bool:
-    """Tell whether this process is the first of those that `torchrun` started, or alone."""
+    """Return whether this process has rank 0, or was not started by `torchrun`."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def is_distributed() -> bool:
-    """Tell whether `torchrun` started several processes."""
+    """Return whether `torchrun` started several processes."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, for as long as the context lasts.
+    """Initialise the process group of the processes that `torchrun` started, and destroy it.
 
-    ``device`` is the recipe's: on ``cuda`` each process takes a graphics card.
+    Parameters
+    ----------
+    device:
+        Device of the recipe; with ``cuda`` each process uses one GPU.
+
+    Yields
+    ------
+    Processes
+        The process group; a single process without `torchrun`.
 
     Raises
     ------
     RecipeError
-        There are more processes than graphics cards, or the device cannot be shared.
+        There are more processes than GPUs, or the device cannot be shared.
     """
     if dist.is_available() and dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
@@ -133,23 +159,23 @@ def process_group(device: str) -> Iterator[Processes]:
     if not is_distributed():
         yield Processes()
         return
-    cards = torch.cuda.device_count() if device in ("auto", "cuda") else 0
-    here = int(os.environ.get("LOCAL_RANK", "0"))
-    if cards and here >= cards:
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if gpus and local_rank >= gpus:
         raise RecipeError(
-            f"there are more processes than graphics cards ({cards})",
+            f"there are more processes than GPUs ({gpus})",
             where="training.device",
-            hint=f"give torchrun --nproc-per-node={cards}",
+            hint=f"give torchrun --nproc-per-node={gpus}",
         )
     if device in ("auto", "mps") and torch.backends.mps.is_available():
         raise RecipeError(
-            "an Apple graphics card cannot be shared by processes",
+            "processes cannot share an Apple GPU",
             where="training.device",
             hint="start one process, or add --set training.device=cpu",
         )
-    if cards:
-        torch.cuda.set_device(here)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cards else "gloo")
+    if gpus:
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:

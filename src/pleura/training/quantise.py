@@ -1,9 +1,8 @@
-"""A model made to compute in 8 bits, its ranges measured on images that it is meant for."""
+"""Quantisation of a model to 8-bit integers."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +15,33 @@ from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import find_images
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
+from pleura.files.temporary import temporary_folder
 from pleura.intensity.mapping import IntensityMapping
 from pleura.training.log_level import log_level
 from pleura.training.run import Run
 
-_MOST = 128  # slices; twice as many gave the same masks
-_EIGHT_BIT = ("Conv", "ConvTranspose", "Concat", "MaxPool")
+_MAX_SLICES = 128  # twice as many result in the same masks
+_QUANTISED_OPERATORS = ("Conv", "ConvTranspose", "Concat", "MaxPool")
 
 
 def calibration_slices(
-    run: Run, images: Path, line: IntensityMapping
+    run: Run, images: Path, mapping: IntensityMapping
 ) -> Iterator[NDArray[np.int16]]:
-    """Yield slices in HU, each (1, rows, columns), spread over a run's training images.
+    """Yield slices in HU, evenly spaced in the training subset of a run.
 
-    ``images`` is what the training was given: a folder, or that of the recipe's sources. ``line``
-    leads from HU to the values that the run was trained on.
+    Parameters
+    ----------
+    run:
+        The training run.
+    images:
+        Folder of the training images, or of the data sources of the recipe.
+    mapping:
+        Conversion between HU and the values of the training images.
+
+    Yields
+    ------
+    array
+        int16 (1, rows, columns) in HU; at most about 256.
 
     Raises
     ------
@@ -39,24 +50,41 @@ def calibration_slices(
     """
     sources = run.recipe.data
     pairs = collect_pairs(images, None, sources) if sources else find_images(images)
-    wanted = set(run.split([pair.name for pair in pairs]).training)
-    chosen = [pair for pair in pairs if pair.name in wanted]
+    training = set(run.split([pair.name for pair in pairs]).training)
+    chosen = [pair for pair in pairs if pair.name in training]
     reader = PairReader()
-    for pair in chosen[:: max(1, len(chosen) // _MOST)]:
-        image, _ = reader.read(replace(pair, no_lung=True))  # its mask is not asked for
-        yield line.to_hu(image)[None]
+    for pair in chosen[:: max(1, len(chosen) // _MAX_SLICES)]:
+        image, _ = reader.read(replace(pair, no_lung=True))  # without reading its mask
+        yield mapping.to_hu(image)[None]
 
 
 def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
-    """Return an ONNX model whose convolutions take and hold 8-bit integers.
+    """Quantise the convolutions of an ONNX model to 8-bit integers.
 
-    Weights by channel, symmetric; activations by tensor, in the range that they have on the slices
-    (Jacob et al., CVPR 2018). Preprocessing and upsampling stay in floating point.
+    Weights are quantised per channel and symmetrically, activations per tensor. Preprocessing and
+    upsampling stay in floating point.
+
+    Parameters
+    ----------
+    model:
+        An `onnx.ModelProto`.
+    slices:
+        int16 (1, rows, columns) in HU, which determine the ranges of the activations.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The quantised model.
 
     Raises
     ------
     RunError
-        ONNX Runtime, which measures the ranges, is not installed.
+        ONNX Runtime is not installed.
+
+    References
+    ----------
+    Jacob et al., Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference, CVPR 2018.
     """
     import onnx
 
@@ -64,27 +92,27 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
         from onnxruntime.quantization import QuantType, quantize_static
     except ImportError as error:
         raise RunError(
-            "ONNX Runtime is not installed, which 8-bit models are made with",
+            "ONNX Runtime is not installed, and the export of an 8-bit model needs it",
             where=None,
             hint='pip install "pleura[onnxruntime]"',
         ) from error
 
     class Reader:
-        """Is a CalibrationDataReader by its method."""
+        """Implement the interface of onnxruntime.quantization.CalibrationDataReader."""
 
         def get_next(self) -> dict[str, NDArray[np.int16]] | None:
             hu = next(slices, None)
             return None if hu is None else {"hu": hu}
 
     # ONNX Runtime logs advice that does not apply to this graph.
-    with log_level("root", logging.ERROR), tempfile.TemporaryDirectory() as folder:
-        full, small = Path(folder) / "full.onnx", Path(folder) / "small.onnx"
+    with log_level("root", logging.ERROR), temporary_folder() as folder:
+        full, small = folder / "full.onnx", folder / "small.onnx"
         onnx.save(model, full)
         quantize_static(
             full,
             small,
             Reader(),
-            op_types_to_quantize=_EIGHT_BIT,
+            op_types_to_quantize=_QUANTISED_OPERATORS,
             per_channel=True,
             activation_type=QuantType.QUInt8,
         )

@@ -1,4 +1,4 @@
-"""The learning rate over a training."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from pleura.training.recipe import ScheduleRecipe
 
 
 def cycle_ends(recipe: ScheduleRecipe, epochs: int) -> list[int]:
-    """Return the epochs, counted from 1, after which a cycle ends: one without restarts."""
+    """Return the epochs, counted from 1, after which a cycle ends."""
     return [*(restart for restart in recipe.restarts if restart < epochs), epochs]
 
 
 def learning_rate(recipe: ScheduleRecipe, epoch: int, step: int, epochs: int, steps: int) -> float:
-    """Return the learning rate of a step; ``epoch`` and ``step`` count from 0.
+    """Return the learning rate of a step.
 
-    The exercise's formula is ``0.001 * 0.1 ** (epoch - 20)`` from epoch 20 on, so epoch 20 still
-    has 0.001, and epoch 21 the first tenth of it.
+    Parameters
+    ----------
+    recipe:
+        The schedule.
+    epoch, step:
+        Counted from 0.
+    epochs, steps:
+        Number of epochs, and of steps per epoch.
     """
     if recipe.name == "constant":
         return recipe.learning_rate
     if recipe.name == "exponential":
+        # The exercise has 0.001 * 0.1 ** (epoch - 20) from epoch 20 on: epoch 20 has the full rate.
         return recipe.learning_rate * recipe.gamma ** max(0, epoch - recipe.decay_after)
     end = next(end for end in cycle_ends(recipe, epochs) if epoch < end)
     begin = max(restart for restart in (0, *recipe.restarts) if restart <= epoch)

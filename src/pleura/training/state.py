@@ -1,4 +1,4 @@
-"""All that changes during a training, from before its first step on."""
+"""The state of a training, as a checkpoint stores it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,23 @@ from pleura.training.tensor_files import load_tensors
 
 @dataclass
 class TrainingState:
-    """All that changes during a training, and therefore all that a checkpoint holds."""
+    """Everything that changes during a training, and that a checkpoint stores.
+
+    Parameters
+    ----------
+    network, optimiser:
+        Their weights and their state are updated in each step.
+    average:
+        The network with the exponential moving average of the weights; None without one.
+    epoch, step:
+        Number of completed epochs, and of completed steps of the current epoch.
+    loss_sum, accuracy_sum, seconds:
+        Sums over the steps of the current epoch.
+    history:
+        One row per completed epoch.
+    cycle_weights:
+        The weights at the end of each completed cycle of the learning rate.
+    """
 
     network: SegmentationNetwork
     optimiser: torch.optim.Optimizer
@@ -34,18 +50,17 @@ class TrainingState:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     cycle_weights: list[dict[str, torch.Tensor]] = field(default_factory=list)
-    """The weights at the end of each cycle of the learning rate."""
 
     @property
     def validated_network(self) -> SegmentationNetwork:
-        """The network whose weights are validated and kept."""
+        """The network that is validated and saved at the end: the average if there is one."""
         return self.network if self.average is None else self.average
 
     def update_average(self, decay: float, updates: int) -> None:
-        """Move the averaged weights towards the network's; counters and the like are copied.
+        """Update the exponential moving average of the weights; integers are copied.
 
-        Early on the decay is (1 + updates) / (10 + updates), or the average would remember
-        weights from before anything was learned.
+        The decay is at most (1 + updates) / (10 + updates), so that the average does not depend on
+        the initial weights.
         """
         if self.average is None:
             return
@@ -58,10 +73,12 @@ class TrainingState:
                 old.copy_(new[name])
 
     def end_cycle(self, *, last: bool) -> None:
-        """Remember the weights of a cycle's end; after the last, keep the mean of all of them.
+        """Store the weights at the end of a cycle; after the last, set the weights to their mean.
 
-        The mean of weights between which a training moved generalises better than each (stochastic
-        weight averaging: Izmailov, Podoprikhin, Garipov et al., UAI 2018).
+        References
+        ----------
+        Izmailov et al., Averaging weights leads to wider optima and better generalization, UAI
+        2018.
         """
         weights = self.validated_network.state_dict()
         self.cycle_weights.append({name: value.cpu().clone() for name, value in weights.items()})
@@ -72,6 +89,7 @@ class TrainingState:
                 value.copy_(torch.stack([end[name] for end in self.cycle_weights]).mean(0))
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the content of a checkpoint."""
         return {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -86,6 +104,7 @@ class TrainingState:
         }
 
     def load_dict(self, saved: dict[str, Any]) -> None:
+        """Load the content of a checkpoint."""
         self.network.load_state_dict(rename_weights(saved["network"], self.network))
         self.optimiser.load_state_dict(saved["optimiser"])
         if self.average is not None:
@@ -98,7 +117,7 @@ class TrainingState:
 
 
 def trained_network(run: Run) -> SegmentationNetwork:
-    """Return the network of a run with the weights that were kept.
+    """Return the network of a run with its final weights.
 
     Raises
     ------
@@ -118,7 +137,7 @@ def trained_network(run: Run) -> SegmentationNetwork:
 
 
 def new_state(recipe: Recipe, start: str | Path | None = None) -> TrainingState:
-    """Return the state before the first step, a function of the recipe and where it starts."""
+    """Return the state before the first step, determined by the recipe and the initial weights."""
     compute = ComputeDevice(recipe.training)
     torch.manual_seed(recipe.training.seed)
     network = build_network(recipe.network)
@@ -130,7 +149,7 @@ def new_state(recipe: Recipe, start: str | Path | None = None) -> TrainingState:
 
 
 def freeze_batch_norm(network: SegmentationNetwork) -> None:
-    """Let batch normalisation use its statistics, and keep them, while the rest trains."""
+    """Set batch normalisation to evaluation mode, so that its statistics do not change."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d | torch.nn.SyncBatchNorm):
             module.eval()
@@ -142,5 +161,5 @@ def _optimiser(network: SegmentationNetwork, recipe: OptimiserRecipe) -> torch.o
         return torch.optim.SGD(parameters, momentum=recipe.momentum, fused=True)
     if recipe.name == "adamw":
         return torch.optim.AdamW(parameters, weight_decay=recipe.weight_decay, fused=True)
-    # Keras's epsilon; torch's is 1e-8.
+    # Epsilon as in Keras; the default of PyTorch is 1e-8.
     return torch.optim.Adam(parameters, eps=1e-7, fused=True)
