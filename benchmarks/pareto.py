@@ -25,7 +25,7 @@ from pleura.dataset.sources import split_pairs
 from pleura.engine.engine import Engine
 from pleura.network.build import build_network
 from pleura.segmentation.segmenter import Segmenter
-from pleura.training.compute import ComputeDevice, reuse_freed_memory
+from pleura.training.compute import ComputeDevice, reuse_freed_memory, torch_threads
 from pleura.training.export import export
 from pleura.training.options import TrainingOptions
 from pleura.training.train import train
@@ -61,7 +61,7 @@ def seconds_a_step(name: str) -> float:
     batch = torch.rand(recipe.training.batch_size, 1, *recipe.preprocessing.size)
     batch = batch.contiguous(memory_format=torch.channels_last)
     seconds = []
-    with reuse_freed_memory():
+    with reuse_freed_memory(), torch_threads(recipe.training.threads):
         for _ in range(4):
             begin = time.perf_counter()
             with compute.mixed_precision():

@@ -3,6 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from pleura.training.compute import torch_threads
 
 # In a process of its own: what an older one has freed before may hold the blocks already.
 CODE = """
@@ -27,3 +30,12 @@ def test_freed_memory_is_used_again_during_a_training_and_given_back_after_it():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     before, during, after = map(int, done.stdout.split())
     assert during < 32 <= min(before, after)
+
+
+def test_threads_are_restored():
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with torch_threads(None):
+        assert torch.get_num_threads() == before

@@ -101,7 +101,7 @@ def test_overwrite_takes_what_a_killed_run_left(run, tmp_path):
 @pytest.mark.parametrize("name", [".thesis.txt.0123abcd", ".run.json.bak", "thesis.txt"])
 def test_overwrite_leaves_what_others_left(run, name):
     (run.folder / name).write_text("precious")
-    with pytest.raises(RunError, match="files of others"):
+    with pytest.raises(RunError, match="other files"):
         clear_run(run.folder)
     assert run.weights.exists()
 
@@ -138,3 +138,13 @@ def test_recipe_that_a_run_writes_splits_alike(sample, tiny, tmp_path, monkeypat
         == split.subset_by_name()
     )
     assert run.split(names) == split
+
+
+def test_run_shows_its_curves_or_its_last_epoch(small_run, monkeypatch):
+    assert 'src="data:image/png;base64,' in small_run._repr_html_()
+    for name in ("pleura.figures.curves", "pleura.figures.backend"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    table = small_run._repr_html_()
+    assert "validation_loss" in table
+    assert "data:image" not in table

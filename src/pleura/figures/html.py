@@ -6,11 +6,14 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from pleura.figures.backend import Figure
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
@@ -39,6 +42,17 @@ def html_image(image: NDArray[np.uint8]) -> str:
     """Return an HTML image, with the pixels (rows, columns, 3) as PNG in its address."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "PNG")
+    return _html_png(content)
+
+
+def html_figure(figure: Figure) -> str:
+    """Return an HTML image of a figure, as PNG in its address."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return _html_png(content)
+
+
+def _html_png(content: io.BytesIO) -> str:
     address = base64.b64encode(content.getvalue()).decode()
     return f'<img src="data:image/png;base64,{address}" style="max-width: 100%">'
 

@@ -1,16 +1,18 @@
-"""The run folder: what one training left, enough to resume, evaluate and repeat it."""
+"""Run folders: everything that is needed to resume, evaluate and repeat a training."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pleura
 from pleura.dataset.subsets import SUBSETS, Split, read_split, read_training_hashes
-from pleura.errors import RecipeError, RunError
+from pleura.errors import PleuraError, RecipeError, RunError
+from pleura.figures.html import html_figure, html_table
 from pleura.files.atomic import write_text
 from pleura.files.records import write_json
 from pleura.training.history import read_history
@@ -20,15 +22,25 @@ from pleura.training.recipe_text import read_recipe_text
 from pleura.training.versions import git_describe, versions
 
 FORMAT = 1
-"""Raised whenever an older pleura could misread a new run folder."""
+"""Incremented whenever an older version could misread a new run folder."""
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run folder and what its record says.
+    """A run folder.
 
-    ``recipe.yaml``, ``run.json`` (record), ``split.csv``, ``history.csv``, ``curves.png``,
-    ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and ``weights.pt`` (to predict).
+    It contains ``recipe.yaml``, ``run.json`` (the record), ``split.csv``, ``history.csv``,
+    ``curves.png``, ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and
+    ``weights.pt`` (to predict).
+
+    Parameters
+    ----------
+    folder:
+        The folder.
+    recipe:
+        Recipe of the training.
+    record:
+        Content of ``run.json``.
     """
 
     folder: Path
@@ -39,12 +51,26 @@ class Run:
         state = "finished" if self.record.get("finished") else "not finished"
         return f"Run({self.folder}; recipe {self.recipe.name}; {state})"
 
+    def _repr_html_(self) -> str:
+        """Return the training curves; without matplotlib, a table of the last epoch."""
+        history = self.history()
+        heading = f"<p>{escape(repr(self))}</p>"
+        if not history:
+            return heading
+        try:
+            from pleura.figures.curves import curves_figure
+        except PleuraError:  # matplotlib is optional
+            return heading + html_table((), [(k, f"{v:g}") for k, v in history[-1].items()])
+        return heading + html_figure(curves_figure(history))
+
     @property
     def weights(self) -> Path:
+        """The file with the final weights."""
         return self.folder / "weights.pt"
 
     @property
     def checkpoint(self) -> Path:
+        """The file with the state of the training."""
         return self.folder / "checkpoint.pt"
 
     @property
@@ -54,20 +80,31 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """The probability from which on `predict` calls a pixel lung."""
+        """The probability from which on `predict` segments a pixel as lung."""
         return float(self.record.get("threshold", self.recipe.evaluation.thresholds[0]))
 
     def split(self, names: Sequence[str]) -> Split:
-        """Return the split of this run, held to the names of the images at hand."""
+        """Return the split of this run.
+
+        Parameters
+        ----------
+        names:
+            Names of the current images.
+
+        Raises
+        ------
+        DataError
+            They are not the images of the split.
+        """
         return read_split(self.folder / "split.csv", names)
 
     def training_hashes(self) -> set[str]:
-        """Return hashes of the images whose masks this run, and what it started from, learned.
+        """Return the hashes of the training images, including those of the initial weights.
 
         Empty for a run of an earlier version.
         """
         own = read_training_hashes(self.folder / "split.csv")
-        return (own | {str(one) for one in self.record.get("start_images", ())}) - {""}
+        return (own | {str(image) for image in self.record.get("start_images", ())}) - {""}
 
     def history(self) -> list[dict[str, float]]:
         """Return one row per epoch, with the columns of ``history.csv``.
@@ -80,7 +117,7 @@ class Run:
         return read_history(self.folder)
 
     def update(self, **changes: Any) -> Run:
-        """Return the run with these entries of its record changed, and write the record."""
+        """Change entries of the record, write the record, and return the changed run."""
         record = {**self.record, **changes}
         write_json(self.folder / "run.json", record)
         return Run(self.folder, self.recipe, record)
@@ -93,10 +130,27 @@ def create_run(
     fingerprint: str,
     pixels: Mapping[str, str] | None = None,
 ) -> Run:
-    """Take a new run folder, write recipe and split, and return the run.
+    """Create a run folder with a recipe and a split.
 
-    Its record is not written yet: `Run.update` is called once all is there that `resume` needs.
-    ``pixels`` has a hash of each image by its name.
+    ``run.json`` stays empty until `Run.update` is called, when the folder contains everything that
+    `resume` needs.
+
+    Parameters
+    ----------
+    folder:
+        The run folder, which must not contain a run.
+    recipe:
+        Recipe of the training.
+    split:
+        Training, validation and test subset.
+    fingerprint:
+        Hash of the data.
+    pixels:
+        Hash of the pixels of each image, by name.
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
@@ -105,7 +159,7 @@ def create_run(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").open("x").close()  # whoever makes it owns the folder
+        (folder / "run.json").open("x").close()  # fails if another process has created it
     except FileExistsError as error:
         raise RunError(
             "another training has started in this folder", where=folder, hint="choose another one"
@@ -126,9 +180,9 @@ def create_run(
 
 
 def _without_paths(recipe: Recipe) -> Recipe:
-    """Name the run's own split file, and no folder of this machine: runs are passed on.
+    """Replace the paths of split and patient table by the split file of the run.
 
-    A table of patients stays where it is; the split that it led to takes its place.
+    The recipe of a run contains no paths, so that the run can be used on another computer.
     """
     split = recipe.split
     if split.file is None and split.patient_file is None:
@@ -156,7 +210,7 @@ def open_run(folder: str | Path) -> Run:
     Raises
     ------
     RunError
-        The folder is missing, is no run, or was written by a newer pleura.
+        The folder is missing, is no run, or was written by a newer version.
     """
     folder = Path(folder)
     try:
@@ -175,9 +229,9 @@ def open_run(folder: str | Path) -> Run:
         _ = recipe_file.stat()
     except FileNotFoundError as error:
         raise RunError(
-            "this folder is no run" if folder.is_dir() else "no such run folder",
+            "the folder is no run" if folder.is_dir() else "no such run folder",
             where=folder,
-            hint="give the folder that `pleura train ... -o FOLDER` wrote",
+            hint="pass the folder that `pleura train ... -o FOLDER` wrote",
         ) from error
     except (OSError, LookupError, TypeError, OverflowError, RecursionError, ValueError) as error:
         raise RunError(
@@ -187,7 +241,7 @@ def open_run(folder: str | Path) -> Run:
         ) from error
     if written > FORMAT:
         raise RunError(
-            f"the run has format {written}; this pleura {pleura.__version__} reads up to {FORMAT}",
+            f"the run has format {written}; pleura {pleura.__version__} reads up to {FORMAT}",
             where=folder,
             hint="update pleura: pip install --upgrade pleura",
         )
@@ -199,11 +253,11 @@ def _recipe_of(path: Path) -> Recipe:
         values = read_recipe_text(path, str(path))
         if isinstance(values, dict):
             return build_recipe(values, str(path))
-        what = "it is not a table of keys"
+        reason = "it is no mapping of keys"
     except RecipeError as error:
-        what = error.message
+        reason = error.message
     raise RunError(
-        f"the run's recipe cannot be read: {what}",
+        f"the run's recipe cannot be read: {reason}",
         where=path,
         hint="restore the folder from a copy, or train again",
     )

@@ -31,28 +31,28 @@ FILES = (
 
 
 def clear_run(folder: Path) -> None:
-    """Remove a run, and only what pleura wrote of it, to train anew.
+    """Remove the files of a run, so that the folder can be used for a new one.
 
     Raises
     ------
     RunError
-        The folder is a link or a file, or holds no run, or holds something else as well.
+        The folder is a link or a file, contains no run, or contains other files.
     """
     if not folder.exists():
         return
     if folder.is_symlink() or not folder.is_dir():
-        raise RunError("this is no folder", where=folder, hint="choose another one")
+        raise RunError("the run folder is no folder", where=folder, hint="choose another one")
     inside = list(folder.iterdir())
-    foreign = [path.name for path in inside if not _is_ours(path.name)]
+    foreign = [path.name for path in inside if not _is_run_file(path.name)]
     if foreign or (inside and not _is_record(folder / "run.json")):
         raise RunError(
-            "the folder holds no run and is not overwritten"
+            "the folder contains no run and is not overwritten"
             if not foreign
-            else f"the folder holds files of others and is not overwritten: {foreign[0]}",
+            else f"the folder contains other files and is not overwritten: {foreign[0]}",
             where=folder,
             hint="choose another folder",
         )
-    # The record is last: where this is killed, the rest is still known to be a run.
+    # The record is last: if the process is killed, the folder is still recognised as a run.
     for path in sorted(inside, key=lambda path: path.name == "run.json"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -60,20 +60,20 @@ def clear_run(folder: Path) -> None:
             path.unlink()
 
 
-def _is_ours(name: str) -> bool:
-    whole = PurePath(unfinished(Path(name)) or name)
-    return any(whole.match(pattern) for pattern in FILES)
+def _is_run_file(name: str) -> bool:
+    path = PurePath(unfinished(Path(name)) or name)
+    return any(path.match(pattern) for pattern in FILES)
 
 
 def _is_record(path: Path) -> bool:
     try:
         text = path.read_text(encoding="utf-8")
-        return not text or "format" in json.loads(text)  # empty: cut off at its very start
+        return not text or "format" in json.loads(text)  # empty: killed before the first step
     except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
 def remove_unfinished_files(folder: Path) -> None:
-    """Remove temporary files of a training that was killed."""
+    """Remove temporary files that a killed process has left in a run folder."""
     for name in {unfinished(path) for path in folder.iterdir()} - {None}:
         remove_unfinished(folder / str(name))

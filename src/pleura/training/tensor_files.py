@@ -14,7 +14,7 @@ from pleura.files.atomic import write_atomically
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all: an older one survives a full disk.
+    """Write a checkpoint atomically: an existing one survives a full disk.
 
     Raises
     ------
@@ -29,30 +29,30 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
         raise RunError(
             f"the checkpoint cannot be saved: {error.message}",
             where=path,
-            hint="free some space, then go on with --resume; the last good checkpoint is kept",
+            hint="free some space, then resume with --resume; the last checkpoint is kept",
         ) from error
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are loaded, never code.
+    """Read a checkpoint; only tensors and plain values are loaded, no code.
 
     Raises
     ------
     RunError
-        The file is missing, truncated, or holds something else.
+        The file is missing, truncated, or no checkpoint.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        cut_off = path.with_name("checkpoint.pt").exists()
+        interrupted = path.with_name("checkpoint.pt").exists()
         raise RunError(
-            "the run has no weights yet: its training was cut off",
+            "the run has no weights yet: its training was interrupted",
             where=path,
             hint="finish it with pleura train ... --resume"
-            if cut_off
+            if interrupted
             else "train again with --overwrite",
         ) from error
-    # A damaged archive makes torch raise anything from RuntimeError to UnpicklingError.
+    # For a damaged file, torch raises various errors, from RuntimeError to UnpicklingError.
     except Exception as error:
         raise RunError(
             "the weights cannot be read: the file is truncated or no checkpoint",
@@ -60,5 +60,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
             hint="restore it from a copy, or train again",
         ) from error
     if not isinstance(content, dict):
-        raise RunError("no checkpoint", where=path, hint="restore it from a copy, or train again")
+        raise RunError(
+            "the file is no checkpoint", where=path, hint="restore it from a copy, or train again"
+        )
     return content

@@ -8,6 +8,7 @@ from pathlib import Path
 from pleura.errors import DataWarning, RunError
 from pleura.figures.plots import save_figure
 from pleura.training.callbacks import TrainingCallbacks
+from pleura.training.compute import torch_threads
 from pleura.training.data import TrainingData, load_data
 from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.options import TrainingOptions
@@ -74,6 +75,7 @@ def train(
         recipe = recipe.model_copy(update={"data": ()})
     epochs = recipe.training.epochs
     with (
+        torch_threads(recipe.training.threads),
         process_group(recipe.training.device) as processes,
         training_progress(options.progress, epochs, callbacks) as reported,
     ):
@@ -129,6 +131,7 @@ def resume(
         return run
     epochs = run.recipe.training.epochs
     with (
+        torch_threads(run.recipe.training.threads),
         process_group(run.recipe.training.device) as processes,
         training_progress(options.progress, epochs, callbacks) as reported,
     ):

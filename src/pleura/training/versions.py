@@ -14,7 +14,7 @@ import pleura
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that results hang on."""
+    """Return the versions of the software on which results depend, by name."""
     return {
         "pleura": pleura.__version__,
         "python": platform.python_version(),
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def git_describe() -> str | None:
-    """Return git-describe of the source this package runs from, None where it is installed."""
+    """Return git-describe of the source folder; None for an installed package."""
     source = Path(pleura.__file__).parents[2]
     if not (source / ".git").exists():
         return None
