@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,9 +78,18 @@ def test_scan_and_mask_show_their_decisions():
     scan = oriented_scan("SPL")
     assert "\n" not in repr(scan)
     assert "orientation: SPL" in str(scan)
-    assert "SPL" in scan._repr_html_()
-    html = Mask(np.ones(HU.shape, np.uint8), scan)._repr_html_()
-    assert "data:image/png" in html
+    mask = Mask(np.ones(HU.shape, np.uint8), scan)
+    for html in (scan._repr_html_(), mask._repr_html_()):
+        assert "data:image/png" in html
+        assert "SPL" in html
+
+
+def test_a_scan_whose_voxels_cannot_be_read_shows_the_error():
+    def fail(start, stop):
+        raise ScanError("the file is cut off", where=None, hint="copy it again")
+
+    html = replace(oriented_scan("SPL"), read=fail)._repr_html_()
+    assert "the file is cut off" in html
 
 
 def test_none_of_the_libraries_is_imported_by_reading():

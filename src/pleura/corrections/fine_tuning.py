@@ -120,7 +120,7 @@ class FineTuningResult:
 
     def _repr_html_(self) -> str:
         rows = [(s.case, f"{s.before:.4f}", f"{s.after:.4f}") for s in self.scores]
-        return html_table(("Dice of both lungs", "before", "after"), rows, repr(self))
+        return html_table(("Dice of both lungs", "before", "after"), rows, repr(self), numeric=True)
 
 
 def fine_tune_on_corrections(

@@ -173,7 +173,8 @@ class Comparison:
         return [*header, "region", "unit", "outcome", *metrics], rows
 
     def __repr__(self) -> str:
-        text = f"{type(self).__name__}({len(self.cases)} cases"
+        count = len(self.cases)
+        text = f"{type(self).__name__}({count} case{'s' * (count != 1)}"
         dice = self.summary().get("dice")
         return f"{text}; mean Dice {dice.mean:.4f})" if dice is not None else f"{text})"
 
@@ -183,6 +184,7 @@ class Comparison:
                 SUMMARY_COLUMNS,
                 [summary_row(name, metric) for name, metric in self.summary(region).items()],
                 f"{region}: {outcomes_text(self.outcome_counts(region))}",
+                numeric=True,
             )
             for region in self.regions
         )
@@ -194,10 +196,10 @@ SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max", "c
 
 def summary_row(name: str, metric: MetricSummary) -> list[str]:
     """Return the text of the cells below `SUMMARY_COLUMNS`."""
-    values = (metric.std, metric.median, metric.min, metric.max)
+    values = (metric.mean, metric.std, metric.median, metric.min, metric.max)
+    mean, *others = (f"{v:.4g}" if abs(v) < 1e4 else f"{v:.0f}" for v in values)
     interval = interval_text(metric.confidence_interval)
-    cells = [f"{value:.4g}" for value in values]
-    return [name, f"{metric.mean:.4g}", interval, *cells, str(metric.n_cases)]
+    return [name, mean, interval, *others, str(metric.n_cases)]
 
 
 def outcomes_text(counts: Mapping[Outcome, int]) -> str:

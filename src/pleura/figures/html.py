@@ -15,31 +15,41 @@ from PIL import Image
 if TYPE_CHECKING:
     from pleura.figures.backend import Figure
 
+_LEFT, _RIGHT = "text-align: left", "text-align: right; white-space: nowrap"
 
-def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
-    """Return an HTML table; all text is escaped.
+
+def html_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    caption: str = "",
+    *,
+    numeric: bool = False,
+) -> str:
+    """Return an HTML table; all text is escaped. A table that is too wide can be scrolled.
 
     Parameters
     ----------
     columns:
         Names of the columns; empty for a table without a header.
     rows:
-        Cells of each row; the first one is aligned to the left, the others to the right.
+        Cells of each row.
     caption:
         Text above the table.
+    numeric:
+        Align all columns but the first to the right.
     """
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(map(_cell, row, range(len(row)))) + "</tr>" for row in rows)
+    head = _row("th", columns, numeric)
+    body = "".join(_row("td", row, numeric) for row in rows)
     return (
-        "<table>"
+        '<div style="overflow-x: auto"><table>'
         + (f'<caption style="text-align: left">{escape(caption)}</caption>' if caption else "")
-        + (f"<thead><tr>{head}</tr></thead>" if columns else "")
-        + f"<tbody>{body}</tbody></table>"
+        + (f"<thead>{head}</thead>" if columns else "")
+        + f"<tbody>{body}</tbody></table></div>"
     )
 
 
 def html_image(image: NDArray[np.uint8]) -> str:
-    """Return an HTML image, with the pixels (rows, columns, 3) as PNG in its address."""
+    """Return an HTML image of pixels (rows, columns, 3)."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "PNG")
     return _html_png(content)
@@ -57,6 +67,10 @@ def _html_png(content: io.BytesIO) -> str:
     return f'<img src="data:image/png;base64,{address}" style="max-width: 100%">'
 
 
-def _cell(value: Any, column: int) -> str:
-    align = "right" if column else "left"
-    return f'<td style="text-align: {align}">{escape(str(value))}</td>'
+def _row(tag: str, cells: Sequence[Any], numeric: bool) -> str:
+    styles = [_LEFT if i == 0 or not numeric else _RIGHT for i in range(len(cells))]
+    html = (
+        f'<{tag} style="{style}">{escape(str(cell))}</{tag}>'
+        for style, cell in zip(styles, cells, strict=True)
+    )
+    return f"<tr>{''.join(html)}</tr>"

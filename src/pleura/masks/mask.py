@@ -86,18 +86,23 @@ class Mask(LabelMap):
         hu, labels = order.apply(self.scan.hu()), order.apply(self.labels)
         image = preview_image(hu, labels, order.apply_to(self.geometry).spacing)
         rows = [
-            ("mask", repr(self)),
+            ("grid", str(self.geometry)),
+            ("units", str(self.scan.intensity)),
+            ("size", self._size()),
             *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions),
             *(("flag", str(flag)) for flag in self.flags),
         ]
-        return html_image(image) + html_table((), rows)
+        return html_image(image) + html_table((), rows, printable(self.scan.name))
+
+    def _size(self) -> str:
+        if self.geometry.spacing_known:
+            return f"{self.volume_ml():.0f} ml"
+        return f"{np.count_nonzero(self.labels)} voxels"
 
     def __repr__(self) -> str:
-        known = self.geometry.spacing_known
-        voxels = np.count_nonzero(self.labels)
-        size = f"{self.volume_ml():.0f} ml" if known else f"{voxels} voxels"
+        name, kind = printable(self.scan.name), type(self).__name__
         flags = f"; flags: {', '.join(flag.name for flag in self.flags)}" if self.flags else ""
-        return f"Mask({printable(self.scan.name)}; {self.geometry}; {size}{flags})"
+        return f"{kind}({name}; {self.geometry}; {self._size()}{flags})"
 
     def __str__(self) -> str:
         decisions = (("warning: " if d.warning else "") + str(d) for d in self.decisions)

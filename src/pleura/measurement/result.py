@@ -167,8 +167,8 @@ class Measurement:
 
     def _repr_html_(self) -> str:
         columns = ["", *(region.region for region in self.regions)]
-        flags = html_table(["flag", ""], self.flags.items()) if self.flags else ""
-        return html_table(columns, self.table(), caption=printable(self.scan)) + flags
+        flags = html_table(("flag", "reason"), list(self.flags.items())) if self.flags else ""
+        return html_table(columns, self.table(), printable(self.scan), numeric=True) + flags
 
 
 _Value = Callable[[RegionMeasurement], float | None]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.figures.html import html_table
+from pleura.figures.html import html_image, html_table
+from pleura.figures.preview import preview_image
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import printable
 from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
@@ -162,7 +163,14 @@ class Scan:
             ("units", str(self.intensity)),
             *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions if d.topic != "units"),
         ]
-        return html_table((), rows)
+        try:
+            hu = self.hu()
+        except ScanError as error:
+            return html_table((), [*rows, ("error", error.message)])
+        order = self.geometry.to_canonical()
+        hu, spacing = order.apply(hu), order.apply_to(self.geometry).spacing
+        image = preview_image(hu, np.zeros(hu.shape, np.uint8), spacing)
+        return html_image(image) + html_table((), rows)
 
     def __repr__(self) -> str:
         return f"Scan({printable(self.name)}; {self.geometry}; {self.intensity})"

@@ -125,7 +125,9 @@ class RunEvaluation(ModelEvaluation):
 
     def _repr_html_(self) -> str:
         caption = f"{self.run}, {self.subset}: loss {self.loss:.4f}, accuracy {self.accuracy:.4f}"
-        return super()._repr_html_() + html_table(GRID_COLUMNS, self.grid_rows(), caption)
+        return super()._repr_html_() + html_table(
+            GRID_COLUMNS, self.grid_rows(), caption, numeric=True
+        )
 
 
 def _overlap_dict(one: Comparison) -> dict[str, Any]:

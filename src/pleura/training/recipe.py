@@ -158,7 +158,7 @@ class Recipe(RecipeModel):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.to_yaml())}</pre>"
+        return f'<pre style="max-height: 30em; overflow: auto">{escape(self.to_yaml())}</pre>'
 
     def to_yaml(self) -> str:
         """Return the full recipe, every value written out."""
