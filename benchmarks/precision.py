@@ -26,7 +26,7 @@ from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.engine.engine import Engine
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
-from pleura.training.export import export
+from pleura.training.export import ExportOptions, export
 
 HERE = Path(__file__).resolve().parent
 FACTOR = 0.8165
@@ -81,7 +81,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     full, eight = folder / "full.onnx", folder / "int8.onnx"
     export(options.run, full)
-    export(options.run, eight, options.data)
+    export(options.run, eight, ExportOptions(options.data))
     print("| precision | ms a slice | kmader | lctsc | covid | loss of Dice, most |")
     print("|---|---|---|---|---|---|")
     for name, model, precision in (

@@ -14,7 +14,13 @@ from pleura.formats.pictures import read_picture
 from pleura.intensity.mapping import IntensityMapping
 from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
-from pleura.training.export import InferenceModule, area_matrix, export, lanczos_matrix
+from pleura.training.export import (
+    ExportOptions,
+    InferenceModule,
+    area_matrix,
+    export,
+    lanczos_matrix,
+)
 from pleura.training.initial_weights import load_initial_weights
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import Run, open_run
@@ -120,7 +126,9 @@ def test_run_on_grey_pictures_is_not_exported(small_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def eight_bit(small_run, sample, made_once):
-    return made_once("int8.onnx", lambda path: export(small_run, path, sample.images))
+    return made_once(
+        "int8.onnx", lambda path: export(small_run, path, ExportOptions(sample.images))
+    )
 
 
 def test_an_8_bit_model_finds_the_same_lungs_from_a_smaller_file(model, eight_bit, sample):
@@ -160,7 +168,7 @@ def test_separable_convolutions_come_back_from_their_file(sample, tiny, tmp_path
     recipe = build_recipe(values, "test")
     run = train(sample.images, sample.masks, tmp_path / "run", recipe)
     export(run, tmp_path / "full.onnx")
-    export(run, tmp_path / "small.onnx", sample.images)
+    export(run, tmp_path / "small.onnx", ExportOptions(sample.images))
     networks = [build_network(run.recipe.network).eval() for _ in range(3)]
     groups = {m.groups for m in networks[0].modules() if isinstance(m, torch.nn.Conv2d)}
     assert groups == {1, 4, 8, 16}
@@ -189,7 +197,9 @@ def other_run(sample, small_run, made_once):
 @pytest.fixture(scope="module")
 def both(small_run, other_run, made_once):
     """A model file of two runs."""
-    return made_once("both.onnx", lambda path: export([small_run, other_run], path, name="both"))
+    return made_once(
+        "both.onnx", lambda path: export([small_run, other_run], path, ExportOptions(name="both"))
+    )
 
 
 def test_several_runs_give_the_mean_of_their_probabilities(
@@ -212,7 +222,7 @@ def test_several_runs_give_the_mean_of_their_probabilities(
 
 def test_of_several_runs_the_first_is_gone_on_from(small_run, other_run, both, tmp_path, sample):
     small = tmp_path / "small.onnx"
-    export([small_run, other_run], small, sample.images)
+    export([small_run, other_run], small, ExportOptions(sample.images))
     for path in (both, small):
         networks = [build_network(small_run.recipe.network).eval() for _ in range(2)]
         load_initial_weights(networks[0], small_run.folder)
@@ -231,7 +241,7 @@ def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_pa
         }
     )
     other = Run(small_run.folder, changed, small_run.record)
-    with pytest.raises(RunError, match="does not see its images"):
+    with pytest.raises(RunError, match="preprocessing or intensity units differ"):
         export([small_run, other], tmp_path / "a.onnx")
     grey = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": {"kind": "grey"}})
     with pytest.raises(RunError, match="trained on grey values"):
@@ -251,5 +261,5 @@ def test_8_bits_need_the_images_of_the_training(small_run, tmp_path, sample):
     for path in sorted(sample.images.iterdir())[:2]:
         shutil.copy(path, tmp_path / "images" / path.name)
     with pytest.raises(DataError, match="lists 58 unknown image"):
-        export(small_run, tmp_path / "a.onnx", tmp_path / "images")
+        export(small_run, tmp_path / "a.onnx", ExportOptions(tmp_path / "images"))
     assert not (tmp_path / "a.onnx").exists()

@@ -83,7 +83,7 @@ def test_what_cannot_be_shared_is_refused_by_all(sample, tiny, tmp_path):
     data = (sample.images, sample.masks, "--recipe", recipe, "-q")
     done = torchrun(2, *data, "-o", tmp_path / "run", check=False)
     assert done.returncode != 0
-    assert "a batch of 7 cannot be shared by 2 processes" in done.stderr
+    assert "a batch of 7 images cannot be divided by 2 processes" in done.stderr
     assert not (tmp_path / "run").exists()
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").touch()

@@ -335,7 +335,7 @@ def test_overwrite_removes_nothing_but_runs(sample, tiny, tmp_path):
     with pytest.raises(RunError, match="not overwritten"):
         train(sample.images, sample.masks, tmp_path, tiny, options=TrainingOptions(overwrite=True))
     (tmp_path / "run.json").write_text('{"tool": "other", "format": 1}')
-    with pytest.raises(RunError, match=r"files of others.*thesis\.txt"):
+    with pytest.raises(RunError, match=r"other files.*thesis\.txt"):
         train(sample.images, sample.masks, tmp_path, tiny, options=TrainingOptions(overwrite=True))
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 

@@ -21,15 +21,16 @@ Examples:
 @click.command("export", epilog=_EPILOG)
 @click.argument("run", type=PATH, nargs=-1, required=True)
 @click.option("--output", "-o", type=PATH, required=True, help="Model file to write (.onnx).")
-@click.option("--name", help="What the model is called; the run folder's name if unset.")
-@click.option("--data", default="", help="What it was trained on, in a sentence.")
-@click.option("--licence", default="", help="Under which licence it may be used.")
+@click.option("--name", help="Name of the model; the name of the first run folder by default.")
+@click.option("--data", default="", help="Description of the training data, in one sentence.")
+@click.option("--licence", default="", help="Licence of the model.")
 @click.option(
     "--int8",
-    "eight_bit",
+    "calibration_images",
     type=PATH,
     metavar="IMAGES",
-    help="Compute in 8 bits, faster where there is no bfloat16; IMAGES are those of the training.",
+    help="Quantise to 8-bit integers with IMAGES, the training images; faster on CPUs without "
+    "bfloat16.",
 )
 @json_option
 def command(
@@ -38,20 +39,20 @@ def command(
     name: str | None,
     data: str,
     licence: str,
-    eight_bit: Path | None,
+    calibration_images: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Make a RUN one file that `segment --model` takes, without PyTorch.
+    """Export a training run as a single ONNX model file.
 
-    The file holds all from HU to probability. A run trained on HU times a factor, or with an
-    offset, gives a model for HU all the same; one trained on grey pictures gives none. Several
-    runs become one model, which takes the mean of their probabilities: most often more right
-    than each of them, and as much slower.
+    `pleura segment --model` uses the file, without PyTorch. The model takes HU, also if the run
+    was trained on scaled or shifted HU; a run that was trained on grey pictures cannot be exported.
+    Several runs become an ensemble with their mean probability, which is usually more accurate
+    and takes the time of all of them.
     """
-    from pleura.training.export import export
+    from pleura.training.export import ExportOptions, export
 
-    named = {} if name is None else {"name": name}
-    record = export(run, output, eight_bit, data=data, licence=licence, **named)
-    write_json(json_file, record.to_dict())
+    options = ExportOptions(calibration_images, name, data=data, licence=licence)
+    metadata = export(run, output, options)
+    write_json(json_file, metadata.to_dict())
     if str(json_file) != "-":
-        echo(f"{output}: model '{record.name}', threshold {record.threshold:g}")
+        echo(f"{output}: model '{metadata.name}', threshold {metadata.threshold:g}")

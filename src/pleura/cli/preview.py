@@ -28,17 +28,21 @@ Examples:
 @images_argument
 @optional_masks_argument
 @click.option(
-    "--output", "-o", type=PATH, required=True, help="Picture to write (.png, .pdf, .svg)."
+    "--output", "-o", type=PATH, required=True, help="Image file to write (.png, .pdf, .svg)."
 )
-@click.option("--recipe", "-r", default="exercise", show_default=True, help="Name or .yaml file.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value.")
+@click.option(
+    "--recipe", "-r", default="exercise", show_default=True, help="Name of a recipe, or .yaml file."
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe value."
+)
 @click.option(
     "--number",
     "-n",
     type=click.IntRange(1, 20),
     default=4,
     show_default=True,
-    help="Pairs to draw.",
+    help="Number of pairs.",
 )
 @json_option
 def command(
@@ -50,7 +54,7 @@ def command(
     number: int,
     json_file: Path | None,
 ) -> None:
-    """Draw training images beside their masks, and the same after augmentation."""
+    """Write a figure of training images with their masks, before and after augmentation."""
     from pleura.training.preview import preview
     from pleura.training.recipe_loading import load_recipe
 

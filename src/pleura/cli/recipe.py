@@ -7,9 +7,11 @@ import click
 
 @click.command("recipe")
 @click.argument("name", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe value."
+)
 def command(name: str | None, overrides: tuple[str, ...]) -> None:
-    """List the recipes that ship, or print recipe NAME in full, to start your own from."""
+    """List the recipes of the package, or print recipe NAME with all values."""
     from pleura.training.recipe_loading import known_recipes, load_recipe
 
     if name is not None:

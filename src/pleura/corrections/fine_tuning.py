@@ -18,7 +18,7 @@ from pleura.errors import RunError
 from pleura.figures.html import html_table
 from pleura.files.records import read_record, write_json
 from pleura.training.callbacks import TrainingCallbacks
-from pleura.training.export import export
+from pleura.training.export import ExportOptions, export
 from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.options import TrainingOptions
 from pleura.training.processes import is_distributed
@@ -234,7 +234,7 @@ def _export_and_compare(
     if not run.finished:
         return FineTuningResult(run, slices)
     after = run.folder / "model.onnx"
-    export(run, after, data=f"{Path(before).name}, and corrections")
+    export(run, after, ExportOptions(data=f"{Path(before).name}, and corrections"))
     if Path(before).is_dir():  # a run folder
         export(before, run.folder / "before.onnx")
         before = run.folder / "before.onnx"

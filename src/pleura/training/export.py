@@ -1,4 +1,4 @@
-"""A run made one file that needs no PyTorch: from HU in to probability out, all in its graph."""
+"""Export of a run as an ONNX model, whose graph computes probabilities from HU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,38 +28,48 @@ from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
 
-_WORTH_HALVING = 1000  # values of a tensor
+_MIN_HALF_PRECISION_SIZE = 1000
+"""Smallest tensor that is stored in half precision, in values."""
 
 
 class InferenceModule(nn.Module):
-    """The way of `Predictor.probability` as one graph, for slices of any size.
+    """`Predictor.probability` as one module, for slices of any size.
 
-    int16 HU (n, rows, columns) in, uint8 (n, rows, columns) out: the probability of lung times 255.
-    ``line`` leads from HU to the values that the network was trained on.
+    It maps int16 HU (n, rows, columns) to uint8 (n, rows, columns): the probability of lung times
+    255.
+
+    Parameters
+    ----------
+    network:
+        The network, or an ensemble.
+    preprocessing:
+        Size, scaling and interpolation of its images.
+    mapping:
+        Conversion from HU to the values of the training images.
     """
 
     def __init__(
         self,
         network: SegmentationNetwork,
         preprocessing: Preprocessing,
-        line: IntensityMapping = HU,
+        mapping: IntensityMapping = HU,
     ) -> None:
         super().__init__()
-        self.line = line
+        self.mapping = mapping
         self.network = network
         self.preprocessing = preprocessing
 
     def forward(self, hu: Tensor) -> Tensor:  # (n, h, w)
         size, (h, w) = self.preprocessing.size, hu.shape[1:]
         stored = hu.float()
-        if self.line != HU:
-            stored = stored * self.line.scale + self.line.offset
+        if self.mapping != HU:
+            stored = stored * self.mapping.scale + self.mapping.offset
         x = self._scale(stored)
         lanczos = self.preprocessing.image_interpolation == "lanczos"
         resample = lanczos_matrix if lanczos else area_matrix
         x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
         logits = forward_whole(self.network, x[:, None])[:, 0].float()
-        # OpenCV's nearest neighbour takes the first pixel of a step, not its centre.
+        # Nearest-neighbour interpolation of OpenCV uses the first pixel of a step, not its centre.
         centred = self.preprocessing.mask_interpolation != "nearest"
         back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
         probability = back[0] @ torch.sigmoid(logits) @ back[1].T  # (n, h, w)
@@ -76,11 +87,22 @@ class InferenceModule(nn.Module):
 
 
 def area_matrix(to: Any, size: Any, centred: bool = True) -> Tensor:
-    """Return (to, size): each row the weights of the pixels that an output pixel covers.
+    """Return the matrix that resamples an axis of ``size`` pixels to ``to`` pixels.
 
-    Where pixels are made fewer this is the mean over the area, as OpenCV's INTER_AREA; where more,
-    bilinear interpolation between their centres. Borders repeat. ``centred`` False aligns first
-    pixels instead of edges.
+    Downsampling computes the mean over the area, as INTER_AREA of OpenCV; upsampling interpolates
+    linearly between pixel centres. Borders are repeated.
+
+    Parameters
+    ----------
+    to, size:
+        Number of output and of input pixels.
+    centred:
+        Align the edges of the images; False aligns the first pixels.
+
+    Returns
+    -------
+    Tensor
+        float32 (to, size): weights of the input pixels for each output pixel.
     """
     step = size / to
     shift = 0.5 if centred else 0.0
@@ -94,7 +116,7 @@ def area_matrix(to: Any, size: Any, centred: bool = True) -> Tensor:
 
 
 def lanczos_matrix(to: Any, size: Any) -> Tensor:
-    """Return (to, size): the weights of OpenCV's INTER_LANCZOS4, over 8 pixels at any step."""
+    """Return the matrix (to, size) that resamples an axis as INTER_LANCZOS4 of OpenCV."""
     middle = (torch.arange(to, dtype=torch.float32) + 0.5) * (size / to) - 0.5
     offsets = torch.arange(-3, 5)
     first = middle.floor()
@@ -107,92 +129,132 @@ def lanczos_matrix(to: Any, size: Any) -> Tensor:
     return spread.sum(1)
 
 
-def export(
-    run: Run | str | Path | Sequence[Run | str | Path],
-    output: str | Path,
-    eight_bit: str | Path | None = None,
-    **record: str,
-) -> ModelMetadata:
-    """Write a run as one ONNX file that `segment` takes; of several runs, their mean probability.
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `export`.
 
-    A run trained on HU times a factor, or with an offset, gives a model for HU all the same.
-    ``eight_bit`` names the images of the training: the model then computes in 8 bits, in ranges
-    measured on some of them.
-    ``record`` may set ``name``, ``version``, ``data`` (what it was trained on) and ``licence``;
-    the recipe in it is that of the first run.
+    Parameters
+    ----------
+    calibration_images:
+        Folder of the training images; the convolutions are then quantised to 8-bit integers, in
+        ranges measured on these images.
+    name:
+        Name of the model; the name of the first run folder by default.
+    version:
+        Version of the model; the version of pleura by default.
+    data:
+        Description of the training data.
+    licence:
+        Licence of the model.
+    """
+
+    calibration_images: str | Path | None = None
+    name: str | None = None
+    version: str | None = None
+    data: str = ""
+    licence: str = ""
+
+
+def export(
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    output: str | Path,
+    options: ExportOptions = ExportOptions(),
+) -> ModelMetadata:
+    """Export a training run, or an ensemble of several, as a single ONNX model file.
+
+    The model takes HU. For a run that was trained on scaled or shifted HU, it contains the
+    conversion from HU. The recipe in the metadata is that of the first run.
+
+    Parameters
+    ----------
+    runs:
+        A run or its folder, or several, whose mean probability the model computes.
+    output:
+        Model file to write.
+    options:
+        Quantisation and metadata.
+
+    Returns
+    -------
+    ModelMetadata
+        The metadata in the model file.
 
     Raises
     ------
     RunError
-        A run cannot be loaded, or was trained on values that no line leads to from HU; several
-        prepare their images differently; or ONNX Runtime, which 8 bits need, is not installed.
+        A run cannot be loaded, or was trained on values that cannot be computed from HU; the runs
+        differ in their preprocessing; or ONNX Runtime, which quantisation needs, is not installed.
     DataError
-        ``eight_bit`` are not the images of the run.
+        ``calibration_images`` are not the images of the run.
     """
-    given = [run] if isinstance(run, Run | str | Path) else run
-    runs = [one if isinstance(one, Run) else open_run(one) for one in given]
-    first = runs[0]
-    line = _line(first)
-    for one in runs[1:]:
-        if (one.recipe.preprocessing, _line(one)) != (first.recipe.preprocessing, line):
+    given = [runs] if isinstance(runs, Run | str | Path) else runs
+    opened = [run if isinstance(run, Run) else open_run(run) for run in given]
+    first = opened[0]
+    mapping = _intensity_mapping(first)
+    for run in opened[1:]:
+        if (run.recipe.preprocessing, _intensity_mapping(run)) != (
+            first.recipe.preprocessing,
+            mapping,
+        ):
             raise RunError(
-                f"the run does not see its images as {first.folder.name} does",
-                where=one.folder,
-                hint="put runs together of one preprocessing, trained on the same units",
+                f"preprocessing or intensity units differ from those of {first.folder.name}",
+                where=run.folder,
+                hint="combine runs with the same preprocessing, trained on the same units",
             )
-    networks = [trained_network(one) for one in runs]
+    networks = [trained_network(run) for run in opened]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    content = _to_onnx(InferenceModule(network.eval(), first.recipe.preprocessing, line).eval())
-    if eight_bit is not None:
-        content = quantise(content, calibration_slices(first, Path(eight_bit), line))
-    content = _halved(content)
+    content = _to_onnx(InferenceModule(network.eval(), first.recipe.preprocessing, mapping).eval())
+    if options.calibration_images is not None:
+        images = Path(options.calibration_images)
+        content = quantise(content, calibration_slices(first, images, mapping))
+    content = _with_half_precision_weights(content)
     weights = b"".join(t.numpy().tobytes() for t in network.state_dict().values())
-    written = ModelMetadata(
+    metadata = ModelMetadata(
         format=FORMAT,
-        name=record.get("name", first.folder.resolve().name),
-        version=record.get("version", pleura.__version__),
+        name=options.name or first.folder.resolve().name,
+        version=options.version or pleura.__version__,
         labels=("lung",),
-        threshold=sum(one.threshold for one in runs) / len(runs),
+        threshold=sum(run.threshold for run in opened) / len(opened),
         recipe=first.recipe.model_dump(mode="json"),
-        data=record.get("data", ""),
-        data_fingerprint=_fingerprint(runs),
-        licence=record.get("licence", ""),
+        data=options.data,
+        data_fingerprint=_fingerprint(opened),
+        licence=options.licence,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
-    model = _with_record(content, written)
+    model = _with_metadata(content, metadata)
     write_atomically(Path(output), lambda file: file.write(model))
     remove_unfinished(Path(output))
-    return written
+    return metadata
 
 
 def _fingerprint(runs: Sequence[Run]) -> str:
-    """Return the data's fingerprint, or one of all where the runs differ in their data."""
-    several = list(dict.fromkeys(str(run.record["data_fingerprint"]) for run in runs))
-    if len(several) == 1:
-        return several[0]
-    return hashlib.sha256("".join(several).encode()).hexdigest()
+    """Return the hash of the data; of several data sets, the hash of their hashes."""
+    hashes = list(dict.fromkeys(str(run.record["data_fingerprint"]) for run in runs))
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _line(run: Run) -> IntensityMapping:
-    """Return how the values that a run was trained on come from HU."""
+def _intensity_mapping(run: Run) -> IntensityMapping:
+    """Return the conversion from HU to the values of the training images."""
     units = run.record.get("units") or {"kind": "unknown"}
     if units["kind"] in ("grey", "mixed", "wrapped HU"):
         raise RunError(
-            f"the run was trained on {units['kind']} values: nothing leads to them from HU",
+            f"the run was trained on {units['kind']} values, which cannot be computed from HU",
             where=run.folder,
-            hint="train on the CT values themselves",
+            hint="train on images in HU",
         )
     if units.get("scale") is None or units.get("offset") is None:
         return HU
     return IntensityMapping(float(units["scale"]), float(units["offset"]), str(units["formula"]))
 
 
-def _to_onnx(deployed: InferenceModule) -> Any:
+def _to_onnx(module: InferenceModule) -> Any:
     example = torch.zeros(2, 96, 80, dtype=torch.int16)
     with log_level("torch.onnx", logging.ERROR), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            deployed,
+            module,
             (example,),
             input_names=["hu"],
             output_names=["probability"],
@@ -201,12 +263,12 @@ def _to_onnx(deployed: InferenceModule) -> Any:
             verbose=False,
         )
     if program is None:
-        raise RunError("the network cannot be exported", where=None, hint="report it")
-    return _without_traces(program.model_proto)
+        raise RunError("the network cannot be exported", where=None, hint="report this error")
+    return _without_source_paths(program.model_proto)
 
 
-def _without_traces(model: Any) -> Any:
-    """Take out where each node was written: paths of the machine that exported it."""
+def _without_source_paths(model: Any) -> Any:
+    """Remove the source paths of the nodes, which contain folders of this computer."""
     graph = model.graph
     for part in (*graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         part.ClearField("metadata_props")
@@ -214,13 +276,16 @@ def _without_traces(model: Any) -> Any:
     return model
 
 
-def _halved(model: Any) -> Any:
-    """Store the weights in half precision: half the file, a probability off by a 255th at most."""
+def _with_half_precision_weights(model: Any) -> Any:
+    """Store weights in half precision, which changes probabilities by at most 1/255."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
     for weights in model.graph.initializer:
-        if weights.data_type == TensorProto.FLOAT and np.prod(weights.dims) >= _WORTH_HALVING:
+        if (
+            weights.data_type == TensorProto.FLOAT
+            and np.prod(weights.dims) >= _MIN_HALF_PRECISION_SIZE
+        ):
             half = numpy_helper.to_array(weights).astype(np.float16)
             name = f"{weights.name}_half"
             casts.append(helper.make_node("Cast", [name], [weights.name], to=TensorProto.FLOAT))
@@ -231,8 +296,8 @@ def _halved(model: Any) -> Any:
     return model
 
 
-def _with_record(model: Any, record: ModelMetadata) -> bytes:
+def _with_metadata(model: Any, metadata: ModelMetadata) -> bytes:
     entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(record.to_dict())
+    entry.key, entry.value = METADATA_KEY, json.dumps(metadata.to_dict())
     content: bytes = model.SerializeToString()
     return content
