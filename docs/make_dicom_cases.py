@@ -1,8 +1,8 @@
-"""Write docs/reference/dicom-cases.md: what pleura makes of each file of a collection of cases.
+"""Write docs/reference/dicom-cases.md: the result of reading each file of a collection.
 
     python docs/make_dicom_cases.py FOLDER
 
-FOLDER holds the cases by kind. The test that holds the page to the code runs where they are.
+FOLDER has one folder per kind of case. A test compares the page with the code if FOLDER exists.
 """
 
 import sys
@@ -23,38 +23,38 @@ SERIES = (
     "orientations_one_patient/*",
 )
 HEAD = """\
-# What becomes of odd DICOM files
+# Results of reading unusual DICOM files
 
-Written by `python docs/make_dicom_cases.py FOLDER`, from a collection of public DICOM files that
-are difficult to read: compressed in every way, multi-frame, tilted, cut off, or no CT at all. First
-the folders read as series, then every file by itself. A test holds this page to the code.
+Written by `python docs/make_dicom_cases.py FOLDER` from a collection of public DICOM files that are
+difficult to read: all transfer syntaxes, multi-frame, tilted gantry, truncated, or not CT. Folders
+are read as series first, then each file alone. A test compares this page with the code.
 
 """
 
 
 def outcome(path: Path) -> tuple[str, str]:
-    """Return whether it was read, and what was said."""
+    """Return ``read`` or ``refused``, and the properties of the scan or the error message."""
     try:
         scan = pleura.read(path)
         scan.hu()
     except PleuraError as error:
         return "refused", error.message
-    told = [f"{d.topic}: {d.choice}" for d in scan.decisions if d.warning]
-    said = "; ".join([f"{scan.geometry}, {scan.intensity}", *told])
-    return "read", said.replace(str(path), path.name)
+    decisions = [f"{d.topic}: {d.choice}" for d in scan.decisions if d.warning]
+    text = "; ".join([f"{scan.geometry}, {scan.intensity}", *decisions])
+    return "read", text.replace(str(path), path.name)
 
 
 def row(path: Path, root: Path) -> str:
-    status, said = outcome(path)
+    status, text = outcome(path)
     name = path.relative_to(root).as_posix()
-    return f"| `{name}` | {status} | {' '.join(said.split()).replace('|', '/')} |"
+    return f"| `{name}` | {status} | {' '.join(text.split()).replace('|', '/')} |"
 
 
 def page(root: Path) -> str:
     warnings.simplefilter("ignore")
     folders = [f for pattern in SERIES for f in sorted(root.glob(pattern)) if f.is_dir()]
     files = [f for f in sorted(root.rglob("*")) if f.is_file() and f.suffix not in (".md", ".csv")]
-    table = ["| {} | | |", "|---|---|---|"]
+    table = ["| {} | status | result |", "|---|---|---|"]
     lines = ["## Series", "", table[0].format("folder"), table[1]]
     lines += [row(folder, root) for folder in folders]
     lines += ["", "## Files", "", table[0].format("file"), table[1]]
