@@ -135,7 +135,7 @@ def no_figures(monkeypatch):
         "trainer.save_figure",
     )
     for name in names:
-        monkeypatch.setattr(f"pleura.training.{name}", lambda *_: None)
+        monkeypatch.setattr(f"pleura.training.{name}", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

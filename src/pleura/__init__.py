@@ -29,6 +29,7 @@ __all__ = [
     "CheckOptions",
     "CheckReport",
     "Comparison",
+    "CustomComponents",
     "DataError",
     "DataWarning",
     "Decision",
@@ -190,6 +191,7 @@ if TYPE_CHECKING:
     from pleura.training.callbacks import TrainingCallbacks as TrainingCallbacks
     from pleura.training.check import CheckOptions as CheckOptions
     from pleura.training.check import check as check
+    from pleura.training.custom import CustomComponents as CustomComponents
     from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
@@ -252,6 +254,7 @@ _NAMES_BY_MODULE = {
     "pleura.segmentation.result": "Segmentation",
     "pleura.segmentation.segmenter": "Segmenter segment",
     "pleura.training.check": "CheckOptions check",
+    "pleura.training.custom": "CustomComponents",
     "pleura.training.evaluation": "RunEvaluation evaluate",
     "pleura.training.export": "export",
     "pleura.training.callbacks": "StepReport TrainingCallbacks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import cv2
@@ -13,6 +14,11 @@ from pleura.dataset.recipe_model import RecipeModel
 from pleura.typing import FloatArray
 
 _INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
+
+AugmentationFunction = Callable[
+    [FloatArray, FloatArray, np.random.Generator], tuple[FloatArray, FloatArray]
+]
+"""Augmented image and mask of a preprocessed image and its mask, all float32 (rows, columns)."""
 
 
 class Augmentation(RecipeModel):

@@ -9,11 +9,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.augmentation import Augmentation, apply_spatial_transform, augment_batch
+from pleura.dataset.augmentation import (
+    Augmentation,
+    AugmentationFunction,
+    apply_spatial_transform,
+    augment_batch,
+)
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale_intensity
 from pleura.dataset.simulation import Simulation, simulate
+from pleura.errors import DataError
 from pleura.typing import FloatArray, Progress
 
 _OVERSAMPLING = 2
@@ -41,11 +47,14 @@ class PreprocessedSet:
     images, masks:
         float32 (n, rows, columns).
     augmentation:
-        None to not augment.
+        Section of the recipe, or a function; None to not augment.
     """
 
     def __init__(
-        self, images: FloatArray, masks: FloatArray, augmentation: Augmentation | None
+        self,
+        images: FloatArray,
+        masks: FloatArray,
+        augmentation: Augmentation | AugmentationFunction | None,
     ) -> None:
         self.images = images
         self.masks = masks
@@ -59,7 +68,15 @@ class PreprocessedSet:
         images, masks = self.images[indices], self.masks[indices]
         if self.augmentation is None:
             return images, masks
-        return augment_batch(images, masks, self.augmentation, rng)
+        if isinstance(self.augmentation, Augmentation):
+            return augment_batch(images, masks, self.augmentation, rng)
+        augmented = [
+            _augment_with(self.augmentation, image, mask, rng)
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        return np.stack([image for image, _ in augmented]), np.stack(
+            [mask for _, mask in augmented]
+        )
 
 
 class SimulatedSet:
@@ -121,7 +138,7 @@ def build_training_set(
     pairs: Sequence[Pair],
     prepared: PreprocessedPairs,
     names: Sequence[str],
-    augmentation: Augmentation | None,
+    augmentation: Augmentation | AugmentationFunction | None,
     simulation: Simulation | None,
     progress: Progress | None = None,
 ) -> TrainingSet:
@@ -136,7 +153,7 @@ def build_training_set(
     names:
         Names of the training images.
     augmentation, simulation:
-        Sections of the recipe; None to not augment.
+        Sections of the recipe; None to not augment. A function as ``augmentation`` replaces both.
     progress:
         Called with the number of images that were read, and of all images.
 
@@ -145,11 +162,25 @@ def build_training_set(
     DataError
         A pair cannot be read.
     """
-    if simulation is None or augmentation is None:
+    if simulation is None or not isinstance(augmentation, Augmentation):
         return PreprocessedSet(*prepared.select(names), augmentation)
     by_name = {pair.name: pair for pair in pairs}
     selected = [by_name[name] for name in names]
     return SimulatedSet(selected, prepared.preprocessing, augmentation, simulation, progress)
+
+
+def _augment_with(
+    function: AugmentationFunction, image: FloatArray, mask: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    augmented_image, augmented_mask = function(image.copy(), mask.copy(), rng)
+    if not np.shape(augmented_image) == np.shape(augmented_mask) == image.shape:
+        raise DataError(
+            f"the custom augmentation changes the shape {image.shape} to "
+            f"{np.shape(augmented_image)} (image) and {np.shape(augmented_mask)} (mask)",
+            where="augmentation",
+            hint="return an image and a mask of the shape of the input",
+        )
+    return np.asarray(augmented_image, np.float32), np.asarray(augmented_mask, np.float32)
 
 
 def _resample(picture: FloatArray, size: tuple[int, int]) -> FloatArray:

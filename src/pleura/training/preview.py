@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pleura.dataset.augmentation import AugmentationFunction
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, split_pairs
@@ -64,6 +65,7 @@ def preview_figure(
     split: Split,
     recipe: Recipe,
     number: int = 4,
+    augmentation: AugmentationFunction | None = None,
 ) -> Figure:
     """Return a figure of training pairs before and after augmentation.
 
@@ -77,10 +79,12 @@ def preview_figure(
         Augmentation, simulation and seed.
     number:
         Number of pairs.
+    augmentation:
+        Custom augmentation; None is that of the recipe.
     """
     names = _evenly_spaced(split, number)
-    changes = recipe.augmentation, recipe.simulation
-    training_set = build_training_set(pairs, prepared, names, *changes)
+    sections = augmentation or recipe.augmentation, recipe.simulation
+    training_set = build_training_set(pairs, prepared, names, *sections)
     augmented = training_set.sample_batch(
         np.arange(len(names)), np.random.default_rng(recipe.training.seed)
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pleura
 from pleura.dataset.subsets import SUBSETS, Split, read_split, read_training_hashes
@@ -20,6 +20,9 @@ from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.recipe_text import read_recipe_text
 from pleura.training.versions import git_describe, versions
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORMAT = 1
 """Incremented whenever an older version could misread a new run folder."""
@@ -41,11 +44,14 @@ class Run:
         Recipe of the training.
     record:
         Content of ``run.json``.
+    network:
+        Custom network of the run, with any weights; None if it has none, or if it is not known.
     """
 
     folder: Path
     recipe: Recipe
     record: Mapping[str, Any]
+    network: nn.Module | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         state = "finished" if self.record.get("finished") else "not finished"
@@ -120,7 +126,7 @@ class Run:
         """Change entries of the record, write the record, and return the changed run."""
         record = {**self.record, **changes}
         write_json(self.folder / "run.json", record)
-        return Run(self.folder, self.recipe, record)
+        return replace(self, record=record)
 
 
 def create_run(
@@ -195,13 +201,16 @@ def _without_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"split": split.model_copy(update=changes)})
 
 
-def open_run(folder: str | Path) -> Run:
+def open_run(folder: str | Path, network: nn.Module | None = None) -> Run:
     """Open a run folder.
 
     Parameters
     ----------
     folder:
         The run folder.
+    network:
+        The custom network with which the run was trained, with any weights; None if the run has
+        none, or is not used to predict.
 
     Returns
     -------
@@ -245,7 +254,11 @@ def open_run(folder: str | Path) -> Run:
             where=folder,
             hint="update pleura: pip install --upgrade pleura",
         )
-    return Run(folder, _recipe_of(recipe_file), record)
+    if network is not None and "network" not in record.get("custom", {}):
+        raise RunError(
+            "the run has no custom network", where=folder, hint="omit the argument network"
+        )
+    return Run(folder, _recipe_of(recipe_file), record, network)
 
 
 def _recipe_of(path: Path) -> Recipe:

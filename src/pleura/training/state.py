@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pleura.errors import RunError
 from pleura.network.build import build_network
+from pleura.network.custom import CustomNetwork
 from pleura.network.tiling import SegmentationNetwork
 from pleura.network.weight_names import rename_weights
 from pleura.training.compute import ComputeDevice
@@ -122,9 +124,17 @@ def trained_network(run: Run) -> SegmentationNetwork:
     Raises
     ------
     RunError
-        The weights are missing, unreadable, or of another network.
+        The weights are missing, unreadable, or of another network; or the custom network of the
+        run is not known.
     """
-    network = build_network(run.recipe.network)
+    custom = run.record.get("custom", {}).get("network")
+    if custom is not None and run.network is None:
+        raise RunError(
+            f"the run has the custom network {custom}, which its folder does not contain",
+            where=run.folder,
+            hint="in Python, pass pleura.open_run(folder, network=...) instead of the folder",
+        )
+    network = _new_network(run.recipe, run.network)
     try:
         network.load_state_dict(rename_weights(load_tensors(run.weights)["network"], network))
     except (KeyError, RuntimeError) as error:
@@ -136,11 +146,17 @@ def trained_network(run: Run) -> SegmentationNetwork:
     return network
 
 
-def new_state(recipe: Recipe, start: str | Path | None = None) -> TrainingState:
+def _new_network(recipe: Recipe, module: nn.Module | None) -> SegmentationNetwork:
+    return build_network(recipe.network) if module is None else CustomNetwork(module)
+
+
+def new_state(
+    recipe: Recipe, start: str | Path | None = None, module: nn.Module | None = None
+) -> TrainingState:
     """Return the state before the first step, determined by the recipe and the initial weights."""
     compute = ComputeDevice(recipe.training)
     torch.manual_seed(recipe.training.seed)
-    network = build_network(recipe.network)
+    network = _new_network(recipe, module)
     if start is not None:
         load_initial_weights(network, start)
     network = compute.place(network)

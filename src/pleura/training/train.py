@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pleura.errors import DataWarning, RunError
 from pleura.figures.plots import save_figure
 from pleura.training.callbacks import TrainingCallbacks
-from pleura.training.compute import torch_threads
+from pleura.training.compute import ComputeDevice, torch_threads
+from pleura.training.custom import (
+    CustomComponents,
+    check_components,
+    component_names,
+    require_same_components,
+)
 from pleura.training.data import TrainingData, load_data
 from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.options import TrainingOptions
@@ -23,6 +30,10 @@ from pleura.training.state import TrainingState, new_state
 from pleura.training.tensor_files import load_tensors, save_tensors
 from pleura.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from torch import nn
+    from typing_extensions import Unpack
+
 
 def train(
     images: str | Path,
@@ -32,6 +43,7 @@ def train(
     *,
     options: TrainingOptions = TrainingOptions(),
     callbacks: TrainingCallbacks = TrainingCallbacks(),
+    **components: Unpack[CustomComponents],
 ) -> Run:
     """Train a network on image-mask pairs and write a run folder.
 
@@ -52,6 +64,9 @@ def train(
         Initial weights, overwriting and progress.
     callbacks:
         Functions called during the training.
+    **components:
+        Custom components instead of those of the recipe, see `CustomComponents`: ``network``,
+        ``loss`` and ``augmentation``.
 
     Returns
     -------
@@ -65,9 +80,12 @@ def train(
     RecipeError
         The recipe cannot be used.
     RunError
-        The run folder exists or cannot be written, or the training diverged.
+        The run folder exists or cannot be written, a custom component cannot be used, or the
+        training diverged.
     """
     output, start = Path(output), options.initial_weights
+    if "network" in components:
+        _require_usable(components["network"], start)
     if recipe is None:
         recipe = load_recipe("exercise") if start is None else fine_tuning_recipe(start)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -83,14 +101,18 @@ def train(
             processes.on_rank_zero(lambda: require_empty(output))
         data = load_data(images, masks, recipe, reported.on_read, initial_weights=start)
         processes.check_batch(min(recipe.training.batch_size, len(data.split.training)))
-        state = new_state(recipe, start)
+        state = new_state(recipe, start, components.get("network"))
+        _check_components(components, data, state, recipe)
         processes.on_rank_zero(
-            lambda: _create_run(output, recipe, data, state, overwrite=options.overwrite)
+            lambda: _create_run(
+                output, recipe, data, state, components, overwrite=options.overwrite
+            )
         )
         if processes.is_rank_zero:
             for text in data.warnings:
                 warnings.warn(text, DataWarning, stacklevel=2)
-        return Trainer(open_run(output), data, state, reported, processes).fit()
+        run = open_run(output, components.get("network"))
+        return Trainer(run, data, state, reported, processes, components).fit()
 
 
 def resume(
@@ -100,6 +122,7 @@ def resume(
     *,
     options: TrainingOptions = TrainingOptions(),
     callbacks: TrainingCallbacks = TrainingCallbacks(),
+    **components: Unpack[CustomComponents],
 ) -> Run:
     """Continue an interrupted run, to exactly the weights of an uninterrupted one.
 
@@ -113,6 +136,8 @@ def resume(
         Progress.
     callbacks:
         Functions called during the training.
+    **components:
+        The custom components that were given to `train`.
 
     Returns
     -------
@@ -124,9 +149,10 @@ def resume(
     DataError
         The data cannot be used.
     RunError
-        The folder is no run, or the data are not those of the run.
+        The folder is no run, or the data or the custom components are not those of the run.
     """
-    run = open_run(folder)
+    require_same_components(components, open_run(folder).record, Path(folder))
+    run = open_run(folder, components.get("network"))
     if run.finished:
         return run
     epochs = run.recipe.training.epochs
@@ -136,10 +162,11 @@ def resume(
         training_progress(options.progress, epochs, callbacks) as reported,
     ):
         data = load_data(images, masks, run.recipe, reported.on_read, run)
-        state = new_state(run.recipe)
+        state = new_state(run.recipe, module=components.get("network"))
+        _check_components(components, data, state, run.recipe)
         _load_checkpoint(run, state)
         processes.on_rank_zero(lambda: remove_unfinished_files(run.folder))
-        return Trainer(run, data, state, reported, processes).fit()
+        return Trainer(run, data, state, reported, processes, components).fit()
 
 
 def require_empty(output: Path) -> None:
@@ -158,10 +185,46 @@ def require_empty(output: Path) -> None:
         )
 
 
-def _create_run(
-    output: Path, recipe: Recipe, data: TrainingData, state: TrainingState, *, overwrite: bool
+def _require_usable(network: nn.Module, initial_weights: str | Path | None) -> None:
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise RunError(
+            "the custom network has no parameters to train",
+            where="network",
+            hint="pass a module with parameters that require gradients",
+        )
+    if initial_weights is not None and not Path(initial_weights).is_dir():
+        raise RunError(
+            "a custom network cannot start from the weights of a model file",
+            where=str(initial_weights),
+            hint="pass a run folder, or load the weights into the network before",
+        )
+
+
+def _check_components(
+    components: CustomComponents, data: TrainingData, state: TrainingState, recipe: Recipe
 ) -> None:
-    figure = preview_figure(data.pairs, data.prepared, data.split, recipe)
+    if components:
+        pictures = data.prepared.select(data.split.training[:2])
+        compute = ComputeDevice(recipe.training)
+        check_components(components, state.network, compute, *pictures)
+
+
+def _create_run(
+    output: Path,
+    recipe: Recipe,
+    data: TrainingData,
+    state: TrainingState,
+    components: CustomComponents,
+    *,
+    overwrite: bool,
+) -> None:
+    figure = preview_figure(
+        data.pairs,
+        data.prepared,
+        data.split,
+        recipe,
+        augmentation=components.get("augmentation"),
+    )
     if overwrite:
         clear_run(output)
     run = create_run(
@@ -169,7 +232,11 @@ def _create_run(
     )
     save_figure(figure, output / "pairs.png")
     save_tensors(run.checkpoint, state.to_dict())
-    entries = {"start_images": sorted(data.start_images)} if data.start_images else {}
+    entries: dict[str, Any] = {}
+    if data.start_images:
+        entries["start_images"] = sorted(data.start_images)
+    if components:
+        entries["custom"] = component_names(components)
     # Last: a run with a record can be resumed, from the weights of its checkpoint.
     run.update(units=data.units, warnings=list(data.warnings), **entries)
 

@@ -6,6 +6,7 @@ step gives the same weights.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pleura.dataset.border_weights import border_weights, class_balance
 from pleura.dataset.pair_reader import PairReader
@@ -28,6 +29,7 @@ from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
+from pleura.training.custom import CustomComponents
 from pleura.training.data import TrainingData, named
 from pleura.training.history import write_history
 from pleura.training.interrupt import interrupt_flag
@@ -56,17 +58,26 @@ class Trainer:
         state: TrainingState,
         callbacks: TrainingCallbacks,
         processes: Processes,
+        components: CustomComponents,
     ) -> None:
         self.recipe = run.recipe
         self.callbacks = callbacks
         self.processes = processes
         self.compute = ComputeDevice(self.recipe.training)
         self.run = run
+        self.custom_loss = components.get("loss")
+        if isinstance(self.custom_loss, nn.Module):  # with weights or buffers
+            self.custom_loss = copy.deepcopy(self.custom_loss).to(self.compute.device)
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split, prepared = data.split, data.prepared
-        changes = self.recipe.augmentation, self.recipe.simulation
+        augmentation = components.get("augmentation", self.recipe.augmentation)
         self.training_set = build_training_set(
-            data.pairs, prepared, split.training, *changes, progress=callbacks.on_read
+            data.pairs,
+            prepared,
+            split.training,
+            augmentation,
+            self.recipe.simulation,
+            callbacks.on_read,
         )
         self.validation_pairs = named(data.pairs, split.validation)
         self.validation_images, self.validation_masks = prepared.select(split.validation)
@@ -100,7 +111,7 @@ class Trainer:
                         self.callbacks.on_epoch(row)
                 self.processes.on_rank_zero(self._save)
         self.processes.on_rank_zero(self._close)
-        return open_run(self.run.folder)
+        return open_run(self.run.folder, self.run.network)
 
     def _event_writer(self) -> AbstractContextManager[Any]:
         if not self.processes.is_rank_zero:
@@ -146,7 +157,6 @@ class Trainer:
         """Take one step and return its loss and accuracy."""
         images, masks = self.processes.share(images), self.processes.share(masks)
         recipe, state = self.recipe, self.state
-        weights = self._pixel_weights(masks) if recipe.loss.border_weights else None
         targets = self.compute.tensor(masks)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
@@ -154,7 +164,7 @@ class Trainer:
         with self.compute.mixed_precision():
             logits = self.logits_of(self.compute.tensor(images))
         logits = logits.float()
-        loss = recipe_loss(logits, targets, recipe.loss, weights, self.processes.all_reduce)
+        loss = self._loss(logits, targets, masks)
         mean_loss, accuracy = self.processes.mean(
             float(loss.detach()), accuracy_of(logits.detach(), targets)
         )
@@ -168,6 +178,18 @@ class Trainer:
         state.optimiser.step()
         state.update_average(recipe.training.ema_decay, state.epoch * self.steps + state.step)
         return mean_loss, accuracy
+
+    def _loss(
+        self, logits: Tensor, targets: Tensor, training_masks: FloatArray | None = None
+    ) -> Tensor:
+        """Return the loss of a step, or without ``training_masks`` of a validation batch."""
+        if self.custom_loss is not None:
+            return self.custom_loss(logits, targets)
+        recipe = self.recipe.loss
+        if training_masks is None:
+            return recipe_loss(logits, targets, recipe, None)
+        weights = self._pixel_weights(training_masks) if recipe.border_weights else None
+        return recipe_loss(logits, targets, recipe, weights, self.processes.all_reduce)
 
     def _pixel_weights(self, masks: FloatArray) -> Tensor:
         sigma = self.recipe.loss.border_sigma
@@ -186,7 +208,7 @@ class Trainer:
             logits = self.compute.logits(state.validated_network, self.validation_images[chosen])
             targets = self.compute.tensor(self.validation_masks[chosen])
             share = len(logits) / len(self.validation_images)
-            loss += share * float(recipe_loss(logits, targets, self.recipe.loss, None))
+            loss += share * float(self._loss(logits, targets))
             accuracy += share * accuracy_of(logits, targets)
         row = {
             "epoch": state.epoch + 1,
