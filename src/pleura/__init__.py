@@ -25,10 +25,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Calibration",
+    "CaseArrays",
     "CaseTable",
     "CheckOptions",
     "CheckReport",
     "Comparison",
+    "ComparisonOptions",
     "CustomComponents",
     "DataError",
     "DataWarning",
@@ -53,6 +55,7 @@ __all__ = [
     "MetricSummary",
     "ModelError",
     "ModelEvaluation",
+    "ModelMetadata",
     "OutputFiles",
     "OutputOptions",
     "Pair",
@@ -60,9 +63,12 @@ __all__ = [
     "Prediction",
     "PredictionOptions",
     "Predictor",
+    "ProbabilityHistogram",
     "Recipe",
     "RecipeError",
     "RegionMeasurement",
+    "Reorientation",
+    "ReportedComparison",
     "Run",
     "RunError",
     "RunEvaluation",
@@ -72,6 +78,7 @@ __all__ = [
     "ScanReport",
     "ScanResult",
     "Score",
+    "ScoreChange",
     "Segmentation",
     "SegmentationOptions",
     "Segmenter",
@@ -81,11 +88,13 @@ __all__ = [
     "SuspectedLabel",
     "TrainingCallbacks",
     "TrainingOptions",
+    "TrainingSlices",
     "Viewer",
     "ViewerOptions",
     "__version__",
     "check",
     "compare",
+    "compare_and_report",
     "dice",
     "evaluate",
     "evaluate_and_report",
@@ -100,6 +109,7 @@ __all__ = [
     "load_recipe",
     "measure",
     "open_run",
+    "open_viewer",
     "predict",
     "preview",
     "read",
@@ -127,11 +137,13 @@ if TYPE_CHECKING:
     from pleura.cohort.scan_report import ScanReport as ScanReport
     from pleura.cohort.single import segment_file as segment_file
     from pleura.cohort.tables import ScanResult as ScanResult
+    from pleura.corrections.comparison import ScoreChange as ScoreChange
     from pleura.corrections.fine_tuning import FineTuningCallbacks as FineTuningCallbacks
     from pleura.corrections.fine_tuning import FineTuningOptions as FineTuningOptions
     from pleura.corrections.fine_tuning import FineTuningResult as FineTuningResult
     from pleura.corrections.fine_tuning import fine_tune_on_corrections as fine_tune_on_corrections
     from pleura.corrections.fine_tuning import resume_fine_tuning as resume_fine_tuning
+    from pleura.corrections.training_slices import TrainingSlices as TrainingSlices
     from pleura.dataset.check_report import CheckReport as CheckReport
     from pleura.dataset.check_report import Finding as Finding
     from pleura.dataset.check_report import LungFraction as LungFraction
@@ -139,6 +151,7 @@ if TYPE_CHECKING:
     from pleura.dataset.pairs import Pair as Pair
     from pleura.dataset.pairs import find_pairs as find_pairs
     from pleura.dataset.subsets import Split as Split
+    from pleura.engine.model_file import ModelMetadata as ModelMetadata
     from pleura.errors import DataError as DataError
     from pleura.errors import DataWarning as DataWarning
     from pleura.errors import MaskWarning as MaskWarning
@@ -153,10 +166,12 @@ if TYPE_CHECKING:
     from pleura.evaluation.comparison import Comparison as Comparison
     from pleura.evaluation.metrics import dice as dice
     from pleura.evaluation.metrics import iou as iou
+    from pleura.evaluation.model import CaseArrays as CaseArrays
     from pleura.evaluation.model import EvaluationCallbacks as EvaluationCallbacks
     from pleura.evaluation.model import ModelEvaluation as ModelEvaluation
     from pleura.evaluation.model import evaluate_model as evaluate_model
     from pleura.evaluation.probability import Calibration as Calibration
+    from pleura.evaluation.probability import ProbabilityHistogram as ProbabilityHistogram
     from pleura.evaluation.scores import Score as Score
     from pleura.evaluation.statistics import Difference as Difference
     from pleura.evaluation.statistics import MetricSummary as MetricSummary
@@ -176,11 +191,15 @@ if TYPE_CHECKING:
     from pleura.report.check import label_error_figure as label_error_figure
     from pleura.report.check import write_check_report as write_check_report
     from pleura.report.cohort import write_cohort_report as write_cohort_report
+    from pleura.report.comparison import ComparisonOptions as ComparisonOptions
+    from pleura.report.comparison import ReportedComparison as ReportedComparison
+    from pleura.report.comparison import compare_and_report as compare_and_report
     from pleura.report.comparison import write_comparison_report as write_comparison_report
     from pleura.report.evaluation import EvaluationOptions as EvaluationOptions
     from pleura.report.evaluation import evaluate_and_report as evaluate_and_report
     from pleura.report.evaluation import write_evaluation_report as write_evaluation_report
     from pleura.scan.geometry import Geometry as Geometry
+    from pleura.scan.geometry import Reorientation as Reorientation
     from pleura.scan.labels import LabelMap as LabelMap
     from pleura.scan.scan import Decision as Decision
     from pleura.scan.scan import Scan as Scan
@@ -209,6 +228,7 @@ if TYPE_CHECKING:
     from pleura.training.train import train as train
     from pleura.viewer.server import Viewer as Viewer
     from pleura.viewer.view import ViewerOptions as ViewerOptions
+    from pleura.viewer.view import open_viewer as open_viewer
     from pleura.viewer.view import view as view
 
 _NAMES_BY_MODULE = {
@@ -217,14 +237,17 @@ _NAMES_BY_MODULE = {
     "pleura.cohort.scan_report": "ScanReport",
     "pleura.cohort.single": "segment_file",
     "pleura.cohort.tables": "ScanResult",
+    "pleura.corrections.comparison": "ScoreChange",
     "pleura.corrections.fine_tuning": (
         "FineTuningCallbacks FineTuningOptions FineTuningResult fine_tune_on_corrections "
         "resume_fine_tuning"
     ),
+    "pleura.corrections.training_slices": "TrainingSlices",
     "pleura.dataset.check_report": "CheckReport Finding LungFraction",
     "pleura.dataset.label_errors": "SuspectedLabel",
     "pleura.dataset.pairs": "Pair find_pairs",
     "pleura.dataset.subsets": "Split",
+    "pleura.engine.model_file": "ModelMetadata",
     "pleura.errors": (
         "DataError DataWarning MaskWarning ModelError PleuraError RecipeError RunError ScanError"
     ),
@@ -232,8 +255,8 @@ _NAMES_BY_MODULE = {
     "pleura.evaluation.compare": "compare",
     "pleura.evaluation.comparison": "Comparison",
     "pleura.evaluation.metrics": "dice iou",
-    "pleura.evaluation.model": "EvaluationCallbacks ModelEvaluation evaluate_model",
-    "pleura.evaluation.probability": "Calibration",
+    "pleura.evaluation.model": "CaseArrays EvaluationCallbacks ModelEvaluation evaluate_model",
+    "pleura.evaluation.probability": "Calibration ProbabilityHistogram",
     "pleura.evaluation.scores": "Score",
     "pleura.evaluation.statistics": "Difference MetricSummary",
     "pleura.formats.find": "ScanEntry find_scans",
@@ -246,18 +269,20 @@ _NAMES_BY_MODULE = {
     "pleura.measurement.result": "DensityStatistics Measurement RegionMeasurement SliceMeasurement",
     "pleura.report.check": "label_error_figure write_check_report",
     "pleura.report.cohort": "write_cohort_report",
-    "pleura.report.comparison": "write_comparison_report",
+    "pleura.report.comparison": (
+        "ComparisonOptions ReportedComparison compare_and_report write_comparison_report"
+    ),
     "pleura.report.evaluation": "EvaluationOptions evaluate_and_report write_evaluation_report",
-    "pleura.scan.geometry": "Geometry",
+    "pleura.scan.geometry": "Geometry Reorientation",
     "pleura.scan.labels": "LabelMap",
     "pleura.scan.scan": "Decision Scan",
     "pleura.segmentation.result": "Segmentation",
     "pleura.segmentation.segmenter": "Segmenter segment",
+    "pleura.training.callbacks": "StepReport TrainingCallbacks",
     "pleura.training.check": "CheckOptions check",
     "pleura.training.custom": "CustomComponents",
     "pleura.training.evaluation": "RunEvaluation evaluate",
     "pleura.training.export": "export",
-    "pleura.training.callbacks": "StepReport TrainingCallbacks",
     "pleura.training.options": "TrainingOptions",
     "pleura.training.predictor": "Prediction PredictionOptions Predictor predict",
     "pleura.training.preview": "preview",
@@ -266,7 +291,7 @@ _NAMES_BY_MODULE = {
     "pleura.training.run": "Run open_run",
     "pleura.training.train": "resume train",
     "pleura.viewer.server": "Viewer",
-    "pleura.viewer.view": "ViewerOptions view",
+    "pleura.viewer.view": "ViewerOptions open_viewer view",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

@@ -15,6 +15,7 @@ from pleura.evaluation.compare import compare
 from pleura.formats.pictures import write_picture
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
+from pleura.report.comparison import ComparisonOptions, compare_and_report
 
 AFFINE = np.diag([-0.7, -0.7, 2.5, 1])
 
@@ -58,7 +59,7 @@ def test_cases_are_matched_by_name_and_scored_by_region(folders):
     assert missed.metrics["dice"] == 0
 
 
-def test_what_was_missed_counts_in_the_mean_and_beside_it(folders):
+def test_missed_lung_counts_in_means_and_outcomes(folders):
     found = compare(*folders)
     assert found.outcome_counts() == {
         "true_positive": 2,
@@ -72,7 +73,7 @@ def test_what_was_missed_counts_in_the_mean_and_beside_it(folders):
     assert found.summary()["hd95"].max > 30
 
 
-def test_two_empty_masks_are_in_no_mean(folders):
+def test_two_empty_masks_are_excluded_from_means(folders):
     nothing = np.zeros_like(lungs())
     save(nothing, folders[1] / "case2.nii.gz")
     found = compare(*folders)
@@ -80,7 +81,7 @@ def test_two_empty_masks_are_in_no_mean(folders):
     assert found.summary()["dice"].n_cases == 2
 
 
-def test_lung_where_there_is_none_is_invented_and_counts(folders):
+def test_false_positive_lung_counts(folders):
     save(np.zeros_like(lungs()), folders[1] / "case0.nii.gz")
     found = compare(*folders)
     assert found.outcome_counts()["false_positive"] == 1
@@ -114,7 +115,7 @@ def test_pictures_are_measured_in_pixels(tmp_path):
     assert score.metrics["largest_missed_area"] == 60
 
 
-def test_what_does_not_fit_is_refused(folders, tmp_path):
+def test_masks_of_other_grids_are_refused(folders, tmp_path):
     save(lungs()[:, :, :5], folders[0] / "case0_lungs.nii.gz")
     with pytest.raises(DataError, match="different grids"):
         compare(*folders)
@@ -135,7 +136,20 @@ def test_two_models_are_compared_on_the_same_cases(folders):
     assert change.mean == pytest.approx(1 - found.summary()["dice"].mean)
 
 
-def test_command_prints_writes_and_says_whether_two_differ(folders, tmp_path):
+def test_one_function_compares_and_writes(folders, tmp_path):
+    predicted, reference = folders
+    options = ComparisonOptions(
+        against=predicted, csv=tmp_path / "scores.csv", report=tmp_path / "report.html"
+    )
+    result = compare_and_report(predicted, reference, options)
+    assert result.comparison.scores == compare(predicted, reference).scores
+    assert {difference.mean for difference in result.differences.values()} == {0}
+    assert "differences" in result.to_dict()
+    assert (tmp_path / "scores.csv").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_command_prints_and_writes_differences(folders, tmp_path):
     (tmp_path / "patients.csv").write_text("name,patient\ncase0,a\ncase1,a\ncase2,b\n")
     arguments = [
         *("compare", str(folders[0]), str(folders[1]), "--against", str(folders[1])),
@@ -153,7 +167,7 @@ def test_command_prints_writes_and_says_whether_two_differ(folders, tmp_path):
     assert scores["differences"]["dice"]["mean"] > 0.3
 
 
-def test_a_mask_stored_as_its_nifti_is_lies_as_it(tmp_path):
+def test_a_mask_without_orientation_has_that_of_its_nifti(tmp_path):
     """RAS, as most NIfTI files are: rows run to the front, and the TIFF knows nothing of it."""
     own = np.diag([0.7, 0.7, 2.5, 1])
     labels = lungs()
@@ -168,7 +182,7 @@ def test_a_mask_stored_as_its_nifti_is_lies_as_it(tmp_path):
         assert found.scores[0].unit == "mm"
 
 
-def test_one_label_for_both_lungs_is_held_against_no_side(tmp_path):
+def test_one_label_for_both_lungs_is_not_scored_by_side(tmp_path):
     save(lungs(), tmp_path / "reference.nii.gz")
     save((lungs() > 0).astype(np.uint8), tmp_path / "one.nii.gz")
     found = compare(tmp_path / "one.nii.gz", tmp_path / "reference.nii.gz")
@@ -182,7 +196,7 @@ def test_one_label_for_both_lungs_is_held_against_no_side(tmp_path):
     ]
 
 
-def test_to_find_nothing_where_nothing_is_counts_beside_what_was_invented(folders, tmp_path):
+def test_true_negatives_count_in_differences(folders, tmp_path):
     empty = np.zeros_like(lungs())
     speck = empty.copy()
     speck[3, 3, 3] = 1
@@ -197,7 +211,7 @@ def test_to_find_nothing_where_nothing_is_counts_beside_what_was_invented(folder
     assert second.differences(first)["dice"].mean == pytest.approx(1 / 4)
 
 
-def test_a_picture_is_no_mask(tmp_path):
+def test_a_photograph_is_not_a_mask(tmp_path):
     save(lungs(), tmp_path / "reference.nii.gz")
     grey = np.random.default_rng(0).integers(-900, 900, lungs().shape).astype(np.int16)
     save(grey, tmp_path / "ct.nii.gz")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -37,11 +36,13 @@ Examples:
 @click.option(
     "--against",
     type=PATH,
-    help="Masks of another model for the same references; test whether the two models differ.",
+    help="Masks of another model for the same references; also test whether the models differ.",
 )
-@click.option("--csv", "csv_file", type=PATH, help="Also write one row per case and region.")
-@click.option("--report", type=PATH, help="Also write an HTML report.")
-@click.option("--images", type=PATH, help="The scans, for the pictures of the report.")
+@click.option(
+    "--csv", "csv_file", type=PATH, help="Also write one row per case and region, as CSV."
+)
+@click.option("--report", type=PATH, help="Also write an HTML report to this file.")
+@click.option("--images", type=PATH, help="Folder of the scans, for the pictures of the report.")
 @json_option
 @quiet_option
 def command(
@@ -61,32 +62,24 @@ def command(
     Masks of any tool are matched by name, with or without a suffix such as _lungs. If both masks
     distinguish the lungs (labels 1 and 2, or five lobes), each lung is scored as well.
     """
-    from pleura.evaluation.compare import compare
     from pleura.evaluation.statistics import interval_text
-    from pleura.report.comparison import write_comparison_report
+    from pleura.report.comparison import ComparisonOptions, compare_and_report
 
-    table = case_table(cases, by)
+    options = ComparisonOptions(
+        case_table(cases, by), against, csv_file, report, images, command_line()
+    )
     with progress_bar("comparing", quiet, "cases") as progress:
-        found = compare(predicted, reference, cases=table, progress=progress)
-    if csv_file is not None:
-        found.write_csv(csv_file)
-    if report is not None:
-        write_comparison_report(report, found, predicted, reference, images, command=command_line())
-    content, differences = found.to_dict(), {}
-    if against is not None:
-        with progress_bar("comparing the other", quiet, "cases") as progress:
-            other = compare(against, reference, cases=table, progress=progress)
-        differences = found.differences(other)
-        content["differences"] = {name: asdict(one) for name, one in differences.items()}
-    write_json(json_file, content)
-    for text, masks in found.label_decisions.items():
+        result = compare_and_report(predicted, reference, options, progress)
+    write_json(json_file, result.to_dict())
+    for text, masks in result.comparison.label_decisions.items():
         echo(f"labels   {masks} masks; {text}", fg="yellow", err=True)
-    if str(json_file) != "-":
-        print_scores(found)
-        for name in ("dice", "hd95") if differences else ():
-            one = differences[name]
-            interval = interval_text(one.confidence_interval, "+.4f")
-            echo(
-                f"{name}, --against minus PREDICTED: {one.mean:+.4f} "
-                f"(95 % CI {interval}; p = {one.p_value:.3g})"
-            )
+    if str(json_file) == "-":
+        return
+    print_scores(result.comparison)
+    for name in ("dice", "hd95") if result.differences else ():
+        difference = result.differences[name]
+        interval = interval_text(difference.confidence_interval, "+.4f")
+        echo(
+            f"{name}, --against minus PREDICTED: {difference.mean:+.4f} "
+            f"(95 % CI {interval}; p = {difference.p_value:.3g})"
+        )

@@ -48,16 +48,16 @@ Examples:
     type=click.Choice(["test", "validation", "training", "all"]),
     default="test",
     show_default=True,
-    help="Of a run: subset of its split to evaluate; `all` is every pair.",
+    help="Subset of the split of a run to evaluate; `all` is every pair.",
 )
 @click.option(
     "--output",
     "-o",
     "folder",
     type=PATH,
-    help="Of a run: folder to write to; RUN/evaluation-SUBSET by default.",
+    help="Folder to write the evaluation of a run to.  [default: RUN/evaluation-SUBSET]",
 )
-@click.option("--report", type=PATH, help="Also write an HTML report.")
+@click.option("--report", type=PATH, help="Also write an HTML report to this file.")
 @cases_option
 @by_option
 @units_option
@@ -66,7 +66,7 @@ Examples:
     type=float,
     default=1.0,
     show_default=True,
-    help="Of a model: factor by which HU were multiplied to get the stored values.",
+    help="Factor by which HU were multiplied to get the stored values, for a model.",
 )
 @json_option
 @quiet_option
@@ -86,46 +86,46 @@ def command(
 ) -> None:
     """Evaluate a MODEL file, `default` or a RUN on IMAGES with reference MASKS.
 
-    A run is evaluated on a subset of its own split: loss, accuracy, IoU and Dice on the network's
-    grid and on each image's own. A model is evaluated with the whole segmentation, from intensity
-    units to postprocessing. Both: surface distances, intervals over patients, thresholds and
-    calibration.
+    A run is evaluated on a subset of its own split: loss, accuracy, IoU and Dice on the grid of the
+    network and on the grid of each image. A model is evaluated with the whole segmentation, from
+    intensity units to postprocessing. Both evaluations include surface distances, confidence
+    intervals over patients, thresholds and calibration.
     """
     from pleura.evaluation.model import calibration_text
     from pleura.report.evaluation import EvaluationOptions, evaluate_and_report
 
     is_run = model.is_dir()
     if is_run and (units, scale_factor) != ("auto", 1.0):
-        raise click.UsageError("--units and --scale-factor are for a model: a run has its own")
+        raise click.UsageError("--units and --scale-factor are for models: omit them for a run")
     if not is_run and (folder is not None or subset != "test"):
-        raise click.UsageError("--subset and --output are for a run: for a model add --report")
+        raise click.UsageError("--subset and --output are for runs: pass --report for a model")
     table = case_table(cases, by)
     options = EvaluationOptions(table, subset, folder, units, scale_factor, report, command_line())
     with progress_bar("evaluating", quiet, "cases") as progress:
-        found = evaluate_and_report(model, images, masks, options, progress)
-    write_json(json_file, found.to_dict())
+        evaluation = evaluate_and_report(model, images, masks, options, progress)
+    write_json(json_file, evaluation.to_dict())
     if str(json_file) == "-":
         return
     if is_run:
-        stdout_console().print(_grid_table(cast("RunEvaluation", found)), highlight=False)
+        stdout_console().print(_grid_table(cast("RunEvaluation", evaluation)), highlight=False)
         written = folder or model / f"evaluation-{subset}"
-        echo(f"cases and pictures in {written}")
-    print_scores(found)
-    echo(calibration_text(found.calibration))
+        echo(f"cases and figures in {written}")
+    print_scores(evaluation)
+    echo(calibration_text(evaluation.calibration))
 
 
-def _grid_table(found: RunEvaluation) -> Table:
+def _grid_table(evaluation: RunEvaluation) -> Table:
     from pleura.training.evaluation import GRID_COLUMNS
 
     table = Table(
-        title=f"{len(found.cases)} images ({found.subset}): loss {found.loss:.4f}, "
-        f"accuracy {found.accuracy:.4f}",
+        title=f"{len(evaluation.cases)} images ({evaluation.subset}): "
+        f"loss {evaluation.loss:.4f}, accuracy {evaluation.accuracy:.4f}",
         title_justify="left",
         caption="* the threshold of the run",
         caption_justify="left",
     )
     for column in GRID_COLUMNS:
         table.add_column(column, justify="left" if column == "grid" else "right")
-    for row in found.grid_rows():
+    for row in evaluation.grid_rows():
         table.add_row(*row)
     return table

@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Measure volume, density and emphysema of the lungs of a SCAN.
 
-    MASK contains the lungs; without it, the default model segments them.
+    MASK is a label mask of the lungs; by default, the default model segments them.
     """
     from pleura.formats.read import read
     from pleura.measurement.measure import measure

@@ -25,9 +25,9 @@ Examples:
 @click.option(
     "--threshold",
     type=float,
-    help="Probability from which on a pixel is lung; the threshold of the run by default.",
+    help="Probability from which a pixel is lung.  [default: the threshold of the run]",
 )
-@click.option("--overlay", is_flag=True, help="Also write the image with the mask's contour.")
+@click.option("--overlay", is_flag=True, help="Also write the image with the contour of the mask.")
 @click.option("--masked", is_flag=True, help="Also write the image with air outside the lungs.")
 @click.option(
     "--crop", is_flag=True, help="Crop the masked image to the bounding box of the lungs."
@@ -47,12 +47,15 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> int:
-    """Write a 0/255 mask for each image, with the name and the size of the image."""
+    """Predict the lung masks of images with a training RUN.
+
+    The mask of each image has the name and the size of the image, and the values 0 and 255.
+    """
     from pleura.training.predictor import PredictionOptions, predict
     from pleura.training.run import open_run
 
     if crop and not masked:
-        raise click.UsageError("--crop crops the masked image: add --masked")
+        raise click.UsageError("--crop applies to the masked image: add --masked")
     opened = open_run(run)
     options = PredictionOptions(threshold, overlay, masked, crop, overwrite)
     with progress_bar("predicting", quiet) as progress:

@@ -18,7 +18,7 @@ Examples:
 
 @click.command("report", epilog=_EPILOG)
 @click.argument("folder", type=PATH)
-@click.option("--output", "-o", type=PATH, help="HTML file; FOLDER/report.html by default.")
+@click.option("--output", "-o", type=PATH, help="HTML file.  [default: FOLDER/report.html]")
 def command(folder: Path, output: Path | None) -> None:
     """Write the HTML report of a FOLDER that `pleura segment` wrote, by one job or many shards."""
     from pleura.report.cohort import write_cohort_report

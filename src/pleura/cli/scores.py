@@ -40,7 +40,7 @@ def case_table(path: Path | None, by: str | None) -> CaseTable:
     if path is not None:
         return read_case_table(path, by)
     if by is not None:
-        raise click.UsageError("--by names a column of a table: add --cases FILE.csv")
+        raise click.UsageError("--by is a column of a table: add --cases FILE.csv")
     return CaseTable()
 
 
@@ -49,16 +49,16 @@ def print_scores(comparison: Comparison) -> None:
     from pleura.evaluation.comparison import outcomes_text, summary_row
 
     for region in comparison.regions:
-        one = next(s for s in (*comparison.defined(region), *comparison.scores))
+        first = next(s for s in (*comparison.defined(region), *comparison.scores))
         counts = outcomes_text(comparison.outcome_counts(region))
-        units = f"{one.unit}, {one.unit}2, {one.unit}{one.ndim}"
+        units = f"{first.unit}, {first.unit}2, {first.unit}{first.ndim}"
         echo(f"{region}: {counts}; in {units}")
         summary = comparison.summary(region)
-        print_summary("metric", (summary_row(name, one) for name, one in summary.items()))
+        print_summary("metric", (summary_row(*item) for item in summary.items()))
     if groups := comparison.by_group():
         for metric in ("dice", "hd95"):
             summaries = ((name, part.summary().get(metric)) for name, part in groups.items())
-            rows = (summary_row(name, one) for name, one in summaries if one is not None)
+            rows = (summary_row(name, values) for name, values in summaries if values is not None)
             print_summary(f"{metric} of lungs, by group", rows)
 
 

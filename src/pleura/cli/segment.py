@@ -285,10 +285,10 @@ def _is_mask(output: Path | str) -> bool:
     return False
 
 
-def _refuse(reason: str, **given: bool) -> None:
-    """Refuse the options that are given."""
-    for name, is_given in given.items():
-        if is_given:
+def _refuse(reason: str, **passed: bool) -> None:
+    """Refuse options, by name, that the user has passed."""
+    for name, is_passed in passed.items():
+        if is_passed:
             raise click.UsageError(f"--{name} {reason}")
 
 

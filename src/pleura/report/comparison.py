@@ -2,18 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pleura.errors import PleuraError
 from pleura.evaluation.alignment import canonical_orders
+from pleura.evaluation.cases import CaseTable
+from pleura.evaluation.compare import compare
 from pleura.evaluation.comparison import Comparison
 from pleura.evaluation.matching import match_cases, match_folders
 from pleura.evaluation.model import CaseArrays
+from pleura.evaluation.statistics import Difference
 from pleura.formats.read import read
 from pleura.masks.labels import read_labels
 from pleura.report.page import Page, PagePicture
 from pleura.report.scores import scores_page, worst_slice
+from pleura.typing import Progress
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """Options of `compare_and_report`.
+
+    Parameters
+    ----------
+    cases:
+        Patients and groups of the cases; by default each case is one patient.
+    against:
+        Masks of another model for the same references, to test whether the models differ.
+    csv:
+        CSV file to write, with one row per case and region; None writes none.
+    report:
+        HTML report to write; None writes none.
+    images:
+        The scans, for the pictures of the report; None leaves the pictures out.
+    command:
+        The command line that the report shows.
+    """
+
+    cases: CaseTable | None = None
+    against: str | Path | None = None
+    csv: str | Path | None = None
+    report: str | Path | None = None
+    images: str | Path | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class ReportedComparison:
+    """The result of `compare_and_report`.
+
+    Parameters
+    ----------
+    comparison:
+        Scores of the predicted masks.
+    differences:
+        Difference of each metric between the other model and this one, for both lungs; empty
+        without ``against``.
+    """
+
+    comparison: Comparison
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores, statistics and differences as a dictionary that JSON can store."""
+        content = self.comparison.to_dict()
+        if self.differences:
+            content["differences"] = {k: asdict(v) for k, v in self.differences.items()}
+        return content
+
+
+def compare_and_report(
+    predicted: str | Path,
+    reference: str | Path,
+    options: ComparisonOptions = ComparisonOptions(),
+    progress: Progress | None = None,
+) -> ReportedComparison:
+    """Compare predicted masks with reference masks, and write the requested files.
+
+    Parameters
+    ----------
+    predicted, reference:
+        Mask files in any format, or folders of them.
+    options:
+        What to compare and to write.
+    progress:
+        Called with the number of cases that are done, and of all cases; with ``against``, for each
+        model in turn.
+
+    Returns
+    -------
+    ReportedComparison
+        The scores, and the differences from the other model.
+
+    Raises
+    ------
+    ScanError, DataError
+        A mask cannot be read, has no partner, or has another grid; the cases of the models differ;
+        or a file cannot be written.
+    """
+    comparison = compare(predicted, reference, cases=options.cases, progress=progress)
+    if options.csv is not None:
+        comparison.write_csv(options.csv)
+    if options.report is not None:
+        write_comparison_report(
+            options.report,
+            comparison,
+            predicted,
+            reference,
+            options.images,
+            command=options.command,
+        )
+    if options.against is None:
+        return ReportedComparison(comparison)
+    other = compare(options.against, reference, cases=options.cases, progress=progress)
+    return ReportedComparison(comparison, comparison.differences(other))
 
 
 def write_comparison_report(

@@ -91,6 +91,11 @@ def open_viewer(
     options:
         See `ViewerOptions`.
 
+    Returns
+    -------
+    Viewer
+        A context manager; its ``serve()`` serves in the foreground.
+
     Raises
     ------
     DataError
