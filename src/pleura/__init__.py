@@ -80,6 +80,7 @@ __all__ = [
     "Score",
     "ScoreChange",
     "Segmentation",
+    "SegmentationDataset",
     "SegmentationOptions",
     "Segmenter",
     "SliceMeasurement",
@@ -211,6 +212,7 @@ if TYPE_CHECKING:
     from pleura.training.check import CheckOptions as CheckOptions
     from pleura.training.check import check as check
     from pleura.training.custom import CustomComponents as CustomComponents
+    from pleura.training.dataset import SegmentationDataset as SegmentationDataset
     from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import export as export
@@ -281,6 +283,7 @@ _NAMES_BY_MODULE = {
     "pleura.training.callbacks": "StepReport TrainingCallbacks",
     "pleura.training.check": "CheckOptions check",
     "pleura.training.custom": "CustomComponents",
+    "pleura.training.dataset": "SegmentationDataset",
     "pleura.training.evaluation": "RunEvaluation evaluate",
     "pleura.training.export": "export",
     "pleura.training.options": "TrainingOptions",

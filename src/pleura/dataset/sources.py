@@ -111,7 +111,15 @@ def split_pairs(
         As `collect_pairs`; a subset is empty; or an excluded name, or a name in the split file, is
         unknown.
     """
-    groups = _collect(images, masks, sources)
+    return _split_groups(_collect(images, masks, sources), recipe)
+
+
+def split_listed_pairs(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
+    """Split pairs as `split_pairs` splits the pairs of two folders."""
+    return _split_groups([_SourcePairs(list(pairs), set(), only_training=False)], recipe)
+
+
+def _split_groups(groups: Sequence[_SourcePairs], recipe: SplitRecipe) -> Split:
     pairs = [pair for group in groups for pair in group.pairs]
     excluded = {name for group in groups for name in group.excluded}
     excluded |= find_names(pairs, recipe.exclude, "split.exclude or --exclude")
