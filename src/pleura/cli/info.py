@@ -32,12 +32,12 @@ def command(path: Path, json_file: Path | None, quiet: bool) -> int:
     """List the scans in a file or folder with series, grid, units and warnings."""
     from pleura.formats.find import find_scans
 
-    found = find_scans(path)
+    scans = find_scans(path)
     rows = []
     with progress_bar("reading", quiet) as progress:
-        for i, one in enumerate(found):
-            rows.append(_describe(one))
-            progress(i + 1, len(found))
+        for i, scan in enumerate(scans):
+            rows.append(_describe(scan))
+            progress(i + 1, len(scans))
     write_json(json_file, {"path": path.name, "scans": rows})
     if str(json_file) != "-":
         for row in rows:
@@ -47,27 +47,27 @@ def command(path: Path, json_file: Path | None, quiet: bool) -> int:
     return 0 if all(row["error"] is None for row in rows) else 1
 
 
-def _describe(found: ScanEntry) -> dict[str, Any]:
-    """Return what a scan is, or why it cannot be read; one bad file does not stop the rest."""
+def _describe(entry: ScanEntry) -> dict[str, Any]:
+    """Return the properties of a scan, or the error of reading it."""
     from pleura.errors import PleuraError, first_line
 
     row: dict[str, Any] = {
-        "name": found.name,
-        "description": found.description,
-        "chosen": found.chosen,
+        "name": entry.name,
+        "description": entry.description,
+        "chosen": entry.chosen,
     }
     try:
-        if found.error is not None or found.load is None:
-            return {**row, "error": str(found.error)}
-        return {**row, **_facts(found.load("auto"))}
+        if entry.error is not None or entry.load is None:
+            return {**row, "error": str(entry.error)}
+        return {**row, **_properties(entry.load("auto"))}
     except PleuraError as error:
         return {**row, "error": str(error)}
-    # The boundary of a file: whatever a damaged one raises is its row.
+    # A damaged file may raise any error, which must not hide the other scans.
     except Exception as error:  # noqa: BLE001
         return {**row, "error": f"unexpected {type(error).__name__}: {first_line(error)}"}
 
 
-def _facts(scan: Scan) -> dict[str, Any]:
+def _properties(scan: Scan) -> dict[str, Any]:
     geometry = scan.geometry
     return {
         "error": None,
@@ -90,8 +90,8 @@ def _print(row: dict[str, Any]) -> None:
         echo(f"  {row['description']}", nl=True)
         echo("  " + row["error"].replace("\n", "\n  "), fg="red")
         return
-    aside = "" if row["chosen"] else "  (not chosen: a better series of the same study is there)"
-    echo(f"  {row['format']}; {row['grid']}; {row['units']}{aside}")
+    note = "" if row["chosen"] else "  (not chosen: the study has a better series)"
+    echo(f"  {row['format']}; {row['grid']}; {row['units']}{note}")
     for decision in row["decisions"]:
         text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
         echo(
