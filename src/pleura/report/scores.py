@@ -68,9 +68,10 @@ def scores_page(
     scores.sort(key=lambda score: score.metrics.get("iou", 1.0))
     units = sorted({score.unit for score in scores})
     counts = comparison.outcome_counts()
+    cases = f"{len(scores)} case{'s' * (len(scores) != 1)}"
     return Page(
         title=title,
-        subtitle=f"{len(scores)} cases: {outcomes_text(counts)}. Lengths in {' and '.join(units)}.",
+        subtitle=f"{cases}: {outcomes_text(counts)}. Lengths in {' and '.join(units)}.",
         details=(
             *facts,
             ("patients", str(len({score.patient for score in scores}))),
