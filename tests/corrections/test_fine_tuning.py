@@ -86,7 +86,7 @@ def test_the_installed_sample_is_that_of_the_tests(sample):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--corrected", "out", "images"], "leave out IMAGES"),
+        (["--corrected", "out", "images"], "takes no IMAGES"),
         ([], "IMAGES is missing, or --corrected"),
     ],
 )
