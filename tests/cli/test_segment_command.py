@@ -103,7 +103,7 @@ def test_folders_without_ct_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="holds no file")
     (tmp_path / "empty" / "a.txt").write_text("words")
-    refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="no CT here")
+    refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="no CT found")
     refused("segment", tmp_path / "gone", "-o", tmp_path / "x.nii.gz", says="no such file")
 
 

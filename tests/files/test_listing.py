@@ -151,7 +151,7 @@ def test_links_in_a_zip_are_followed_inside_and_reported_otherwise(tmp_path):
     scan = read(zipped(tmp_path / "outside.zip", paths, outside), units="hu")
     assert np.array_equal(scan.hu(), HU)
     (warning,) = scan.warnings
-    assert str(warning).startswith("slices: 3 left out (a link that leads out of the zip")
+    assert str(warning).startswith("slices: 3 left out (a link to a file outside the zip")
 
 
 def test_broken_links_among_pictures_are_an_error(tmp_path):

@@ -270,7 +270,7 @@ def test_what_is_no_scan_is_named(tmp_path):
     with pytest.raises(ScanError, match="no such file"):
         read(tmp_path / "gone.nii")
     (tmp_path / "a.docx").write_bytes(b"words")
-    with pytest.raises(ScanError, match="no CT here"):
+    with pytest.raises(ScanError, match="no CT found"):
         read(tmp_path / "a.docx")
     with pytest.raises(ScanError, match="not a scan"):
         from_array(np.zeros((2, 3, 4, 5)))

@@ -188,7 +188,7 @@ def test_missing_rescale_is_a_warning_and_the_units_are_told_from_the_pixels(tmp
 
 def test_folder_without_ct_says_what_is_there(tmp_path):
     (tmp_path / "a.txt").write_text("nothing")
-    with pytest.raises(ScanError, match="no CT here: not a DICOM file"):
+    with pytest.raises(ScanError, match="no CT found: not a DICOM file"):
         read(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(PleuraError, match="no file"):

@@ -74,7 +74,7 @@ def test_swapped_labels_are_a_warning(tmp_path, scan):
 @pytest.mark.parametrize(("right", "left"), [((1, 3), (2,)), ((1,), (2, 4)), ((20, 30), (40,))])
 def test_labels_that_are_not_known_are_refused_for_one_scan(tmp_path, scan, right, left):
     path = saved(tmp_path, lungs(right, left))
-    with pytest.raises(DataError, match="are not known"):
+    with pytest.raises(DataError, match="are unknown"):
         read_mask(path, scan)
     (decision,) = read_labels(path).decisions
     assert decision.warning

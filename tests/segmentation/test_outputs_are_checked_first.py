@@ -46,7 +46,7 @@ def dicom(tmp_path):
         (["-o", "m.dcm"], "a DICOM SEG refers to DICOM slices"),
         (["-o", "m.rtstruct.dcm"], "an RT Structure Set refers to DICOM slices"),
         (["-o", "m.png"], "a PNG file holds one slice, and the scan has 3"),
-        (["-o", "m.nii", "--masked", "a.dcm"], "DICOM files are written of masks only"),
+        (["-o", "m.nii", "--masked", "a.dcm"], "only masks can be written as DICOM"),
         (["-o", "m.nii", "--probability", "a.png"], "a PNG file holds one slice"),
     ],
 )

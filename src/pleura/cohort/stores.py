@@ -20,8 +20,7 @@ from typing import Any
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import write_atomically
 from pleura.files.temporary import temporary_folder
-from pleura.formats.pictures import PICTURE_SUFFIXES
-from pleura.formats.registry import VOLUME_SUFFIXES
+from pleura.formats.registry import SCAN_SUFFIXES
 
 
 class StoreError(DataError):
@@ -318,4 +317,4 @@ def _local_name(file: str) -> str:
 
 def is_single_file(name: str) -> bool:
     """Return whether a file of this name is a whole scan, unlike DICOM files."""
-    return name.lower().endswith((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ".zip"))
+    return name.lower().endswith(SCAN_SUFFIXES)

@@ -11,7 +11,7 @@ from pleura.evaluation.comparison import Comparison
 from pleura.evaluation.matching import match_cases
 from pleura.evaluation.scores import Score, score_masks
 from pleura.files.hashing import hash_files
-from pleura.masks.labels import PLAIN, read_labels
+from pleura.masks.labels import PLEURA_LABELS, read_labels
 from pleura.scan.scan import Scan
 from pleura.typing import Progress
 
@@ -59,7 +59,7 @@ def compare(
         scores += _score_files(table.case(name), *masks)
         for kind, mask in zip(("prediction", "reference"), masks, strict=True):
             (decision,) = mask.decisions
-            if decision.warning or decision.reason != PLAIN:
+            if decision.warning or decision.reason != PLEURA_LABELS:
                 warning = "warning: " if decision.warning else ""
                 decisions[f"{warning}{kind}: {decision.choice} ({decision.reason})"] += 1
         if progress is not None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pleura.errors import PleuraError, ScanError
 from pleura.files.listing import check_path, files_below, list_below
 from pleura.formats.archive import ExtractedZip
 from pleura.formats.dicom.format import DICOM, NoCTError, read_series
+from pleura.formats.image_types import ImageSource
 from pleura.formats.images import is_image, read_image
 from pleura.formats.pictures import PICTURE_SUFFIXES
-from pleura.formats.registry import SCAN_SUFFIXES, VOLUME_SUFFIXES, format_of, scan_name
+from pleura.formats.registry import SCAN_SUFFIXES, VOLUME_SUFFIXES, ZIP_SUFFIX, format_of, scan_name
 from pleura.formats.slices import read_picture_stack
 from pleura.intensity.mapping import UnitsOption
+from pleura.names import shorten_list
 from pleura.scan.orientation import flip_left_right
 from pleura.scan.scan import Decision, Scan
 from pleura.scan.units import with_units
@@ -25,7 +26,7 @@ _ARRAY_CONTAINERS = (".npz", ".mat", ".h5", ".hdf5")
 
 
 def read(
-    source: Any,
+    source: ImageSource,
     *,
     series: str | None = None,
     stack: bool = False,
@@ -89,7 +90,7 @@ def _read_file(path: Path, series: str | None) -> Scan:
     found = format_of(path)
     if found is not None:
         return found.read(path, scan_name(path))
-    if path.name.lower().endswith(".zip"):
+    if path.name.lower().endswith(ZIP_SUFFIX):
         return _read_zip(path, series)
     try:
         return read_series([path], path, scan_name(path), series)
@@ -111,7 +112,7 @@ def _read_files(
             raise
     else:
         if volumes:
-            ignored = f"{', '.join(volume.name for volume in volumes[:3])} beside it is ignored"
+            ignored = f"other files are ignored: {shorten_list([v.name for v in volumes], 3)}"
             decision = Decision("files", "the DICOM series", ignored, warning=True)
             scan = replace(scan, decisions=(decision, *scan.decisions))
         return _warn_of_missing_files(scan, unreachable)
@@ -119,22 +120,22 @@ def _read_files(
         return _read_file(volumes[0], series)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
     raise ScanError(
-        f"the folder or zip holds {what}, not one scan",
+        f"the folder or zip contains {what}, not one scan",
         where=path,
-        hint=("unpack it and name" if path.is_file() else "name")
+        hint=("unpack it and give" if path.is_file() else "give")
         + " one of them"
         + ("" if volumes else ", or add --stack if they are one volume"),
     )
 
 
 def _read_zip(path: Path, series: str | None) -> Scan:
-    """Read what a zip contains from a temporary folder; names in the zip are not used."""
+    """Read the scan in a zip from a temporary folder; names in the zip are not used."""
     extracted = ExtractedZip(path, (*SCAN_SUFFIXES, *DICOM.suffixes))
     try:
         scan = _read_files(extracted.files, path, series)
     except PleuraError as error:
         raise type(error)(error.message, where=path, hint=error.hint) from error
-    scan = _warn_of_missing_files(scan, extracted.links * ["a link that leads out of the zip"])
+    scan = _warn_of_missing_files(scan, extracted.links * ["a link to a file outside the zip"])
     return replace(
         scan,
         name=scan_name(path),
@@ -146,7 +147,7 @@ def _read_zip(path: Path, series: str | None) -> Scan:
 def _warn_of_missing_files(scan: Scan, reasons: Sequence[str]) -> Scan:
     """Return a scan with a warning about files that may be slices of it."""
     decisions = tuple(
-        Decision("slices", f"{reasons.count(reason)} left out", f"{reason}: perhaps slices", True)
+        Decision("slices", f"{reasons.count(reason)} left out", f"{reason}: may be slices", True)
         for reason in dict.fromkeys(reasons)
     )
     return replace(scan, decisions=(*decisions, *scan.decisions))
@@ -156,7 +157,7 @@ def _unsupported_format(path: Path) -> ScanError | None:
     """Return an error with the conversion of a known format that is not read."""
     lower = path.name.lower()
     if lower.endswith(_COMPRESSED):
-        hint = "unpack it and give the folder or file; of archives, only .zip is read"
+        hint = "unpack it and give the folder or file; the only archives that are read are .zip"
     elif lower.endswith(_ARRAY_CONTAINERS):
         hint = "save the array of the scan with numpy.save, and give the .npy file"
     else:

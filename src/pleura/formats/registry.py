@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 from pleura.errors import DataError
 from pleura.formats.dicom.format import DICOM
+from pleura.formats.dicom.suffixes import RTSTRUCT_SUFFIX, SEG_SUFFIX
 from pleura.formats.format import Format
 from pleura.formats.metaimage import METAIMAGE
 from pleura.formats.nifti import NIFTI
@@ -22,33 +23,34 @@ PICTURE_FORMATS: tuple[Format, ...] = (TIFF, PNG, JPEG, NUMPY)
 FORMATS: tuple[Format, ...] = (*VOLUME_FORMATS, *PICTURE_FORMATS, DICOM)
 
 VOLUME_SUFFIXES = tuple(suffix for one in VOLUME_FORMATS for suffix in one.suffixes)
-SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ".zip")
+ZIP_SUFFIX = ".zip"
+SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ZIP_SUFFIX)
 """Suffixes of files of which each is one scan; DICOM files are grouped into series instead."""
 
 OUTPUT_SUFFIXES = tuple(suffix for one in FORMATS for suffix in one.output_suffixes)
 
 OUTPUT_FORMATS = {
-    "nifti": ".nii.gz",
-    "nrrd": ".nrrd",
-    "mha": ".mha",
-    "tiff": ".tif",
-    "png": ".png",
-    "npy": ".npy",
-    "dicom-seg": ".dcm",
-    "rtstruct": ".rtstruct.dcm",
+    "nifti": NIFTI.output_suffixes[0],
+    "nrrd": NRRD.output_suffixes[0],
+    "mha": METAIMAGE.output_suffixes[0],
+    "tiff": TIFF.output_suffixes[0],
+    "png": PNG.output_suffixes[0],
+    "npy": NUMPY.output_suffixes[0],
+    "dicom-seg": SEG_SUFFIX,
+    "rtstruct": RTSTRUCT_SUFFIX,
 }
 """Suffix of the masks of a cohort per value of the option ``format``."""
 
 
 def format_of(path: PurePath) -> Format | None:
-    """Return the format of a file of one scan by its suffix; None for DICOM and other files."""
+    """Return the format of a file of one scan by its suffix; None for DICOM and unknown files."""
     name = path.name.lower()
     formats = (*VOLUME_FORMATS, *PICTURE_FORMATS)
     return next((one for one in formats if name.endswith(one.suffixes)), None)
 
 
 def output_format(path: PurePath) -> Format:
-    """Return the format that a file of this name is written in.
+    """Return the format in which a file of this name is written.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def output_format(path: PurePath) -> Format:
         if one.output_suffixes and name.endswith(one.output_suffixes):
             return one
     raise DataError(
-        f"the output cannot be written as '{path.suffix}'",
+        f"cannot write the output as '{path.suffix}'",
         where=str(path),
         hint=f"choose a name that ends in {', '.join(OUTPUT_SUFFIXES)}",
     )
@@ -75,7 +77,7 @@ def same_format_suffix(path: PurePath) -> str:
 
 
 def scan_name(path: Path) -> str:
-    """Return the name of results of a file or folder: its own name without the suffix."""
+    """Return the name that results of a file or folder get: its name without the suffix."""
     name = path.name
     for suffix in sorted((*SCAN_SUFFIXES, *DICOM.suffixes), key=len, reverse=True):
         if name.lower().endswith(suffix) and len(name) > len(suffix):

@@ -1,17 +1,18 @@
-"""Label files of other tools as masks: the meaning of each label is decided here."""
+"""Reading of masks, also of other tools, whose labels have different meanings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
 from pleura.files.listing import check_path
+from pleura.formats.image_types import ImageSource
 from pleura.formats.read import read
 from pleura.formats.registry import format_of, scan_name
 from pleura.formats.slices import JPEG
@@ -20,11 +21,11 @@ from pleura.scan.labels import BOTH, LEFT, RIGHT
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
-MOST_LABELS = 32
-"""Number of different values from which a file does not contain labels."""
+MAX_LABELS = 31
+"""Largest number of different values in a file of labels."""
 
-PLAIN = "the labels that pleura writes"
-"""The reason of the decision where labels are 1 right and 2 left, or 1 both."""
+PLEURA_LABELS = "the labels that pleura writes"
+"""The reason of the decision if labels are 1 right and 2 left, or 1 both."""
 
 
 class _Scheme(NamedTuple):
@@ -44,7 +45,7 @@ _LOBES = (
 )
 
 
-def read_mask(source: Any, scan: Scan | None = None) -> Mask:
+def read_mask(source: ImageSource, scan: Scan | None = None) -> Mask:
     """Read a mask: right and left lung, both lungs as one label, or the five lobes.
 
     Parameters
@@ -52,7 +53,7 @@ def read_mask(source: Any, scan: Scan | None = None) -> Mask:
     source:
         A file of labels, an array, or an image of SimpleITK, nibabel or highdicom.
     scan:
-        The scan of the mask; None if it is not available: the labels then are their own scan.
+        The scan of the mask; None if it is not available, then the labels are read as a scan.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def read_mask(source: Any, scan: Scan | None = None) -> Mask:
     Raises
     ------
     ScanError, DataError
-        The file cannot be read, is on another grid, or its labels are not known.
+        The file cannot be read, is on another grid, or has unknown labels.
     """
     found = _read(source)
     if scan is None:
@@ -82,19 +83,19 @@ def read_mask(source: Any, scan: Scan | None = None) -> Mask:
 def read_labels(path: Path) -> Scan:
     """Read a mask without its scan, as a scan of the labels 1 right and 2 left, or 1 lung.
 
-    Labels that are not known count as lung, all of them; the decision ``labels`` warns of it.
+    Unknown labels count as lung; the decision ``labels`` is then a warning.
 
     Raises
     ------
     ScanError, DataError
-        The file cannot be read, or holds other values than labels.
+        The file cannot be read, or its values are not labels.
     """
     scan = _read(path)
     labels, _, decision = interpret_labels(scan, any_label=True)
     return replace(scan, read=lambda start, stop: labels[start:stop], decisions=(decision,))
 
 
-def _read(source: Any) -> Scan:
+def _read(source: ImageSource) -> Scan:
     if isinstance(source, str | Path):
         path = Path(source)
         found = format_of(path)
@@ -114,12 +115,12 @@ def interpret_labels(
     found:
         The label file, read as a scan.
     any_label:
-        Take labels that are not known as lung, all of them, and not as an error.
+        Whether unknown labels count as lung; by default they are an error.
 
     Raises
     ------
     DataError
-        The values are not labels, or not known ones.
+        The values are not labels, or the labels are unknown.
     """
     values = whole_labels(found)
     present = _present(values)
@@ -127,10 +128,10 @@ def interpret_labels(
         sides = LEFT in present
         names = {RIGHT: "1 right", LEFT: "2 left"} if sides else {RIGHT: "1 both lungs"}
         choice = ", ".join(names[one] for one in sorted(present)) or "none: the mask is empty"
-        reason = PLAIN
+        reason = PLEURA_LABELS
         swapped = sides and RIGHT in present and _swapped(values, found)
         if swapped:
-            reason = "label 1 lies to the patient's left of label 2: sides may be swapped"
+            reason = "label 1 is to the patient's left of label 2: sides may be swapped"
         decision = Decision("labels", choice, reason, warning=swapped)
         return values.astype(np.uint8), sides, decision
     if len(present) == 1:
@@ -144,14 +145,14 @@ def interpret_labels(
             warning = not found.geometry.orientation_known
             return labels, True, Decision("labels", choice, scheme.name, warning)
     if any_label:
-        reason = "the labels are not known: trachea, vessels or lesions would count as lung"
+        reason = "the labels are unknown: trachea, vessels or lesions would count as lung"
         return (
             _mapped(values, present, BOTH),
             False,
             Decision("labels", f"{_list_labels(present)} both lungs", reason, warning=True),
         )
     raise DataError(
-        f"the labels {_list_labels(present)} of the mask are not known",
+        f"the labels {_list_labels(present)} of the mask are unknown",
         where=found.source,
         hint="give 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
         "TotalSegmentator: 10-14) without other structures",
@@ -159,12 +160,12 @@ def interpret_labels(
 
 
 def whole_labels(found: Scan) -> AnyArray:
-    """Return the labels of a file: whole numbers from 0, few of them.
+    """Return the labels of a file: at most 31 different whole numbers from 0.
 
     Raises
     ------
     DataError
-        They are probabilities, or a picture's grey values.
+        The values are probabilities or the grey values of a picture.
     """
     values = found.values()
     if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
@@ -174,11 +175,11 @@ def whole_labels(found: Scan) -> AnyArray:
             hint="apply a threshold to probabilities (0.5, for example) and save whole numbers",
         )
     lossy = found.format == JPEG.name
-    if lossy or values.min() < 0 or len(_present(values)) >= MOST_LABELS:
+    if lossy or values.min() < 0 or len(_present(values)) > MAX_LABELS:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",
             where=found.source or found.name,
-            hint="save the mask without loss (PNG, TIFF, NIfTI), with 0 outside of the lungs",
+            hint="save the mask losslessly (PNG, TIFF, NIfTI), with 0 outside the lungs",
         )
     return values
 

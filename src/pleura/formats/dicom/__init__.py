@@ -1,1 +1,1 @@
-"""CT in DICOM files: headers, series, pixels."""
+"""DICOM: CT series are read; Segmentation objects and RT Structure Sets are written."""

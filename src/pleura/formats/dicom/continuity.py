@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.frames import Frame
+from pleura.formats.dicom.frames import DecodeFrame, Frame
 from pleura.typing import AnyArray
-
-DecodeFrame = Callable[[Frame], AnyArray]
-"""Returns the HU (rows, columns) of a frame; raises ScanError."""
 
 _MAX_RATIO, _MAX_RATIO_IF_TOUCHING = 0.75, 1.1
 """Difference between neighbours, relative to that between second neighbours. Chest CT of one

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from numpy.typing import DTypeLike
 
 from pleura.errors import DataError, ScanError
+from pleura.formats.dicom.suffixes import DICOM_SUFFIXES, RTSTRUCT_SUFFIX, SEG_SUFFIX
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName
 from pleura.scan.scan import Decision, Scan
@@ -17,18 +18,16 @@ from pleura.scan.scan import Decision, Scan
 if TYPE_CHECKING:
     from pleura.formats.dicom.frames import SkippedFile
 
-_RTSTRUCT = ".rtstruct.dcm"
-
 
 class DicomFormat:
-    """DICOM CT is read; label maps are written as SEG (.dcm) or RT Structure Set (.rtstruct.dcm).
+    """DICOM: CT is read; label maps are written as SEG (.dcm) or RT Structure Set (.rtstruct.dcm).
 
-    Files are recognised by their content, whatever their suffix.
+    Files are recognised by their content, not by their suffix.
     """
 
     name: FormatName = "DICOM"
-    suffixes: tuple[str, ...] = (".dcm", ".ima")
-    output_suffixes: tuple[str, ...] = (_RTSTRUCT, ".dcm")
+    suffixes: tuple[str, ...] = DICOM_SUFFIXES
+    output_suffixes: tuple[str, ...] = (RTSTRUCT_SUFFIX, SEG_SUFFIX)
     stores_geometry = True
 
     def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
@@ -41,7 +40,7 @@ class DicomFormat:
 
         if dtype is not None:
             raise DataError(
-                "DICOM files are written of masks only",
+                "only masks can be written as DICOM",
                 where=path,
                 hint="write .nii.gz, .nrrd or .mha",
             )
@@ -67,7 +66,7 @@ DICOM = DicomFormat()
 
 
 class NoCTError(ScanError):
-    """A file or folder without any CT."""
+    """A file or folder without CT."""
 
 
 def read_series(files: Sequence[Path], source: Path, name: str, series: str | None = None) -> Scan:
@@ -87,7 +86,7 @@ def read_series(files: Sequence[Path], source: Path, name: str, series: str | No
     NoCTError
         There is no CT.
     ScanError
-        The slices are damaged, are no volume, or no series matches.
+        The slices are damaged or not a volume, or the series does not exist.
     """
     from pleura.formats.dicom.read import find_volumes, read_volume
     from pleura.formats.dicom.selection import select_volume
@@ -111,16 +110,16 @@ def read_series(files: Sequence[Path], source: Path, name: str, series: str | No
 
 def _no_ct(skipped: Sequence[SkippedFile], source: Path) -> NoCTError:
     reasons = sorted({one.reason for one in skipped})
-    listed = f"no CT here: {'; '.join(reasons[:4])}" if reasons else "no CT here"
+    listed = f"no CT found: {'; '.join(reasons[:4])}" if reasons else "no CT found"
     if any("Segmentation" in reason or "RT Structure" in reason for reason in reasons):
         hint = "give masks as NIfTI, NRRD or MetaImage: DICOM masks are not read"
         return NoCTError(listed, where=source, hint=hint)
     return NoCTError(
-        listed if reasons else "no CT here: the folder is empty",
+        listed if reasons else "no CT found: the folder is empty",
         where=source,
         hint="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
     )
 
 
 def _is_rtstruct(path: Path) -> bool:
-    return path.name.lower().endswith(_RTSTRUCT)
+    return path.name.lower().endswith(RTSTRUCT_SUFFIX)

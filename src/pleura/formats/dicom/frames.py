@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from pleura.formats.dicom.attributes import find_attribute, to_floats, to_int, t
 from pleura.formats.dicom.dataset import read_dataset
 from pleura.formats.dicom.deflate import exceeds_inflation_limit, inflation_limit
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
+from pleura.formats.dicom.suffixes import DICOM_SUFFIXES
+from pleura.typing import AnyArray
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
@@ -103,6 +105,10 @@ class Frame:
     lossy: bool
 
 
+DecodeFrame = Callable[[Frame], AnyArray]
+"""Returns the values (rows, columns) of a frame; raises ScanError."""
+
+
 @dataclass(frozen=True)
 class SkippedFile:
     """A file that is not read as CT.
@@ -144,7 +150,7 @@ def read_frames_of_file(path: Path) -> list[Frame] | SkippedFile:
                 return SkippedFile(path, f"deflated, it inflates to more than {limit}", True)
             return _extract_frames(path, read_dataset(path, stop_before_pixels=True))
     except InvalidDicomError:
-        named = path.suffix.lower() in (".dcm", ".ima")
+        named = path.suffix.lower() in DICOM_SUFFIXES
         return SkippedFile(path, "not a DICOM file", damaged=named)
     # For damaged files pydicom raises many kinds of errors, from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001

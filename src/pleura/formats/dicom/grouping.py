@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.continuity import DecodeFrame
-from pleura.formats.dicom.frames import Frame
+from pleura.formats.dicom.frames import DecodeFrame, Frame
 from pleura.formats.dicom.patients import unify_patients
 from pleura.formats.dicom.volume import remove_duplicates
 from pleura.scan.scan import Decision

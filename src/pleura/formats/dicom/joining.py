@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.continuity import DecodeFrame, are_continuous
-from pleura.formats.dicom.frames import Frame
+from pleura.formats.dicom.continuity import are_continuous
+from pleura.formats.dicom.frames import DecodeFrame, Frame
 from pleura.formats.dicom.grouping import (
     FIELDS,
     FrameGroup,

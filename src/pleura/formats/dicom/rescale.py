@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,12 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
-from pleura.formats.dicom.frames import Frame
+from pleura.formats.dicom.frames import DecodeFrame, Frame
 from pleura.scan.scan import BACKGROUND_HU, Decision
 from pleura.typing import AnyArray
-
-DecodeFrame = Callable[[Frame], AnyArray]
-"""Returns the values (rows, columns) of a frame; raises ScanError."""
 
 _AIR_LIMIT, _TISSUE_LIMIT = -950.0, 4000.0
 """HU of a padding value: below the first it is air, above the second it cannot be tissue."""
