@@ -54,13 +54,13 @@ def test_recipe_file_starts_from_its_base(tmp_path):
         ("augmentation.zom=[1, 1]", "did you mean 'augmentation.zoom'"),
         ("training.epochs=none", r"training\.epochs: .*integer.*'none'"),
         ("training.epochs=0", "greater than or equal to 1"),
-        ("loss.cross_entropy=0", "nothing to learn"),
+        ("loss.cross_entropy=0", "set one of them above 0"),
         ("network.channels=[8, 16]", "three levels"),
-        ("schedule={name: one-cycle, restarts: [4, 2]}", "in order"),
+        ("schedule={name: one-cycle, restarts: [4, 2]}", "must be increasing"),
         ("schedule.restarts=[4]", "only one-cycle"),
-        ("training.epochs", "sets nothing"),
+        ("training.epochs", "no key and value"),
         ("training.epochs=[", "cannot be read"),
-        ("name.first=x", "holds no keys"),
+        ("name.first=x", "contains no keys"),
     ],
 )
 def test_wrong_override_is_refused_with_its_reason(override, message):

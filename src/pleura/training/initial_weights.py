@@ -1,4 +1,4 @@
-"""Where a training starts if not from chance: the weights of a run or of a model file."""
+"""Initial weights of a training, from a run or a model file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import open_run
 from pleura.training.tensor_files import load_tensors
 
-_CHANGES: dict[str, dict[str, Any]] = {
+_FINE_TUNING: dict[str, dict[str, Any]] = {
     "schedule": {
         "name": "one-cycle",
         "learning_rate": 0.0005,
@@ -28,16 +28,25 @@ _CHANGES: dict[str, dict[str, Any]] = {
     },
     "training": {"epochs": 20, "batch_size": 8, "ema_decay": 0.99, "freeze_batch_norm": True},
 }
-"""What a recipe becomes for a training that goes on from its weights with other data."""
+"""Changes of a recipe for fine-tuning on other data, by section."""
 
-_FIRST = "network.members.0."
-"""What the weights of the first of several networks are called."""
+_FIRST_MEMBER = "network.members.0."
+"""Prefix of the names of weights of the first member of an ensemble."""
 
 
 def fine_tuning_recipe(source: str | Path) -> Recipe:
-    """Return the recipe for going on from a run folder, a model file, or the name of one.
+    """Return the recipe for fine-tuning from a run or a model.
 
-    Network and preprocessing are the source's, whose weights would fit no other; rates are lower.
+    Network and preprocessing are those of the source. Learning rates are lower.
+
+    Parameters
+    ----------
+    source:
+        Run folder, model file, or name of a model of the package, such as ``default``.
+
+    Returns
+    -------
+    Recipe
 
     Raises
     ------
@@ -50,24 +59,31 @@ def fine_tuning_recipe(source: str | Path) -> Recipe:
         values, _ = update_keys(read_metadata(model_path(source)).recipe, str(source))
     values |= {
         "name": "fine-tuned",
-        "description": f"goes on from {Path(source).name}",
+        "description": f"fine-tuned from {Path(source).name}",
         "data": [],
         "split": {},
     }
-    for part, changes in _CHANGES.items():
+    for part, changes in _FINE_TUNING.items():
         values[part] = {**values[part], **changes}
     return build_recipe(values, str(source))
 
 
 def load_initial_weights(network: SegmentationNetwork, source: str | Path) -> None:
-    """Set a network's weights to those of a run folder, a model file, or the name of one.
+    """Set the weights of a network to those of a run or a model.
 
-    Of a model of several networks, to those of the first.
+    Of an ensemble, the weights of the first member are used.
+
+    Parameters
+    ----------
+    network:
+        The network, which is changed.
+    source:
+        Run folder, model file, or name of a model of the package, such as ``default``.
 
     Raises
     ------
     RecipeError
-        The weights are of another architecture, or of other channels.
+        The weights are those of another architecture, or of other numbers of channels.
     RunError, ModelError
         The source cannot be read.
     """
@@ -79,9 +95,9 @@ def load_initial_weights(network: SegmentationNetwork, source: str | Path) -> No
             _load_folded(network, rename_weights(_tensors(model_path(source)), network))
     except (KeyError, RuntimeError) as error:
         raise RecipeError(
-            "the weights to start from do not fit the recipe's network",
+            "the initial weights do not fit the network of the recipe",
             where=str(source),
-            hint="leave out --recipe, or choose the network that they were trained with",
+            hint="omit --recipe, or choose the network of the initial weights",
         ) from error
 
 
@@ -90,9 +106,9 @@ def _is_run(source: str | Path) -> bool:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """Return a model file's weights in float32, by the names that its network gave them.
+    """Return the weights of a model file in float32, by their names in the network.
 
-    Those held in 8 bits become numbers again, as close as a 255th of the largest of a channel.
+    Quantised weights are dequantised.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -105,15 +121,15 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise ModelError(
             "the model file is truncated or corrupt", where=path, hint="copy it again"
         ) from error
-    arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0].startswith("network."):
-            whole, scale = arrays.pop(node.input[0]), arrays[node.input[1]]
-            axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
-            sides = [-1 if i == axis and scale.size > 1 else 1 for i in range(whole.ndim)]
-            arrays[node.input[0].removesuffix("_quantized")] = whole * scale.reshape(sides)
-    several = any(name.startswith(_FIRST) for name in arrays)
-    prefix = _FIRST if several else "network."
+            integers, scale = arrays.pop(node.input[0]), arrays[node.input[1]]
+            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 0)
+            shape = [-1 if i == axis and scale.size > 1 else 1 for i in range(integers.ndim)]
+            arrays[node.input[0].removesuffix("_quantized")] = integers * scale.reshape(shape)
+    is_ensemble = any(name.startswith(_FIRST_MEMBER) for name in arrays)
+    prefix = _FIRST_MEMBER if is_ensemble else "network."
     return {
         name.removeprefix(prefix).removesuffix("_half"): torch.tensor(array).float()
         for name, array in arrays.items()
@@ -123,16 +139,16 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> None:
-    """Load convolutions into which export has folded the normalisation that follows them.
+    """Load weights of convolutions that contain the following batch normalisation.
 
-    The normalisation is left to add the bias alone, so its statistics must stay as they are.
+    The batch normalisation only adds the bias, so its statistics must not change in the training.
     """
     bias: Tensor | None = None
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             _copy(module.weight, tensors[f"{name}.weight"])
             if module.bias is None:
-                # None where a 1x1 convolution follows, and not normalisation.
+                # None if another convolution follows, and no batch normalisation.
                 bias = tensors.get(f"{name}.weight_bias")
             else:
                 _copy(module.bias, tensors[f"{name}.bias"])
@@ -148,5 +164,5 @@ def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> No
 
 def _copy(target: Tensor, source: Tensor) -> None:
     if target.shape != source.shape:
-        raise RuntimeError(f"{tuple(source.shape)} does not fit {tuple(target.shape)}")
+        raise RuntimeError(f"shape {tuple(source.shape)} instead of {tuple(target.shape)}")
     target.copy_(source)

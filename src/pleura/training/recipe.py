@@ -1,4 +1,4 @@
-"""A recipe: all that defines a training, as a person writes it in YAML."""
+"""Recipes: everything that defines a training, written in YAML."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from pleura.network.recipe import NetworkRecipe
 
 
 class LossRecipe(RecipeModel):
-    """Binary cross-entropy on logits, alone, weighted by pixel, or with Dice."""
+    """Binary cross-entropy of logits, optionally with pixel weights or with a Dice loss."""
 
     cross_entropy: float = Field(1.0, ge=0)
     """Weight of the binary cross-entropy."""
     dice: float = Field(0.0, ge=0)
     """Weight of the soft Dice loss (Milletari 2016), over the batch."""
     border_weights: bool = False
-    """Weigh pixels by class balance and the border term (Ronneberger 2015, equation 2)."""
+    """Weight pixels by class balance and the border term (Ronneberger 2015, equation 2)."""
     border_sigma: float = Field(5.0, gt=0)
     """Width of the border term, in pixels of the network's grid; the paper's 5 is for 512."""
 
     @model_validator(mode="after")
     def _possible(self) -> LossRecipe:
         if self.cross_entropy + self.dice == 0:
-            raise ValueError("cross_entropy and dice are both 0: there is nothing to learn")
+            raise ValueError("cross_entropy and dice are both 0: set one of them above 0")
         return self
 
 
@@ -44,7 +44,7 @@ class OptimiserRecipe(RecipeModel):
     """Adam at its defaults (Kingma, Ba 2015), with decoupled weight decay, or SGD with momentum."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    """`adam` has Keras's epsilon of 1e-7; `adamw` and `sgd` are as PyTorch has them."""
+    """`adam` has an epsilon of 1e-7, as Keras; `adamw` and `sgd` have the defaults of PyTorch."""
     weight_decay: float = Field(0.0, ge=0)
     """For `adamw` only."""
     momentum: float = Field(0.99, ge=0, lt=1)
@@ -52,7 +52,7 @@ class OptimiserRecipe(RecipeModel):
 
 
 class ScheduleRecipe(RecipeModel):
-    """The learning rate over epochs."""
+    """Learning rate schedule."""
 
     name: Literal["exponential", "constant", "one-cycle"] = "exponential"
     """`exponential`: `learning_rate` up to and including epoch `decay_after`, times `gamma` for
@@ -68,38 +68,38 @@ class ScheduleRecipe(RecipeModel):
     """For `one-cycle`: the fraction of a cycle's steps in which the rate rises."""
     restarts: tuple[PositiveInt, ...] = ()
     """For `one-cycle`: epochs, counted from 0, in which a new cycle begins, at half the rate
-    (Loshchilov, Hutter 2017); those after the last epoch do nothing. What is kept is the mean of
-    the weights at the ends of the cycles (Izmailov 2018)."""
+    (Loshchilov, Hutter 2017); those after the last epoch have no effect. The final weights are the
+    mean of the weights at the ends of the cycles (Izmailov 2018)."""
 
     @model_validator(mode="after")
     def _possible(self) -> ScheduleRecipe:
         if list(self.restarts) != sorted(set(self.restarts)):
-            raise ValueError("restarts: give them in order, each once")
+            raise ValueError("restarts: must be increasing")
         if self.restarts and self.name != "one-cycle":
             raise ValueError("restarts: only one-cycle has cycles")
         return self
 
 
 class TrainingRecipe(RecipeModel):
-    """Length, batches, precision, and which weights are kept."""
+    """Epochs, batches, precision, device and final weights."""
 
     epochs: int = Field(40, ge=1, le=1_000_000)
     """Passes over the training images."""
     batch_size: int = Field(16, ge=1, le=65_536)
-    """Images a step. A rest too small for a batch waits for the next epoch, in another order."""
+    """Images per step. An incomplete last batch of an epoch is dropped."""
     seed: int = Field(220, ge=0, lt=1 << 62)
-    """Of first weights, order, augmentation and dropout; the split has its own."""
+    """Seed of initial weights, order, augmentation and dropout; the split has its own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bfloat16 where the processor computes in it, else float32."""
+    """`auto`: bfloat16 if the device has bfloat16 arithmetic, else float32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """`auto`: the first of cuda, mps and cpu that this machine has."""
+    """`auto`: the first of cuda, mps and cpu that is available."""
     threads: int | None = Field(None, ge=1, le=4096)
-    """Processor threads; unset: as many as there are cores."""
+    """CPU threads; unset: one per core."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay of an exponential moving average of the weights, which is then what is kept."""
+    """Decay of an exponential moving average of the weights, which then is the result; 0: none."""
     freeze_batch_norm: bool = False
-    """Keep the statistics of batch normalisation as they are: for small sets of one kind, and for
-    weights from a model file, which need it."""
+    """Keep the statistics of batch normalisation: for small, homogeneous data sets, and
+    required for initial weights from a model file."""
 
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -107,31 +107,32 @@ GridSide = Annotated[int, Field(ge=1, le=4096)]
 
 
 class EvaluationRecipe(RecipeModel):
-    """Where the probability becomes a mask."""
+    """Thresholds and grids of the evaluation."""
 
     thresholds: tuple[Probability, ...] = Field((0.1, 0.5), min_length=1, max_length=100)
-    """Thresholds of the table; the first one is what `predict` uses unless `tune_threshold`."""
+    """Thresholds of the table; `predict` uses the first one unless `tune_threshold` is set."""
     additional_size: tuple[GridSide, GridSide] | None = None
-    """A further grid (rows, columns) to judge on, sampled as the exercise samples its masks."""
+    """A further grid (rows, columns) to evaluate on, with the nearest-neighbour interpolation
+    of the exercise."""
     tune_threshold: bool = False
-    """Choose the threshold with the best mean IoU on the validation images, on their own grid."""
+    """Choose the threshold with the best mean IoU on the validation images, on their grids."""
 
 
 class Recipe(RecipeModel):
-    """All that defines a training."""
+    """Everything that defines a training."""
 
     name: str
-    """How people call it; a file without this key is called as the file."""
+    """Name of the recipe; the file name by default."""
     description: str = ""
-    """What it is for; `pleura recipe` prints it."""
+    """Purpose of the recipe; `pleura recipe` prints it."""
     data: tuple[Source, ...] = ()
-    """Sets of images below one folder; empty: the two folders that the training is given."""
+    """Sets of images below one folder; empty: the folders of images and masks of the training."""
     preprocessing: Preprocessing = Preprocessing()
     split: SplitRecipe = SplitRecipe()
     augmentation: Augmentation | None = Augmentation()
-    """`null` trains on the images as they are."""
+    """`null`: none."""
     simulation: Simulation | None = None
-    """Scanner faults, other people's pictures and disease; only for images in HU."""
+    """Simulated artefacts, intensity errors and diseases; only for images in HU."""
     network: NetworkRecipe = NetworkRecipe()
     loss: LossRecipe = LossRecipe()
     optimiser: OptimiserRecipe = OptimiserRecipe()
@@ -143,9 +144,9 @@ class Recipe(RecipeModel):
     def _possible(self) -> Recipe:
         if self.simulation is not None:
             if self.preprocessing.scaling != "window":
-                raise ValueError("simulation is in HU: set preprocessing.scaling to window")
+                raise ValueError("simulation needs HU: set preprocessing.scaling to window")
             if self.augmentation is None:
-                raise ValueError("simulation goes with an augmentation")
+                raise ValueError("simulation needs an augmentation")
         return self
 
     def __repr__(self) -> str:
@@ -161,5 +162,5 @@ class Recipe(RecipeModel):
         return f'<pre style="max-height: 30em; overflow: auto">{escape(self.to_yaml())}</pre>'
 
     def to_yaml(self) -> str:
-        """Return the full recipe, every value written out."""
+        """Return the recipe as YAML, with all values."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

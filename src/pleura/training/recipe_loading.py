@@ -21,24 +21,23 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def known_recipes() -> list[str]:
-    """Return the names of the recipes that ship, sorted."""
+    """Return the sorted names of the recipes of the package."""
     return sorted(
         f.name.removesuffix(".yaml") for f in RECIPES.iterdir() if f.name.endswith(".yaml")
     )
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Load a recipe by the name of one that ships or by the path of a YAML file.
+    """Load a recipe of the package, or from a YAML file.
 
-    A file may start from another recipe by its key `base`. ``overrides`` are texts such as
-    ``training.epochs=5``; their values are read as YAML.
+    The key `base` of a file names a recipe of the package, whose values it changes.
 
     Parameters
     ----------
     recipe:
         Name of a recipe in the package, or path of a YAML file.
     overrides:
-        Values to change, such as ``training.epochs=5``.
+        Values to change, such as ``training.epochs=5``; parsed as YAML.
 
     Returns
     -------
@@ -47,8 +46,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises
     ------
     RecipeError
-        No such recipe, unreadable YAML, an unknown key (the nearest known one is named), or an
-        impossible value.
+        There is no such recipe, the YAML is invalid, a key is unknown, or a value is invalid.
     """
     values, where = _read(recipe)
     for override in overrides:
@@ -57,7 +55,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """Return a recipe with these overrides, as `load_recipe` takes them."""
+    """Return a recipe with values changed by overrides such as ``training.epochs=5``."""
     values = recipe.model_dump(mode="json")
     for override in overrides:
         _set(values, override)
@@ -65,12 +63,23 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
-    """Check the values of a recipe; earlier names of keys and values are accepted.
+    """Create a recipe from its values; earlier names of keys and values are accepted.
+
+    Parameters
+    ----------
+    values:
+        Values as parsed from YAML.
+    where:
+        Name of the source in errors.
+
+    Returns
+    -------
+    Recipe
 
     Raises
     ------
     RecipeError
-        An unknown key or an impossible value.
+        A key is unknown, or a value is invalid.
     """
     values, _ = update_keys(values, where)
     try:
@@ -85,12 +94,12 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
             f"{dotted}: {first['msg'].removeprefix('Value error, ')}"
             + (f" (got {_short(first['input'])})" if dotted != "recipe" and len(keys) > 1 else ""),
             where=where,
-            hint="correct the value; docs/reference/recipes.md lists what each key takes",
+            hint="correct the value; docs/reference/recipes.md lists the values of each key",
         ) from error
 
 
-def _current(values: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return values that a person wrote under current names; warn where they had earlier ones."""
+def _with_current_names(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Replace earlier names in the values of a file or an override, with a warning."""
     updated, renamed = update_keys(values, where)
     if renamed:
         warnings.warn(f"{where}: {', '.join(renamed)}", DataWarning, stacklevel=4)
@@ -112,28 +121,30 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
         raise RecipeError(
             f"no recipe '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
             where=None,
-            hint=f"choose one of {', '.join(known_recipes())}, or give the path of a .yaml file",
+            hint=f"choose one of {', '.join(known_recipes())}, or pass the path of a .yaml file",
         )
     values = read_recipe_text(source, where)
     if not isinstance(values, dict):
-        raise RecipeError("the recipe is no table of keys", where=where, hint="write 'key: value'")
-    values = _current(values, where)
+        raise RecipeError(
+            "the recipe is no mapping of keys", where=where, hint="write 'key: value'"
+        )
+    values = _with_current_names(values, where)
     values.setdefault("name", path.stem)
     base = values.pop("base", None)
     if base is not None:
         if str(base) not in known_recipes():
             raise RecipeError(
-                f"no recipe '{base}' to start from",
+                f"no base recipe '{base}'",
                 where=where,
                 hint=f"choose base from {', '.join(known_recipes())}",
             )
         values = _merge(_read(str(base))[0], values)
-    _find_beside(values, source)
+    _resolve_paths(values, source)
     return values, where
 
 
-def _find_beside(values: dict[str, Any], source: Path) -> None:
-    """Make the paths of files that are beside a recipe, such as a run's own split, absolute."""
+def _resolve_paths(values: dict[str, Any], source: Path) -> None:
+    """Make the paths of files in the folder of a recipe absolute."""
     split = values.get("split")
     for key in ("file", "patient_file") if isinstance(split, dict) else ():
         named = split.get(key)  # type: ignore[union-attr]
@@ -154,7 +165,7 @@ def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(
-            f"'{override}' sets nothing",
+            f"'{override}' is no key and value",
             where="--set",
             hint="write key=value, for example training.epochs=5",
         )
@@ -162,7 +173,7 @@ def _set(values: dict[str, Any], override: str) -> None:
     for part in reversed(key.split(".")):
         value = {part: value}
     keys: list[str] = []
-    value = _current(value, f"--set {key}")
+    value = _with_current_names(value, f"--set {key}")
     for _ in key.split("."):
         (part,) = value
         keys.append(part)
@@ -173,7 +184,7 @@ def _set(values: dict[str, Any], override: str) -> None:
         below = table.setdefault(parent, {})
         if not isinstance(below, dict):
             raise RecipeError(
-                f"'{parent}' in '{key}' holds no keys", where="--set", hint="set it whole"
+                f"'{parent}' in '{key}' contains no keys", where="--set", hint="set all of it"
             )
         table = below
     table[last] = value

@@ -1,4 +1,4 @@
-"""YAML of recipes: read within limits, with each key once."""
+"""Parse the YAML of recipes, with limits and without repeated keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from pleura.errors import RecipeError
 
 MOST_BYTES, MOST_NODES, MOST_DEPTH = 1 << 20, 20_000, 20
-"""Limits of a recipe: its size, its values with every alias written out, and its nesting."""
+"""Limits of a recipe: bytes, values with all aliases expanded, and levels of nesting."""
 
 
 def parse_recipe_text(text: str, where: str) -> Any:
@@ -21,7 +21,7 @@ def parse_recipe_text(text: str, where: str) -> Any:
     Raises
     ------
     RecipeError
-        It is not YAML, exceeds a limit, or has a key twice.
+        The text is no YAML, exceeds a limit, or repeats a key.
     """
     try:
         _check_limits(text, where)
@@ -47,17 +47,17 @@ def read_recipe_text(path: Path, where: str) -> Any:
             text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            f"the recipe cannot be read ({error})", where=where, hint="give a readable YAML file"
+            f"the recipe cannot be read ({error})", where=where, hint="pass a readable YAML file"
         ) from error
     return parse_recipe_text(text, where)
 
 
 def _check_limits(text: str, where: str) -> None:
-    """Count values and nesting before anything is built of them, aliases as what they stand for."""
+    """Count values, with aliases expanded, and nesting, before any object is created."""
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise _too_large(f"more than {MOST_BYTES} bytes", where)
     sizes: dict[str | None, int] = {}
-    open_nodes: list[tuple[str | None, int]] = []  # anchor, and values within so far
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and number of values so far
     for event in yaml.parse(text, yaml.SafeLoader):
         anchor, size = getattr(event, "anchor", None), 1
         if isinstance(event, yaml.CollectionStartEvent):
@@ -67,7 +67,7 @@ def _check_limits(text: str, where: str) -> None:
             continue
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, size = open_nodes.pop()
-        elif isinstance(event, yaml.AliasEvent):  # of what is not there yet: itself
+        elif isinstance(event, yaml.AliasEvent):  # an undefined alias is recursive
             size = sizes.get(anchor, MOST_NODES + 1)
         elif not isinstance(event, yaml.ScalarEvent):
             continue
@@ -86,7 +86,7 @@ def _too_large(what: str, where: str) -> RecipeError:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is written twice, of which YAML would silently take the last."""
+    """A loader that rejects repeated keys, of which YAML would use the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
