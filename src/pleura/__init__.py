@@ -40,6 +40,7 @@ __all__ = [
     "DistributionOptions",
     "EvaluationCallbacks",
     "EvaluationOptions",
+    "ExportOptions",
     "Finding",
     "FineTuningCallbacks",
     "FineTuningOptions",
@@ -215,6 +216,7 @@ if TYPE_CHECKING:
     from pleura.training.dataset import SegmentationDataset as SegmentationDataset
     from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
+    from pleura.training.export import ExportOptions as ExportOptions
     from pleura.training.export import export as export
     from pleura.training.options import TrainingOptions as TrainingOptions
     from pleura.training.predictor import Prediction as Prediction
@@ -285,7 +287,7 @@ _NAMES_BY_MODULE = {
     "pleura.training.custom": "CustomComponents",
     "pleura.training.dataset": "SegmentationDataset",
     "pleura.training.evaluation": "RunEvaluation evaluate",
-    "pleura.training.export": "export",
+    "pleura.training.export": "ExportOptions export",
     "pleura.training.options": "TrainingOptions",
     "pleura.training.predictor": "Prediction PredictionOptions Predictor predict",
     "pleura.training.preview": "preview",

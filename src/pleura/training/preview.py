@@ -22,18 +22,18 @@ from pleura.training.recipe_loading import load_recipe
 def preview(
     images: str | Path,
     masks: str | Path | None,
-    output: str | Path,
+    output: str | Path | None = None,
     recipe: Recipe | str | Path = "exercise",
     number: int = 4,
-) -> list[str]:
-    """Write a figure of training images with their masks, before and after augmentation.
+) -> Figure:
+    """Return a figure of training images with their masks, before and after augmentation.
 
     Parameters
     ----------
     images, masks:
         Folders of the pairs; ``masks`` is None if the recipe lists data sources.
     output:
-        Image file to write: .png, .pdf or .svg.
+        Image file to write as well: .png, .pdf or .svg.
     recipe:
         A recipe, the name of one that is included in the package, or the path of a YAML file.
     number:
@@ -41,8 +41,9 @@ def preview(
 
     Returns
     -------
-    list of str
-        Names of the pairs.
+    matplotlib.figure.Figure
+        One row per pair; notebooks display it. Its label lists the names of the pairs, one per
+        line.
 
     Raises
     ------
@@ -55,8 +56,11 @@ def preview(
     names = _evenly_spaced(split, number)
     pairs = [pair for pair in collect_pairs(*folders, recipe.data) if pair.name in names]
     prepared = preprocess_pairs(pairs, recipe.preprocessing)
-    save_figure(preview_figure(pairs, prepared, split, recipe, number), Path(output))
-    return names
+    figure = preview_figure(pairs, prepared, split, recipe, number)
+    figure.set_label("\n".join(names))
+    if output is not None:
+        save_figure(figure, Path(output))
+    return figure
 
 
 def preview_figure(

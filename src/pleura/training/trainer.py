@@ -132,8 +132,8 @@ class Trainer:
         if self.recipe.training.freeze_batch_norm:
             freeze_batch_norm(state.network)
         while state.step < self.steps:
-            (asked,) = self.processes.mean(float(stop.is_set()))
-            if asked:
+            (requested,) = self.processes.mean(float(stop.is_set()))
+            if requested:
                 self.stopped = True
                 return False
             begin = time.perf_counter()
