@@ -55,13 +55,14 @@ MINUTES ?= 5
 fuzz: $(READY)  ## read damaged files of every format for MINUTES (5); set FOLDER to damage its files too
 	$(BIN)/python tests/fuzz/fuzz_readers.py --minutes $(MINUTES) $(if $(FOLDER),--folder $(FOLDER))
 
-lint: $(READY)  ## check style, types, imports between packages, and spelling
+lint: $(READY)  ## check style, types, imports between packages, spelling, and vocabulary
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes pleura --ignoreexternal
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python docs/check_vocabulary.py
 
 bench: $(READY)  ## measure speed and memory, compared with Keras (training) and lungmask (segmentation)
 	$(BIN)/python benchmarks/bench.py

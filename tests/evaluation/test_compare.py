@@ -220,7 +220,7 @@ def test_a_photograph_is_not_a_mask(tmp_path):
     slice_ = (lungs()[..., 4].T > 0).astype(np.uint8) * 255
     Image.fromarray(slice_).save(tmp_path / "mask.jpg")
     write_picture(tmp_path / "mask.png", slice_)
-    with pytest.raises(DataError, match="without loss"):
+    with pytest.raises(DataError, match="losslessly"):
         compare(tmp_path / "mask.jpg", tmp_path / "mask.png")
 
 
