@@ -15,21 +15,19 @@ import cv2
 import numpy as np
 import tifffile
 from isal import isal_zlib
-from numpy.typing import NDArray
 from PIL import Image
 
 from pleura.errors import DataError
 from pleura.files.limits import check_claimed_size
 from pleura.formats.channels import palette_labels
-
-Array = NDArray[Any]
+from pleura.typing import AnyArray
 
 _MAX_PAGES = 1 << 14
 _UNCOMPRESSED = (1,)
 _DEFLATED = (8, 32946)
 
 
-def read_tiff(path: Path, *, labels: bool = False) -> Array:
+def read_tiff(path: Path, *, labels: bool = False) -> AnyArray:
     """Read a TIFF of one page: (rows, columns) or (rows, columns, channels).
 
     A palette is refused unless the picture holds ``labels``.
@@ -53,7 +51,7 @@ def read_tiff(path: Path, *, labels: bool = False) -> Array:
         if pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
             with Image.open(path, formats=["TIFF"]) as image:
                 return palette_labels(image, path)
-        page: Array = _decode(path, pages)[0]
+        page: AnyArray = _decode(path, pages)[0]
         planes = page.ndim == 3 and pages[0].planarconfig == tifffile.PLANARCONFIG.SEPARATE
         return np.moveaxis(page, 0, -1) if planes else page
 
@@ -70,7 +68,7 @@ def count_tiff_slices(path: Path) -> int:
         return max(len(tiff.pages), _behind_first(tiff))
 
 
-def read_tiff_stack(path: Path) -> Array:
+def read_tiff_stack(path: Path) -> AnyArray:
     """Read a TIFF of several slices: (slices, rows, columns).
 
     Raises
@@ -140,7 +138,7 @@ def _dtype(page: tifffile.TiffPage) -> np.dtype[Any]:
     return np.dtype(page.dtype)
 
 
-def _decode(path: Path, pages: Sequence[tifffile.TiffPage]) -> Array:
+def _decode(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyArray:
     if any(page.compression not in (*_UNCOMPRESSED, *_DEFLATED) for page in pages):
         return _decode_with_libtiff(path, pages)
     volume = np.empty((len(pages), *pages[0].shape), _dtype(pages[0]))
@@ -163,7 +161,7 @@ def _check_strips(path: Path, page: tifffile.TiffPage) -> None:
                 raise ValueError("a strip holds more than its pixels")
 
 
-def _decode_with_libtiff(path: Path, pages: Sequence[tifffile.TiffPage]) -> Array:
+def _decode_with_libtiff(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyArray:
     with Image.open(path, formats=["TIFF"]) as probe:
         for i in range(len(pages)):
             probe.seek(i)

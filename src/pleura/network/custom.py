@@ -24,7 +24,7 @@ class CustomNetwork(SegmentationNetwork):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module = copy.deepcopy(module)
+        self.module: nn.Module = copy.deepcopy(module)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, 1, rows, columns) of images (n, 1, rows, columns)."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pleura.dataset.recipe_model import RecipeModel
 
 MAX_CHANNELS = 2048
 """Maximum of a level; the widest published U-Nets have 1024."""
 
 
-class NetworkRecipe(BaseModel):
+class NetworkRecipe(RecipeModel):
     """Architecture and width of the network."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     architecture: Literal["exercise", "unet2015", "default"] = "exercise"
     """`exercise`: three levels of one convolution; `unet2015`: the unpadded U-Net of Ronneberger

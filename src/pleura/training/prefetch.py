@@ -28,7 +28,7 @@ class BatchPrefetcher:
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
-        self.steps = len(training_set) // batch_size
+        self.steps: int = len(training_set) // batch_size
         """Steps per epoch."""
         self._executor = ThreadPoolExecutor(workers)
         self._batches: dict[tuple[int, int], Future[tuple[int, Batch]]] = {}

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,20 +22,22 @@ from torch import Tensor, nn
 
 from pleura.dataset.border_weights import border_weights, class_balance
 from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import preprocess_image, resample_probability
-from pleura.dataset.training_set import build_training_set
+from pleura.dataset.training_set import TrainingSet, build_training_set
 from pleura.errors import RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
-from pleura.training.custom import CustomComponents
+from pleura.training.custom import CustomComponents, LossFunction
 from pleura.training.data import TrainingData, named
 from pleura.training.history import write_history
 from pleura.training.interrupt import interrupt_flag
 from pleura.training.loss import recipe_loss
 from pleura.training.prefetch import BatchPrefetcher
 from pleura.training.processes import Processes
+from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
 from pleura.training.schedule import cycle_ends, learning_rate
 from pleura.training.state import TrainingState, freeze_batch_norm
@@ -60,18 +62,18 @@ class Trainer:
         processes: Processes,
         components: CustomComponents,
     ) -> None:
-        self.recipe = run.recipe
+        self.recipe: Recipe = run.recipe
         self.callbacks = callbacks
         self.processes = processes
-        self.compute = ComputeDevice(self.recipe.training)
-        self.run = run
-        self.custom_loss = components.get("loss")
+        self.compute: ComputeDevice = ComputeDevice(self.recipe.training)
+        self.run: Run = run
+        self.custom_loss: LossFunction | None = components.get("loss")
         if isinstance(self.custom_loss, nn.Module):  # with weights or buffers
             self.custom_loss = copy.deepcopy(self.custom_loss).to(self.compute.device)
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split, prepared = data.split, data.prepared
         augmentation = components.get("augmentation", self.recipe.augmentation)
-        self.training_set = build_training_set(
+        self.training_set: TrainingSet = build_training_set(
             data.pairs,
             prepared,
             split.training,
@@ -79,21 +81,27 @@ class Trainer:
             self.recipe.simulation,
             callbacks.on_read,
         )
-        self.validation_pairs = named(data.pairs, split.validation)
+        self.validation_pairs: list[Pair] = named(data.pairs, split.validation)
+        self.validation_images: FloatArray
+        self.validation_masks: FloatArray
         self.validation_images, self.validation_masks = prepared.select(split.validation)
         self.state = state
-        self.logits_of = processes.network(state.network)
-        self.stopped = False
-        self.epochs = self.recipe.training.epochs
-        self.batch = min(self.recipe.training.batch_size, len(self.training_set))
+        self.logits_of: Callable[[Tensor], Tensor] = processes.network(state.network)
+        self.stopped: bool = False
+        self.epochs: int = self.recipe.training.epochs
+        self.batch: int = min(self.recipe.training.batch_size, len(self.training_set))
         processes.check_batch(self.batch)
         # On a CPU one thread is fast enough, and more would slow the training down.
         cpu = self.compute.device.type == "cpu"
         workers = 1 if cpu else min(_GPU_WORKERS, os.cpu_count() or 1)
         seed = self.recipe.training.seed
-        self.batches = BatchPrefetcher(self.training_set, self.batch, seed, workers)
-        self.steps = self.batches.steps
-        self.balance = class_balance(_binary(prepared.select(split.training)[1]))
+        self.batches: BatchPrefetcher = BatchPrefetcher(
+            self.training_set, self.batch, seed, workers
+        )
+        self.steps: int = self.batches.steps
+        self.balance: tuple[float, float] = class_balance(
+            _binary(prepared.select(split.training)[1])
+        )
 
     def fit(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
