@@ -352,8 +352,8 @@ class Correction:
             json.loads(record_path(self._case(each).corrected_path).read_text())
             for each in (self.folder, reference)
         )
-        assert without(one, "when") == without(two, "when")
-        assert len(one["slices"]) == 6
+        assert without(one, "time") == without(two, "time")
+        assert len(one["changed_slices"]) == 6
         names = [set(visible(each)) for each in (self.folder, reference)]
         assert names[0] == names[1]
         corrected = [
