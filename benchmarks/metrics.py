@@ -15,7 +15,7 @@ import numpy as np
 
 from pleura.evaluation.cases import Case
 from pleura.evaluation.scores import score_masks
-from pleura.masks.labels import read_labels
+from pleura.masks.labels import read_mask
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,8 +25,8 @@ def main() -> None:
     parser.add_argument("--mask", type=Path, required=True)
     parser.add_argument("--slices", type=int, default=600)
     options = parser.parse_args()
-    mask = read_labels(options.mask)
-    labels = mask.geometry.to_canonical().apply(mask.hu())
+    mask = read_mask(options.mask, unknown_as_lung=True)
+    labels = mask.geometry.to_canonical().apply(mask.labels)
     grid = mask.geometry.to_canonical().apply_to(mask.geometry)
     reference = np.resize(labels, (options.slices, *labels.shape[1:])).astype(np.uint8)
     predicted = np.roll(reference, (1, 1), (1, 2))

@@ -5,7 +5,7 @@ from PIL import Image
 from pleura.dataset.pair_reader import read_image_2d, read_mask_2d
 from pleura.errors import DataError
 from pleura.formats.pictures import read_picture
-from pleura.masks.labels import read_labels
+from pleura.masks.labels import read_mask
 
 LUNG = np.zeros((12, 12), np.uint8)
 LUNG[2:9, 3:7] = 1
@@ -34,7 +34,7 @@ def palette(path, indices, *colours):
 def test_palette_of_a_mask_stands_for_labels(tmp_path, suffix, indices, colours):
     path = palette(tmp_path / f"m{suffix}", indices, *colours)
     assert np.array_equal(read_mask_2d(path), LUNG)
-    assert np.array_equal(read_labels(path).hu()[0] > 0, LUNG > 0)
+    assert np.array_equal(read_mask(path).labels[0] > 0, LUNG > 0)
 
 
 def test_palette_with_black_elsewhere_is_refused(tmp_path):

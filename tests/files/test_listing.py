@@ -16,7 +16,7 @@ from pleura.files.listing import files_below, list_below
 from pleura.formats.find import find_scans
 from pleura.formats.pictures import list_pictures
 from pleura.formats.read import read
-from pleura.masks.labels import read_labels
+from pleura.masks.labels import read_mask
 from pleura.scan.geometry import affine_from_axes
 
 AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
@@ -192,7 +192,7 @@ def test_voxels_that_are_a_link_are_refused_by_name(tmp_path):
 def test_pipes_are_refused_instead_of_waited_for(tmp_path, name):
     pipe = tmp_path / name
     os.mkfifo(pipe)
-    for use in (read, find_scans, read_labels, list_scans_of_manifest):
+    for use in (read, find_scans, read_mask, list_scans_of_manifest):
         with pytest.raises(PleuraError, match="not a regular file"):
             use(pipe)
 

@@ -10,7 +10,7 @@ from pleura.errors import DataError, ScanError
 from pleura.evaluation.compare import compare
 from pleura.formats.images import from_array
 from pleura.formats.read import read
-from pleura.masks.labels import read_labels, read_mask
+from pleura.masks.labels import read_mask
 from pleura.measurement.measure import measure
 from pleura.scan.labels import LEFT, RIGHT
 
@@ -76,7 +76,7 @@ def test_labels_that_are_not_known_are_refused_for_one_scan(tmp_path, scan, righ
     path = saved(tmp_path, lungs(right, left))
     with pytest.raises(DataError, match="are unknown"):
         read_mask(path, scan)
-    (decision,) = read_labels(path).decisions
+    (decision,) = read_mask(path, unknown_as_lung=True).decisions
     assert decision.warning
     assert any(
         text.startswith("warning: prediction") for text in compare(path, path).label_decisions
@@ -87,7 +87,7 @@ def test_probabilities_are_not_labels(tmp_path, scan):
     path = saved(tmp_path, lungs((0.5,), (0.9,), np.float32))
     for fails in (
         lambda: read_mask(path, scan),
-        lambda: read_labels(path),
+        lambda: read_mask(path, unknown_as_lung=True),
         lambda: compare(path, path),
         lambda: measure(scan, path),
     ):
@@ -130,5 +130,5 @@ def test_colour_picture_is_refused_as_a_mask(tmp_path):
     rgb[:32, :, 0], rgb[32:, :, 1] = 255, 255
     Image.fromarray(rgb).save(tmp_path / "rgb.png")
     with pytest.raises(ScanError, match="not labels") as error:
-        read_labels(tmp_path / "rgb.png")
+        read_mask(tmp_path / "rgb.png")
     assert "save the mask in grey" in error.value.hint

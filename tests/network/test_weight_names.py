@@ -10,7 +10,7 @@ from pleura.network.weight_names import rename_weights
 from pleura.training.initial_weights import load_initial_weights
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import Run
-from pleura.training.state import new_state, trained_network
+from pleura.training.state import initial_state, trained_network
 from pleura.training.tensor_files import load_tensors, save_tensors
 
 NETWORK = NetworkRecipe(architecture="default", channels=(4, 8, 16), dropout=0)
@@ -47,7 +47,7 @@ def test_a_network_that_has_the_earlier_name_itself_keeps_it():
 
 
 def test_a_checkpoint_with_earlier_names_loads(recipe, tmp_path):
-    state = new_state(recipe)
+    state = initial_state(recipe)
     state.end_cycle(last=False)
     saved = state.to_dict()
     for name in ("network", "average"):
@@ -55,7 +55,7 @@ def test_a_checkpoint_with_earlier_names_loads(recipe, tmp_path):
     saved["ends"] = [earlier(weights) for weights in saved.pop("cycle_weights")]
     save_tensors(tmp_path / "checkpoint.pt", saved)
 
-    loaded = new_state(recipe.model_copy(update={"training": recipe.training}))
+    loaded = initial_state(recipe.model_copy(update={"training": recipe.training}))
     for value in loaded.network.state_dict().values():
         value.zero_()
     loaded.load_dict(load_tensors(tmp_path / "checkpoint.pt"))

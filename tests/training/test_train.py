@@ -16,7 +16,7 @@ from pleura.training.evaluation import evaluate
 from pleura.training.options import TrainingOptions
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import open_run
-from pleura.training.state import new_state
+from pleura.training.state import initial_state
 from pleura.training.tensor_files import load_tensors
 from pleura.training.train import resume, train
 
@@ -284,7 +284,7 @@ def test_averaged_weights_are_kept(sample, tiny, tmp_path):
 
 
 def test_average_is_the_exponential_mean_of_the_weights(tiny):
-    state = new_state(with_values(tiny, training={"ema_decay": 0.9}))
+    state = initial_state(with_values(tiny, training={"ema_decay": 0.9}))
     bias, averaged = state.network.head.bias, 0.0
     for updates in range(200):
         bias.data.fill_(updates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pleura.errors import DataError, DataWarning, ScanError
 from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
-from pleura.masks import labels as masks
+from pleura.masks.labels import read_mask
 from pleura.scan.geometry import Geometry
-from pleura.scan.scan import Scan
+from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
 
@@ -48,7 +48,7 @@ def read_volume(path: Path) -> Volume:
         The file cannot be read as a CT.
     """
     scan = read_scan(path, "auto")
-    _warn_of_decisions(path, scan)
+    _warn_of_decisions(path, scan.decisions)
     with _as_data_error(path):
         values = scan.values()
     order = scan.geometry.to_canonical()
@@ -75,11 +75,11 @@ def read_volume_mask(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
         The file cannot be read, or holds other values than labels.
     """
     with _as_data_error(path):
-        scan = masks.read_labels(path)
-    _warn_of_decisions(path, scan)
-    order = scan.geometry.to_canonical()
-    lung = order.apply(scan.values()) > 0
-    return np.ascontiguousarray(lung, np.uint8), order.apply_to(scan.geometry)
+        mask = read_mask(path, unknown_as_lung=True)
+    _warn_of_decisions(path, mask.decisions)
+    order = mask.geometry.to_canonical()
+    lung = order.apply(mask.labels) > 0
+    return np.ascontiguousarray(lung, np.uint8), order.apply_to(mask.geometry)
 
 
 def read_scan(path: Path, units: UnitsOption) -> Scan:
@@ -102,7 +102,7 @@ def _as_data_error(path: Path) -> Iterator[None]:
         raise DataError(error.message, where=error.where or path, hint=error.hint) from error
 
 
-def _warn_of_decisions(path: Path, scan: Scan) -> None:
-    for decision in scan.warnings:
-        if decision.topic in ("units", "labels"):
+def _warn_of_decisions(path: Path, decisions: Sequence[Decision]) -> None:
+    for decision in decisions:
+        if decision.warning and decision.topic in ("units", "labels"):
             warnings.warn(f"{path.name}: {decision}", DataWarning, stacklevel=3)

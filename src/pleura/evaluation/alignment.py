@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from pleura.errors import DataError
 from pleura.scan.geometry import Reorientation
+from pleura.scan.labels import LabelMap
 from pleura.scan.scan import Scan
 
 
-def canonical_orders(*scans: Scan) -> list[Reorientation]:
+def canonical_orders(*scans: Scan | LabelMap) -> list[Reorientation]:
     """Return the reorientation of each scan or mask to canonical axial slices.
 
     A file without a known orientation is assumed to be stored as the first one with a known
@@ -39,7 +40,7 @@ class Alignment:
     spacing: tuple[float, float, float] | None
 
 
-def align(first: Scan, second: Scan, kinds: str, hint: str) -> Alignment:
+def align(first: Scan | LabelMap, second: Scan | LabelMap, kinds: str, hint: str) -> Alignment:
     """Return how two files on one grid are brought to the same order of voxels.
 
     Parameters

@@ -11,8 +11,8 @@ from pleura.evaluation.comparison import Comparison
 from pleura.evaluation.matching import match_cases
 from pleura.evaluation.scores import Score, score_masks
 from pleura.files.hashing import hash_files
-from pleura.masks.labels import PLEURA_LABELS, read_labels
-from pleura.scan.scan import Scan
+from pleura.masks.labels import PLEURA_LABELS, read_mask
+from pleura.masks.mask import Mask
 from pleura.typing import Progress
 
 
@@ -55,7 +55,7 @@ def compare(
     scores: list[Score] = []
     decisions: Counter[str] = Counter()
     for i, (name, *files) in enumerate(pairs):
-        masks = read_labels(files[0]), read_labels(files[1])
+        masks = [read_mask(file, unknown_as_lung=True) for file in files]
         scores += _score_files(table.case(name), *masks)
         for kind, mask in zip(("prediction", "reference"), masks, strict=True):
             (decision,) = mask.decisions
@@ -68,12 +68,12 @@ def compare(
     return Comparison(tuple(scores), digest, dict(decisions))
 
 
-def _score_files(case: Case, prediction: Scan, reference: Scan) -> list[Score]:
+def _score_files(case: Case, prediction: Mask, reference: Mask) -> list[Score]:
     aligned = align(
         prediction,
         reference,
         "the two masks",
         "resample the prediction to the grid of the reference",
     )
-    labels = aligned.first.apply(prediction.hu()), aligned.second.apply(reference.hu())
+    labels = aligned.first.apply(prediction.labels), aligned.second.apply(reference.labels)
     return score_masks(case, *labels, aligned.spacing)

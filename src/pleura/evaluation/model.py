@@ -27,7 +27,7 @@ from pleura.figures.html import html_table
 from pleura.files.hashing import hash_files
 from pleura.formats.read import read
 from pleura.intensity.mapping import IntensityMapping, UnitsOption
-from pleura.masks.labels import read_labels
+from pleura.masks.labels import read_mask
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress
@@ -227,12 +227,12 @@ class _EvaluatedCase:
 def _evaluate_case(
     segmenter: Segmenter, case: Case, scan: Scan, mask: Path, callbacks: EvaluationCallbacks
 ) -> _EvaluatedCase:
-    reference = read_labels(mask)
+    reference = read_mask(mask, unknown_as_lung=True)
     aligned = align(reference, scan, "mask and image", "resample the mask to the grid of the image")
     result = segmenter.segment(scan, keep_probability=True, warn=False)
     probability = aligned.second.apply(np.asarray(result.probability))
     prediction = np.ascontiguousarray(aligned.second.apply(result.labels))
-    expected = aligned.first.apply(reference.hu())
+    expected = aligned.first.apply(reference.labels)
     if callbacks.on_case is not None:
         image = aligned.second.apply(scan.hu())
         callbacks.on_case(CaseArrays(case.name, image, prediction, expected))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +44,9 @@ _LOBES = (
 )
 
 
-def read_mask(source: ImageSource, scan: Scan | None = None) -> Mask:
+def read_mask(
+    source: ImageSource, scan: Scan | None = None, *, unknown_as_lung: bool = False
+) -> Mask:
     """Read a mask: right and left lung, both lungs as one label, or the five lobes.
 
     Parameters
@@ -53,7 +54,9 @@ def read_mask(source: ImageSource, scan: Scan | None = None) -> Mask:
     source:
         A file of labels, an array, or an image of SimpleITK, nibabel or highdicom.
     scan:
-        The scan of the mask; None if it is not available, then the labels are read as a scan.
+        The scan of the mask; None if it is not available, then `Mask.scan` holds the labels.
+    unknown_as_lung:
+        Read unknown labels as lung, with a warning among the decisions, instead of refusing them.
 
     Returns
     -------
@@ -76,23 +79,8 @@ def read_mask(source: ImageSource, scan: Scan | None = None) -> Mask:
             where=found.source,
             hint="give a mask of this scan",
         )
-    labels, sides, decision = interpret_labels(found)
+    labels, sides, decision = _interpret_labels(found, unknown_as_lung)
     return Mask(labels, scan, sides, ("", ""), (decision,))
-
-
-def read_labels(path: Path) -> Scan:
-    """Read a mask without its scan, as a scan of the labels 1 right and 2 left, or 1 lung.
-
-    Unknown labels count as lung; the decision ``labels`` is then a warning.
-
-    Raises
-    ------
-    ScanError, DataError
-        The file cannot be read, or its values are not labels.
-    """
-    scan = _read(path)
-    labels, _, decision = interpret_labels(scan, any_label=True)
-    return replace(scan, read=lambda start, stop: labels[start:stop], decisions=(decision,))
 
 
 def _read(source: ImageSource) -> Scan:
@@ -105,23 +93,10 @@ def _read(source: ImageSource) -> Scan:
     return read(source, units="hu")
 
 
-def interpret_labels(
-    found: Scan, *, any_label: bool = False
+def _interpret_labels(
+    found: Scan, unknown_as_lung: bool
 ) -> tuple[NDArray[np.uint8], bool, Decision]:
-    """Return labels (slices, rows, columns), whether right and left differ, and the decision.
-
-    Parameters
-    ----------
-    found:
-        The label file, read as a scan.
-    any_label:
-        Whether unknown labels count as lung; by default they are an error.
-
-    Raises
-    ------
-    DataError
-        The values are not labels, or the labels are unknown.
-    """
+    """Return labels (slices, rows, columns), whether right and left differ, and the decision."""
     values = whole_labels(found)
     present = _present(values)
     if present <= {RIGHT, LEFT}:
@@ -144,7 +119,7 @@ def interpret_labels(
             labels = _mapped(values, right, RIGHT) | _mapped(values, left, LEFT)
             warning = not found.geometry.orientation_known
             return labels, True, Decision("labels", choice, scheme.name, warning)
-    if any_label:
+    if unknown_as_lung:
         reason = "the labels are unknown: trachea, vessels or lesions would count as lung"
         return (
             _mapped(values, present, BOTH),

@@ -16,7 +16,7 @@ from pleura.evaluation.matching import match_cases, match_folders
 from pleura.evaluation.model import CaseArrays
 from pleura.evaluation.statistics import Difference
 from pleura.formats.read import read
-from pleura.masks.labels import read_labels
+from pleura.masks.labels import read_mask
 from pleura.report.page import Page, PagePicture
 from pleura.report.scores import scores_page, worst_slice
 from pleura.typing import Progress
@@ -191,9 +191,10 @@ def _picture(case: str, image: Path, predicted: Path, reference: Path) -> PagePi
         scan = read(image)
     except PleuraError:
         return None
-    scans = scan, read_labels(predicted), read_labels(reference)
-    orders = canonical_orders(*scans)
-    arrays = [order.apply(file.hu()) for order, file in zip(orders, scans, strict=True)]
-    if arrays[0].shape != arrays[1].shape:
+    masks = [read_mask(path, unknown_as_lung=True) for path in (predicted, reference)]
+    orders = canonical_orders(scan, *masks)
+    hu = orders[0].apply(scan.hu())
+    labels = [order.apply(m.labels) for order, m in zip(orders[1:], masks, strict=True)]
+    if hu.shape != labels[0].shape:
         return None
-    return worst_slice(CaseArrays(case, arrays[0], arrays[1], arrays[2]))
+    return worst_slice(CaseArrays(case, hu, labels[0], labels[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,11 @@ class LabelMap:
     def origin(self) -> Origin:
         """The source of the scan."""
         return self.scan.origin
+
+    @property
+    def source(self) -> Path | None:
+        """The file or folder of the scan; None for an object in memory."""
+        return self.scan.source
 
     @property
     def geometry(self) -> Geometry:

@@ -33,8 +33,8 @@ class TrainingData:
     split: Split
     units: dict[str, Any]
     warnings: tuple[str, ...]
-    start_images: frozenset[str] = frozenset()
-    """Hashes of the images that the run which this starts from was trained on."""
+    pretraining_hashes: frozenset[str] = frozenset()
+    """Hashes of the training images of the run that provides the initial weights."""
 
 
 def load_data(
@@ -71,8 +71,8 @@ def load_data(
         assert run is not None  # noqa: S101  (for mypy)
         split = run.split(prepared.names)
     apart = resolve_duplicates(pairs, prepared, split, recipe.split)
-    seen = _training_images(initial_weights)
-    _require_unseen(seen, prepared, apart, str(initial_weights))
+    pretraining = _training_hashes(initial_weights)
+    _require_unseen(pretraining, prepared, apart, str(initial_weights))
     if not prepared.masks.any():
         raise DataError(
             "every mask is empty: there is no lung to learn",
@@ -88,26 +88,28 @@ def load_data(
         )
     record = {key: getattr(units, key) for key in ("kind", "formula", "scale", "offset")}
     noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
-    return TrainingData(pairs, prepared, apart, record, noted, seen)
+    return TrainingData(pairs, prepared, apart, record, noted, pretraining)
 
 
-def _training_images(initial_weights: str | Path | None) -> frozenset[str]:
+def _training_hashes(initial_weights: str | Path | None) -> frozenset[str]:
     if initial_weights is None or not Path(initial_weights).is_dir():
         return frozenset()
     return frozenset(open_run(initial_weights).training_hashes())
 
 
-def _require_unseen(seen: Set[str], prepared: PreprocessedPairs, split: Split, start: str) -> None:
-    """Refuse to test on images that the run which a training starts from was trained on."""
-    pixels = prepared.pixel_hashes()
-    known = [name for name in split.test if pixels[name] in seen]
+def _require_unseen(
+    pretraining: Set[str], prepared: PreprocessedPairs, split: Split, initial_weights: str
+) -> None:
+    """Refuse to test on training images of the run that provides the initial weights."""
+    hashes = prepared.pixel_hashes()
+    known = [name for name in split.test if hashes[name] in pretraining]
     if known:
         raise DataError(
-            f"{len(known)} image(s) of the test subset are training images of the run that this "
-            f"starts from: {_some(known)}",
-            where=start,
+            f"{len(known)} image(s) of the test subset are training images of the run with the "
+            f"initial weights: {_some(known)}",
+            where=initial_weights,
             hint="use that run's split (--set split.method=file --set split.file=RUN/split.csv), "
-            "or start from another model",
+            "or other initial weights",
         )
 
 

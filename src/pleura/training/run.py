@@ -110,7 +110,9 @@ class Run:
         Empty for a run of an earlier version.
         """
         own = read_training_hashes(self.folder / "split.csv")
-        return (own | {str(image) for image in self.record.get("start_images", ())}) - {""}
+        # "start_images" in runs of earlier versions
+        earlier = self.record.get("pretraining_hashes", self.record.get("start_images", ()))
+        return (own | {str(image) for image in earlier}) - {""}
 
     def history(self) -> list[dict[str, float]]:
         """Return one row per epoch, with the columns of ``history.csv``.

@@ -146,19 +146,21 @@ def trained_network(run: Run) -> SegmentationNetwork:
     return network
 
 
-def _new_network(recipe: Recipe, module: nn.Module | None) -> SegmentationNetwork:
-    return build_network(recipe.network) if module is None else CustomNetwork(module)
+def _new_network(recipe: Recipe, custom: nn.Module | None) -> SegmentationNetwork:
+    return build_network(recipe.network) if custom is None else CustomNetwork(custom)
 
 
-def new_state(
-    recipe: Recipe, start: str | Path | None = None, module: nn.Module | None = None
+def initial_state(
+    recipe: Recipe,
+    initial_weights: str | Path | None = None,
+    custom_network: nn.Module | None = None,
 ) -> TrainingState:
     """Return the state before the first step, determined by the recipe and the initial weights."""
     compute = ComputeDevice(recipe.training)
     torch.manual_seed(recipe.training.seed)
-    network = _new_network(recipe, module)
-    if start is not None:
-        load_initial_weights(network, start)
+    network = _new_network(recipe, custom_network)
+    if initial_weights is not None:
+        load_initial_weights(network, initial_weights)
     network = compute.place(network)
     average = copy.deepcopy(network).requires_grad_(False) if recipe.training.ema_decay else None
     return TrainingState(network, _optimiser(network, recipe.optimiser), average)

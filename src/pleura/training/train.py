@@ -26,7 +26,7 @@ from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
 from pleura.training.run import Run, create_run, open_run
 from pleura.training.run_files import clear_run, remove_unfinished_files
-from pleura.training.state import TrainingState, new_state
+from pleura.training.state import TrainingState, initial_state
 from pleura.training.tensor_files import load_tensors, save_tensors
 from pleura.training.trainer import Trainer
 
@@ -83,11 +83,11 @@ def train(
         The run folder exists or cannot be written, a custom component cannot be used, or the
         training diverged.
     """
-    output, start = Path(output), options.initial_weights
+    output, weights = Path(output), options.initial_weights
     if "network" in components:
-        _require_usable(components["network"], start)
+        _require_usable(components["network"], weights)
     if recipe is None:
-        recipe = load_recipe("exercise") if start is None else fine_tuning_recipe(start)
+        recipe = load_recipe("exercise") if weights is None else fine_tuning_recipe(weights)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if masks is not None:  # the recipe of the run lists no sources that it was not trained on
         recipe = recipe.model_copy(update={"data": ()})
@@ -99,9 +99,9 @@ def train(
     ):
         if not options.overwrite:
             processes.on_rank_zero(lambda: require_empty(output))
-        data = load_data(images, masks, recipe, reported.on_read, initial_weights=start)
+        data = load_data(images, masks, recipe, reported.on_read, initial_weights=weights)
         processes.check_batch(min(recipe.training.batch_size, len(data.split.training)))
-        state = new_state(recipe, start, components.get("network"))
+        state = initial_state(recipe, weights, components.get("network"))
         _check_components(components, data, state, recipe)
         processes.on_rank_zero(
             lambda: _create_run(
@@ -162,7 +162,7 @@ def resume(
         training_progress(options.progress, epochs, callbacks) as reported,
     ):
         data = load_data(images, masks, run.recipe, reported.on_read, run)
-        state = new_state(run.recipe, module=components.get("network"))
+        state = initial_state(run.recipe, custom_network=components.get("network"))
         _check_components(components, data, state, run.recipe)
         _load_checkpoint(run, state)
         processes.on_rank_zero(lambda: remove_unfinished_files(run.folder))
@@ -233,8 +233,8 @@ def _create_run(
     save_figure(figure, output / "pairs.png")
     save_tensors(run.checkpoint, state.to_dict())
     entries: dict[str, Any] = {}
-    if data.start_images:
-        entries["start_images"] = sorted(data.start_images)
+    if data.pretraining_hashes:
+        entries["pretraining_hashes"] = sorted(data.pretraining_hashes)
     if components:
         entries["custom"] = component_names(components)
     # Last: a run with a record can be resumed, from the weights of its checkpoint.
