@@ -26,14 +26,20 @@ NAMES = {
     "training": palette.TRAINING,
     "validation": palette.VALIDATION,
     "second-series": palette.VALIDATION,
+    "prediction": palette.PREDICTION,
+    "hyperinflated": palette.HYPERINFLATED,
+    "normally-aerated": palette.NORMALLY_AERATED,
+    "poorly-aerated": palette.POORLY_AERATED,
+    "not-aerated": palette.NOT_AERATED,
 }
 
 
 @pytest.mark.parametrize(
     ("sheet", "required"),
     [
-        ("report/page.html", {"right", "left"}),
-        ("viewer/web/style.css", NAMES.keys() - {"second-series"}),
+        ("figures/design.css", NAMES.keys() - {"second-series"}),
+        ("report/page.html", set()),
+        ("viewer/web/style.css", set()),
     ],
 )
 def test_style_sheets_repeat_the_palette(sheet, required):

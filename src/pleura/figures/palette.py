@@ -1,8 +1,8 @@
 """Colours of figures, reports, the viewer and DICOM objects.
 
-The colours are those of Okabe and Ito [1]_, which readers with and without colour vision deficiency
-can distinguish. Each meaning has its own colour. The style sheets of the report and the viewer
-repeat the values; a test compares them with this module.
+The colours, except those of aeration, are those of Okabe and Ito [1]_, which readers with and
+without colour vision deficiency can distinguish. Each meaning has its own colour. ``design.css``
+and the page of the report repeat the values; a test compares them with this module.
 
 References
 ----------
@@ -31,6 +31,18 @@ TRAINING = "#0072b2"
 
 VALIDATION = "#d55e00"
 """Vermilion: curves of the validation set."""
+
+HYPERINFLATED = "#9f7bff"
+"""Violet: aeration class. The four colours differ by at least 27 (CIE76) for all colour vision."""
+
+NORMALLY_AERATED = "#2a7f93"
+"""Dark teal: aeration class."""
+
+POORLY_AERATED = "#c3e36b"
+"""Lime: aeration class."""
+
+NOT_AERATED = "#ef4056"
+"""Red: aeration class."""
 
 TEXT = "#262626"
 """Text on white."""
