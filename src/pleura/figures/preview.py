@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
+from pleura.figures.drawing import LINE_HEIGHT, draw_contour, draw_text, wrap_text
 from pleura.figures.overlay import grey_levels
-from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, TEXT_ON_BLACK, rgb
+from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, TEXT_ON_BLACK
 
 LUNG_WINDOW = (-1350.0, 150.0)
 """HU that are shown black and white: a window width of 1500 at a level of -600."""
@@ -20,15 +22,40 @@ PANEL_SIZE = 256
 
 PANELS_PER_ROW, AXIAL_PANELS = 4, 8
 
-LABEL_COLOURS = {1: rgb(RIGHT_LUNG), 2: rgb(LEFT_LUNG)}
-"""RGB colours of the labels."""
+LABEL_COLOURS = {1: RIGHT_LUNG, 2: LEFT_LUNG}
+"""Colours of the labels."""
+
+_MARGIN = 16  # pixels around text
+_SCALE_BARS = {100.0: "10 cm", 50.0: "5 cm", 10.0: "1 cm"}
+_MAX_BAR = 0.4  # of the width of a panel
+
+
+@dataclass(frozen=True)
+class PreviewCaption:
+    """Text of a preview.
+
+    Parameters
+    ----------
+    legend:
+        Text by label, shown beside the colour of the label.
+    lines:
+        Further lines.
+    flags:
+        Reasons to check the mask; each is wrapped.
+    """
+
+    legend: Mapping[int, str] = field(default_factory=dict)
+    lines: Sequence[str] = ()
+    flags: Sequence[str] = ()
 
 
 def preview_image(
     hu: NDArray[np.int16],
     labels: NDArray[np.uint8],
     spacing: tuple[float, float, float],
-    lines: Sequence[str] = (),
+    caption: PreviewCaption = PreviewCaption(),
+    *,
+    scale_bar: bool = True,
 ) -> NDArray[np.uint8]:
     """Draw slices of a scan with the contours of its mask.
 
@@ -39,37 +66,44 @@ def preview_image(
         columns from the patient's right to left.
     spacing:
         Distance of slices, rows and columns in mm.
-    lines:
-        Text beside the sagittal slice.
+    caption:
+        Text beside the sagittal slice, or below a single slice.
+    scale_bar:
+        Draw scale bars; False if the spacing is unknown.
 
     Returns
     -------
     uint8 (rows, columns, 3)
-        An RGB image.
+        An RGB image. Slices are numbered from the feet, from 0.
     """
-    inside = np.flatnonzero(labels.any((1, 2)))
-    first, last = (inside[0], inside[-1]) if len(inside) else (0, len(labels) - 1)
-    if len(labels) == 1:
-        panel = _axial_panel(hu[0], labels[0], spacing, 2 * PANEL_SIZE)
-        return np.vstack([panel, _text_panel(lines, panel.shape[1], 24 * max(len(lines), 1))])
-    chosen = np.linspace(last, first, AXIAL_PANELS + 2).round().astype(int)[1:-1]
-    panels = [_axial_panel(hu[i], labels[i], spacing, PANEL_SIZE) for i in chosen]
     z, y, x = spacing
+    if len(labels) == 1:
+        panel = _panel(hu[0], labels[0], (y, x), _Marks("RL", "AP", scale_bar), 2 * PANEL_SIZE)
+        return np.vstack([panel, _text_panel(caption, 2 * PANEL_SIZE)])
+    panels = [
+        _panel(hu[i], labels[i], (y, x), _Marks("RL", "AP", scale_bar, f"slice {i}"))
+        for i in _shown_slices(labels)
+    ]
     row = _median_index(labels.sum((0, 2)), hu.shape[1] // 2)
     column = _median_index((labels == 1).sum((0, 1)), hu.shape[2] // 2)
-    panels.append(_panel(hu[::-1, row], labels[::-1, row], (z, x), PANEL_SIZE, "RL"))
-    panels.append(_panel(hu[::-1, :, column], labels[::-1, :, column], (z, y), PANEL_SIZE, "AP"))
-    panels.append(_text_panel(lines, 2 * PANEL_SIZE, PANEL_SIZE))
+    coronal, sagittal = _Marks("RL", "SI", scale_bar), _Marks("AP", "SI", scale_bar)
+    panels += [
+        _panel(hu[::-1, row], labels[::-1, row], (z, x), coronal),
+        _panel(hu[::-1, :, column], labels[::-1, :, column], (z, y), sagittal),
+    ]
     rows = [
         np.hstack(panels[i : i + PANELS_PER_ROW]) for i in range(0, AXIAL_PANELS, PANELS_PER_ROW)
     ]
-    return np.vstack([*rows, np.hstack(panels[AXIAL_PANELS:])])
+    text = _text_panel(caption, 2 * PANEL_SIZE, PANEL_SIZE)
+    return np.vstack([*rows, np.hstack([*panels[AXIAL_PANELS:], text])])
 
 
-def _axial_panel(
-    hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: tuple[float, ...], size: int
-) -> NDArray[np.uint8]:
-    return _panel(hu, labels, (spacing[1], spacing[2]), size, "RL")
+def _shown_slices(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the numbers of the axial slices to show, from the highest to the lowest."""
+    inside = np.flatnonzero(labels.any((1, 2)))
+    first, last = (inside[0], inside[-1]) if len(inside) else (0, len(labels) - 1)
+    numbers = np.linspace(last, first, AXIAL_PANELS + 2).round().astype(np.int64)
+    return np.asarray(numbers[1:-1])
 
 
 def _median_index(counts: NDArray[Any], default: int) -> int:
@@ -78,43 +112,86 @@ def _median_index(counts: NDArray[Any], default: int) -> int:
     return int(np.searchsorted(total, total[-1] / 2)) if total[-1] else default
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """Letters at the left and right end and at the top and bottom of a panel, and further marks."""
+
+    horizontal: str
+    vertical: str
+    scale_bar: bool
+    title: str = ""
+
+
 def _panel(
     hu: NDArray[np.int16],
     labels: NDArray[np.uint8],
     spacing: tuple[float, float],
-    size: int,
-    end_labels: str,
+    marks: _Marks,
+    size: int = PANEL_SIZE,
 ) -> NDArray[np.uint8]:
-    """Draw one slice in physical proportions in a square, with labels at its left and right end."""
+    """Draw one slice in physical proportions in a square."""
     height, width = (n * s for n, s in zip(hu.shape, spacing, strict=True))
-    scale = size / max(height, width)
+    scale = size / max(height, width)  # pixels per mm
     shape = max(1, round(width * scale)), max(1, round(height * scale))
-    grey = grey_levels(hu, LUNG_WINDOW)
-    interpolation = cv2.INTER_AREA if shape[0] < hu.shape[1] else cv2.INTER_LINEAR
-    picture = np.repeat(cv2.resize(grey, shape, interpolation=interpolation)[..., None], 3, 2)
+    grey = Image.fromarray(grey_levels(hu, LUNG_WINDOW))
+    picture = grey.resize(shape, Image.Resampling.BILINEAR).convert("RGB")
     for label, colour in LABEL_COLOURS.items():
-        mask = (labels == label).astype(np.float32)
-        inside = cv2.resize(mask, shape, interpolation=cv2.INTER_LINEAR) > 0.5
-        contours, _ = cv2.findContours(
-            inside.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-        )
-        cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)
-    square = np.zeros((size, size, 3), np.uint8)
-    top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
-    square[top : top + shape[1], left : left + shape[0]] = picture
-    for text, column in zip(end_labels, (4, size - 16), strict=True):
-        _put_text(square, text, (column, 16))
-    return square
+        if (labels == label).any():
+            draw_contour(picture, labels == label, colour)
+    square = Image.new("RGB", (size, size))
+    square.paste(picture, ((size - shape[0]) // 2, (size - shape[1]) // 2))
+    _mark(square, marks)
+    if marks.scale_bar:
+        _draw_scale_bar(square, scale)
+    return np.asarray(square)
 
 
-def _text_panel(lines: Sequence[str], width: int, height: int) -> NDArray[np.uint8]:
-    picture = np.zeros((height, width, 3), np.uint8)
+def _mark(square: Image.Image, marks: _Marks) -> None:
+    size, middle, edge = square.width, square.width / 2, 6
+    draw_text(square, marks.horizontal[0], (edge, middle), anchor="lm")
+    draw_text(square, marks.horizontal[1], (size - edge, middle), anchor="rm")
+    draw_text(square, marks.vertical[0], (middle, edge), anchor="ma")
+    draw_text(square, marks.vertical[1], (middle, size - edge), anchor="md")
+    draw_text(square, marks.title, (edge, edge))
+
+
+def _draw_scale_bar(square: Image.Image, scale: float) -> None:
+    """Draw the longest bar that fits in the lower left corner; ``scale`` is in pixels per mm."""
+    lengths = {round(mm * scale): text for mm, text in _SCALE_BARS.items()}
+    fitting = [length for length in lengths if 1 <= length <= _MAX_BAR * square.width]
+    if not fitting:
+        return
+    length, left, bottom = max(fitting), 8, square.height - 9
+    draw = ImageDraw.Draw(square)
+    draw.rectangle((left - 1, bottom - 4, left + length + 1, bottom + 2), "black")
+    draw.rectangle((left, bottom - 1, left + length, bottom), TEXT_ON_BLACK)
+    for end in (left, left + length):
+        draw.line((end, bottom - 4, end, bottom + 2), TEXT_ON_BLACK)
+    draw_text(square, lengths[length], (left, bottom - 7), anchor="ld")
+
+
+def _text_panel(
+    caption: PreviewCaption, width: int, height: int | None = None
+) -> NDArray[np.uint8]:
+    """Draw the caption; without ``height`` the panel fits it, else the last lines are left out."""
+    lines = _caption_lines(caption, width - 2 * _MARGIN)
+    needed = 2 * _MARGIN + LINE_HEIGHT * len(lines)
+    if height is not None and needed > height:
+        lines = [*lines[: (height - 2 * _MARGIN) // LINE_HEIGHT - 1], "…"]
+    picture = Image.new("RGB", (width, height or needed))
     for i, line in enumerate(lines):
-        _put_text(picture, line, (12, 20 + 22 * i))
-    return picture
+        top, left = _MARGIN + LINE_HEIGHT * i, _MARGIN
+        if i < len(caption.legend):
+            colour = LABEL_COLOURS[list(caption.legend)[i]]
+            ImageDraw.Draw(picture).rectangle((left, top + 1, left + 11, top + 12), colour)
+            left += 20
+        draw_text(picture, line, (left, top))
+    return np.asarray(picture)
 
 
-def _put_text(picture: NDArray[np.uint8], text: str, position: tuple[int, int]) -> None:
-    ascii_text = text.encode("ascii", "replace").decode()
-    font, colour = cv2.FONT_HERSHEY_SIMPLEX, rgb(TEXT_ON_BLACK)
-    cv2.putText(picture, ascii_text, position, font, 0.45, colour, 1, cv2.LINE_AA)
+def _caption_lines(caption: PreviewCaption, width: int) -> list[str]:
+    lines = [*caption.legend.values(), *caption.lines]
+    if caption.flags:
+        lines += ["", "Check this mask:"]
+        lines += [line for flag in caption.flags for line in wrap_text(flag, width)]
+    return lines

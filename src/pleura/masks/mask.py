@@ -16,6 +16,28 @@ from pleura.names import printable
 from pleura.scan.labels import LabelMap
 from pleura.scan.scan import Decision
 
+FLAG_TITLES = {
+    "asymmetric": "Lungs of unequal size",
+    "border": "Lung cut off at the edge of the image",
+    "coverage": "Scan incomplete",
+    "low_confidence": "Low confidence",
+    "no_lung": "No lung found",
+    "orientation": "Orientation uncertain",
+    "padding": "Padding uncertain",
+    "pixels": "Unusual pixels",
+    "slice_thickness": "Thick slices",
+    "slices": "Slices missing or inconsistent",
+    "truncated": "Lung cut off at the end of the scan",
+    "units": "Intensity units uncertain",
+    "volume": "Unusual lung volume",
+}
+"""Titles of flags by name, for people."""
+
+
+def flag_title(name: str) -> str:
+    """Return the title of a flag."""
+    return FLAG_TITLES.get(name, name.replace("_", " ").capitalize())
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -23,6 +45,11 @@ class Flag:
 
     name: str
     message: str
+
+    @property
+    def title(self) -> str:
+        """The flag's name in plain words."""
+        return flag_title(self.name)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}"
@@ -84,7 +111,12 @@ class Mask(LabelMap):
     def _repr_html_(self) -> str:
         order = self.geometry.to_canonical()
         hu, labels = order.apply(self.scan.hu()), order.apply(self.labels)
-        image = preview_image(hu, labels, order.apply_to(self.geometry).spacing)
+        image = preview_image(
+            hu,
+            labels,
+            order.apply_to(self.geometry).spacing,
+            scale_bar=self.geometry.spacing_known,
+        )
         rows = [
             ("grid", str(self.geometry)),
             ("units", str(self.scan.intensity)),

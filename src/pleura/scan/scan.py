@@ -169,7 +169,8 @@ class Scan:
             return html_table((), [*rows, ("error", error.message)])
         order = self.geometry.to_canonical()
         hu, spacing = order.apply(hu), order.apply_to(self.geometry).spacing
-        image = preview_image(hu, np.zeros(hu.shape, np.uint8), spacing)
+        labels, known = np.zeros(hu.shape, np.uint8), self.geometry.spacing_known
+        image = preview_image(hu, labels, spacing, scale_bar=known)
         return html_image(image) + html_table((), rows)
 
     def __repr__(self) -> str:

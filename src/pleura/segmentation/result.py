@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import pleura
 from pleura.figures.html import html_image, html_table
-from pleura.figures.preview import preview_image
+from pleura.figures.preview import PreviewCaption, preview_image
 from pleura.masks.mask import Mask
 from pleura.names import printable
 from pleura.scan.labels import BOTH, LEFT, RIGHT
@@ -69,17 +69,36 @@ class Segmentation(Mask):
             The voxels of the scan cannot be read.
         """
         order = self.geometry.to_canonical()
-        report = self.to_dict()
-        sizes = report["volume_ml"] or report["voxels"]
-        unit = "ml" if report["volume_ml"] else "pixels"
-        lines = [
-            ", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()),
-            report["grid"],
-            report["units"],
-            *(f"! {flag.name}: {flag.message}" for flag in self.flags),
-        ]
         hu, labels = order.apply(self.scan.hu()), order.apply(self.labels)
-        return preview_image(hu, labels, order.apply_to(self.geometry).spacing, lines)
+        spacing = order.apply_to(self.geometry).spacing
+        return preview_image(
+            hu, labels, spacing, self._caption(), scale_bar=self.geometry.spacing_known
+        )
+
+    def _caption(self) -> PreviewCaption:
+        geometry, (slices, rows, columns) = self.geometry, self.geometry.shape
+        names = {RIGHT: "Right lung", LEFT: "Left lung"} if self.sides else {BOTH: "Lungs"}
+        lines = [
+            f"{slices} slice{'s' * (slices != 1)} of {rows} x {columns} pixels",
+            "Pixel size unknown",
+            f"Intensities: {self.scan.intensity}",
+            f"Model: {self.model}",
+        ]
+        if geometry.spacing_known:
+            between, row, column = geometry.spacing
+            lines[1] = f"Voxels of {row:.2f} x {column:.2f} x {between:.2f} mm"
+        if not geometry.orientation_known:
+            lines.append("Orientation unknown: R and L are assumed")
+        return PreviewCaption(
+            {label: f"{name}: {self._size_of(label)}" for label, name in names.items()},
+            lines,
+            [f"{flag.title}: {flag.message}" for flag in self.flags],
+        )
+
+    def _size_of(self, label: int) -> str:
+        if self.geometry.spacing_known:
+            return f"{self.volume_ml(label):,.0f} ml"
+        return f"{np.count_nonzero(self.labels == label):,} pixels"
 
     def _repr_html_(self) -> str:
         report = self.to_dict()
