@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := tests/data/sample
 
-.PHONY: help demo test test-slow test-all fuzz lint bench docs clean
+.PHONY: help demo test test-slow test-all fuzz lint bench reference docs linkcheck clean
 help:  ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -68,9 +68,22 @@ bench: $(READY)  ## measure speed and memory, compared with Keras (training) and
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/segment.py
 
-docs: $(READY)  ## generate the reference pages from the code
+reference: $(READY)  ## generate the reference pages of the documentation from the code
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_architecture_picture.py
 
+DOCS_READY := $(VENV)/.docs-ready
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --group docs
+	touch $(DOCS_READY)
+
+SPHINX := $(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet
+docs: reference $(DOCS_READY)  ## build the documentation in docs/_build/html, without a network
+	$(SPHINX) docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+linkcheck: reference $(DOCS_READY)  ## check the external links of the documentation
+	$(SPHINX) -b linkcheck docs docs/_build/linkcheck
+
 clean:  ## remove the environment and all generated files
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) demo dist docs/_build docs/reference/api

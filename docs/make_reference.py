@@ -1,4 +1,4 @@
-"""Write docs/reference/recipes.md and cli.md from the code; `make docs` runs this."""
+"""Write the reference of recipes, commands and the Python API; `make reference` runs this."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import pleura
 from pleura.cli import cli
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import RECIPES, known_recipes, load_recipe
@@ -67,6 +68,27 @@ Every command takes `-h` or `--help`. `pleura --version` prints the version.
 Results go to standard output, progress and errors to standard error.
 """
 
+API_HEAD = """\
+# Python API
+
+All names are attributes of the package `pleura`. `import pleura` is fast: a module is imported at
+the first use of its names, and PyTorch only by functions that train networks or read runs.
+[Work from Python](../how-to/python.md) shows the most used functions.
+"""
+
+API_SECTIONS = {
+    "Segment": ("segmentation", "cohort", "masks"),
+    "Read scans": ("formats", "scan", "intensity"),
+    "Measure": ("measurement",),
+    "Evaluate": ("evaluation",),
+    "Check and pair training data": ("dataset",),
+    "Train": ("training", "engine"),
+    "Correct and fine-tune": ("corrections",),
+    "Reports and viewer": ("report", "viewer"),
+    "Errors and warnings": ("errors",),
+}
+"""Sections of the API reference, with the packages whose public names each lists."""
+
 
 def recipes_page() -> str:
     """Return the reference of recipes: every key, then the recipes that ship side by side."""
@@ -87,6 +109,20 @@ def cli_page() -> str:
     parts = [GENERATED, CLI_HEAD]
     context = click.Context(cli, info_name="pleura")
     parts += [_command(n, cli.get_command(context, n)) for n in cli.list_commands(context)]
+    return "\n".join(parts)
+
+
+def api_page() -> str:
+    """Return the reference of the Python API: the public names by section."""
+    modules = {name: getattr(pleura, name).__module__ for name in pleura.__all__ if name[0] != "_"}
+    parts = [GENERATED, API_HEAD]
+    for title, packages in API_SECTIONS.items():
+        names = [name for name, module in modules.items() if module.split(".")[1] in packages]
+        listed = "\n".join(f"   {name}" for name in sorted(names, key=str.lower))
+        parts.append(
+            f"## {title}\n\n```{{eval-rst}}\n.. currentmodule:: pleura\n\n"
+            f".. autosummary::\n   :toctree: api\n\n{listed}\n```\n"
+        )
     return "\n".join(parts)
 
 
@@ -215,7 +251,8 @@ def _values(option: click.Option) -> str:
 
 
 def main() -> None:
-    for name, page in (("recipes", recipes_page()), ("cli", cli_page())):
+    pages = {"recipes": recipes_page(), "cli": cli_page(), "api": api_page()}
+    for name, page in pages.items():
         (REFERENCE / f"{name}.md").write_text(page, encoding="utf-8")
 
 

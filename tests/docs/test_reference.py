@@ -1,7 +1,10 @@
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
+
+import pleura
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -15,10 +18,10 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("page", ["recipes", "cli"])
+@pytest.mark.parametrize("page", ["recipes", "cli", "api"])
 def test_reference_is_what_the_code_says(generator, page):
     written = (DOCS / "reference" / f"{page}.md").read_text("utf-8")
-    assert written == getattr(generator, f"{page}_page")(), "run: make docs"
+    assert written == getattr(generator, f"{page}_page")(), "run: make reference"
 
 
 def test_every_key_and_option_says_what_it_means(generator):
@@ -31,3 +34,9 @@ def test_every_key_and_option_says_what_it_means(generator):
     bare = [row for row in rows if row.endswith("|  |")]
     assert len(rows) > 60
     assert bare == []
+
+
+def test_api_reference_lists_every_public_name_once():
+    page = (DOCS / "reference" / "api.md").read_text("utf-8")
+    listed = re.findall(r"^   (\w+)$", page, re.M)
+    assert sorted(listed) == sorted(set(pleura.__all__) - {"__version__"})

@@ -32,9 +32,9 @@ class ScanResult:
     left_ml: float | None = None
     """Volume of the left lung in ml."""
     flags: str = ""
-    """Names of the flags of the mask, separated by ``; ``."""
+    """Names of the flags of the mask, separated by semicolons."""
     warnings: str = ""
-    """Topics of the decisions that may change the mask, separated by ``; ``."""
+    """Topics of the decisions that may change the mask, separated by semicolons."""
     seconds: float | None = None
     """Run time in s."""
     error: str = ""

@@ -40,7 +40,7 @@ def iou(reference: AnyArray, prediction: AnyArray) -> float:
 
 
 def dice(reference: AnyArray, prediction: AnyArray) -> float:
-    """Compute the Dice coefficient of two masks, 2 |A and B| / (|A| + |B|).
+    """Compute the Dice coefficient of two masks: ``2 |A ∩ B| / (|A| + |B|)``.
 
     Parameters
     ----------

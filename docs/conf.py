@@ -1,0 +1,82 @@
+"""Sphinx configuration of the documentation; `make docs` builds it."""
+
+from typing import Any
+
+import pleura
+
+project = "pleura"
+author = "the pleura developers"
+copyright = "2026, the pleura developers"  # noqa: A001
+version = release = pleura.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_design",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "_templates", "README.md"]
+templates_path = ["_templates"]
+suppress_warnings = ["config.cache"]
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+nb_execution_mode = "off"  # the tests execute all code of the documentation
+nb_merge_streams = True
+
+autosummary_generate = True
+autosummary_imported_members = True
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+numpydoc_show_class_members = False
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 80
+add_module_names = False
+default_role = "autolink"
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # External packages: their inventories would have to be downloaded.
+    ("py:.*", r"(numpy|np|torch|nn|pathlib|os|matplotlib|collections|Path|NDArray|Figure)\b.*"),
+    # Types that appear in signatures but are not public: structural types and parts of recipes.
+    ("py:.*", r"pleura\.\w+\..*"),
+    ("py:.*", r"(\w+Recipe|Augmentation|Preprocessing|Simulation|Source)"),
+]
+
+copybutton_exclude = ".linenos, .gp, .go"
+html_theme = "pydata_sphinx_theme"
+html_title = f"pleura {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_sidebars = {"index": [], "changelog": [], "cite": [], "benchmarks": [], "coming-from": []}
+html_theme_options = {
+    "logo": {"text": "pleura"},
+    "navbar_end": ["theme-switcher"],
+    "navigation_depth": 3,
+    "show_prev_next": False,
+    "show_toc_level": 2,
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+PAGES_OF_FILES = {"../../tests/data/sample/README.md": "../reference/sample.md"}
+"""Links to files outside of this folder, which work in the repository, and their pages here."""
+
+
+def link_pages(app: Any, name: str, content: list[str]) -> None:
+    """Replace links to files by links to the pages that include them."""
+    for file, page in PAGES_OF_FILES.items():
+        content[0] = content[0].replace(file, page)
+
+
+def setup(app: Any) -> None:
+    """Register the function that replaces links."""
+    app.connect("source-read", link_pages)
