@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 AnyArray = NDArray[Any]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path: text, `pathlib.Path`, or another path-like object."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of items that are done, and the number of all items."""

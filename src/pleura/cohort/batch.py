@@ -24,7 +24,7 @@ from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import remove_unfinished
 from pleura.formats.find import ScanEntry
 from pleura.names import printable
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 INPUTS_FILE = "inputs.txt"
 """File in the folder of results with the path of the inputs, relative to that folder."""
@@ -34,8 +34,8 @@ _DISTRIBUTION = DistributionOptions()
 
 
 def segment_cohort(
-    inputs: str | Path,
-    output: str | Path,
+    inputs: StrPath,
+    output: StrPath,
     options: SegmentationOptions = _SEGMENTATION,
     *,
     outputs: OutputOptions = _OUTPUTS,
@@ -104,9 +104,9 @@ def segment_cohort(
     return results.results
 
 
-def _absolute(path: str | Path) -> str | Path:
+def _absolute(path: StrPath) -> str | Path:
     """Return an absolute path: workers may run in another folder."""
-    return path if is_address(path) else Path(path).absolute()
+    return str(path) if is_address(path) else Path(path).absolute()
 
 
 def _refuse_inputs(tasks: Sequence[Task], store: OutputStore, outputs: OutputOptions) -> None:
@@ -199,7 +199,7 @@ def _message(error: Exception) -> str:
     return printable(f"unexpected {type(error).__name__}: {first_line(error)}")
 
 
-def _record_inputs(store: OutputStore, inputs: str | Path) -> None:
+def _record_inputs(store: OutputStore, inputs: StrPath) -> None:
     """Write the path of the inputs, from which `pleura view` reads the scans."""
     if is_address(inputs) or store.folder is None:
         return

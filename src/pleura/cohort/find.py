@@ -16,9 +16,10 @@ from pleura.files.listing import OTHER_SUFFIXES
 from pleura.formats.find import find_scans
 from pleura.formats.registry import scan_name
 from pleura.names import printable, safe_name, short_hash
+from pleura.typing import StrPath
 
 
-def find_tasks(inputs: str | Path, output: str, *, anonymous: bool = False) -> list[Task]:
+def find_tasks(inputs: StrPath, output: str, *, anonymous: bool = False) -> list[Task]:
     """Find the scans of a path, an address, or a manifest, without results of pleura.
 
     Parameters

@@ -17,6 +17,7 @@ from pleura.formats.find import ScanEntry
 from pleura.formats.registry import scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import LONGEST, printable, safe_name, short_hash
+from pleura.typing import StrPath
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -39,7 +40,7 @@ class _ManifestRow(BaseModel):
     flip: Annotated[bool | None, BeforeValidator(lambda v: None if v == "" else v)] = None
 
 
-def read_manifest(manifest: str | Path) -> list[Task]:
+def read_manifest(manifest: StrPath) -> list[Task]:
     """Read a manifest.
 
     Parameters
@@ -73,7 +74,7 @@ def read_manifest(manifest: str | Path) -> list[Task]:
     return [_task(_parse_row(row, i, manifest), manifest, folder) for i, row in enumerate(rows, 2)]
 
 
-def _parse_row(row: dict[str, Any], number: int, manifest: str | Path) -> _ManifestRow:
+def _parse_row(row: dict[str, Any], number: int, manifest: StrPath) -> _ManifestRow:
     cells = {k: "" if v is None else v if isinstance(v, bool) else str(v) for k, v in row.items()}
     try:
         return _ManifestRow.model_validate(cells)
@@ -86,7 +87,7 @@ def _parse_row(row: dict[str, Any], number: int, manifest: str | Path) -> _Manif
         ) from error
 
 
-def _task(row: _ManifestRow, manifest: str | Path, folder: str | Path) -> Task:
+def _task(row: _ManifestRow, manifest: StrPath, folder: Path | str) -> Task:
     if is_address(row.path):
         source: RemoteScan | Path | ScanEntry = RemoteScan(row.path)
     elif isinstance(folder, str):
@@ -117,7 +118,7 @@ def _task(row: _ManifestRow, manifest: str | Path, folder: str | Path) -> Task:
     )
 
 
-def _read_table(manifest: str | Path) -> list[dict[str, Any]]:
+def _read_table(manifest: StrPath) -> list[dict[str, Any]]:
     if not is_address(manifest):
         check_path(Path(manifest))
     try:

@@ -11,6 +11,7 @@ from pleura.errors import DataError
 from pleura.formats.registry import OUTPUT_FORMATS, same_format_suffix
 from pleura.intensity.mapping import UnitsOption
 from pleura.segmentation.segmenter import Segmenter
+from pleura.typing import StrPath
 
 OutputFormat = Literal[
     "same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"
@@ -22,7 +23,7 @@ OutputFormat = Literal[
 class SegmentationOptions:
     """Options for reading and segmenting a scan."""
 
-    model: str | Path | None = None
+    model: StrPath | None = None
     """Model file that `export` wrote, or ``default`` (None) or ``accurate``."""
     threshold: float | None = None
     """Probability from which a voxel is lung, 0 to 1; None: the threshold of the model."""
@@ -71,15 +72,15 @@ class OutputFiles:
         Two outputs have the same path, or ``crop`` is set without ``masked``.
     """
 
-    mask: Path
+    mask: StrPath
     """Label mask on the grid of the scan; the suffix selects the format."""
-    preview: Path | None = None
+    preview: StrPath | None = None
     """PNG of slices of the scan with the contours of the mask."""
-    masked: Path | None = None
+    masked: StrPath | None = None
     """CT in HU with -1024 outside the lungs."""
-    probability: Path | None = None
+    probability: StrPath | None = None
     """Probability of lung times 255 (uint8), before postprocessing."""
-    report: Path | None = None
+    report: StrPath | None = None
     """JSON file with a `ScanReport`."""
     crop: bool = False
     """Crop ``masked`` to the bounding box of the lungs."""
@@ -107,12 +108,13 @@ class OutputFiles:
     def volumes(self) -> dict[str, Path]:
         """Return the paths of the voxel data to write, by the name of the field."""
         fields = {"mask": self.mask, "masked": self.masked, "probability": self.probability}
-        return {name: path for name, path in fields.items() if path is not None}
+        return {name: Path(path) for name, path in fields.items() if path is not None}
 
     def paths(self) -> dict[str, Path]:
         """Return the paths of all files to write, by the name of the field."""
         fields = {"preview": self.preview, "report": self.report}
-        return self.volumes() | {name: path for name, path in fields.items() if path is not None}
+        others = {name: Path(path) for name, path in fields.items() if path is not None}
+        return self.volumes() | others
 
 
 @dataclass(frozen=True)

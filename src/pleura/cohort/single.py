@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from pleura.cohort.options import OutputFiles, SegmentationOptions
 from pleura.cohort.scan_report import ScanReport, measurements_of, report_options
@@ -22,14 +23,14 @@ from pleura.formats.write import check_can_write, write_labels, write_volume
 from pleura.scan.scan import Scan
 from pleura.segmentation.masking import masked_scan
 from pleura.segmentation.result import Segmentation
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 _DEFAULTS = SegmentationOptions()
 
 
 def segment_file(
-    scan: str | Path,
-    output: OutputFiles | str | Path,
+    scan: StrPath,
+    output: OutputFiles | StrPath,
     options: SegmentationOptions = _DEFAULTS,
     *,
     series: str | None = None,
@@ -89,7 +90,7 @@ def segment_file(
             measurements=measurements_of(result) if outputs.measure else None,
         )
     if outputs.report is not None:
-        write_json(outputs.report, report.to_dict())
+        write_json(Path(outputs.report), report.to_dict())
     return report
 
 
@@ -113,20 +114,23 @@ def _refuse_inputs(outputs: OutputFiles, inputs: Collection[Path]) -> None:
 
 def _checked(scan: Scan, outputs: OutputFiles) -> Scan:
     """Check that the volumes can be written; add to the scan what the files will not keep."""
-    decisions = list(check_can_write(outputs.mask, scan))
-    if outputs.masked is not None:
-        decisions += check_can_write(outputs.masked, scan, np.int16)
-    if outputs.probability is not None:
-        decisions += check_can_write(outputs.probability, scan, np.uint8)
+    dtypes: dict[str, DTypeLike | None]
+    dtypes = {"mask": None, "masked": np.int16, "probability": np.uint8}
+    decisions = [
+        decision
+        for name, path in outputs.volumes().items()
+        for decision in check_can_write(path, scan, dtypes[name])
+    ]
     return replace(scan, decisions=(*scan.decisions, *dict.fromkeys(decisions)))
 
 
 def _write(result: Segmentation, outputs: OutputFiles) -> None:
-    write_labels(outputs.mask, result, binary=outputs.binary)
-    if outputs.masked is not None:
+    paths = outputs.paths()
+    write_labels(paths["mask"], result, binary=outputs.binary)
+    if "masked" in paths:
         masked = masked_scan(result, crop=outputs.crop)
-        write_volume(outputs.masked, masked.hu(), masked.geometry)
-    if outputs.probability is not None and result.probability is not None:
-        write_volume(outputs.probability, result.probability, result.geometry)
-    if outputs.preview is not None:
-        write_picture(outputs.preview, result.preview_image())
+        write_volume(paths["masked"], masked.hu(), masked.geometry)
+    if "probability" in paths and result.probability is not None:
+        write_volume(paths["probability"], result.probability, result.geometry)
+    if "preview" in paths:
+        write_picture(paths["preview"], result.preview_image())

@@ -21,6 +21,7 @@ from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import write_atomically
 from pleura.files.temporary import temporary_folder
 from pleura.formats.registry import SCAN_SUFFIXES
+from pleura.typing import StrPath
 
 
 class StoreError(DataError):
@@ -31,7 +32,7 @@ _ATOMIC_PROTOCOLS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", 
 """Protocols of stores in which an object exists only once its upload is complete."""
 
 
-def is_address(path: str | Path) -> bool:
+def is_address(path: StrPath) -> bool:
     """Return whether a path is an fsspec address."""
     return isinstance(path, str) and ("://" in path or "::" in path)
 

@@ -13,6 +13,7 @@ from pleura.cohort.scan_report import ScanReport
 from pleura.cohort.stores import OutputStore
 from pleura.errors import DataError
 from pleura.files.tables import csv_text, csv_value
+from pleura.typing import StrPath
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -112,7 +113,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
     return csv_text(columns, ([row.get(c) for c in columns] for row in rows)).encode()
 
 
-def read_summaries(output: str | Path) -> list[ScanResult]:
+def read_summaries(output: StrPath) -> list[ScanResult]:
     """Read all summaries of a folder of results.
 
     Returns

@@ -16,7 +16,7 @@ from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 """Folder of a scan with reference masks: a model that is worse on it has lost accuracy on scans
@@ -41,8 +41,8 @@ class ScoreChange:
 
 
 def compare_models(
-    before: str | Path,
-    after: str | Path,
+    before: StrPath,
+    after: StrPath,
     held_out: Sequence[ReviewCase] = (),
     progress: Progress | None = None,
 ) -> tuple[ScoreChange, ...]:

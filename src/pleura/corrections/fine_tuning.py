@@ -26,7 +26,7 @@ from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe, override_recipe
 from pleura.training.run import Run
 from pleura.training.train import require_empty, resume, train
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class FineTuningOptions:
         Show the progress of the training; None in terminals and notebooks only.
     """
 
-    model: str | Path = "default"
-    recipe: Recipe | str | Path | None = None
-    scans: Path | None = None
+    model: StrPath = "default"
+    recipe: Recipe | StrPath | None = None
+    scans: StrPath | None = None
     uncorrected_fraction: float = 0.1
     seed: int = 0
     overwrite: bool = False
@@ -124,8 +124,8 @@ class FineTuningResult:
 
 
 def fine_tune_on_corrections(
-    results: str | Path,
-    output: str | Path,
+    results: StrPath,
+    output: StrPath,
     options: FineTuningOptions = FineTuningOptions(),
     *,
     callbacks: FineTuningCallbacks = FineTuningCallbacks(),
@@ -182,10 +182,10 @@ def fine_tune_on_corrections(
 
 
 def resume_fine_tuning(
-    results: str | Path,
-    output: str | Path,
+    results: StrPath,
+    output: StrPath,
     *,
-    scans: Path | None = None,
+    scans: StrPath | None = None,
     progress: bool | None = None,
     callbacks: FineTuningCallbacks = FineTuningCallbacks(),
 ) -> FineTuningResult:
@@ -228,7 +228,7 @@ def resume_fine_tuning(
 
 
 def _export_and_compare(
-    run: Run, slices: TrainingSlices, before: str | Path, progress: Progress | None
+    run: Run, slices: TrainingSlices, before: StrPath, progress: Progress | None
 ) -> FineTuningResult:
     """Export a finished run, compare it with the model before, and write ``before-after.json``."""
     if not run.finished:

@@ -21,6 +21,7 @@ from pleura.files.tables import csv_text, csv_value
 from pleura.formats.pictures import write_picture
 from pleura.masks.labels import read_mask
 from pleura.scan.scan import Scan
+from pleura.typing import StrPath
 
 _HOLD_OUT_EVERY = 5
 """One scan in five is held out; one training slice in five is for validation."""
@@ -52,7 +53,7 @@ class TrainingSlices:
     n_uncorrected: int
 
 
-def corrected_cases(results: Path, scans: Path | None = None) -> list[ReviewCase]:
+def corrected_cases(results: Path, scans: StrPath | None = None) -> list[ReviewCase]:
     """Return the cases of a folder of results that have a corrected mask, sorted by name.
 
     Parameters
@@ -65,7 +66,11 @@ def corrected_cases(results: Path, scans: Path | None = None) -> list[ReviewCase
     DataError
         There are no results or no corrected masks, or the scans are not found.
     """
-    cases = [case for case in cases_from_results(results, scans) if case.is_corrected]
+    cases = [
+        case
+        for case in cases_from_results(results, None if scans is None else Path(scans))
+        if case.is_corrected
+    ]
     if not cases:
         raise DataError(
             "there are no corrected masks",

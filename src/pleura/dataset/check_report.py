@@ -12,6 +12,7 @@ from pleura.dataset.label_errors import SuspectedLabel
 from pleura.figures.html import html_table
 from pleura.files.atomic import write_text
 from pleura.intensity.estimate import UnitsEstimate
+from pleura.typing import StrPath
 
 Severity = Literal["error", "warning", "note"]
 Topic = Literal["files", "units", "duplicates", "masks", "label errors", "orientation", "variety"]
@@ -115,7 +116,7 @@ class CheckReport:
         report["label_errors"] = [one.to_dict() for one in self.label_errors]
         return report
 
-    def write_label_errors(self, path: str | Path) -> None:
+    def write_label_errors(self, path: StrPath) -> None:
         """Write the names of images with suspected label errors, one per line.
 
         `pleura.dataset.subsets.read_names` and ``pleura train --exclude`` read such a file.

@@ -17,12 +17,12 @@ from pleura.dataset.pairs import match_folders
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.units import estimate_units_from_levels
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 
 def check_folders(
-    images: str | Path,
-    masks: str | Path,
+    images: StrPath,
+    masks: StrPath,
     *,
     predict: PredictLung | None = None,
     progress: Progress | None = None,

@@ -16,6 +16,7 @@ from pleura.formats.pictures import PICTURE_SUFFIXES, list_pictures
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 from pleura.names import shorten_list
 from pleura.scan.scan import Scan
+from pleura.typing import StrPath
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Pairing:
     ambiguous: tuple[tuple[Path, ...], ...]
 
 
-def find_pairs(images: str | Path, masks: str | Path) -> list[Pair]:
+def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
     """Pair the files of two folders by file name.
 
     Suffix, case, Unicode form and an ending such as ``_mask`` are ignored (see `match_files`). A

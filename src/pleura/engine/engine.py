@@ -14,6 +14,7 @@ from pleura.engine.model_file import ModelMetadata, read_metadata
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import LoadedModel, Precision, Runtime, available_cpus
 from pleura.errors import ModelError
+from pleura.typing import StrPath
 
 _FOLDER = Path(__file__).parents[1] / "models"
 
@@ -25,7 +26,7 @@ DEFAULT_MODEL = _FOLDER / "default.onnx"
 """The model file that is used by default."""
 
 
-def model_path(model: str | Path | None) -> Path:
+def model_path(model: StrPath | None) -> Path:
     """Return the file of a model: a path, the name of a shipped model, or None for ``default``."""
     name = "default" if model is None else str(model)
     return _FOLDER / f"{name}.onnx" if name in SHIPPED_MODELS else Path(name)

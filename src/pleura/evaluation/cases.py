@@ -11,6 +11,7 @@ from typing import Literal
 
 from pleura.errors import DataError, DataWarning
 from pleura.formats.registry import scan_name
+from pleura.typing import StrPath
 
 Subset = Literal["training", "validation", "test", "all"]
 """Subset of the split of a run; ``all`` is every pair."""
@@ -83,7 +84,7 @@ class CaseTable:
             )
 
 
-def read_case_table(path: str | Path, group_by: str | None = None) -> CaseTable:
+def read_case_table(path: StrPath, group_by: str | None = None) -> CaseTable:
     """Read patients and groups of cases from a CSV file.
 
     Parameters

@@ -13,12 +13,12 @@ from pleura.evaluation.scores import Score, score_masks
 from pleura.files.hashing import hash_files
 from pleura.masks.labels import PLEURA_LABELS, read_mask
 from pleura.masks.mask import Mask
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 
 def compare(
-    predicted: str | Path,
-    reference: str | Path,
+    predicted: StrPath,
+    reference: StrPath,
     *,
     cases: CaseTable | None = None,
     progress: Progress | None = None,

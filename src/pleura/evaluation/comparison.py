@@ -20,6 +20,7 @@ from pleura.evaluation.statistics import (
 from pleura.figures.html import html_table
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text
+from pleura.typing import StrPath
 
 _OUTCOME_TEXTS: dict[Outcome, str] = {
     "true_positive": "with lung in both masks",
@@ -150,7 +151,7 @@ class Comparison:
         """Return a CSV table with one row per case and region."""
         return csv_text(*self._table())
 
-    def write_csv(self, path: str | Path) -> None:
+    def write_csv(self, path: StrPath) -> None:
         """Write `to_csv` to a file.
 
         Raises

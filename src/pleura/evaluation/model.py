@@ -30,7 +30,7 @@ from pleura.intensity.mapping import IntensityMapping, UnitsOption
 from pleura.masks.labels import read_mask
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +138,9 @@ def calibration_text(calibration: Calibration) -> str:
 
 
 def evaluate_model(
-    model: str | Path | None,
-    images: str | Path,
-    masks: str | Path,
+    model: StrPath | None,
+    images: StrPath,
+    masks: StrPath,
     *,
     units: UnitsOption = "auto",
     scale_factor: float = 1.0,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from pleura.errors import ScanError
+from pleura.typing import StrPath
 
 VARIABLE = "PLEURA_MAX_MEMORY"
 MAX_MEMORY = 4 << 30
@@ -46,7 +46,7 @@ def memory_limit() -> int:
 
 
 def check_claimed_size(
-    claimed: int, size: int | None, where: str | Path, *, ratio: int = RATIO, small: int = SMALL
+    claimed: int, size: int | None, where: StrPath, *, ratio: int = RATIO, small: int = SMALL
 ) -> None:
     """Refuse a size that exceeds what the file can contain, or the memory limit.
 

@@ -18,6 +18,7 @@ from pleura.intensity.mapping import UnitsOption
 from pleura.names import safe_name, short_hash
 from pleura.scan.scan import Decision, Scan
 from pleura.scan.units import with_units
+from pleura.typing import StrPath
 
 if TYPE_CHECKING:
     from pleura.formats.dicom.frames import Frame, SkippedFile
@@ -58,7 +59,7 @@ class ScanEntry:
     files: tuple[Path, ...] = ()
 
 
-def find_scans(path: str | Path) -> list[ScanEntry]:
+def find_scans(path: StrPath) -> list[ScanEntry]:
     """Find all scans in a file or below a folder; only headers are read.
 
     Parameters

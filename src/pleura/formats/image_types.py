@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from pleura.typing import AnyArray
+from pleura.typing import AnyArray, StrPath
 
 
 class SimpleITKImage(Protocol):
@@ -41,5 +40,5 @@ class HighdicomVolume(Protocol):
     def array(self) -> AnyArray: ...
 
 
-ImageSource: TypeAlias = str | Path | AnyArray | SimpleITKImage | NibabelImage | HighdicomVolume
+ImageSource: TypeAlias = StrPath | AnyArray | SimpleITKImage | NibabelImage | HighdicomVolume
 """A path that `read` accepts, an array, or an image of another library."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import ScanError
 from pleura.files.limits import RATIO, check_claimed_size, readable_size
+from pleura.typing import StrPath
 
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
 
@@ -23,7 +24,7 @@ _SMALL_BZIP2 = 512 << 20
 
 
 def check_shape(
-    shape: tuple[int, ...], where: str | Path, dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...], where: StrPath, dtype: np.dtype[Any] | None = None
 ) -> tuple[int, int, int]:
     """Return (slices, rows, columns) from the sizes in a header, the slowest axis first.
 

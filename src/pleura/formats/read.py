@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def read(
     """
     if is_image(source):
         scan = read_image(source)
-    elif source == "" or not isinstance(source, str | Path):  # pathlib reads "" as "."
+    elif source == "" or not isinstance(source, str | os.PathLike):  # pathlib reads "" as "."
         what = "an empty path" if isinstance(source, str) else f"a {type(source).__name__}"
         raise ScanError(
             f"{what} is not a scan",

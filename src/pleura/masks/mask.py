@@ -15,6 +15,7 @@ from pleura.formats.write import check_can_write, write_labels
 from pleura.names import printable
 from pleura.scan.labels import LabelMap
 from pleura.scan.scan import Decision
+from pleura.typing import StrPath
 
 FLAG_TITLES = {
     "asymmetric": "Lungs of unequal size",
@@ -83,7 +84,7 @@ class Mask(LabelMap):
         inside = self.labels > 0 if label is None else self.labels == label
         return float(np.count_nonzero(inside)) * self.geometry.voxel_volume
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: StrPath) -> None:
         """Write the mask; the suffix selects the format: see `pleura.formats.write`.
 
         Raises

@@ -15,7 +15,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +35,7 @@ from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
 from pleura.segmentation.flags import MAX_VOLUME_ML
 from pleura.segmentation.segmenter import Segmenter
-from pleura.typing import BoolArray
+from pleura.typing import BoolArray, StrPath
 
 PERCENTILES = (5, 15, 50, 95)
 
@@ -64,7 +63,7 @@ MAX_SLICE_SPACING_MM = 5.0
 """Larger distances of slices are flagged."""
 
 
-def measure(scan: ScanLike, mask: Mask | str | Path | None = None) -> Measurement:
+def measure(scan: ScanLike, mask: Mask | StrPath | None = None) -> Measurement:
     """Measure volume, density and extent of the lungs.
 
     Parameters
@@ -127,7 +126,7 @@ def density_statistics(hu: NDArray[np.int16]) -> DensityStatistics:
     )
 
 
-def _mask_of(scan: Scan, mask: Mask | str | Path | None) -> Mask:
+def _mask_of(scan: Scan, mask: Mask | StrPath | None) -> Mask:
     if mask is None:
         with Segmenter() as segmenter:
             return segmenter.segment(scan, warn=False)

@@ -12,6 +12,7 @@ from typing import Any
 from pleura.figures.html import html_table
 from pleura.files.atomic import write_text
 from pleura.names import printable
+from pleura.typing import StrPath
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Measurement:
             (name, *(_text(get(region)) for region in self.regions)) for name, get in _ROWS.items()
         ]
 
-    def write_slices(self, path: str | Path) -> None:
+    def write_slices(self, path: StrPath) -> None:
         """Write the measures of slices as CSV, one row per slice and region.
 
         Raises

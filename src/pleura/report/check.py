@@ -11,12 +11,13 @@ from pleura.dataset.label_errors import SuspectedLabel
 from pleura.dataset.pair_reader import PairReader
 from pleura.figures.overlay import grey_range, overlay
 from pleura.report.page import Page, PageCase, slice_picture
+from pleura.typing import StrPath
 
 if TYPE_CHECKING:
     from pleura.figures.backend import Figure
 
 
-def write_check_report(path: str | Path, report: CheckReport, *, command: str = "") -> None:
+def write_check_report(path: StrPath, report: CheckReport, *, command: str = "") -> None:
     """Write the HTML report of a check, with a picture of each suspected label error.
 
     Parameters

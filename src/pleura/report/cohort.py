@@ -11,13 +11,14 @@ from pleura.cohort.tables import ScanResult, read_summaries
 from pleura.files.records import read_record
 from pleura.formats.pictures import read_picture
 from pleura.report.page import Page, PageCase, PagePicture, histogram, thumbnail
+from pleura.typing import StrPath
 
 _COLUMNS = ("right_ml", "left_ml", "seconds")
 _MEASURED = ("mean_hu", "laa_950_percent")
 
 
 def write_cohort_report(
-    folder: str | Path, path: str | Path | None = None
+    folder: StrPath, path: StrPath | None = None
 ) -> tuple[list[ScanResult], Path]:
     """Write the HTML report of a folder that `segment_cohort` wrote, also by many shards.
 

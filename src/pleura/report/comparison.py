@@ -19,7 +19,7 @@ from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.report.page import Page, PagePicture
 from pleura.report.scores import scores_page, worst_slice
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class ComparisonOptions:
     """
 
     cases: CaseTable | None = None
-    against: str | Path | None = None
-    csv: str | Path | None = None
-    report: str | Path | None = None
-    images: str | Path | None = None
+    against: StrPath | None = None
+    csv: StrPath | None = None
+    report: StrPath | None = None
+    images: StrPath | None = None
     command: str = ""
 
 
@@ -75,8 +75,8 @@ class ReportedComparison:
 
 
 def compare_and_report(
-    predicted: str | Path,
-    reference: str | Path,
+    predicted: StrPath,
+    reference: StrPath,
     options: ComparisonOptions = ComparisonOptions(),
     progress: Progress | None = None,
 ) -> ReportedComparison:
@@ -122,11 +122,11 @@ def compare_and_report(
 
 
 def write_comparison_report(
-    path: str | Path,
+    path: StrPath,
     comparison: Comparison,
-    predicted: str | Path,
-    reference: str | Path,
-    images: str | Path | None = None,
+    predicted: StrPath,
+    reference: StrPath,
+    images: StrPath | None = None,
     *,
     command: str = "",
 ) -> None:
@@ -158,7 +158,7 @@ def comparison_page(
     comparison: Comparison,
     predicted: Path,
     reference: Path,
-    images: str | Path | None = None,
+    images: StrPath | None = None,
     command: str = "",
 ) -> Page:
     """Return the page that `write_comparison_report` writes."""

@@ -11,7 +11,7 @@ from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvalua
 from pleura.intensity.mapping import UnitsOption
 from pleura.report.page import PagePicture, line_plot
 from pleura.report.scores import scores_page, worst_slice
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class EvaluationOptions:
 
     cases: CaseTable | None = None
     subset: Subset = "test"
-    output: Path | None = None
+    output: StrPath | None = None
     units: UnitsOption = "auto"
     scale_factor: float = 1.0
-    report: Path | None = None
+    report: StrPath | None = None
     command: str = ""
 
 
 def evaluate_and_report(
-    model: str | Path,
-    images: str | Path,
-    masks: str | Path,
+    model: StrPath,
+    images: StrPath,
+    masks: StrPath,
     options: EvaluationOptions = EvaluationOptions(),
     progress: Progress | None = None,
 ) -> ModelEvaluation:
@@ -114,7 +114,7 @@ def evaluate_and_report(
 
 
 def write_evaluation_report(
-    path: str | Path,
+    path: StrPath,
     evaluation: ModelEvaluation,
     pictures: Mapping[str, PagePicture] | None = None,
     history: Sequence[Mapping[str, float]] = (),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -22,7 +21,7 @@ from pleura.segmentation.inference import SlicePredictions, predict_slices
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
 from pleura.segmentation.postprocessing import clean_mask, label_sides
 from pleura.segmentation.result import Segmentation
-from pleura.typing import AnyArray, Progress
+from pleura.typing import AnyArray, Progress, StrPath
 
 MIN_SLICE_SIZE = 16
 """Smallest number of rows and columns of an axial slice."""
@@ -67,7 +66,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: StrPath | None = None,
         *,
         threads: int | None = None,
         precision: Precision = "auto",
@@ -175,7 +174,7 @@ class Segmenter:
     __call__ = segment
 
 
-def segment(scan: ScanLike, model: str | Path | None = None) -> Segmentation:
+def segment(scan: ScanLike, model: StrPath | None = None) -> Segmentation:
     """Segment the lungs of one scan; `Segmenter` loads the model only once for many scans.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pleura.dataset.check_report import CheckReport
 from pleura.dataset.checks import check_folders
 from pleura.engine.engine import Engine, model_path
 from pleura.files.temporary import temporary_folder
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 if TYPE_CHECKING:
     from pleura.training.callbacks import StepReport
@@ -38,9 +39,9 @@ class CheckOptions:
         Both ``model`` and ``folds`` are given.
     """
 
-    model: str | Path | None = None
+    model: StrPath | None = None
     folds: int | None = None
-    recipe: Recipe | str | Path = "quick"
+    recipe: Recipe | StrPath = "quick"
 
     def __post_init__(self) -> None:
         if self.model is not None and self.folds is not None:
@@ -48,8 +49,8 @@ class CheckOptions:
 
 
 def check(
-    images: str | Path,
-    masks: str | Path,
+    images: StrPath,
+    masks: StrPath,
     options: CheckOptions | None = None,
     *,
     progress: Progress | None = None,
@@ -97,7 +98,7 @@ def check(
     from pleura.training.recipe_loading import load_recipe
 
     recipe = options.recipe
-    if isinstance(recipe, str | Path):
+    if isinstance(recipe, str | os.PathLike):
         recipe = load_recipe(recipe)
     with temporary_folder() as folder:
         predict = cross_validate(

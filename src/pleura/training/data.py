@@ -18,7 +18,7 @@ from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.units import estimate_units
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
-from pleura.typing import Progress
+from pleura.typing import Progress, StrPath
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class TrainingData:
 
 
 def load_data(
-    images: str | Path,
-    masks: str | Path | None,
+    images: StrPath,
+    masks: StrPath | None,
     recipe: Recipe,
     progress: Progress | None = None,
     run: Run | None = None,
-    initial_weights: str | Path | None = None,
+    initial_weights: StrPath | None = None,
 ) -> TrainingData:
     """Read the data of a training, or of a ``run`` that is resumed, and check it.
 
@@ -91,7 +91,7 @@ def load_data(
     return TrainingData(pairs, prepared, apart, record, noted, pretraining)
 
 
-def _training_hashes(initial_weights: str | Path | None) -> frozenset[str]:
+def _training_hashes(initial_weights: StrPath | None) -> frozenset[str]:
     if initial_weights is None or not Path(initial_weights).is_dir():
         return frozenset()
     return frozenset(open_run(initial_weights).training_hashes())

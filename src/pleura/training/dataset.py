@@ -18,6 +18,7 @@ from pleura.dataset.sources import collect_pairs, split_listed_pairs, split_pair
 from pleura.dataset.training_set import TrainingSet, build_training_set
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
+from pleura.typing import StrPath
 
 
 class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -48,8 +49,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        pairs_or_folders: Sequence[Pair] | tuple[str | Path, str | Path | None],
-        recipe: Recipe | str | Path,
+        pairs_or_folders: Sequence[Pair] | tuple[StrPath, StrPath | None],
+        recipe: Recipe | StrPath,
         subset: Literal["training", "validation", "test"] = "training",
         epoch: int = 0,
     ) -> None:

@@ -33,7 +33,7 @@ from pleura.files.records import write_json
 from pleura.training.predictor import Predictor, sigmoid
 from pleura.training.run import Run, open_run
 from pleura.training.versions import versions
-from pleura.typing import AnyArray, BoolArray, FloatArray
+from pleura.typing import AnyArray, BoolArray, FloatArray, StrPath
 
 GRID_COLUMNS = ("grid", "threshold", "mean IoU", "median", "min", "mean Dice", "both empty")
 """Columns of the table of grids and thresholds, as people read it."""
@@ -139,12 +139,12 @@ def _overlap_dict(one: Comparison) -> dict[str, Any]:
 
 
 def evaluate(
-    run: Run | str | Path,
-    images: str | Path,
-    masks: str | Path,
+    run: Run | StrPath,
+    images: StrPath,
+    masks: StrPath,
     *,
     subset: Subset = "test",
-    output: str | Path | None = None,
+    output: StrPath | None = None,
     cases: CaseTable | None = None,
     callbacks: EvaluationCallbacks | None = None,
 ) -> RunEvaluation:

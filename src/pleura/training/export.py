@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from pleura.training.log_level import log_level
 from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
+from pleura.typing import StrPath
 
 _MIN_HALF_PRECISION_SIZE = 1000
 """Smallest tensor that is stored in half precision, in values."""
@@ -148,7 +150,7 @@ class ExportOptions:
         Licence of the model.
     """
 
-    calibration_images: str | Path | None = None
+    calibration_images: StrPath | None = None
     name: str | None = None
     version: str | None = None
     data: str = ""
@@ -156,8 +158,8 @@ class ExportOptions:
 
 
 def export(
-    runs: Run | str | Path | Sequence[Run | str | Path],
-    output: str | Path,
+    runs: Run | StrPath | Sequence[Run | StrPath],
+    output: StrPath,
     options: ExportOptions = ExportOptions(),
 ) -> ModelMetadata:
     """Export a training run, or an ensemble of several, as a single ONNX model file.
@@ -187,7 +189,7 @@ def export(
     DataError
         ``calibration_images`` are not the images of the run.
     """
-    given = [runs] if isinstance(runs, Run | str | Path) else runs
+    given = [runs] if isinstance(runs, Run | str | os.PathLike) else runs
     opened = [run if isinstance(run, Run) else open_run(run) for run in given]
     first = opened[0]
     mapping = _intensity_mapping(first)

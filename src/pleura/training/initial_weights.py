@@ -18,6 +18,7 @@ from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import open_run
 from pleura.training.tensor_files import load_tensors
+from pleura.typing import StrPath
 
 _FINE_TUNING: dict[str, dict[str, Any]] = {
     "schedule": {
@@ -34,7 +35,7 @@ _FIRST_MEMBER = "network.members.0."
 """Prefix of the names of weights of the first member of an ensemble."""
 
 
-def fine_tuning_recipe(source: str | Path) -> Recipe:
+def fine_tuning_recipe(source: StrPath) -> Recipe:
     """Return the recipe for fine-tuning from a run or a model.
 
     Network and preprocessing are those of the source. Learning rates are lower.
@@ -68,7 +69,7 @@ def fine_tuning_recipe(source: str | Path) -> Recipe:
     return build_recipe(values, str(source))
 
 
-def load_initial_weights(network: SegmentationNetwork, source: str | Path) -> None:
+def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
     """Set the weights of a network to those of a run or a model.
 
     Of an ensemble, the weights of the first member are used.
@@ -101,7 +102,7 @@ def load_initial_weights(network: SegmentationNetwork, source: str | Path) -> No
         ) from error
 
 
-def _is_run(source: str | Path) -> bool:
+def _is_run(source: StrPath) -> bool:
     return Path(source).is_dir()
 
 

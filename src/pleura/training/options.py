@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from pleura.typing import StrPath
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,6 @@ class TrainingOptions:
         notebooks only.
     """
 
-    initial_weights: str | Path | None = None
+    initial_weights: StrPath | None = None
     overwrite: bool = False
     progress: bool | None = None

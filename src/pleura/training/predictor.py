@@ -26,7 +26,7 @@ from pleura.scan.scan import BACKGROUND_HU
 from pleura.training.compute import ComputeDevice
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
-from pleura.typing import AnyArray, FloatArray, Progress
+from pleura.typing import AnyArray, FloatArray, Progress, StrPath
 
 
 class Predictor:
@@ -153,9 +153,9 @@ class Prediction:
 
 
 def predict(
-    run: Run | str | Path,
-    inputs: str | Path,
-    output: str | Path,
+    run: Run | StrPath,
+    inputs: StrPath,
+    output: StrPath,
     options: PredictionOptions = PredictionOptions(),
     progress: Progress | None = None,
 ) -> list[Prediction]:

@@ -17,13 +17,14 @@ from pleura.figures.backend import Figure
 from pleura.figures.plots import PairImages, pairs_figure, save_figure
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
+from pleura.typing import StrPath
 
 
 def preview(
-    images: str | Path,
-    masks: str | Path | None,
-    output: str | Path | None = None,
-    recipe: Recipe | str | Path = "exercise",
+    images: StrPath,
+    masks: StrPath | None,
+    output: StrPath | None = None,
+    recipe: Recipe | StrPath = "exercise",
     number: int = 4,
 ) -> Figure:
     """Return a figure of training images with their masks, before and after augmentation.

@@ -16,6 +16,7 @@ from pleura.errors import DataWarning, RecipeError
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
+from pleura.typing import StrPath
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -27,7 +28,7 @@ def known_recipes() -> list[str]:
     )
 
 
-def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(recipe: StrPath, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe of the package, or from a YAML file.
 
     The key `base` of a file names a recipe of the package, whose values it changes.
@@ -110,7 +111,7 @@ def _short(value: object) -> str:
     return reprlib.repr(value) if not isinstance(value, str) else repr(value)[:200]
 
 
-def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
+def _read(recipe: StrPath) -> tuple[dict[str, Any], str]:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml"):
         source, where = path, str(path)

@@ -20,6 +20,7 @@ from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.recipe_text import read_recipe_text
 from pleura.training.versions import git_describe, versions
+from pleura.typing import StrPath
 
 if TYPE_CHECKING:
     from torch import nn
@@ -203,7 +204,7 @@ def _without_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"split": split.model_copy(update=changes)})
 
 
-def open_run(folder: str | Path, network: nn.Module | None = None) -> Run:
+def open_run(folder: StrPath, network: nn.Module | None = None) -> Run:
     """Open a run folder.
 
     Parameters

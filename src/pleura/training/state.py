@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from pleura.training.initial_weights import load_initial_weights
 from pleura.training.recipe import OptimiserRecipe, Recipe
 from pleura.training.run import Run
 from pleura.training.tensor_files import load_tensors
+from pleura.typing import StrPath
 
 
 @dataclass
@@ -152,7 +152,7 @@ def _new_network(recipe: Recipe, custom: nn.Module | None) -> SegmentationNetwor
 
 def initial_state(
     recipe: Recipe,
-    initial_weights: str | Path | None = None,
+    initial_weights: StrPath | None = None,
     custom_network: nn.Module | None = None,
 ) -> TrainingState:
     """Return the state before the first step, determined by the recipe and the initial weights."""

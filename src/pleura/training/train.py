@@ -29,6 +29,7 @@ from pleura.training.run_files import clear_run, remove_unfinished_files
 from pleura.training.state import TrainingState, initial_state
 from pleura.training.tensor_files import load_tensors, save_tensors
 from pleura.training.trainer import Trainer
+from pleura.typing import StrPath
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
 
 def train(
-    images: str | Path,
-    masks: str | Path | None,
-    output: str | Path,
-    recipe: Recipe | str | Path | None = None,
+    images: StrPath,
+    masks: StrPath | None,
+    output: StrPath,
+    recipe: Recipe | StrPath | None = None,
     *,
     options: TrainingOptions = TrainingOptions(),
     callbacks: TrainingCallbacks = TrainingCallbacks(),
@@ -116,9 +117,9 @@ def train(
 
 
 def resume(
-    images: str | Path,
-    masks: str | Path | None,
-    folder: str | Path,
+    images: StrPath,
+    masks: StrPath | None,
+    folder: StrPath,
     *,
     options: TrainingOptions = TrainingOptions(),
     callbacks: TrainingCallbacks = TrainingCallbacks(),
@@ -185,7 +186,7 @@ def require_empty(output: Path) -> None:
         )
 
 
-def _require_usable(network: nn.Module, initial_weights: str | Path | None) -> None:
+def _require_usable(network: nn.Module, initial_weights: StrPath | None) -> None:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RunError(
             "the custom network has no parameters to train",

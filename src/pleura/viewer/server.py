@@ -16,6 +16,7 @@ import uvicorn
 
 from pleura.errors import PleuraError
 from pleura.files.temporary import temporary_folder
+from pleura.typing import StrPath
 from pleura.viewer.addresses import (
     accepted_hosts,
     host_and_port,
@@ -60,7 +61,7 @@ class Viewer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        model: str | Path | None = None,
+        model: StrPath | None = None,
     ) -> None:
         if not (STATIC / "viewer.js").exists():
             raise PleuraError(

@@ -12,6 +12,7 @@ from pleura.errors import DataError
 from pleura.formats.read import read
 from pleura.formats.registry import scan_name
 from pleura.segmentation.segmenter import Segmenter
+from pleura.typing import StrPath
 
 MAX_BYTES = 8 << 30
 """Size of all uploads of one server."""
@@ -31,10 +32,10 @@ class Uploads:
     """
 
     def __init__(
-        self, folder: Path, model: str | Path | None = None, max_bytes: int = MAX_BYTES
+        self, folder: Path, model: StrPath | None = None, max_bytes: int = MAX_BYTES
     ) -> None:
         self.folder: Path = folder
-        self.model: str | Path | None = model
+        self.model: StrPath | None = model
         self.free_bytes: int = max_bytes
         self._segmenter: Segmenter | None = None
         self._segmenting = threading.Lock()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleura.errors import PleuraError
+from pleura.typing import StrPath
 from pleura.viewer.case_list import find_cases
 
 if TYPE_CHECKING:
@@ -27,17 +28,17 @@ class ViewerOptions:
         Port; 0 takes a free one.
     """
 
-    model: str | Path | None = None
+    model: StrPath | None = None
     host: str = "127.0.0.1"
     port: int = 0
 
 
 def view(
-    path: str | Path | None = None,
-    mask: str | Path | None = None,
+    path: StrPath | None = None,
+    mask: StrPath | None = None,
     *,
-    reference: str | Path | None = None,
-    scans: str | Path | None = None,
+    reference: StrPath | None = None,
+    scans: StrPath | None = None,
     options: ViewerOptions = ViewerOptions(),
     open_browser: bool = True,
 ) -> Viewer:
@@ -70,11 +71,11 @@ def view(
 
 
 def open_viewer(
-    path: str | Path | None = None,
-    mask: str | Path | None = None,
+    path: StrPath | None = None,
+    mask: StrPath | None = None,
     *,
-    reference: str | Path | None = None,
-    scans: str | Path | None = None,
+    reference: StrPath | None = None,
+    scans: StrPath | None = None,
     options: ViewerOptions = ViewerOptions(),
 ) -> Viewer:
     """Return a viewer that listens and does not serve yet; `view` also starts it.
