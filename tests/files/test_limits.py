@@ -175,7 +175,7 @@ def test_tiff_strip_that_unpacks_to_more_than_its_pixels_is_refused(refused, tmp
         if kind == "H":  # a wider type in the same place
             content[tag.offset + 2 : tag.offset + 4] = struct.pack("<H", 4)
         content[tag.offset + 8 : tag.offset + 12] = struct.pack("<I", value)
-    refused("a.tif", content + strip, "holds more than its pixels")
+    refused("a.tif", content + strip, "contains more than its pixels")
 
 
 def test_pictures_that_claim_too_much_are_refused(refused):

@@ -167,7 +167,7 @@ def test_tiff_that_is_stored_turned_is_refused(tmp_path):
 @pytest.mark.parametrize("values", [["a", "b"], [1j, 2j]])
 def test_values_that_are_no_numbers_are_refused(tmp_path, values):
     np.save(tmp_path / "a.npy", np.array([values, values]))
-    with pytest.raises(DataError, match="are no picture"):
+    with pytest.raises(DataError, match="are not intensities"):
         read_picture(tmp_path / "a.npy")
 
 

@@ -153,7 +153,7 @@ def test_a_name_that_cannot_hold_the_mask_is_refused_beforehand(name, says, tmp_
 def test_values_that_a_png_cannot_hold_are_refused_beforehand(tmp_path):
     scan = from_array(np.zeros((9, 9), np.int16), units="hu")
     assert check_can_write(tmp_path / "a.png", scan, np.uint8) == ()
-    with pytest.raises(DataError, match="a PNG file cannot store int16 voxels"):
+    with pytest.raises(DataError, match="PNG files cannot store int16 voxels"):
         check_can_write(tmp_path / "a.png", scan, np.int16)
 
 

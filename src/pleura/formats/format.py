@@ -93,10 +93,11 @@ def check_voxel_type(
     DataError
         The dtype is not ``supported``.
     """
-    found = np.dtype(np.uint8 if dtype is None else dtype)
-    if found not in map(np.dtype, supported):
+    requested = np.dtype(np.uint8 if dtype is None else dtype)
+    supported_types = [np.dtype(item) for item in supported]
+    if requested not in supported_types:
         raise DataError(
-            f"a {name} file cannot store {found} voxels",
+            f"{name} files cannot store {requested} voxels",
             where=path,
-            hint="convert the voxels to uint8, int16 or float32, or write .npy",
+            hint=f"convert the voxels to one of {', '.join(map(str, supported_types))}",
         )

@@ -1,42 +1,44 @@
-"""Two-dimensional pictures in files: TIFF, PNG, JPEG and NumPy arrays, in and out."""
+"""Slices in TIFF, PNG, JPEG and NumPy files: listed, read as pictures or as one volume, written."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from functools import partial
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-import tifffile
-from PIL import Image
 
-from pleura.errors import DataError, PleuraError, first_line
+from pleura.errors import DataError, ScanError
 from pleura.files.atomic import write_atomically
-from pleura.files.limits import check_claimed_size
-from pleura.files.listing import check_path
-from pleura.formats.channels import palette_labels
-from pleura.formats.tiff import read_tiff
+from pleura.formats.jpeg import JPEG
+from pleura.formats.npy import NUMPY
+from pleura.formats.picture_format import PictureFormat, scan_of_pictures, to_grey
+from pleura.formats.png import PNG
+from pleura.formats.tiff import TIFF
+from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
-TIFF_SUFFIXES = (".tif", ".tiff")
-PNG_SUFFIXES = (".png",)
-JPEG_SUFFIXES = (".jpg", ".jpeg")
-NUMPY_SUFFIXES = (".npy",)
-PICTURE_SUFFIXES = (*TIFF_SUFFIXES, *PNG_SUFFIXES, *JPEG_SUFFIXES, *NUMPY_SUFFIXES)
-_NOT_VALUES = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+PICTURE_FORMATS: tuple[PictureFormat, ...] = (TIFF, PNG, JPEG, NUMPY)
+"""Formats of slices and stacks without geometry."""
+
+PICTURE_SUFFIXES = tuple(suffix for item in PICTURE_FORMATS for suffix in item.suffixes)
+PICTURE_OUTPUT_SUFFIXES = tuple(s for item in PICTURE_FORMATS for s in item.output_suffixes)
 
 
 def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[Path]:
-    """Return the picture files directly in ``folder``, sorted by name; hidden files are left out.
+    """Return the pictures directly in a folder, sorted by name, without hidden files.
 
-    ``suffixes`` are those of pictures, and of whatever else is asked for.
+    Parameters
+    ----------
+    folder:
+        The folder.
+    suffixes:
+        Suffixes of the files to return.
 
     Raises
     ------
     DataError
-        The folder is missing, not a folder, cannot be read, holds no picture, or broken links.
+        The folder cannot be read, contains no picture, or contains broken links.
     """
     try:
         visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
@@ -50,22 +52,22 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) ->
     pictures = [p for p in named if p.is_file()]
     if broken := [p for p in named if p.is_symlink() and not p.exists()]:
         raise DataError(
-            f"{len(broken)} broken links: what they lead to is missing",
+            f"{len(broken)} broken links: their targets are missing",
             where=broken[0],
             hint="restore the files (of git-annex or DVC: get them), or remove the links",
         )
     for path in pictures:
         if not path.name.isprintable():
             raise DataError(
-                f"a file name that cannot be written down: {path.name!r}",
+                f"a file name with characters that are not printable: {path.name!r}",
                 where=folder,
                 hint="rename the file",
             )
     if not pictures:
         raise DataError(
-            "no picture in this folder",
+            "the folder contains no picture",
             where=folder,
-            hint=f"give a folder that holds files ending in {', '.join(suffixes)}",
+            hint=f"give a folder with files that end in {', '.join(suffixes)}",
         )
     return pictures
 
@@ -79,93 +81,64 @@ def read_picture(path: Path, *, labels: bool = False) -> AnyArray:
     Raises
     ------
     DataError
-        The file is missing, truncated, corrupt, not a single picture, or claims more than it can
-        hold or than the memory limit.
+        The file is missing, truncated, corrupt or not a single picture, or its size exceeds what
+        it can contain or the memory limit.
     """
-    try:
-        check_path(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = _reader(path, labels)(path)
-    except PleuraError as error:
-        raise DataError(error.message, where=path, hint=error.hint) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(
-            "the header claims a picture far larger than a CT slice",
-            where=path,
-            hint="check the file: no CT slice is that large",
-        ) from error
-    except PermissionError as error:
-        raise DataError(
-            "the file may not be read", where=path, hint="change its permissions"
-        ) from error
-    # A corrupt file makes decoders raise anything from struct.error to MemoryError.
-    except Exception as error:
-        raise DataError(
-            f"the picture cannot be read: it is truncated or corrupt ({first_line(error)})",
-            where=path,
-            hint="copy or export the file again, or leave it out",
-        ) from error
-    if picture.dtype.kind not in "biuf":
-        raise DataError(
-            f"values of type {picture.dtype} are no picture",
-            where=path,
-            hint="save integers or floating point numbers",
-        )
-    if picture.size == 0 or picture.ndim not in (2, 3):
-        raise DataError(
-            f"not a single picture but an array of shape {picture.shape}",
-            where=path,
-            hint="give one 2-D slice a file",
-        )
-    return picture
+    return _picture_format(path).read_picture(path, labels=labels)
 
 
 def write_picture(path: Path, picture: AnyArray) -> None:
-    """Write a (rows, columns) picture losslessly, whole or not at all; the suffix decides how.
+    """Write a (rows, columns) picture losslessly and atomically; the suffix selects the format.
 
     Raises
     ------
     DataError
-        The suffix or the dtype has no lossless form, or the file cannot be written.
+        The format or the dtype cannot be written without loss, or the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix in TIFF_SUFFIXES:
-        predictor = 2 if picture.dtype.kind in "iu" else None
-
-        def write(file: IO[bytes]) -> None:
-            tifffile.imwrite(
-                file,
-                picture,
-                photometric="minisblack",
-                compression="zlib",
-                predictor=predictor,
-            )
-    elif suffix in PNG_SUFFIXES and picture.dtype in (np.uint8, np.uint16):
-
-        def write(file: IO[bytes]) -> None:
-            Image.fromarray(picture).save(file, format="png")
-    elif suffix in NUMPY_SUFFIXES:
-
-        def write(file: IO[bytes]) -> None:
-            np.save(file, picture)
-    else:
+    found = next((f for f in PICTURE_FORMATS if _has_suffix(path, f.output_suffixes)), None)
+    if found is None or picture.dtype not in map(np.dtype, found.voxel_types):
+        suffix = path.suffix.lower() or "a file without suffix"
         raise DataError(
-            f"{picture.dtype} cannot be stored losslessly as {suffix or 'a file without suffix'}",
+            f"{picture.dtype} cannot be stored losslessly as {suffix}",
             where=path,
             hint="choose a name that ends in .tif or .npy",
         )
-    write_atomically(path, write)
+    write_atomically(path, lambda file: found.encode(file, picture))
 
 
-def _reader(path: Path, labels: bool) -> Callable[[Path], AnyArray]:
-    suffix = path.suffix.lower()
-    if suffix in TIFF_SUFFIXES:
-        return partial(read_tiff, labels=labels)
-    if suffix in NUMPY_SUFFIXES:
-        return _read_npy
-    if suffix in PICTURE_SUFFIXES:
-        return partial(_read_with_pillow, labels=labels)
+def read_picture_stack(folder: Path) -> Scan:
+    """Read a folder of pictures as one volume: sorted by the numbers in names, from foot to head.
+
+    Raises
+    ------
+    ScanError, DataError
+        A picture cannot be read, or the pictures differ in format or size.
+    """
+    paths = sorted(list_pictures(folder), key=_numeric_order)
+    formats = list(dict.fromkeys(map(_picture_format, paths)))
+    if len(formats) > 1:
+        raise ScanError(
+            f"{' and '.join(f.name for f in formats)} pictures are not one volume",
+            where=folder,
+            hint="keep the pictures of one format in the folder",
+        )
+    slices = [to_grey(read_picture(path), path) for path in paths]
+    sizes = {image.shape for image in slices}
+    if len(sizes) > 1:
+        raise ScanError(
+            f"pictures of {len(sizes)} sizes are not one volume",
+            where=folder,
+            hint="leave out --stack to read each as a separate scan",
+        )
+    scan = scan_of_pictures(folder.name, np.stack(slices), folder, tuple(paths), formats[0])
+    order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
+    return replace(scan, decisions=(order, *scan.decisions))
+
+
+def _picture_format(path: Path) -> PictureFormat:
+    for candidate in PICTURE_FORMATS:
+        if _has_suffix(path, candidate.suffixes):
+            return candidate
     raise DataError(
         f"'{path.suffix}' is not a picture format",
         where=path,
@@ -173,27 +146,11 @@ def _reader(path: Path, labels: bool) -> Callable[[Path], AnyArray]:
     )
 
 
-def _read_with_pillow(path: Path, labels: bool) -> AnyArray:
-    with Image.open(path, formats=("PNG", "JPEG")) as image:
-        claimed = image.width * image.height * len(image.getbands())
-        check_claimed_size(claimed, path.stat().st_size, path)
-        if getattr(image, "n_frames", 1) > 1:
-            raise DataError(
-                "several pictures in one file", where=path, hint="save each as a file of its own"
-            )
-        if image.getexif().get(274, 1) != 1:
-            raise DataError(
-                "the picture is stored turned or mirrored (EXIF orientation)",
-                where=path,
-                hint="save it upright: programs disagree on whether they turn it back",
-            )
-        if image.mode == "P" and labels:
-            return palette_labels(image, path)
-        # Neither palette indices nor inks are grey values.
-        return np.asarray(image.convert("RGB") if image.mode in _NOT_VALUES else image)
+def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes
 
 
-def _read_npy(path: Path) -> AnyArray:
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    check_claimed_size(mapped.nbytes, None, path)
-    return np.array(mapped)
+def _numeric_order(path: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts slice_2 before slice_10."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -13,9 +13,8 @@ from pleura.formats.archive import ExtractedZip
 from pleura.formats.dicom.format import DICOM, NoCTError, read_series
 from pleura.formats.image_types import ImageSource
 from pleura.formats.images import is_image, read_image
-from pleura.formats.pictures import PICTURE_SUFFIXES
+from pleura.formats.pictures import PICTURE_SUFFIXES, read_picture_stack
 from pleura.formats.registry import SCAN_SUFFIXES, VOLUME_SUFFIXES, ZIP_SUFFIX, format_of, scan_name
-from pleura.formats.slices import read_picture_stack
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import shorten_list
 from pleura.scan.orientation import flip_left_right
@@ -102,7 +101,7 @@ def _read_file(path: Path, series: str | None) -> Scan:
 def _read_files(
     files: Sequence[Path], path: Path, series: str | None, unreachable: Sequence[str] = ()
 ) -> Scan:
-    """Read the one scan in a folder or zip: a DICOM series, or else the only volume."""
+    """Read the one scan in a folder or zip: a DICOM series, or else the only volume or picture."""
     pictures = [f for f in files if f.name.lower().endswith(PICTURE_SUFFIXES)]
     volumes = [f for f in files if f.name.lower().endswith(VOLUME_SUFFIXES)]
     others = [f for f in files if f not in {*pictures, *volumes}]
@@ -117,8 +116,9 @@ def _read_files(
             decision = Decision("files", "the DICOM series", ignored, warning=True)
             scan = replace(scan, decisions=(decision, *scan.decisions))
         return _warn_of_missing_files(scan, unreachable)
-    if len(volumes) == 1:
-        return _read_file(volumes[0], series)
+    candidates = volumes or pictures
+    if len(candidates) == 1:
+        return _warn_of_missing_files(_read_file(candidates[0], series), unreachable)
     what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
     raise ScanError(
         f"the folder or zip contains {what}, not one scan",

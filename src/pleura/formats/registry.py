@@ -10,24 +10,23 @@ from pleura.formats.dicom.suffixes import RTSTRUCT_SUFFIX, SEG_SUFFIX
 from pleura.formats.format import Format
 from pleura.formats.metaimage import METAIMAGE
 from pleura.formats.nifti import NIFTI
+from pleura.formats.npy import NUMPY
 from pleura.formats.nrrd import NRRD
-from pleura.formats.pictures import PICTURE_SUFFIXES
-from pleura.formats.slices import JPEG, NUMPY, PNG, TIFF
+from pleura.formats.pictures import PICTURE_FORMATS, PICTURE_SUFFIXES
+from pleura.formats.png import PNG
+from pleura.formats.tiff import TIFF
 
 VOLUME_FORMATS: tuple[Format, ...] = (NIFTI, NRRD, METAIMAGE)
 """Formats of which one file is one volume with its geometry."""
 
-PICTURE_FORMATS: tuple[Format, ...] = (TIFF, PNG, JPEG, NUMPY)
-"""Formats of slices and stacks without geometry."""
-
 FORMATS: tuple[Format, ...] = (*VOLUME_FORMATS, *PICTURE_FORMATS, DICOM)
 
-VOLUME_SUFFIXES = tuple(suffix for one in VOLUME_FORMATS for suffix in one.suffixes)
+VOLUME_SUFFIXES = tuple(suffix for item in VOLUME_FORMATS for suffix in item.suffixes)
 ZIP_SUFFIX = ".zip"
 SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ZIP_SUFFIX)
 """Suffixes of files of which each is one scan; DICOM files are grouped into series instead."""
 
-OUTPUT_SUFFIXES = tuple(suffix for one in FORMATS for suffix in one.output_suffixes)
+OUTPUT_SUFFIXES = tuple(suffix for item in FORMATS for suffix in item.output_suffixes)
 
 OUTPUT_FORMATS = {
     "nifti": NIFTI.output_suffixes[0],
@@ -45,8 +44,8 @@ OUTPUT_FORMATS = {
 def format_of(path: PurePath) -> Format | None:
     """Return the format of a file of one scan by its suffix; None for DICOM and unknown files."""
     name = path.name.lower()
-    formats = (*VOLUME_FORMATS, *PICTURE_FORMATS)
-    return next((one for one in formats if name.endswith(one.suffixes)), None)
+    formats: tuple[Format, ...] = (*VOLUME_FORMATS, *PICTURE_FORMATS)
+    return next((item for item in formats if name.endswith(item.suffixes)), None)
 
 
 def output_format(path: PurePath) -> Format:
@@ -58,9 +57,9 @@ def output_format(path: PurePath) -> Format:
         No format with this suffix is written.
     """
     name = path.name.lower()
-    for one in FORMATS:
-        if one.output_suffixes and name.endswith(one.output_suffixes):
-            return one
+    for item in FORMATS:
+        if item.output_suffixes and name.endswith(item.output_suffixes):
+            return item
     raise DataError(
         f"cannot write the output as '{path.suffix}'",
         where=str(path),
@@ -70,10 +69,10 @@ def output_format(path: PurePath) -> Format:
 
 def same_format_suffix(path: PurePath) -> str:
     """Return the suffix of a mask in the format of its scan; NIfTI for DICOM and other files."""
-    found = format_of(path)
-    if found is None:
+    scan_format = format_of(path)
+    if scan_format is None:
         return NIFTI.output_suffixes[0]
-    return (found.output_suffixes or PNG.output_suffixes)[0]
+    return (scan_format.output_suffixes or PNG.output_suffixes)[0]
 
 
 def scan_name(path: Path) -> str:

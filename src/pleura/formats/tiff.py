@@ -1,7 +1,7 @@
-"""TIFF pages and stacks (TIFF 6.0), none of them sparse, turned or inverted.
+"""TIFF files (TIFF 6.0): one slice, or a stack of pages.
 
-tifffile decodes uncompressed and deflated pages; LZW and its like it leaves to a large optional
-package, so those are decoded by the libtiff that Pillow and OpenCV bring.
+tifffile decodes uncompressed and deflated pages. For LZW and other compressions it needs a large
+optional package, so those pages are decoded by the libtiff in Pillow and OpenCV.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ from PIL import Image
 from pleura.errors import DataError
 from pleura.files.limits import check_claimed_size
 from pleura.formats.channels import palette_labels
+from pleura.formats.picture_format import PictureFormat
+from pleura.scan.origin import FormatName
 from pleura.typing import AnyArray
 
 _MAX_PAGES = 1 << 14
@@ -27,72 +29,63 @@ _UNCOMPRESSED = (1,)
 _DEFLATED = (8, 32946)
 
 
-def read_tiff(path: Path, *, labels: bool = False) -> AnyArray:
-    """Read a TIFF of one page: (rows, columns) or (rows, columns, channels).
+class TiffFormat(PictureFormat):
+    """TIFF files: one slice, or a stack of pages.
 
-    A palette is refused unless the picture holds ``labels``.
-
-    Raises
-    ------
-    DataError
-        It has several pages, lacks data, or is stored in a way that programs disagree about.
-    Exception
-        It is damaged: tifffile, Pillow and OpenCV have errors of their own.
+    Files that are sparse, rotated, mirrored or inverted are refused.
     """
-    with _open(path) as tiff:
-        pages = _pages(path, tiff)
-        if len(pages) > 1:
-            raise DataError(
-                f"a TIFF stack of {len(pages)} pages, not a single slice",
-                where=path,
-                hint="save each slice as a file of its own",
-            )
-        _check_pages(path, pages, palette=labels)
-        if pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
-            with Image.open(path, formats=["TIFF"]) as image:
-                return palette_labels(image, path)
-        page: AnyArray = _decode(path, pages)[0]
-        planes = page.ndim == 3 and pages[0].planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        return np.moveaxis(page, 0, -1) if planes else page
+
+    name: FormatName = "TIFF"
+    suffixes: tuple[str, ...] = (".tif", ".tiff")
+    output_suffixes: tuple[str, ...] = (".tif", ".tiff")
+    holds_stacks = True
+
+    def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
+        """Return the only page; a palette is refused unless the picture holds ``labels``."""
+        with _open(path) as tiff:
+            pages = _pages(path, tiff)
+            if len(pages) > 1:
+                raise DataError(
+                    f"a TIFF stack of {len(pages)} pages, not a single slice",
+                    where=path,
+                    hint="save each slice as a file of its own",
+                )
+            _check_pages(path, pages, palette=labels)
+            if pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
+                with Image.open(path, formats=["TIFF"]) as image:
+                    return palette_labels(image, path)
+            page: AnyArray = _decode(path, pages)[0]
+            planes = page.ndim == 3 and pages[0].planarconfig == tifffile.PLANARCONFIG.SEPARATE
+            return np.moveaxis(page, 0, -1) if planes else page
+
+    def decode_stack(self, path: Path) -> AnyArray | None:
+        """Return the pages, or the slices that follow a single page, as in files of ImageJ."""
+        with _open(path) as tiff:
+            pages = _pages(path, tiff)
+            if len(pages) == 1:
+                return _decode_contiguous(path, tiff)
+            if len({(page.shape, page.dtype) for page in pages}) > 1:
+                raise DataError(
+                    "TIFF pages of different sizes or types are not a volume",
+                    where=path,
+                    hint="save each slice as a file of its own",
+                )
+            _check_pages(path, pages)
+            return _decode(path, pages)
+
+    def encode(self, file: IO[bytes], array: AnyArray) -> None:
+        """Write a slice, or a stack of pages, to an open file."""
+        differences = array.ndim == 2 and array.dtype.kind in "iu"
+        tifffile.imwrite(
+            file,
+            array,
+            photometric="minisblack",
+            compression="zlib",
+            predictor=2 if differences else None,
+        )
 
 
-def count_tiff_slices(path: Path) -> int:
-    """Return the number of slices: pages, or what lies behind a single page, as ImageJ writes it.
-
-    Raises
-    ------
-    Exception
-        The file is damaged.
-    """
-    with _open(path) as tiff:
-        return max(len(tiff.pages), _behind_first(tiff))
-
-
-def read_tiff_stack(path: Path) -> AnyArray:
-    """Read a TIFF of several slices: (slices, rows, columns).
-
-    Raises
-    ------
-    DataError
-        It lacks data, is stored in a way that programs disagree about, or its pages differ.
-    Exception
-        It is damaged.
-    """
-    with _open(path) as tiff:
-        pages = _pages(path, tiff)
-        if len(pages) == 1:
-            first, series = pages[0], tiff.series[0]
-            _check_tags(path, first)
-            check_claimed_size(series.nbytes, path.stat().st_size, path, ratio=1)
-            return np.reshape(series.asarray(), (_behind_first(tiff), *first.shape))
-        if len({(page.shape, page.dtype) for page in pages}) > 1:
-            raise DataError(
-                "TIFF pages of different sizes or types are no volume",
-                where=path,
-                hint="save each slice as a file of its own",
-            )
-        _check_pages(path, pages)
-        return _decode(path, pages)
+TIFF = TiffFormat()
 
 
 def _open(path: Path) -> tifffile.TiffFile:
@@ -100,41 +93,54 @@ def _open(path: Path) -> tifffile.TiffFile:
     return tifffile.TiffFile(path, is_ome=False)
 
 
-def _behind_first(tiff: tifffile.TiffFile) -> int:
-    return int(tiff.series[0].size // tiff.pages.first.size)
+def _decode_contiguous(path: Path, tiff: tifffile.TiffFile) -> AnyArray | None:
+    """Return the slices that a file with a single page stores in one block; None if it has one."""
+    try:
+        first, series = tiff.pages.first, tiff.series[0]
+        slices = int(series.size // first.size)
+    # tifffile raises many kinds of errors for unusual metadata; the page may be readable.
+    except Exception:  # noqa: BLE001
+        return None
+    if slices <= 1:
+        return None
+    _check_tags(path, first)
+    check_claimed_size(series.nbytes, path.stat().st_size, path, ratio=1)
+    return np.reshape(series.asarray(), (slices, *first.shape))
 
 
 def _pages(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     if len(tiff.pages) == 0:
-        raise ValueError("no picture in it")
+        raise ValueError("it has no pages")
     if len(tiff.pages) > _MAX_PAGES:
         raise DataError(
-            f"a TIFF of {len(tiff.pages)} pages", where=path, hint="save the slices of one scan"
+            f"a TIFF of {len(tiff.pages)} pages",
+            where=path,
+            hint="save one scan per file",
         )
     return [page.aspage() for page in tiff.pages]
 
 
 def _check_pages(path: Path, pages: Sequence[tifffile.TiffPage], *, palette: bool = False) -> None:
-    """Refuse pages that claim more than the file holds, before anything is decoded."""
+    """Refuse pages that claim more than the file contains, before they are decoded."""
     for page in pages:
         _check_tags(path, page, palette=palette)
         if not page.databytecounts or 0 in page.databytecounts or 0 in page.dataoffsets:
             raise DataError(
-                "the TIFF lacks some or all of its pixels: it is sparse or was never whole",
+                "the TIFF lacks some or all of its pixels: it is sparse or incomplete",
                 where=path,
                 hint="save it again, with all pixels",
             )
     size = path.stat().st_size
     plain = all(page.compression in _UNCOMPRESSED for page in pages)
     packed = sum(sum(page.databytecounts) for page in pages)
-    check_claimed_size(packed, size, path, ratio=1)  # strips may not share their data either
+    check_claimed_size(packed, size, path, ratio=1)  # strips must not share data
     claimed = sum(math.prod(page.shape) * _dtype(page).itemsize for page in pages)
     check_claimed_size(claimed, size, path, **({"ratio": 1} if plain else {}))
 
 
 def _dtype(page: tifffile.TiffPage) -> np.dtype[Any]:
     if page.dtype is None:
-        raise ValueError(f"{page.bitspersample} bits a pixel")
+        raise ValueError(f"{page.bitspersample} bits per pixel")
     return np.dtype(page.dtype)
 
 
@@ -150,22 +156,22 @@ def _decode(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyArray:
 
 
 def _check_strips(path: Path, page: tifffile.TiffPage) -> None:
-    """Refuse a strip or tile that unpacks to more than its pixels: tifffile unpacks it whole."""
-    most = math.prod(page.chunks) * _dtype(page).itemsize
+    """Refuse a strip or tile that inflates to more than its pixels: tifffile inflates all of it."""
+    limit = math.prod(page.chunks) * _dtype(page).itemsize
     with path.open("rb") as file:
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
             file.seek(offset)
             decoder = isal_zlib.decompressobj(15)
-            decoder.decompress(file.read(count), most)
+            decoder.decompress(file.read(count), limit)
             if decoder.unconsumed_tail or len(decoder.decompress(b"", 1)):
-                raise ValueError("a strip holds more than its pixels")
+                raise ValueError("a strip contains more than its pixels")
 
 
 def _decode_with_libtiff(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyArray:
     with Image.open(path, formats=["TIFF"]) as probe:
         for i in range(len(pages)):
             probe.seek(i)
-            probe.load()  # OpenCV decodes half of a damaged stream without a word
+            probe.load()  # OpenCV decodes a part of a damaged stream, and reports no error
     content = np.fromfile(path, np.uint8)
     success, decoded = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)
     if not success or len(decoded) != len(pages):
@@ -175,13 +181,13 @@ def _decode_with_libtiff(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyA
 
 
 def _check_tags(path: Path, page: tifffile.TiffPage, *, palette: bool = False) -> None:
-    """Refuse a TIFF page that is stored turned or inverted, or has a palette if not asked for."""
+    """Refuse a page that is rotated, mirrored or inverted, or has an unexpected ``palette``."""
     orientation = page.tags.valueof(274, default=1)
     if orientation != 1:
         raise DataError(
-            f"the TIFF is stored turned or mirrored (orientation {orientation})",
+            f"the TIFF is stored rotated or mirrored (orientation {orientation})",
             where=path,
-            hint="save it upright: programs disagree on whether they turn it back",
+            hint="save it upright: programs disagree on whether they apply this tag",
         )
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not palette:
         raise DataError(
@@ -193,5 +199,5 @@ def _check_tags(path: Path, page: tifffile.TiffPage, *, palette: bool = False) -
         raise DataError(
             "the TIFF is stored inverted, white as 0",
             where=path,
-            hint="save it with black as 0: programs disagree on whether they turn it back",
+            hint="save it with black as 0: programs disagree on whether they invert it",
         )

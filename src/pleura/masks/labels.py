@@ -15,7 +15,6 @@ from pleura.files.listing import check_path
 from pleura.formats.image_types import ImageSource
 from pleura.formats.read import read
 from pleura.formats.registry import format_of, scan_name
-from pleura.formats.slices import JPEG
 from pleura.masks.mask import Mask
 from pleura.scan.labels import BOTH, LEFT, RIGHT
 from pleura.scan.scan import Decision, Scan
@@ -150,8 +149,7 @@ def whole_labels(found: Scan) -> AnyArray:
             where=found.source or found.name,
             hint="apply a threshold to probabilities (0.5, for example) and save whole numbers",
         )
-    lossy = found.format == JPEG.name
-    if lossy or values.min() < 0 or len(_present(values)) > MAX_LABELS:
+    if found.origin.is_lossy or values.min() < 0 or len(_present(values)) > MAX_LABELS:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",
             where=found.source or found.name,

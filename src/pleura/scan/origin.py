@@ -22,11 +22,14 @@ class Origin:
         The file or folder, as the caller gave it; None for an object in memory.
     files:
         The files with the header and the voxels.
+    is_lossy:
+        Whether the compression of the files has changed the values.
     """
 
     format: FormatName = "array"
     path: Path | None = None
     files: tuple[Path, ...] = ()
+    is_lossy: bool = False
 
     @property
     def states_hu(self) -> bool:

@@ -15,13 +15,7 @@ from pleura.dataset.pair_reader import read_image_2d
 from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resample_probability
 from pleura.errors import DataError, PleuraError
 from pleura.figures.overlay import overlay
-from pleura.formats.pictures import (
-    NUMPY_SUFFIXES,
-    PNG_SUFFIXES,
-    TIFF_SUFFIXES,
-    list_pictures,
-    write_picture,
-)
+from pleura.formats.pictures import PICTURE_OUTPUT_SUFFIXES, list_pictures, write_picture
 from pleura.scan.scan import BACKGROUND_HU
 from pleura.training.compute import ComputeDevice
 from pleura.training.run import Run, open_run
@@ -237,11 +231,7 @@ def bounding_box(mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
 
 def _targets(path: Path, output: Path, options: PredictionOptions) -> dict[str, Path]:
     """Return the files to write for an image, by kind."""
-    suffix = (
-        path.suffix
-        if path.suffix.lower() in (*TIFF_SUFFIXES, *PNG_SUFFIXES, *NUMPY_SUFFIXES)
-        else ".png"
-    )
+    suffix = path.suffix if path.suffix.lower() in PICTURE_OUTPUT_SUFFIXES else ".png"
     targets = {"mask": output / f"{path.stem}{suffix}"}
     if options.overlay:
         targets["overlay"] = output / f"{path.stem}_overlay.png"

@@ -106,7 +106,8 @@ def read_volume(
     """
     decisions = [*volume.decisions, *_skipped_decisions(skipped)]
     frames = volume.present
-    if any(frame.lossy for frame in frames):
+    is_lossy = any(frame.lossy for frame in frames)
+    if is_lossy:
         reason = f"{frames[0].transfer_syntax}; borders may be inaccurate"
         decisions.append(Decision("pixels", "lossy compression", reason, warning=True))
     if all(frame.rescale is None for frame in frames):
@@ -125,7 +126,7 @@ def read_volume(
         name=name,
         geometry=volume.geometry,
         read=read,
-        origin=DicomOrigin(volume=volume, path=source, files=volume.files),
+        origin=DicomOrigin(volume=volume, path=source, files=volume.files, is_lossy=is_lossy),
         decisions=tuple(decisions),
         missing_slices=frozenset(i for i, frame in enumerate(volume.frames) if frame is None),
     )

@@ -1,0 +1,204 @@
+"""Base class of the formats of slices and stacks without geometry."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import DTypeLike
+from PIL import Image
+
+from pleura.errors import DataError, PleuraError, ScanError, first_line
+from pleura.files.atomic import write_atomically
+from pleura.files.listing import check_path
+from pleura.formats.channels import equal_channels
+from pleura.formats.format import VOXEL_TYPES, check_voxel_type
+from pleura.formats.raw import check_shape
+from pleura.scan.labels import LabelMap
+from pleura.scan.orientation import assume_orientation
+from pleura.scan.origin import FormatName, Origin
+from pleura.scan.scan import Decision, Scan
+from pleura.typing import AnyArray
+
+
+class PictureFormat(ABC):
+    """A format whose files hold one slice or a stack of slices, and no geometry.
+
+    Attributes
+    ----------
+    name, suffixes, output_suffixes, stores_geometry:
+        See `Format`.
+    voxel_types:
+        dtypes that are written.
+    holds_stacks:
+        Whether a file can hold several slices.
+    is_lossy:
+        Whether the compression changes values.
+    """
+
+    name: FormatName
+    suffixes: tuple[str, ...]
+    output_suffixes: tuple[str, ...] = ()
+    voxel_types: tuple[str, ...] = VOXEL_TYPES
+    stores_geometry = False
+    holds_stacks = False
+    is_lossy = False
+
+    @abstractmethod
+    def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
+        """Return the picture in a file: (rows, columns) or (rows, columns, channels).
+
+        Raises
+        ------
+        PleuraError
+            The file does not hold one picture, or exceeds the limits.
+        Exception
+            The file is damaged; the errors of decoders differ.
+        """
+
+    def decode_stack(self, path: Path) -> AnyArray | None:
+        """Return the slices (slices, rows, columns[, channels]) in a file; None if it has one.
+
+        Raises
+        ------
+        Exception
+            As `decode`.
+        """
+        return None
+
+    def encode(self, file: IO[bytes], array: AnyArray) -> None:
+        """Write a slice (rows, columns), or a stack (slices, rows, columns), to an open file."""
+        raise NotImplementedError
+
+    def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
+        """Read one slice, or a stack as a volume.
+
+        A palette is refused unless the file holds ``labels``.
+
+        Raises
+        ------
+        ScanError, DataError
+            The file is truncated or corrupt, in colour, or stored rotated or mirrored.
+        """
+        check_path(path)
+        with _errors_of_decoding(path):
+            volume = self.decode_stack(path)
+        if volume is None:
+            volume = to_grey(self.read_picture(path, labels=labels), path, labels=labels)[None]
+        elif volume.ndim == 4:
+            grey = to_grey(volume.reshape(-1, *volume.shape[2:]), path, labels=labels)
+            volume = grey.reshape(volume.shape[:3])
+        _check_numbers(volume, path)
+        check_shape(volume.shape, path, volume.dtype)
+        return scan_of_pictures(name, volume, path, (path,), self)
+
+    def read_picture(self, path: Path, *, labels: bool = False) -> AnyArray:
+        """Read one picture: see `pleura.formats.pictures.read_picture`."""
+        with _errors_of_decoding(path):
+            check_path(path)
+            picture = self.decode(path, labels=labels)
+        _check_numbers(picture, path)
+        if picture.size == 0 or picture.ndim not in (2, 3):
+            raise DataError(
+                f"not a single picture but an array of shape {picture.shape}",
+                where=path,
+                hint="save one 2-D slice per file",
+            )
+        return picture
+
+    def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
+        """Check that a file can hold the number of slices and the dtype."""
+        slices = scan.geometry.shape[0]
+        if slices > 1 and not self.holds_stacks:
+            raise DataError(
+                f"a {self.name} file holds one slice, and the scan has {slices}",
+                where=path,
+                hint="write .nii.gz, or .tif for a stack",
+            )
+        check_voxel_type(path, self.name, dtype, self.voxel_types)
+        return ()
+
+    def write(self, path: Path, image: Scan | LabelMap) -> None:
+        """Write the voxels alone, in the order of slices, rows and columns of the scan."""
+        array = image.values()
+        pixels = array[0] if len(array) == 1 else array
+        write_atomically(path, lambda file: self.encode(file, pixels))
+
+
+def scan_of_pictures(
+    name: str, volume: AnyArray, path: Path, files: tuple[Path, ...], picture_format: PictureFormat
+) -> Scan:
+    """Return slices (slices, rows, columns) of one format as a scan of assumed orientation."""
+    origin = Origin(
+        format=picture_format.name, path=path, files=files, is_lossy=picture_format.is_lossy
+    )
+    scan = assume_orientation(name, volume, origin)
+    if not origin.is_lossy:
+        return scan
+    reason = f"{origin.format}; borders may be inaccurate"
+    compression = Decision("pixels", "lossy compression", reason, warning=True)
+    return replace(scan, decisions=(*scan.decisions, compression))
+
+
+def to_grey(picture: AnyArray, path: Path, *, labels: bool = False) -> AnyArray:
+    """Return a picture whose colour channels are equal as (rows, columns); bool becomes uint8.
+
+    Raises
+    ------
+    ScanError
+        The channels differ.
+    """
+    if picture.dtype.kind == "b":
+        picture = picture.astype(np.uint8)
+    grey = equal_channels(picture)
+    if grey is not None:
+        return grey
+    content, hint = "CT values", "export the CT values themselves (16-bit TIFF or DICOM)"
+    if labels:
+        content = "labels"
+        hint = "save the mask in grey: 1 right and 2 left lung, or 255 for both"
+    raise ScanError(
+        f"a colour picture with {picture.shape[2]} channels, not {content}", where=path, hint=hint
+    )
+
+
+def _check_numbers(array: AnyArray, path: Path) -> None:
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"values of type {array.dtype} are not intensities",
+            where=path,
+            hint="save integers or floating point numbers",
+        )
+
+
+@contextmanager
+def _errors_of_decoding(path: Path) -> Iterator[None]:
+    """Raise the errors of decoders as DataError; they raise anything for a damaged file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except PleuraError as error:
+        raise DataError(error.message, where=path, hint=error.hint) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            "the header claims a picture far larger than a CT slice",
+            where=path,
+            hint="check the file: no CT slice is that large",
+        ) from error
+    except PermissionError as error:
+        raise DataError(
+            "no permission to read the file", where=path, hint="change its permissions"
+        ) from error
+    except Exception as error:
+        raise DataError(
+            f"the picture cannot be read: it is truncated or corrupt ({first_line(error)})",
+            where=path,
+            hint="copy or export the file again, or leave it out",
+        ) from error
