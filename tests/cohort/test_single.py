@@ -32,7 +32,9 @@ def test_all_outputs_are_written(picture, options, tmp_path):
         "probability": "probability.png",
         "report": "report.json",
     }
-    files = OutputFiles(**{key: tmp_path / name for key, name in named.items()}, measure=True)
+    # Text and any path-like object are paths.
+    paths = {key: str(tmp_path / name) for key, name in named.items()}
+    files = OutputFiles(**paths | {"mask": tmp_path / named["mask"]}, measure=True)
     seen = []
     report = segment_file(picture, files, options, progress=lambda n, total: seen.append(total))
     assert {path.name for path in tmp_path.iterdir()} == set(named.values())

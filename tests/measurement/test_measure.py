@@ -110,6 +110,18 @@ def test_scan_and_mask_may_be_paths_and_must_fit(sample, tmp_path):
         read_mask(sample.masks / "LCTSC-201_058.tif", read(folder / "ct.nii.gz"))
 
 
+def test_a_mask_is_measured_with_its_scan():
+    scan, mask = box()
+    expected = measure(scan, mask)
+    for found in (measure(mask), measure(scan, mask.labels), measure(mask, mask.labels)):
+        assert found.regions == expected.regions
+    with pytest.raises(DataError, match="without its scan"):
+        measure(read_mask(mask.to_nibabel()))
+    for arguments in ((mask, scan), (scan, scan)):
+        with pytest.raises(DataError, match="a Scan is not a mask"):
+            measure(*arguments)
+
+
 def test_the_public_table_of_267_slices_is_reproduced(data):
     """Areas exact, mean within 0.5, percentiles within 1; these are stored values, not HU."""
     folder = data / "kmader"

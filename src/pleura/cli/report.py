@@ -21,8 +21,11 @@ Examples:
 @click.option("--output", "-o", type=PATH, help="HTML file.  [default: FOLDER/report.html]")
 def command(folder: Path, output: Path | None) -> None:
     """Write the HTML report of a FOLDER that `pleura segment` wrote, by one job or many shards."""
+    from pleura.cohort.tables import read_summaries
     from pleura.report.cohort import write_cohort_report
 
-    results, path = write_cohort_report(folder, output)
+    path = output or folder / "report.html"
+    write_cohort_report(path, folder)
+    results = read_summaries(folder)
     failed = sum(result.status == "failed" for result in results)
     echo(f"{len(results)} scans, {failed} failed: {path}")

@@ -70,8 +70,8 @@ def read_mask(
         The file cannot be read, is on another grid, or has unknown labels.
     """
     found = _read(source)
-    if scan is None:
-        scan = found
+    has_scan = scan is not None
+    scan = scan or found
     if not found.geometry.matches(scan.geometry):
         raise DataError(
             "mask and scan have different grids: "
@@ -80,7 +80,7 @@ def read_mask(
             hint="give a mask of this scan",
         )
     labels, sides, decision = _interpret_labels(found, unknown_as_lung)
-    return Mask(labels, scan, sides, ("", ""), (decision,))
+    return Mask(labels, scan, sides, ("", ""), (decision,), has_scan=has_scan)
 
 
 def _read(source: ImageSource) -> Scan:

@@ -69,6 +69,8 @@ class Mask(LabelMap):
         interpreted.
     flags:
         Reasons to check the mask before it is used.
+    has_scan:
+        False if the mask was read without its scan; ``scan`` then holds the labels.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class Mask(LabelMap):
 
     decisions: tuple[Decision, ...] = ()
     flags: tuple[Flag, ...] = ()
+    has_scan: bool = True
 
     def volume_ml(self, label: int | None = None) -> float:
         """Return the volume of one label, or of all, in millilitres."""

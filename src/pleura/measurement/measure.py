@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
+from pleura.formats.image_types import ImageSource
 from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.intensity.mapping import HU
 from pleura.masks.labels import read_mask
@@ -35,7 +36,7 @@ from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
 from pleura.segmentation.flags import MAX_VOLUME_ML
 from pleura.segmentation.segmenter import Segmenter
-from pleura.typing import BoolArray, StrPath
+from pleura.typing import BoolArray
 
 PERCENTILES = (5, 15, 50, 95)
 
@@ -63,16 +64,17 @@ MAX_SLICE_SPACING_MM = 5.0
 """Larger distances of slices are flagged."""
 
 
-def measure(scan: ScanLike, mask: Mask | StrPath | None = None) -> Measurement:
+def measure(scan: ScanLike | Mask, mask: Mask | ImageSource | None = None) -> Measurement:
     """Measure volume, density and extent of the lungs.
 
     Parameters
     ----------
     scan:
-        A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom.
+        A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom; or a mask or
+        `Segmentation`, to measure the lungs of its scan.
     mask:
-        A mask, or the path of one, on the grid of the scan. By default, the shipped model segments
-        the lungs.
+        A mask on the grid of the scan, its path, an array, or an image of another library. None is
+        the mask given as ``scan``; or for a scan, the shipped model segments the lungs.
 
     Returns
     -------
@@ -83,8 +85,10 @@ def measure(scan: ScanLike, mask: Mask | StrPath | None = None) -> Measurement:
     Raises
     ------
     ScanError, DataError
-        Scan or mask cannot be read, or the mask has another grid.
+        Scan or mask cannot be read, the mask has another grid, or its scan is not available.
     """
+    if isinstance(scan, Mask):
+        mask, scan = scan if mask is None else mask, _scan_of(scan)
     scan = as_scan(scan)
     mask = _mask_of(scan, mask)
     order = scan.geometry.to_canonical()
@@ -126,10 +130,24 @@ def density_statistics(hu: NDArray[np.int16]) -> DensityStatistics:
     )
 
 
-def _mask_of(scan: Scan, mask: Mask | StrPath | None) -> Mask:
+def _scan_of(mask: Mask) -> Scan:
+    if not mask.has_scan:
+        raise DataError(
+            "the mask was read without its scan",
+            where=mask.scan.name,
+            hint="pass the scan and the mask: measure(scan, mask)",
+        )
+    return mask.scan
+
+
+def _mask_of(scan: Scan, mask: Mask | ImageSource | None) -> Mask:
     if mask is None:
         with Segmenter() as segmenter:
             return segmenter.segment(scan, warn=False)
+    if isinstance(mask, Scan):
+        raise DataError(
+            "a Scan is not a mask", where=mask.name, hint="pass the scan first: measure(scan, mask)"
+        )
     if not isinstance(mask, Mask):
         return read_mask(mask, scan)
     if not mask.geometry.matches(scan.geometry):

@@ -17,33 +17,22 @@ _COLUMNS = ("right_ml", "left_ml", "seconds")
 _MEASURED = ("mean_hu", "laa_950_percent")
 
 
-def write_cohort_report(
-    folder: StrPath, path: StrPath | None = None
-) -> tuple[list[ScanResult], Path]:
+def write_cohort_report(path: StrPath, folder: StrPath) -> None:
     """Write the HTML report of a folder that `segment_cohort` wrote, also by many shards.
 
     Parameters
     ----------
+    path:
+        The file to write.
     folder:
         The folder of the results.
-    path:
-        The file to write; ``FOLDER/report.html`` if None.
-
-    Returns
-    -------
-    tuple of list of ScanResult and Path
-        The result of each scan, and the file.
 
     Raises
     ------
     DataError
         The folder has no results, a preview cannot be read, or the file cannot be written.
     """
-    folder = Path(folder)
-    results = read_summaries(folder)
-    target = folder / "report.html" if path is None else Path(path)
-    cohort_page(results, folder).write(target)
-    return results, target
+    cohort_page(read_summaries(folder), Path(folder)).write(Path(path))
 
 
 def cohort_page(rows: Sequence[ScanResult], output: Path) -> Page:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pleura.evaluation.cases import CaseTable, Subset
 from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation, evaluate_model
 from pleura.intensity.mapping import UnitsOption
-from pleura.report.page import PagePicture, line_plot
+from pleura.report.page import Page, PagePicture, line_plot
 from pleura.report.scores import scores_page, worst_slice
 from pleura.typing import Progress, StrPath
 
@@ -107,21 +107,21 @@ def evaluate_and_report(
             callbacks=callbacks,
         )
     if options.report is not None:
-        write_evaluation_report(
-            options.report, evaluation, pictures, history, command=options.command
-        )
+        page = evaluation_page(evaluation, pictures, history, options.command)
+        page.write(Path(options.report))
     return evaluation
 
 
 def write_evaluation_report(
     path: StrPath,
     evaluation: ModelEvaluation,
-    pictures: Mapping[str, PagePicture] | None = None,
     history: Sequence[Mapping[str, float]] = (),
     *,
     command: str = "",
 ) -> None:
-    """Write the HTML report of the evaluation of a model or a run.
+    """Write the HTML report of the evaluation of a model or a run, without pictures of the cases.
+
+    `evaluate_and_report` writes it with pictures.
 
     Parameters
     ----------
@@ -129,10 +129,8 @@ def write_evaluation_report(
         The file to write.
     evaluation:
         The evaluation.
-    pictures:
-        Pictures by case.
     history:
-        Metrics of each epoch of a run, for its training curves.
+        Metrics of each epoch, as `Run.history` returns them, for the training curves of a run.
     command:
         The command line that the report shows.
 
@@ -141,6 +139,16 @@ def write_evaluation_report(
     DataError
         The file cannot be written.
     """
+    evaluation_page(evaluation, {}, history, command).write(Path(path))
+
+
+def evaluation_page(
+    evaluation: ModelEvaluation,
+    pictures: Mapping[str, PagePicture],
+    history: Sequence[Mapping[str, float]] = (),
+    command: str = "",
+) -> Page:
+    """Return the page that `write_evaluation_report` writes, with pictures by case."""
     curve, calibration = evaluation.threshold_curve(), evaluation.calibration
     plots = [
         line_plot(
@@ -164,7 +172,7 @@ def write_evaluation_report(
     kind, name = next(iter(evaluation.provenance.items()), ("model", ""))
     facts = (*evaluation.provenance.items(), ("threshold", f"{evaluation.threshold:.3g}"))
     title = f"{kind.capitalize()} {name}"
-    page = scores_page(title, evaluation, facts, pictures or {}, command, plots)
+    page = scores_page(title, evaluation, facts, pictures, command, plots)
     flags = evaluation.flags
     cases = (replace(c, flags=(*c.flags, *flags.get(c.name, ()))) for c in page.cases)
-    replace(page, cases=tuple(cases)).write(Path(path))
+    return replace(page, cases=tuple(cases))

@@ -26,7 +26,7 @@ class Segmentation(Mask):
 
     Parameters
     ----------
-    labels, scan, sides, algorithm, decisions, flags:
+    labels, scan, sides, algorithm, decisions, flags, has_scan:
         See `Mask`.
     model:
         Name of the model.

@@ -26,7 +26,7 @@ from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.training.log_level import log_level
 from pleura.training.quantise import calibration_slices, quantise
-from pleura.training.run import Run, open_run
+from pleura.training.run import Run, open_run, without_paths
 from pleura.training.state import trained_network
 from pleura.typing import StrPath
 
@@ -217,7 +217,7 @@ def export(
         version=options.version or pleura.__version__,
         labels=("lung",),
         threshold=sum(run.threshold for run in opened) / len(opened),
-        recipe=first.recipe.model_dump(mode="json"),
+        recipe=without_paths(first.recipe).model_dump(mode="json"),
         data=options.data,
         data_fingerprint=_fingerprint(opened),
         licence=options.licence,

@@ -140,11 +140,11 @@ def _read(recipe: StrPath) -> tuple[dict[str, Any], str]:
                 hint=f"choose base from {', '.join(known_recipes())}",
             )
         values = _merge(_read(str(base))[0], values)
-    _resolve_paths(values, source)
+    resolve_paths(values, source)
     return values, where
 
 
-def _resolve_paths(values: dict[str, Any], source: Path) -> None:
+def resolve_paths(values: dict[str, Any], source: Path) -> None:
     """Make the paths of files in the folder of a recipe absolute."""
     split = values.get("split")
     for key in ("file", "patient_file") if isinstance(split, dict) else ():

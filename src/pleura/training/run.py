@@ -17,7 +17,7 @@ from pleura.files.atomic import write_text
 from pleura.files.records import write_json
 from pleura.training.history import read_history
 from pleura.training.recipe import Recipe
-from pleura.training.recipe_loading import build_recipe
+from pleura.training.recipe_loading import build_recipe, resolve_paths
 from pleura.training.recipe_text import read_recipe_text
 from pleura.training.versions import git_describe, versions
 from pleura.typing import StrPath
@@ -182,16 +182,16 @@ def create_run(
         "git": git_describe(),
         "subsets": {subset: len(getattr(split, subset)) for subset in SUBSETS},
     }
-    run = Run(folder, _without_paths(recipe), record)
+    run = Run(folder, without_paths(recipe), record)
     write_text(folder / "recipe.yaml", run.recipe.to_yaml())
     split.write(folder / "split.csv", pixels)
     return run
 
 
-def _without_paths(recipe: Recipe) -> Recipe:
-    """Replace the paths of split and patient table by the split file of the run.
+def without_paths(recipe: Recipe) -> Recipe:
+    """Replace the paths of split and patient table by ``split.csv``, the split file of a run.
 
-    The recipe of a run contains no paths, so that the run can be used on another computer.
+    Run folders and model files contain no paths, so that they can be used on another computer.
     """
     split = recipe.split
     if split.file is None and split.patient_file is None:
@@ -268,6 +268,7 @@ def _recipe_of(path: Path) -> Recipe:
     try:
         values = read_recipe_text(path, str(path))
         if isinstance(values, dict):
+            resolve_paths(values, path)
             return build_recipe(values, str(path))
         reason = "it is no mapping of keys"
     except RecipeError as error:
