@@ -71,6 +71,7 @@ bench: $(READY)  ## measure speed and memory, compared with Keras (training) and
 reference: $(READY)  ## generate the reference pages of the documentation from the code
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_architecture_picture.py
+	$(BIN)/python docs/make_benchmarks.py
 
 DOCS_READY := $(VENV)/.docs-ready
 $(DOCS_READY): $(READY)

@@ -1,0 +1,333 @@
+"""Write docs/benchmarks.md and its plots from benchmarks/results; `make reference` runs this."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from pleura.figures import palette
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+PICTURES = DOCS / "pictures"
+WRONG_REFERENCE = "ID_0254_Z_0075.tif"
+
+PAGE = """\
+<!-- Written by docs/make_benchmarks.py from benchmarks/results: change it there. -->
+
+# Benchmarks
+
+All tables and plots of this page are made from the files in `benchmarks/results`, which the
+commands below wrote. Each was measured on two cores of an AMD EPYC with AVX512-BF16, unless stated
+otherwise. [Experiments](experiments.md) explains how each design was chosen.
+
+## Segmentation time
+
+Whole commands, from the file to the written mask, compared with lungmask 0.2.22. lungmask ran with
+its faster option (`--cpu`) and with random weights of its network, which do the same work. Median
+of {repetitions} processes of pleura and of two of lungmask, in turn; memory: highest peak.
+
+| 117 slices of 512×512 | `default` (s) | `accurate` (s) | lungmask (s) | faster | memory (MB) |
+|---|---|---|---|---|---|
+{segmentation}
+
+![Time to segment 117 slices with pleura and lungmask]({pictures}/benchmark-time.svg)
+
+    python benchmarks/segment.py --scan chest.nii.gz --lengths 1 150 300
+
+| slices | time (s) | peak memory (MB) |
+|---|---|---|
+{lengths}
+
+## Installed size
+
+| package | size (MB) | of which PyTorch (MB) | packages |
+|---|---|---|---|
+{sizes}
+
+    python benchmarks/install_size.py
+
+## Accuracy of the shipped models
+
+| data | cases | measure | `default` | `accurate` |
+|---|---|---|---|---|
+{accuracy}
+
+![Dice of each case of three data sets]({pictures}/benchmark-accuracy.svg)
+
+    python benchmarks/accuracy.py default DATA --sets card --runs RUNS
+    python benchmarks/accuracy.py accurate DATA --sets kmader-test perturbed-test covid
+
+The [model card](explanation/model.md#accuracy) has confidence intervals, surface distances, and the
+test of each left-out patient.
+
+## Precision of the arithmetic
+
+| precision | time per slice (ms) | Dice, *finding-lungs* | Dice, LCTSC | Dice, COVID-19 |
+|---|---|---|---|---|
+{precision}
+
+    python benchmarks/precision.py DATA runs/default
+
+## Training time
+
+The recipe `exercise` and the same training in Keras: three epochs, median of three processes each,
+in turn.
+
+| | pleura (bfloat16) | Keras (float32) | ratio |
+|---|---|---|---|
+{training}
+
+    python benchmarks/bench.py --images IMAGES --masks MASKS --epochs 3
+
+## Accuracy of the exercise
+
+Recipe `exercise` in both programs, five seeds, mean (worst):
+
+| program, scaling | validation accuracy | test accuracy | test IoU at 0.1 | test IoU at 0.5 |
+|---|---|---|---|---|
+{exercise}
+
+The notebook of the exercise itself has a validation accuracy of 0.9703, a test accuracy of 0.9783
+and a test IoU of 0.8225 at threshold 0.1.
+
+![Test IoU of five seeds with pleura and Keras]({pictures}/benchmark-seeds.svg)
+
+    python benchmarks/seeds.py --table
+
+Recipe `exercise-plus`, five seeds, mean (worst): test IoU {plus_128} at 128×128 and {plus} at
+512×512; {plus_rest} at 512×512 without the slice whose [reference is
+wrong](explanation/label-errors.md).
+
+    python benchmarks/plus.py --table
+
+## Learning curve
+
+Mean Dice on COVID-19 slices of three patients, after training on slices of seven others: from
+random weights, and from a shipped model (pleura-3, which did not see any slice of this set).
+
+| training slices | random weights | fine-tuned |
+|---|---|---|
+{learning}
+
+![Dice by number of training slices]({pictures}/benchmark-learning-curve.svg)
+
+    python benchmarks/fine_tuning.py DATA
+"""
+
+
+def load(name: str) -> Any:
+    """Return the content of a file of results."""
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
+def rows(cells: Iterable[Iterable[object]]) -> str:
+    """Return rows of a Markdown table."""
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in cells)
+
+
+def seconds(runs: list[dict[str, Any]]) -> float:
+    """Return the median time of runs."""
+    return median(run["seconds"] for run in runs)
+
+
+def peak(runs: list[dict[str, Any]]) -> str:
+    """Return the highest peak memory of runs."""
+    return f"{max(run['peak_mb'] for run in runs):.0f}"
+
+
+def segmentation(bench: dict[str, Any]) -> str:
+    """Return the table of times and memory beside lungmask."""
+    lines = []
+    for kind, title in (("NIfTI", "NIfTI"), ("DICOM", "DICOM folder")):
+        ours = bench["ours"][kind], bench["ours"][f"{kind}, --model accurate"]
+        theirs = bench["theirs"][kind]
+        times = [seconds(runs) for runs in (*ours, theirs)]
+        faster = " and ".join(f"{times[2] / time:.0f}×" for time in times[:2])
+        memory = ", ".join(peak(runs) for runs in (*ours, theirs))
+        lines.append([title, *(f"{time:.1f}" for time in times), faster, memory])
+    return rows(lines)
+
+
+def dice_by_set(model: str) -> dict[str, list[float]]:
+    """Return the Dice of each case by data set, without the slice whose reference is wrong."""
+    found = load(f"accuracy/{model}")
+    return {
+        name: [case["dice"] for case in found[name] if case["case"] != WRONG_REFERENCE]
+        for name in ("kmader-test", "covid")
+    }
+
+
+def accuracy() -> str:
+    """Return the table of mean Dice and of the loss of Dice after perturbation."""
+    models = ("default", "accurate")
+    dice = {model: dice_by_set(model) for model in models}
+    titles = {"kmader-test": "*finding-lungs*, test", "covid": "COVID-19, 8-bit pictures"}
+    lines = [
+        [title, len(dice["default"][key]), "Dice", *(f"{mean(dice[m][key]):.4f}" for m in models)]
+        for key, title in titles.items()
+    ]
+    drops = [[c["drop"] for c in load(f"accuracy/{m}")["perturbed-test"]] for m in models]
+    lines.append(
+        ["*finding-lungs*, test, 12 perturbations", len(drops[0]), "loss of Dice"]
+        + [f"{mean(drop):.4f}" for drop in drops]
+    )
+    return rows(lines)
+
+
+def training(runs: list[dict[str, Any]]) -> str:
+    """Return the table of training speed beside Keras."""
+    measures = {
+        "training steps per second": ("steps_per_second", ".2f"),
+        "validation pass (s)": ("validation_seconds", ".2f"),
+        "whole process (s)": ("process_seconds", ".0f"),
+        "peak memory (MiB)": ("peak_memory_mb", ".0f"),
+    }
+    lines = []
+    for title, (key, form) in measures.items():
+        ours, theirs = (
+            median(run[key] for run in runs if run["peer"] == peer) for peer in ("pleura", "keras")
+        )
+        lines.append([title, f"{ours:{form}}", f"{theirs:{form}}", f"{ours / theirs:.2f}"])
+    return rows(lines)
+
+
+def mean_and_worst(values: list[float]) -> str:
+    """Return the mean, with the worst in brackets."""
+    return f"{mean(values):.4f} ({min(values):.4f})"
+
+
+def seeds(peer: str, scaling: str) -> list[dict[str, Any]]:
+    """Return the results of the five seeds."""
+    paths = sorted((RESULTS / "seeds").glob(f"{peer}_{scaling}_*.json"))
+    return [json.loads(path.read_text("utf-8")) for path in paths]
+
+
+def exercise() -> str:
+    """Return the table of the accuracy of recipe ``exercise`` beside Keras."""
+    keys = ("validation_accuracy", "test_accuracy", "test_iou_0.1", "test_iou_0.5")
+    return rows(
+        [f"{title}, `{scaling}`"]
+        + [mean_and_worst([run[key] for run in seeds(peer, scaling)]) for key in keys]
+        for scaling in ("max", "minmax")
+        for peer, title in (("pleura", "pleura"), ("keras", "Keras"))
+    )
+
+
+def page() -> str:
+    """Return the page."""
+    bench, sizes, arithmetic = load("segment"), load("install_size"), load("precision")
+    lengths = {key: runs for key, runs in bench["ours"].items() if key.isdigit()}
+    plus = [json.loads(path.read_text("utf-8")) for path in (RESULTS / "plus").glob("*.json")]
+    plus_keys = {"plus_128": "test_128", "plus": "test", "plus_rest": "test_rest"}
+    return PAGE.format(
+        pictures="pictures",
+        repetitions={2: "two", 3: "three"}[len(bench["ours"]["NIfTI"])],
+        segmentation=segmentation(bench),
+        lengths=rows([k, f"{seconds(runs):.1f}", peak(runs)] for k, runs in lengths.items()),
+        sizes=rows(
+            [f"`{name}`", f"{size['mb']:.0f}", f"{size['torch_mb']:.0f}", size["packages"]]
+            for name, size in sizes.items()
+        ),
+        accuracy=accuracy(),
+        precision=rows(
+            [name, f"{found['ms']:.1f}", *(f"{dice:.4f}" for dice in found["dice"].values())]
+            for name, found in arithmetic.items()
+        ),
+        training=training(load("bench")["runs"]),
+        exercise=exercise(),
+        learning=rows(
+            [row["slices"], f"{mean(row['random']):.4f}", f"{mean(row['model']):.4f}"]
+            for row in load("fine_tuning")
+        ),
+        **{name: mean_and_worst([run[key] for run in plus]) for name, key in plus_keys.items()},
+    )
+
+
+def draw_times(axes: Any) -> None:
+    """Draw the times of pleura and lungmask as bars."""
+    bench = load("segment")
+    bars = {
+        "lungmask --cpu": bench["theirs"]["NIfTI"],
+        "pleura --model accurate": bench["ours"]["NIfTI, --model accurate"],
+        "pleura": bench["ours"]["NIfTI"],
+    }
+    times = [seconds(runs) for runs in bars.values()]
+    drawn = axes.barh(list(bars), times, color=[palette.TEXT, palette.TRAINING, palette.TRAINING])
+    axes.bar_label(drawn, [f"{time:.1f} s" for time in times], padding=4)
+    axes.set(xlabel="time to segment 117 slices (s)", xlim=(0, max(times) * 1.12))
+
+
+def draw_accuracy(axes: Any) -> None:
+    """Draw the Dice of each case of the default model."""
+    sets = dice_by_set("default")
+    left_out = [case["dice"] for case in load("accuracy/default")["left-out"]]
+    groups = {
+        f"finding-lungs, test\n({len(sets['kmader-test'])} slices)": sets["kmader-test"],
+        "LCTSC, left out\n(3 scans: both, right, left)": left_out,
+        f"COVID-19\n({len(sets['covid'])} slices)": sets["covid"],
+    }
+    for place, values in enumerate(groups.values()):
+        shift = [(7 * i % 19 - 9) / 40 for i in range(len(values))]
+        axes.plot([place + s for s in shift], values, "o", ms=4, alpha=0.5, color=palette.TRAINING)
+        axes.hlines(median(values), place - 0.3, place + 0.3, color=palette.VALIDATION, lw=2)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set(ylabel="Dice (line: median)", ylim=(0.5, 1.0))
+
+
+def draw_seeds(axes: Any) -> None:
+    """Draw the test IoU of each seed of recipe ``exercise``."""
+    for place, scaling in enumerate(("max", "minmax")):
+        for peer, colour, shift in (
+            ("pleura", palette.TRAINING, -0.15),
+            ("keras", palette.VALIDATION, 0.15),
+        ):
+            values = [run["test_iou_0.5"] for run in seeds(peer, scaling)]
+            label = {"pleura": "pleura", "keras": "Keras"}[peer] if place == 0 else None
+            axes.plot([place + shift] * len(values), values, "o", color=colour, label=label)
+    axes.set_xticks((0, 1), ("scaling max", "scaling minmax"))
+    axes.set(ylabel="test IoU at threshold 0.5", xlim=(-0.6, 1.6))
+    axes.legend(frameon=False)
+
+
+def draw_learning_curve(axes: Any) -> None:
+    """Draw Dice by number of training slices."""
+    curve = load("fine_tuning")
+    slices = [row["slices"] for row in curve]
+    for key, label, colour in (
+        ("model", "from the shipped model", palette.TRAINING),
+        ("random", "from random weights", palette.VALIDATION),
+    ):
+        axes.plot(slices, [mean(row[key]) for row in curve], "o-", color=colour, label=label)
+    axes.set(xlabel="training slices", ylabel="Dice", xscale="log", ylim=(0.7, 1.0))
+    axes.set_xticks(slices, [str(n) for n in slices])
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc="lower right")
+
+
+def draw_all() -> None:
+    """Write all plots."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "pleura", "font.size": 11, "svg.fonttype": "path"})
+    plots = {
+        "time": (draw_times, (8, 2.6)),
+        "accuracy": (draw_accuracy, (8, 4)),
+        "seeds": (draw_seeds, (8, 3.6)),
+        "learning-curve": (draw_learning_curve, (8, 3.6)),
+    }
+    for name, (draw, size) in plots.items():
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+        figure.savefig(PICTURES / f"benchmark-{name}.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    (DOCS / "benchmarks.md").write_text(page(), encoding="utf-8")
+    draw_all()
