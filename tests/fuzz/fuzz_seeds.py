@@ -23,7 +23,7 @@ from pleura.training.recipe_loading import load_recipe
 
 AXIAL = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
 RAS = np.diag([-0.7, -0.7, 2.5, 1])
-SPLIT = "name,part\na.tif,train\nb.tif,train\nc.tif,validation\nd.tif,test\n"
+SPLIT = "name,subset\na.tif,training\nb.tif,training\nc.tif,validation\nd.tif,test\n"
 RECORD = {
     "format": 1,
     "name": "seed",
@@ -51,6 +51,7 @@ def write_seeds(folder: Path) -> list[Path]:
     _volumes(scans)
     _pictures(scans)
     _dicom(scans)
+    _masks(folder / "mask")
     with zipfile.ZipFile(scans / "a.zip", "w") as archive:
         archive.write(scans / "plain.dcm", "one/1.dcm")
     with zipfile.ZipFile(scans / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -90,6 +91,19 @@ def _pictures(folder: Path) -> None:
     Image.fromarray(grey).convert("RGB").save(folder / "b.jpg", progressive=True)
     np.save(folder / "a.npy", image)
     np.save(folder / "b.npy", hu().astype(np.float64))
+
+
+def _masks(folder: Path) -> None:
+    folder.mkdir()
+    labels = (hu() > 0).astype(np.uint8)
+    nib.save(nib.Nifti1Image(labels.T, RAS), folder / "a.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(labels), str(folder / "a.nrrd"))
+    tifffile.imwrite(folder / "a.tif", labels, photometric="minisblack", compression="zlib")
+    np.save(folder / "a.npy", labels)
+    palette = Image.fromarray(labels[0]).convert("P")
+    palette.putpalette([0, 0, 0, 128, 0, 0])
+    for name in ("a.png", "b.tif"):
+        palette.save(folder / name)
 
 
 def _dicom(folder: Path) -> None:

@@ -57,15 +57,27 @@ def read_scan(path: Path) -> None:
     from pleura.cli.info import _describe
     from pleura.errors import PleuraError
     from pleura.formats.find import find_scans
+    from pleura.formats.pictures import PICTURE_SUFFIXES, read_picture
     from pleura.formats.read import read
     from pleura.masks.labels import read_mask
 
-    for found in find_scans(path):
-        _describe(found)
+    for entry in find_scans(path):
+        _describe(entry)
+    if path.name.lower().endswith(PICTURE_SUFFIXES):
+        with contextlib.suppress(PleuraError):  # a stack of pages is not a single slice
+            read_picture(path)
+        with contextlib.suppress(PleuraError):
+            read(path.parent, stack=True, units="hu").hu()
     scan = read(path, units="hu")
     scan.hu()
     with contextlib.suppress(PleuraError):  # a CT has too many values for a mask
         read_mask(path, scan)
+
+
+def read_labels(path: Path) -> None:
+    from pleura.masks.labels import read_mask
+
+    read_mask(path)
 
 
 def read_model(path: Path) -> None:
@@ -123,6 +135,7 @@ def read_run(path: Path) -> None:
 
 READERS = {
     "scan": read_scan,
+    "mask": read_labels,
     "model": read_model,
     "recipe": read_recipe,
     "split": read_split,
