@@ -101,7 +101,7 @@ def test_two_patients_in_a_folder_are_refused(chest, tmp_path):
 
 def test_folders_without_ct_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="holds no file")
+    refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="contains no file")
     (tmp_path / "empty" / "a.txt").write_text("words")
     refused("segment", tmp_path / "empty", "-o", tmp_path / "x.nii.gz", says="no CT found")
     refused("segment", tmp_path / "gone", "-o", tmp_path / "x.nii.gz", says="no such file")

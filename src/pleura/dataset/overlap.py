@@ -15,7 +15,7 @@ from pleura.dataset.preprocessing import PreprocessedPairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.dataset.subsets import SUBSETS, Split, require_nonempty
 from pleura.errors import DataError
-from pleura.formats.matching import composed
+from pleura.formats.matching import normalize_name
 from pleura.names import shorten_list
 
 
@@ -45,7 +45,9 @@ def resolve_duplicates(
     DataError
         An image is in two subsets.
     """
-    counts = Counter(composed(name) for name in (*split.training, *split.validation, *split.test))
+    counts = Counter(
+        normalize_name(name) for name in (*split.training, *split.validation, *split.test)
+    )
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise DataError(

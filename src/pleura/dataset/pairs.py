@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pleura.dataset.volumes import read_scan
 from pleura.errors import DataError
-from pleura.formats.matching import composed, match_files
+from pleura.formats.matching import match_files, normalize_name
 from pleura.formats.pictures import PICTURE_SUFFIXES, list_pictures
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 from pleura.names import shorten_list
@@ -133,7 +133,7 @@ def find_images(folder: Path) -> list[Pair]:
         The folder is unreadable or empty, or a volume cannot be read.
     """
     files = list_pictures(folder, (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
-    pairs = [Pair(composed(path.name), path, path, no_lung=True) for path in files]
+    pairs = [Pair(normalize_name(path.name), path, path, no_lung=True) for path in files]
     return [one for pair in pairs for one in expand_slices(pair)]
 
 
@@ -176,11 +176,11 @@ def match_folders(images: Path, masks: Path) -> Pairing:
             hint="move the masks into a folder of their own",
         )
     matching = match_files(*files, (images, masks))
-    pairs = [Pair(composed(image.name), image, mask) for _, image, mask in matching.pairs]
+    pairs = [Pair(normalize_name(image.name), image, mask) for _, image, mask in matching.pairs]
     return Pairing(
         pairs=tuple(sorted(pairs, key=lambda pair: pair.name)),
-        unmatched_images=matching.first_alone,
-        unmatched_masks=matching.second_alone,
+        unmatched_images=matching.unmatched_first,
+        unmatched_masks=matching.unmatched_second,
         ambiguous=matching.ambiguous,
     )
 

@@ -16,7 +16,7 @@ from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.splits import SplitRecipe, find_patients, split_by_fraction, split_by_group
 from pleura.dataset.subsets import SUBSETS, Split, read_split, require_nonempty
 from pleura.errors import DataError
-from pleura.formats.matching import composed, same_name
+from pleura.formats.matching import name_key, normalize_name
 from pleura.formats.registry import scan_name
 from pleura.names import shorten_list
 
@@ -151,9 +151,9 @@ def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[
     known: dict[str, dict[Path, set[str]]] = {}
     for pair in pairs if wanted else ():
         for alias in _aliases(pair):
-            known.setdefault(same_name(alias), {}).setdefault(pair.image, set()).add(pair.name)
+            known.setdefault(name_key(alias), {}).setdefault(pair.image, set()).add(pair.name)
     found: set[str] = set()
-    unknown = [name for name in wanted if same_name(name) not in known]
+    unknown = [name for name in wanted if name_key(name) not in known]
     if unknown:
         raise DataError(
             f"{len(unknown)} unknown image name(s): {shorten_list(unknown)}",
@@ -161,7 +161,7 @@ def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[
             hint="correct the names, or remove them",
         )
     for name in wanted:
-        files = known[same_name(name)]
+        files = known[name_key(name)]
         if len(files) > 1:
             full_names = sorted(min(names) for names in files.values())
             raise DataError(
@@ -201,16 +201,16 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
             hint="give the folder of the masks, or a recipe with data sources (recipe key 'data')",
         )
     found = [_find_source_pairs(source, images) for source in sources]
-    counts = Counter(same_name(pair.name) for pairs in found for pair in pairs)
+    counts = Counter(name_key(pair.name) for pairs in found for pair in pairs)
     groups = []
     for source, pairs in zip(sources, found, strict=True):
-        unique = [p if counts[same_name(p.name)] == 1 else _named_by_path(p, images) for p in pairs]
+        unique = [p if counts[name_key(p.name)] == 1 else _named_by_path(p, images) for p in pairs]
         excluded = find_names(unique, source.exclude, f"exclude of {source.images}")
         groups.append(_SourcePairs(unique, excluded, source.subset == "training"))
-    counts = Counter(same_name(pair.name) for group in groups for pair in group.pairs)
+    counts = Counter(name_key(pair.name) for group in groups for pair in group.pairs)
     for group in groups:
         for pair in group.pairs:
-            if counts[same_name(pair.name)] > 1:
+            if counts[name_key(pair.name)] > 1:
                 raise DataError(
                     "the image is in two sources",
                     where=pair.image,
@@ -221,7 +221,7 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
 
 def _named_by_path(pair: Pair, root: Path) -> Pair:
     path = pair.image.relative_to(root) if pair.image.is_relative_to(root) else pair.image
-    return replace(pair, name=composed(path.as_posix()) + pair.name[len(pair.file_name) :])
+    return replace(pair, name=normalize_name(path.as_posix()) + pair.name[len(pair.file_name) :])
 
 
 def _split_sources(groups: Sequence[_SourcePairs], recipe: SplitRecipe) -> Split:
@@ -286,11 +286,11 @@ def _require_disjoint_patients(
 
 def _find_source_pairs(source: Source, root: Path) -> list[Pair]:
     if "*" in source.images:
-        excluded = {same_name(name) for name in source.exclude}
+        excluded = {name_key(name) for name in source.exclude}
         found = [
             one
             for pair in _match_patterns(source, root)
-            for one in ([pair] if same_name(pair.name) in excluded else expand_slices(pair))
+            for one in ([pair] if name_key(pair.name) in excluded else expand_slices(pair))
         ]
     elif source.masks is None:
         found = find_images(root / source.images)
@@ -309,8 +309,8 @@ def _match_patterns(source: Source, root: Path) -> list[Pair]:
     pairs = []
     for image in sorted(root.glob(f"{glob.escape(before)}*{glob.escape(after)}")):
         relative = image.relative_to(root).as_posix()
-        name = composed(relative[len(before) : len(relative) - len(after)])
-        if source.include and same_name(name) not in {same_name(one) for one in source.include}:
+        name = normalize_name(relative[len(before) : len(relative) - len(after)])
+        if source.include and name_key(name) not in {name_key(one) for one in source.include}:
             continue  # its mask may be missing
         if source.masks is None:
             pairs.append(Pair(name, image, image, no_lung=True))

@@ -14,7 +14,7 @@ from pleura.dataset.pairs import Pair
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.subsets import Split, read_rows, read_split, require_nonempty
 from pleura.errors import DataError
-from pleura.formats.matching import composed
+from pleura.formats.matching import normalize_name
 from pleura.names import shorten_list
 
 
@@ -158,7 +158,7 @@ def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, st
     if recipe.patient_file is not None:
         listed: dict[str, str] = {}
         for row in read_rows(recipe.patient_file, ("name", "patient")):
-            name = composed(row["name"])
+            name = normalize_name(row["name"])
             if listed.setdefault(name, row["patient"]) != row["patient"]:
                 raise DataError(
                     f"'{name}' has two patients",

@@ -10,7 +10,7 @@ from pathlib import Path
 from pleura.errors import DataError
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
-from pleura.formats.matching import composed
+from pleura.formats.matching import normalize_name
 from pleura.names import shorten_list
 
 SUBSETS = ("training", "validation", "test")
@@ -95,10 +95,10 @@ def read_split(path: Path, names: Sequence[str]) -> Split:
         The file is unreadable, lists an unknown image or subset, or lists an image twice.
     """
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
-    known = {composed(name): name for name in names}
+    known = {normalize_name(name): name for name in names}
     listed: set[str] = set()
     for row in read_rows(path, ("name", "subset")):
-        name, subset = composed(row["name"]), _OLD_NAMES.get(row["subset"], row["subset"])
+        name, subset = normalize_name(row["name"]), _OLD_NAMES.get(row["subset"], row["subset"])
         if subset not in subsets:
             raise DataError(
                 f"'{subset}' is no subset of a split (image '{name}')",

@@ -42,7 +42,7 @@ def match_cases(
             where=first.parent,
             hint="keep one per case",
         )
-    missing = [path.relative_to(reference).as_posix() for path in matching.second_alone]
+    missing = [path.relative_to(reference).as_posix() for path in matching.unmatched_second]
     if missing:
         raise DataError(
             f"{len(missing)} reference(s) without {kind}: {', '.join(missing[:5])}",

@@ -57,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
-def unfinished(path: Path) -> str | None:
+def unfinished_target(path: Path) -> str | None:
     """Return the name of the file of which a killed `write_atomically` left this part, or None."""
     found = _UNFINISHED.fullmatch(path.name)
     return found.group(1) if found else None
@@ -66,5 +66,5 @@ def unfinished(path: Path) -> str | None:
 def remove_unfinished(path: Path) -> None:
     """Remove the parts of a file that killed processes left; no other process may write it now."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if unfinished(part) == path.name:
+        if unfinished_target(part) == path.name:
             part.unlink(missing_ok=True)

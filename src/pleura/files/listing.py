@@ -87,7 +87,7 @@ def files_below(folder: Path) -> list[Path]:
     if listing.unreachable:
         first = listing.unreachable[0]
         raise DataError(first.message, where=first.where, hint=first.hint)
-    raise DataError("the folder holds no file", where=folder, hint="check the path")
+    raise DataError("the folder contains no file", where=folder, hint="check the path")
 
 
 def list_below(folder: Path, *, outside: bool = False) -> Listing:

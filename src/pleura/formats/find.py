@@ -83,7 +83,7 @@ def find_scans(path: StrPath) -> list[ScanEntry]:
     listing = list_below(path) if path.is_dir() else Listing((path,))
     files = listing.files
     if not files and not listing.unreachable:
-        raise DataError("the folder holds no file", where=path, hint="check the path")
+        raise DataError("the folder contains no file", where=path, hint="check the path")
     by_suffix = [f for f in files if f.name.lower().endswith(SCAN_SUFFIXES)]
     found = [_single_file_entry(file, folder) for file in by_suffix]
     found.extend(_unreachable_entries(listing.unreachable, folder))

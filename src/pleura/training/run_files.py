@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path, PurePath
 
 from pleura.errors import RunError
-from pleura.files.atomic import remove_unfinished, unfinished
+from pleura.files.atomic import remove_unfinished, unfinished_target
 
 FILES = (
     "recipe.yaml",
@@ -61,7 +61,7 @@ def clear_run(folder: Path) -> None:
 
 
 def _is_run_file(name: str) -> bool:
-    path = PurePath(unfinished(Path(name)) or name)
+    path = PurePath(unfinished_target(Path(name)) or name)
     return any(path.match(pattern) for pattern in FILES)
 
 
@@ -75,5 +75,5 @@ def _is_record(path: Path) -> bool:
 
 def remove_unfinished_files(folder: Path) -> None:
     """Remove temporary files that a killed process has left in a run folder."""
-    for name in {unfinished(path) for path in folder.iterdir()} - {None}:
+    for name in {unfinished_target(path) for path in folder.iterdir()} - {None}:
         remove_unfinished(folder / str(name))
