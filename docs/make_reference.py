@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import NoneType, UnionType
+from types import FunctionType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
@@ -114,7 +116,9 @@ def cli_page() -> str:
 
 def api_page() -> str:
     """Return the reference of the Python API: the public names by section."""
-    modules = {name: getattr(pleura, name).__module__ for name in pleura.__all__ if name[0] != "_"}
+    public = {name: getattr(pleura, name) for name in pleura.__all__ if name[0] != "_"}
+    aliases = [n for n, value in public.items() if not isinstance(value, type | FunctionType)]
+    modules = {name: value.__module__ for name, value in public.items() if name not in aliases}
     parts = [GENERATED, API_HEAD]
     for title, packages in API_SECTIONS.items():
         names = [name for name, module in modules.items() if module.split(".")[1] in packages]
@@ -123,7 +127,25 @@ def api_page() -> str:
             f"## {title}\n\n```{{eval-rst}}\n.. currentmodule:: pleura\n\n"
             f".. autosummary::\n   :toctree: api\n\n{listed}\n```\n"
         )
+    parts.append("## Types of arguments\n\n| type | meaning |\n| --- | --- |")
+    parts += [f"| `{name}` | {_one_line(_alias_meaning(name))} |" for name in aliases]
     return "\n".join(parts)
+
+
+def _alias_meaning(name: str) -> str:
+    """Return the docstring below a type alias, and its values if it lists them."""
+    module = importlib.import_module(pleura._MODULE_BY_NAME[name])
+    statements = ast.parse(inspect.getsource(module)).body
+    index = next(
+        i
+        for i, statement in enumerate(statements)
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        and ast.unparse(statement).startswith((f"{name} =", f"{name}:"))
+    )
+    meaning = inspect.cleandoc(ast.literal_eval(statements[index + 1].value))
+    values = get_args(getattr(pleura, name)) if get_origin(getattr(pleura, name)) is Literal else ()
+    listed = ", ".join(f'`"{value}"`' for value in values)
+    return f"{listed}: {meaning}" if listed else meaning
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:

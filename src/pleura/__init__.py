@@ -24,6 +24,7 @@ logging.getLogger("pleura").addHandler(logging.NullHandler())
 __version__ = "0.1.0"
 
 __all__ = [
+    "AugmentationFunction",
     "Calibration",
     "CaseArrays",
     "CaseTable",
@@ -47,8 +48,10 @@ __all__ = [
     "FineTuningResult",
     "Flag",
     "Geometry",
+    "ImageSource",
     "IntensityMapping",
     "LabelMap",
+    "LossFunction",
     "LungFraction",
     "Mask",
     "MaskWarning",
@@ -57,14 +60,18 @@ __all__ = [
     "ModelError",
     "ModelEvaluation",
     "ModelMetadata",
+    "Outcome",
     "OutputFiles",
+    "OutputFormat",
     "OutputOptions",
     "Pair",
     "PleuraError",
+    "Precision",
     "Prediction",
     "PredictionOptions",
     "Predictor",
     "ProbabilityHistogram",
+    "Progress",
     "Recipe",
     "RecipeError",
     "RegionMeasurement",
@@ -73,9 +80,11 @@ __all__ = [
     "Run",
     "RunError",
     "RunEvaluation",
+    "Runtime",
     "Scan",
     "ScanEntry",
     "ScanError",
+    "ScanLike",
     "ScanReport",
     "ScanResult",
     "Score",
@@ -87,10 +96,13 @@ __all__ = [
     "SliceMeasurement",
     "Split",
     "StepReport",
+    "StrPath",
+    "Subset",
     "SuspectedLabel",
     "TrainingCallbacks",
     "TrainingOptions",
     "TrainingSlices",
+    "UnitsOption",
     "Viewer",
     "ViewerOptions",
     "__version__",
@@ -134,6 +146,7 @@ if TYPE_CHECKING:
     from pleura.cohort.batch import segment_cohort as segment_cohort
     from pleura.cohort.options import DistributionOptions as DistributionOptions
     from pleura.cohort.options import OutputFiles as OutputFiles
+    from pleura.cohort.options import OutputFormat as OutputFormat
     from pleura.cohort.options import OutputOptions as OutputOptions
     from pleura.cohort.options import SegmentationOptions as SegmentationOptions
     from pleura.cohort.scan_report import ScanReport as ScanReport
@@ -146,6 +159,7 @@ if TYPE_CHECKING:
     from pleura.corrections.fine_tuning import fine_tune_on_corrections as fine_tune_on_corrections
     from pleura.corrections.fine_tuning import resume_fine_tuning as resume_fine_tuning
     from pleura.corrections.training_slices import TrainingSlices as TrainingSlices
+    from pleura.dataset.augmentation import AugmentationFunction as AugmentationFunction
     from pleura.dataset.check_report import CheckReport as CheckReport
     from pleura.dataset.check_report import Finding as Finding
     from pleura.dataset.check_report import LungFraction as LungFraction
@@ -154,6 +168,8 @@ if TYPE_CHECKING:
     from pleura.dataset.pairs import find_pairs as find_pairs
     from pleura.dataset.subsets import Split as Split
     from pleura.engine.model_file import ModelMetadata as ModelMetadata
+    from pleura.engine.runtimes import Precision as Precision
+    from pleura.engine.runtimes import Runtime as Runtime
     from pleura.errors import DataError as DataError
     from pleura.errors import DataWarning as DataWarning
     from pleura.errors import MaskWarning as MaskWarning
@@ -163,6 +179,7 @@ if TYPE_CHECKING:
     from pleura.errors import RunError as RunError
     from pleura.errors import ScanError as ScanError
     from pleura.evaluation.cases import CaseTable as CaseTable
+    from pleura.evaluation.cases import Subset as Subset
     from pleura.evaluation.cases import read_case_table as read_case_table
     from pleura.evaluation.compare import compare as compare
     from pleura.evaluation.comparison import Comparison as Comparison
@@ -174,14 +191,18 @@ if TYPE_CHECKING:
     from pleura.evaluation.model import evaluate_model as evaluate_model
     from pleura.evaluation.probability import Calibration as Calibration
     from pleura.evaluation.probability import ProbabilityHistogram as ProbabilityHistogram
+    from pleura.evaluation.scores import Outcome as Outcome
     from pleura.evaluation.scores import Score as Score
     from pleura.evaluation.statistics import Difference as Difference
     from pleura.evaluation.statistics import MetricSummary as MetricSummary
     from pleura.formats.find import ScanEntry as ScanEntry
     from pleura.formats.find import find_scans as find_scans
+    from pleura.formats.image_types import ImageSource as ImageSource
     from pleura.formats.images import from_array as from_array
     from pleura.formats.read import read as read
+    from pleura.formats.scan_like import ScanLike as ScanLike
     from pleura.intensity.mapping import IntensityMapping as IntensityMapping
+    from pleura.intensity.mapping import UnitsOption as UnitsOption
     from pleura.masks.labels import read_mask as read_mask
     from pleura.masks.mask import Flag as Flag
     from pleura.masks.mask import Mask as Mask
@@ -213,6 +234,7 @@ if TYPE_CHECKING:
     from pleura.training.check import CheckOptions as CheckOptions
     from pleura.training.check import check as check
     from pleura.training.custom import CustomComponents as CustomComponents
+    from pleura.training.custom import LossFunction as LossFunction
     from pleura.training.dataset import SegmentationDataset as SegmentationDataset
     from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
@@ -230,6 +252,8 @@ if TYPE_CHECKING:
     from pleura.training.run import open_run as open_run
     from pleura.training.train import resume as resume
     from pleura.training.train import train as train
+    from pleura.typing import Progress as Progress
+    from pleura.typing import StrPath as StrPath
     from pleura.viewer.server import Viewer as Viewer
     from pleura.viewer.view import ViewerOptions as ViewerOptions
     from pleura.viewer.view import open_viewer as open_viewer
@@ -237,7 +261,9 @@ if TYPE_CHECKING:
 
 _NAMES_BY_MODULE = {
     "pleura.cohort.batch": "segment_cohort",
-    "pleura.cohort.options": "DistributionOptions OutputFiles OutputOptions SegmentationOptions",
+    "pleura.cohort.options": (
+        "DistributionOptions OutputFiles OutputFormat OutputOptions SegmentationOptions"
+    ),
     "pleura.cohort.scan_report": "ScanReport",
     "pleura.cohort.single": "segment_file",
     "pleura.cohort.tables": "ScanResult",
@@ -247,26 +273,30 @@ _NAMES_BY_MODULE = {
         "resume_fine_tuning"
     ),
     "pleura.corrections.training_slices": "TrainingSlices",
+    "pleura.dataset.augmentation": "AugmentationFunction",
     "pleura.dataset.check_report": "CheckReport Finding LungFraction",
     "pleura.dataset.label_errors": "SuspectedLabel",
     "pleura.dataset.pairs": "Pair find_pairs",
     "pleura.dataset.subsets": "Split",
     "pleura.engine.model_file": "ModelMetadata",
+    "pleura.engine.runtimes": "Precision Runtime",
     "pleura.errors": (
         "DataError DataWarning MaskWarning ModelError PleuraError RecipeError RunError ScanError"
     ),
-    "pleura.evaluation.cases": "CaseTable read_case_table",
+    "pleura.evaluation.cases": "CaseTable Subset read_case_table",
     "pleura.evaluation.compare": "compare",
     "pleura.evaluation.comparison": "Comparison",
     "pleura.evaluation.metrics": "dice iou",
     "pleura.evaluation.model": "CaseArrays EvaluationCallbacks ModelEvaluation evaluate_model",
     "pleura.evaluation.probability": "Calibration ProbabilityHistogram",
-    "pleura.evaluation.scores": "Score",
+    "pleura.evaluation.scores": "Outcome Score",
     "pleura.evaluation.statistics": "Difference MetricSummary",
     "pleura.formats.find": "ScanEntry find_scans",
+    "pleura.formats.image_types": "ImageSource",
     "pleura.formats.images": "from_array",
     "pleura.formats.read": "read",
-    "pleura.intensity.mapping": "IntensityMapping",
+    "pleura.formats.scan_like": "ScanLike",
+    "pleura.intensity.mapping": "IntensityMapping UnitsOption",
     "pleura.masks.labels": "read_mask",
     "pleura.masks.mask": "Flag Mask",
     "pleura.measurement.measure": "measure",
@@ -284,7 +314,7 @@ _NAMES_BY_MODULE = {
     "pleura.segmentation.segmenter": "Segmenter segment",
     "pleura.training.callbacks": "StepReport TrainingCallbacks",
     "pleura.training.check": "CheckOptions check",
-    "pleura.training.custom": "CustomComponents",
+    "pleura.training.custom": "CustomComponents LossFunction",
     "pleura.training.dataset": "SegmentationDataset",
     "pleura.training.evaluation": "RunEvaluation evaluate",
     "pleura.training.export": "ExportOptions export",
@@ -295,6 +325,7 @@ _NAMES_BY_MODULE = {
     "pleura.training.recipe_loading": "load_recipe",
     "pleura.training.run": "Run open_run",
     "pleura.training.train": "resume train",
+    "pleura.typing": "Progress StrPath",
     "pleura.viewer.server": "Viewer",
     "pleura.viewer.view": "ViewerOptions open_viewer view",
 }

@@ -13,6 +13,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 """Floating-point precision of OpenVINO; ``auto`` is bfloat16 where the CPU supports it."""
 
 Runtime = Literal["openvino", "onnxruntime"]
+"""Library that runs a model; only ``onnxruntime`` uses GPUs."""
 
 
 def available_cpus() -> int:

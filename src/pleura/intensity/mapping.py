@@ -13,6 +13,7 @@ from pleura.intensity.wraparound import Wraparound
 from pleura.typing import AnyArray, FloatArray
 
 UnitsOption = Literal["auto", "hu", "offset", "grey", "inverted"]
+"""Intensity units of the values: estimated, HU, HU plus 1024, or grey with dark or bright air."""
 
 MIN_HU, MAX_HU = -1024, 32767
 """Range to which HU are clipped: only padding is below, and int16 ends above."""

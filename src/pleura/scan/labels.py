@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
 from pleura.scan.geometry import Geometry
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Scan
+
+if TYPE_CHECKING:
+    from highdicom import Volume
+    from nibabel import Nifti1Image
+    from SimpleITK import Image as SimpleITKImage
 
 RIGHT, LEFT = 1, 2
 BOTH = 1
@@ -60,7 +65,7 @@ class LabelMap:
         """Return the labels, as `Scan.values` returns the voxels of a scan."""
         return self.labels
 
-    def to_simpleitk(self) -> Any:
+    def to_simpleitk(self) -> SimpleITKImage:
         """Return the labels (uint8) as a SimpleITK image.
 
         Raises
@@ -70,11 +75,11 @@ class LabelMap:
         """
         return to_simpleitk(self.labels, self.geometry)
 
-    def to_nibabel(self) -> Any:
+    def to_nibabel(self) -> Nifti1Image:
         """Return the labels (uint8) as a nibabel ``Nifti1Image``."""
         return to_nibabel(self.labels, self.geometry)
 
-    def to_highdicom(self) -> Any:
+    def to_highdicom(self) -> Volume:
         """Return the labels (uint8) as a highdicom ``Volume``.
 
         Raises

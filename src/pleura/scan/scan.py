@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
 from pleura.scan.geometry import Geometry
 from pleura.scan.origin import IN_MEMORY, FormatName, Origin
 from pleura.typing import AnyArray
+
+if TYPE_CHECKING:
+    from highdicom import Volume
+    from nibabel import Nifti1Image
+    from SimpleITK import Image as SimpleITKImage
 
 ReadSlices = Callable[[int, int], AnyArray]
 
@@ -128,7 +133,7 @@ class Scan:
         """Decisions that may change a mask."""
         return tuple(decision for decision in self.decisions if decision.warning)
 
-    def to_simpleitk(self) -> Any:
+    def to_simpleitk(self) -> SimpleITKImage:
         """Return the HU (int16) as a SimpleITK image.
 
         Raises
@@ -138,11 +143,11 @@ class Scan:
         """
         return to_simpleitk(self.hu(), self.geometry)
 
-    def to_nibabel(self) -> Any:
+    def to_nibabel(self) -> Nifti1Image:
         """Return the HU (int16) as a nibabel ``Nifti1Image``."""
         return to_nibabel(self.hu(), self.geometry)
 
-    def to_highdicom(self) -> Any:
+    def to_highdicom(self) -> Volume:
         """Return the HU (int16) as a highdicom ``Volume``.
 
         Raises
