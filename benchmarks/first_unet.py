@@ -1,0 +1,58 @@
+"""Range of results of the tutorial: recipe `quick` on the shipped sample, over seeds.
+
+    python benchmarks/first_unet.py [--seeds 10] [--threads N]
+
+Trains and evaluates as docs/tutorials/first-unet.md does, with seeds 0, 1, ... Prints a Markdown
+table, and writes the IoU of every test slice to benchmarks/results/first_unet.json.
+"""
+
+import argparse
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import pleura
+
+HERE = Path(__file__).resolve().parent
+SAMPLE = HERE.parent / "tests" / "data" / "sample"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--threads", type=int, help="CPU threads; one per core by default")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", pleura.DataWarning)  # of near-duplicate slices
+    threads = [] if options.threads is None else [f"training.threads={options.threads}"]
+    results = {seed: ious_of(seed, threads) for seed in range(options.seeds)}
+    print("| seed | mean IoU | median | worst | worst slice | false alarms |\n|---|---|---|---|---|---|")
+    for seed, ious in results.items():
+        ranked = sorted(ious.items(), key=lambda item: item[1])
+        values = [value for _, value in ranked]
+        worst, zero = ranked[0], sum(value == 0 for value in values)
+        mean, median = sum(values) / len(values), values[len(values) // 2]
+        print(f"| {seed} | {mean:.3f} | {median:.3f} | {worst[1]:.3f} | {worst[0]} | {zero} |")
+    target = HERE / "results" / "first_unet.json"
+    target.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def ious_of(seed: int, settings: list[str]) -> dict[str, float]:
+    """Train with a seed and return the IoU of each test slice on its own grid."""
+    recipe = pleura.load_recipe(
+        "quick",
+        [
+            f"training.seed={seed}",
+            "split.method=file",
+            f"split.file={SAMPLE / 'split.csv'}",
+            *settings,
+        ],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = pleura.train(SAMPLE / "images", SAMPLE / "masks", folder, recipe)
+        found = pleura.evaluate(run, SAMPLE / "images", SAMPLE / "masks")
+    return {score.case: round(score.metrics["iou"], 4) for score in found.defined()}
+
+
+if __name__ == "__main__":
+    main()
