@@ -26,7 +26,8 @@ def main() -> None:
     warnings.simplefilter("ignore", pleura.DataWarning)  # of near-duplicate slices
     threads = [] if options.threads is None else [f"training.threads={options.threads}"]
     results = {seed: ious_of(seed, threads) for seed in range(options.seeds)}
-    print("| seed | mean IoU | median | worst | worst slice | false alarms |\n|---|---|---|---|---|---|")
+    columns = ("seed", "mean IoU", "median", "worst", "worst slice", "slices with IoU 0")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for seed, ious in results.items():
         ranked = sorted(ious.items(), key=lambda item: item[1])
         values = [value for _, value in ranked]

@@ -1,8 +1,7 @@
 import pytest
-from rich.console import Console
 
 from pleura.training.callbacks import StepReport, TrainingCallbacks
-from pleura.training.progress import _new_bar, training_progress
+from pleura.training.progress import training_progress
 
 ROW = dict.fromkeys(
     ("loss", "accuracy", "validation_loss", "validation_accuracy", "learning_rate", "seconds"), 0.5
@@ -35,6 +34,43 @@ def test_bar_is_shown_in_a_terminal(monkeypatch, capsys):
     assert "training" in capsys.readouterr().err
 
 
-def test_notebook_without_widgets_has_no_bar(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert _new_bar(Console(force_jupyter=True), interactive=True).disable
+@pytest.fixture
+def notebook(monkeypatch):
+    """Pretend to be in a notebook; return the data of its one output, as they are displayed."""
+    shown = []
+
+    class Handle:
+        def update(self, bundle, raw):
+            shown.append(bundle)
+
+    def display(bundle, raw, display_id):
+        shown.append(bundle)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    return shown
+
+
+def test_notebook_shows_a_bar_that_is_updated(notebook):
+    called = []
+    callbacks = TrainingCallbacks(on_step=called.append)
+    with training_progress(None, 2, callbacks) as reported:
+        assert "reading" in notebook[-1]["text/html"]
+        reported.on_read(1, 1)
+        reported.on_step(StepReport(1, 2, 1, 2, 0.5, 0.5, 0.001))
+        reported.on_epoch({"epoch": 1, **ROW})
+        html = notebook[-1]["text/html"]
+        assert '<progress value="1" max="4"' in html
+        assert "left" in html
+        reported.on_epoch({"epoch": 2, **ROW})
+    assert len(called) == 1
+    assert notebook[-1]["text/plain"].startswith("2 epochs in 0:00\nepoch   2/2  loss 0.5000")
+    assert notebook[-1]["text/plain"].endswith("0 s")
+
+
+def test_steps_in_quick_succession_update_the_notebook_once(notebook):
+    with training_progress(None, 1, TrainingCallbacks()) as reported:
+        for step in range(1, 100):
+            reported.on_step(StepReport(1, 1, step, 99, 0.5, 0.5, 0.001))
+        assert len(notebook) <= 3
