@@ -80,7 +80,7 @@ the first use of its names, and PyTorch only by functions that train networks or
 
 API_SECTIONS = {
     "Segment": ("segmentation", "cohort", "masks"),
-    "Read scans": ("formats", "scan", "intensity"),
+    "Read scans": ("formats", "scan", "intensity", "files"),
     "Measure": ("measurement",),
     "Evaluate": ("evaluation",),
     "Check and pair training data": ("dataset",),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 logging.getLogger("pleura").addHandler(logging.NullHandler())
 
-__version__ = "0.1.0"
+__version__: str
 
 __all__ = [
     "AugmentationFunction",
@@ -131,6 +131,7 @@ __all__ = [
     "read_mask",
     "resume",
     "resume_fine_tuning",
+    "sample_scan",
     "segment",
     "segment_cohort",
     "segment_file",
@@ -195,6 +196,7 @@ if TYPE_CHECKING:
     from pleura.evaluation.scores import Score as Score
     from pleura.evaluation.statistics import Difference as Difference
     from pleura.evaluation.statistics import MetricSummary as MetricSummary
+    from pleura.files.sample import sample_scan as sample_scan
     from pleura.formats.find import ScanEntry as ScanEntry
     from pleura.formats.find import find_scans as find_scans
     from pleura.formats.image_types import ImageSource as ImageSource
@@ -291,6 +293,7 @@ _NAMES_BY_MODULE = {
     "pleura.evaluation.probability": "Calibration ProbabilityHistogram",
     "pleura.evaluation.scores": "Outcome Score",
     "pleura.evaluation.statistics": "Difference MetricSummary",
+    "pleura.files.sample": "sample_scan",
     "pleura.formats.find": "ScanEntry find_scans",
     "pleura.formats.image_types": "ImageSource",
     "pleura.formats.images": "from_array",
@@ -336,6 +339,10 @@ _MODULE_BY_NAME = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pleura")
     if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'pleura' has no attribute '{name}'")
     from importlib import import_module

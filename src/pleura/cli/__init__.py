@@ -12,11 +12,11 @@ from typing import TextIO
 
 import click
 
-from pleura import __version__
 from pleura.errors import DataWarning, PleuraError
 from pleura.names import printable
 
 _COMMANDS = {
+    "sample": "Write a sample scan to try pleura with.",
     "segment": "Segment the lungs in CT scans.",
     "view": "Show and correct masks in the browser.",
     "report": "Write the report of a segmented cohort.",
@@ -35,10 +35,11 @@ _COMMANDS = {
 _EPILOG = """\
 \b
 Examples:
-  pleura check    IMAGES MASKS
-  pleura train    IMAGES MASKS --recipe exercise -o runs/first
-  pleura evaluate runs/first IMAGES MASKS
-  pleura predict  runs/first IMAGES -o out/ --overlay
+  pleura sample  sample/                             a chest CT to try pleura with
+  pleura segment sample/ct.nii.gz -o lungs.nii.gz    one scan: a file or DICOM folder
+  pleura segment cohort/ -o out/ --measure           every scan of a folder
+  pleura view    out/                                review and correct the masks
+  pleura train   images/ masks/ -o run               train on your own masks
 
 pleura is not a medical device: do not use its results for diagnosis or treatment.
 """
@@ -67,7 +68,7 @@ class _LazyGroup(click.Group):
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="pleura")
+@click.version_option(package_name="pleura", prog_name="pleura")
 def cli() -> None:
     """Segment and measure lungs in CT scans; train and evaluate segmentation networks."""
 

@@ -176,7 +176,10 @@ def _check_version(report: Path) -> None:
 
 
 def _version_numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+    """Return the numbers of a release; 0.2.dev5 is a version of 0.2.0."""
+    release = re.match(r"[\d.]*", version)
+    numbers = [int(number) for number in re.findall(r"\d+", release[0] if release else "")]
+    return [*numbers, 0, 0, 0][:3]
 
 
 def _mask_of_report(report_path: Path, report: Mapping[str, Any], folder: Path) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +11,12 @@ from numpy.typing import NDArray
 from pleura.corrections.cases import ReviewCase
 from pleura.corrections.training_slices import read_labels_of
 from pleura.evaluation.metrics import dice
+from pleura.files.sample import SAMPLE
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress, StrPath
-
-SAMPLE = Path(__file__).parents[1] / "sample"
-"""Folder of a scan with reference masks: a model that is worse on it has lost accuracy on scans
-unlike the corrected ones."""
 
 TOLERANCE = 0.005
 """A model is reported as worse on a scan if its Dice is lower by more than this."""
