@@ -22,11 +22,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from pleura.corrections.cases import ReviewCase
-from pleura.corrections.saving import save_correction
+from pleura.corrections.saving import read_changed_slices, save_correction
 from pleura.errors import PleuraError
 from pleura.files.temporary import new_folder
 from pleura.formats.write import write_volume
 from pleura.masks.labels import read_mask
+from pleura.measurement.measure import AERATION, LOW_ATTENUATION
 from pleura.scan.geometry import Geometry
 from pleura.typing import AnyArray
 from pleura.viewer.access import AccessControl
@@ -58,9 +59,12 @@ def create_app(
     routes: list[BaseRoute] = [
         Route("/", case_routes.page),
         Route("/api/cases", case_routes.list_cases),
+        Route("/api/failures", case_routes.list_failures),
+        Route("/api/limits", case_routes.limits),
         Route("/api/progress", case_routes.progress),
         Route("/api/cases/{index}/{kind}.nii", case_routes.volume),
         Route("/api/cases/{index}/corrected", case_routes.save, methods=["PUT"]),
+        Route("/api/cases/{index}/changed-slices", case_routes.changed_slices),
         Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
     ]
     if uploads is not None:
@@ -87,6 +91,12 @@ class _CaseRoutes:
         await run_in_threadpool(self.cases.refresh)
         return JSONResponse([_case_to_dict(case) for case in self.cases])
 
+    async def list_failures(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self.cases.failures))
+
+    async def limits(self, request: Request) -> Response:
+        return JSONResponse({"aeration": AERATION, "low_attenuation": LOW_ATTENUATION[0]})
+
     async def progress(self, request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(self.cases.progress))
 
@@ -94,10 +104,14 @@ class _CaseRoutes:
         case, kind = self._case(request), request.path_params["kind"]
         etag = _etag(case)  # before reading: a mask that is saved meanwhile has another one
         try:
-            path = await run_in_threadpool(_write_nifti, case, kind)
+            path, spacing_known = await run_in_threadpool(_write_nifti, case, kind)
         except PleuraError as error:
             return _error_response(str(error), 422)
-        return _TemporaryFileResponse(path, headers={"ETag": etag})
+        headers = {"ETag": etag, "Spacing-Known": str(int(spacing_known))}
+        return _TemporaryFileResponse(path, headers=headers)
+
+    async def changed_slices(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(_changed_slices, self._case(request)))
 
     async def save(self, request: Request) -> Response:
         case, content = self._case(request), bytearray()
@@ -197,6 +211,11 @@ def _case_to_dict(case: ReviewCase) -> dict[str, Any]:
     }
 
 
+def _changed_slices(case: ReviewCase) -> list[int]:
+    path = case.corrected_path
+    return (read_changed_slices(path) if path and case.is_corrected else None) or []
+
+
 def _draft_key(case: ReviewCase) -> str:
     """Return the key of unsaved changes in the browser's storage, which reveals no path."""
     path = case.mask_path or Path(case.name)
@@ -209,15 +228,27 @@ def _etag(case: ReviewCase) -> str:
     return "" if path is None or not path.exists() else str(path.stat().st_mtime_ns)
 
 
-def _write_nifti(case: ReviewCase, kind: str) -> Path:
-    """Write the scan (HU) or a mask of a case to a NIfTI file; the caller removes its folder."""
+def _write_nifti(case: ReviewCase, kind: str) -> tuple[Path, bool]:
+    """Write the scan (HU) or a mask of a case to a NIfTI file; the caller removes its folder.
+
+    Returns
+    -------
+    tuple of Path and bool
+        The file, and whether the spacing of the scan is known.
+    """
     scan = case.read_scan()
+    known = scan.geometry.spacing_known
     if kind == "scan":
-        return _write_temporary(scan.hu(), scan.geometry)
-    path = {"mask": case.latest_mask_path, "reference": case.reference_path}.get(kind)
+        return _write_temporary(scan.hu(), scan.geometry), known
+    paths = {
+        "mask": case.latest_mask_path,
+        "original": case.mask_path,
+        "reference": case.reference_path,
+    }
+    path = paths.get(kind)
     if path is None:
         raise HTTPException(404)
-    return _write_temporary(read_mask(path, scan).labels, scan.geometry)
+    return _write_temporary(read_mask(path, scan).labels, scan.geometry), known
 
 
 def _write_temporary(array: AnyArray, geometry: Geometry) -> Path:

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import ReviewCase, case_from_files, cases_from_results
-from pleura.errors import PleuraError
+from pleura.errors import DataError, PleuraError
 from pleura.viewer.progress import is_run_folder, read_progress
 
 
@@ -69,6 +70,20 @@ class CaseList:
     def progress(self) -> dict[str, Any] | None:
         """Return the progress of the cohort or training; None if there is none."""
         return None if self.folder is None else read_progress(self.folder)
+
+    def failures(self) -> list[dict[str, str]]:
+        """Return name, source and error of the scans of the cohort that failed."""
+        if self.folder is None:
+            return []
+        try:
+            results = read_summaries(self.folder)
+        except DataError:  # no cohort, or the summary is being written
+            return []
+        return [
+            {"name": result.name, "source": result.source, "error": result.error}
+            for result in results
+            if result.status == "failed"
+        ]
 
     def _number_completed(self) -> int:
         progress = self.progress()

@@ -12,9 +12,9 @@ export async function requestJson(path, options) {
   return (await request(path, options)).json();
 }
 
-// Return the image of a case ("scan", "mask" or "reference") and its ETag.
+// Return the image of a case ("scan", "mask", "original" or "reference"), its ETag, and whether its spacing is known.
 export async function requestVolume(index, kind) {
   const response = await request(`/api/cases/${index}/${kind}.nii`);
   const image = await NVImage.loadFromUrl({ url: await response.arrayBuffer(), name: `${kind}.nii` });
-  return { image, etag: response.headers.get("ETag") };
+  return { image, etag: response.headers.get("ETag"), spacing: response.headers.get("Spacing-Known") === "1" };
 }

@@ -1,58 +1,78 @@
-// The list of cases, the selected case, and its report.
+// The list of scans, the selected scan, and its report.
 import { requestJson, requestVolume } from "./api.js";
-import { $, createElement, showError, showMessage } from "./dom.js";
-import { defaultWindow, selectedWindow, showReferenceContour, updateMask, updateTool, updateWindow } from "./display.js";
-import { restoreDraft, setChanged } from "./drafts.js";
+import { forgetOriginal } from "./correction.js";
+import { $, createElement, createIcon, showError, showMessage } from "./dom.js";
+import { defaultWindow, resetView, selectedWindow, showCaption, updateMask, updateTool, updateView, updateWindow } from "./display.js";
+import { restoreDraft, updateAfterEdit } from "./drafts.js";
+import { isChanged, resetHistory } from "./history.js";
+import { measure } from "./measures.js";
+import { forgetOverlays, showReference, updateReference } from "./overlays.js";
+import { showFlags, updateScrubber } from "./scrubber.js";
 import { niivue, state } from "./state.js";
+import { removeSurfaces } from "./surface.js";
 
 export async function updateCases() {
-  state.cases = await requestJson("/api/cases");
+  [state.cases, state.failures] = await Promise.all([requestJson("/api/cases"), requestJson("/api/failures")]);
   listCases();
+  listFailures();
 }
+
+const badge = (className, icon, text) => createElement("span", { className: `badge ${className}` }, createIcon(icon), text);
 
 export function listCases() {
   const filter = $("filter").value.toLowerCase();
+  $("filter").hidden = state.cases.length < 2;
   $("cases").replaceChildren(...state.cases.flatMap((item, index) => {
     const flags = Object.keys(item.report.flags ?? {}), source = item.report.source ?? "";
     if (!`${item.name} ${source} ${flags.join(" ")}`.toLowerCase().includes(filter)) return [];
-    const button = createElement("button", { type: "button", textContent: item.name, title: source });
+    const badges = [...flags.map((flag) => badge("warning", "warning", flag.replaceAll("_", " "))),
+      ...(item.is_corrected ? [badge("success", "check", "corrected")] : [])];
+    const button = createElement("button", { type: "button", title: source }, createElement("span", { textContent: item.name }),
+      createElement("span", { className: "badges" }, ...badges));
     button.setAttribute("aria-current", String(index === state.index));
-    if (flags.length) button.append(createElement("small", { textContent: flags.join(", ") }));
     button.addEventListener("click", () => openCase(index));
-    const row = createElement("li");
-    row.append(button);
-    return [row];
+    return [createElement("li", {}, button)];
   }));
+}
+
+function listFailures() {
+  $("failures").hidden = !state.failures.length;
+  const items = state.failures.map(({ name, source, error }) =>
+    createElement("li", { className: "notice error", title: source }, createIcon("error"),
+      createElement("div", {}, createElement("strong", { textContent: name }), error)));
+  $("failures").replaceChildren(createElement("h2", { textContent: `Failed scans (${items.length})` }), createElement("ul", {}, ...items));
 }
 
 // Unsaved changes stay in the browser until they are saved or discarded: another case can be opened without losing them.
 export async function openCase(index, { confirmed = false } = {}) {
   if (state.isSaving) return showMessage("the mask is being saved");
-  if (state.isChanged && !confirmed &&
+  if (state.mask && isChanged() && !confirmed &&
     !confirm("The changes are not saved. They are kept in this browser. Open another scan?")) return;
   const opened = state.cases[index];
-  [state.index, state.mask] = [index, null];
-  setChanged(false);
+  closeCase();
+  state.index = index;
   showMessage(`loading ${opened.name}`);
   listCases();
-  niivue.closeDrawing();
-  while (niivue.volumes.length) niivue.removeVolumeByIndex(0);
   const isSelected = () => state.index === index && state.cases[index] === opened;
   try {
     const loads = [["scan", true], ["mask", opened.has_mask], ["reference", opened.has_reference]];
     const [scan, mask, reference] =
       await Promise.all(loads.map(([kind, exists]) => (exists ? requestVolume(index, kind) : null)));
+    const changed = opened.is_corrected ? await requestJson(`/api/cases/${index}/changed-slices`) : [];
     if (!isSelected()) return;
+    [state.spacing, state.changed] = [scan.spacing, changed];
     showVolumes(scan.image, mask?.image, reference?.image);
-    $("reference-option").hidden = !reference;
+    $("reference").hidden = !reference;
     $("download").toggleAttribute("hidden", !mask);
     [$("download").href, $("download").download] =
       [`/api/cases/${index}/mask.nii`, `${opened.name.split("/").at(-1)}_lungs.nii`];
-    if (mask) state.mask = { index, name: opened.name, draftKey: opened.draft_key, etag: mask.etag };
-    updateWindow(); updateMask(); updateTool();
-    niivue.scene.crosshairPos = [0.5, 0.5, 0.5];
-    niivue.drawScene();
-    niivue.createOnLocationChange();
+    if (mask) {
+      state.mask = { index, name: opened.name, draftKey: opened.draft_key, etag: mask.etag };
+      state.measures = measure();
+    }
+    showFlags(opened.report.flags ?? {});
+    updateAfterEdit();
+    updateWindow(); updateMask(); updateReference(); updateTool(); updateView(); resetView(); showCaption();
     showMessage(opened.is_corrected ? "this is the corrected mask" : "");
     await restoreDraft();
   } catch (error) { showError(`${opened.name}: ${error.message}`); }
@@ -61,31 +81,35 @@ export async function openCase(index, { confirmed = false } = {}) {
   document.body.dataset.ready = String(index);
 }
 
+// Remove the scan and its mask from the page.
+function closeCase() {
+  forgetOriginal();
+  [state.mask, state.measures, state.changed] = [null, null, []];
+  niivue.closeDrawing();
+  removeSurfaces();
+  forgetOverlays();
+  while (niivue.volumes.length) niivue.removeVolumeByIndex(0);
+  for (const id of ["flags", "measurements", "correction", "report"]) $(id).replaceChildren();
+  for (const id of ["save", "discard", "undo", "redo"]) $(id).disabled = true;
+  $("save-state").hidden = $("scrubber").hidden = $("empty").hidden = true;
+  $("caption").textContent = $("position").textContent = "";
+}
+
 function showVolumes(scan, mask, reference) {
   [scan.cal_min, scan.cal_max] = selectedWindow() ?? defaultWindow; // first: a large scan takes seconds to display
   niivue.addVolume(scan);
-  if (reference) {
-    showReferenceContour(reference, mask);
-    niivue.addVolume(reference);
-  }
+  if (reference) showReference(reference, mask);
   if (mask) niivue.loadDrawing(mask);
   else niivue.createEmptyDrawing();
-  niivue.drawClearAllUndoBitmaps();
-  niivue.drawAddUndoBitmap();
-  state.redoStack = [];
+  resetHistory();
 }
 
 function showReport({ name, report }) {
-  const rows = [["scan", name], ["source", report.source], ["grid", report.grid], ["units", report.units]];
-  for (const [side, volume] of Object.entries(report.volume_ml ?? {})) rows.push([side, `${volume} ml`]);
-  const densities = report.measurements?.regions?.[0]?.densities;
-  if (densities) rows.push(["mean", `${densities.mean.toFixed(0)} HU`]);
+  const rows = [["scan", name], ["source", report.source], ["grid", report.grid]];
   for (const { topic, choice, reason } of report.decisions ?? []) rows.push([topic, `${choice} (${reason})`]);
-  const list = createElement("dl");
+  if (!rows.some(([term]) => term === "units")) rows.splice(3, 0, ["units", report.units]);
+  const list = createElement("dl", { className: "facts" });
   for (const [term, value] of rows.filter(([, v]) => v))
     list.append(createElement("dt", { textContent: term }), createElement("dd", { textContent: value }));
-  const flags = Object.entries(report.flags ?? {}).map(([flag, message]) =>
-    createElement("span", { className: "flag", textContent: `${flag}: ${message}` }));
-  const heading = createElement("h2", { textContent: flags.length ? "Check this mask" : "Report" });
-  $("report").replaceChildren(heading, ...flags, list);
+  $("report").replaceChildren(createElement("h2", { textContent: "Scan" }), list);
 }

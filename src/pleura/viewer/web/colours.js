@@ -1,5 +1,5 @@
-// Colours of labels, from the variables of style.css, which repeat pleura/figures/palette.py.
-function rgb(name) {
+// Colours of labels, from the variables of design.css, which repeat pleura/figures/palette.py.
+export function rgb(name) {
   const value = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   return [1, 3, 5].map((i) => parseInt(value.slice(i, i + 2), 16));
 }

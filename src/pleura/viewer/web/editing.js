@@ -1,47 +1,47 @@
 // Corrections of the mask.
 import { requestJson } from "./api.js";
-import { openCase } from "./cases.js";
-import { $, showError, showMessage } from "./dom.js";
-import { recordEdit, removeDraft, replaceLabels, setChanged } from "./drafts.js";
+import { listCases, openCase } from "./cases.js";
+import { choice, setOn } from "./controls.js";
+import { showError, showMessage } from "./dom.js";
+import { recordEdit, removeDraft, replaceLabels, updateAfterEdit } from "./drafts.js";
+import { addToHistory, currentEntry, isChanged, markSaved, moveInHistory } from "./history.js";
 import { niivue, state } from "./state.js";
 
+// Return whether there is a mask to edit; display it if the one before the correction is displayed.
+function canEdit() {
+  setOn("before", false);
+  return state.mask !== null;
+}
+
 export function endStroke() {
-  state.redoStack = [];
-  recordEdit();
+  if (addToHistory()) recordEdit();
 }
 
-export function undo() {
-  if (!state.mask) return;
-  state.redoStack.push(niivue.drawBitmap.slice());
-  niivue.drawUndo();
-  recordEdit();
+function move(step) {
+  if (!canEdit()) return;
+  if (moveInHistory(step)) recordEdit();
 }
-
-export function redo() {
-  const labels = state.redoStack.pop();
-  if (!labels) return;
-  replaceLabels(labels);
-  recordEdit();
-}
+export const undo = () => move(-1);
+export const redo = () => move(1);
 
 export function swapSides() {
-  if (!state.mask) return;
+  if (!canEdit()) return;
   replaceLabels(niivue.drawBitmap.map((label) => (label === 1 ? 2 : label === 2 ? 1 : label)));
   recordEdit();
 }
 
 export function interpolateSlices() {
-  if (!state.mask) return;
+  if (!canEdit()) return;
   niivue.interpolateMaskSlices();
-  recordEdit();
+  if (addToHistory()) recordEdit();
 }
 
 // Set the connected component of the mask at the crosshair to the selected side.
 export function assignComponent() {
-  if (!state.mask) return;
+  if (!canEdit()) return;
   const [columns, rows] = niivue.back.dimsRAS.slice(1, 3), slice = columns * rows;
   const [x, y, z] = niivue.frac2vox(niivue.scene.crosshairPos).map(Math.round);
-  const side = Number($("side").value), labels = niivue.drawBitmap.slice(), visited = new Uint8Array(labels.length);
+  const side = Number(choice("side")), labels = niivue.drawBitmap.slice(), visited = new Uint8Array(labels.length);
   const queue = [x + y * columns + z * slice];
   if (!labels[queue[0]]) return showMessage("there is no mask at this position");
   while (queue.length) {
@@ -62,14 +62,14 @@ export function assignComponent() {
 }
 
 export function discardChanges() {
-  if (!state.isChanged || !state.mask || !confirm("Discard the unsaved changes?")) return;
+  if (!state.mask || !isChanged() || !confirm("Discard the unsaved changes?")) return;
   removeDraft(state.mask);
   openCase(state.mask.index, { confirmed: true });
 }
 
 export async function save() {
-  if (!state.isChanged || !state.mask || state.isSaving) return;
-  const { mask, edits } = state;
+  if (state.isSaving || !canEdit() || !isChanged()) return;
+  const { mask, edits } = state, entry = currentEntry();
   state.isSaving = true;
   try {
     const body = await niivue.saveImage({ filename: "", isSaveDrawing: true });
@@ -80,10 +80,15 @@ export async function save() {
     showMessage(`saved ${record.corrected}; changed: ${changes.join(", ")}`);
     mask.etag = record.etag;
     state.cases[mask.index].is_corrected = true;
+    if (state.mask === mask) {
+      state.changed = record.changed_slices;
+      markSaved(entry);
+    }
     if (edits === state.edits) {
       removeDraft(mask);
-      setChanged(false);
+      updateAfterEdit();
     } else recordEdit(); // edited while it was saved
+    listCases();
   } catch (error) { showError(`the mask was not saved: ${error.message}`); }
   state.isSaving = false;
 }

@@ -34,9 +34,15 @@ async function upload(files) {
 }
 
 export function connectUploads() {
-  addEventListener("dragover", (event) => event.preventDefault());
+  const setDragging = (is) => document.body.classList.toggle("dragging", is);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    setDragging(event.dataTransfer.types.includes("Files"));
+  });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) setDragging(false); });
   addEventListener("drop", async (event) => {
     event.preventDefault();
+    setDragging(false);
     event.stopPropagation();
     const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
     upload((await Promise.all(items.map(filesOfItem))).flat());
