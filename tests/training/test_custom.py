@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -12,10 +13,13 @@ import pleura
 from pleura.cli import cli
 from pleura.dataset.training_set import PreprocessedSet
 from pleura.engine.engine import Engine
-from pleura.errors import DataError, RunError
+from pleura.engine.model_file import read_metadata
+from pleura.errors import DataError, RecipeError, RunError
 from pleura.training.custom import CustomComponents, component_names
+from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.recipe_loading import override_recipe
-from pleura.training.tensor_files import load_tensors
+from pleura.training.state import trained_network
+from pleura.training.tensor_files import load_tensors, save_tensors
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -80,7 +84,16 @@ def test_custom_components_train_and_are_recorded_by_name(custom_run):
     assert 0 < history[0]["validation_loss"] < 1
     initial = SmallNetwork().state_dict()
     assert same(COMPONENTS["network"].state_dict(), initial)  # the training has copied it
-    assert not same(weights(custom_run), {f"module.{name}": v for name, v in initial.items()})
+    assert not same(weights(custom_run), initial)
+    SmallNetwork().load_state_dict(weights(custom_run))  # the names are those of the network
+
+
+def test_run_whose_weights_have_the_prefix_of_earlier_versions_predicts(custom_run, tmp_path):
+    shutil.copytree(custom_run.folder, tmp_path / "run")
+    run = pleura.open_run(tmp_path / "run", network=SmallNetwork())
+    prefixed = {f"module.{name}": tensor for name, tensor in weights(custom_run).items()}
+    save_tensors(run.weights, {"network": prefixed})
+    assert same(trained_network(run).state_dict(), trained_network(custom_run).state_dict())
 
 
 @pytest.mark.parametrize("steps", [2, 5])
@@ -125,6 +138,14 @@ def custom_model(custom_run):
     path = custom_run.folder.with_name("model.onnx")
     pleura.export(opened, path)
     return path
+
+
+def test_metadata_of_an_exported_network_names_it(custom_run, custom_model):
+    recipe = read_metadata(custom_model).recipe
+    assert recipe["custom"] == custom_run.record["custom"]
+    assert not {"network", "loss", "augmentation"} & set(recipe)
+    with pytest.raises(RecipeError, match="trained with custom components"):
+        fine_tuning_recipe(custom_model)
 
 
 def test_exported_network_segments(sample, custom_model, tmp_path):

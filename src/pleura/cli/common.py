@@ -12,19 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from pleura.names import printable
+from pleura.training.progress_bar import new_progress_bar
 from pleura.typing import Progress as ProgressCallback
 
 if TYPE_CHECKING:
@@ -178,7 +170,7 @@ def progress_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[dict[str, 
     dict
         Function of the number of items that are done, and of all items, by label.
     """
-    with new_progress(quiet, _Speed()) as bars:
+    with new_progress_bar(stderr_console(), _Speed(), hidden=quiet) as bars:
 
         def callback(label: str, unit: str) -> ProgressCallback:
             alone = len(labels) == 1
@@ -192,26 +184,6 @@ def progress_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[dict[str, 
             return update
 
         yield {label: callback(label, unit) for label, unit in labels.items()}
-
-
-def new_progress(quiet: bool, *extra: ProgressColumn) -> Progress:
-    """Return a progress display with count, extra columns, elapsed and remaining time.
-
-    It is shown on a terminal only, and removed at the end.
-    """
-    console = stderr_console()
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        *extra,
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-        transient=True,
-    )
 
 
 def require_masks(masks: Path | None, recipe: Recipe) -> None:

@@ -6,7 +6,7 @@ import json
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,12 +14,13 @@ from pleura.cli.common import (
     PATH,
     echo,
     json_option,
-    new_progress,
     optional_masks_argument,
     quiet_option,
     require_masks,
+    stderr_console,
     write_json,
 )
+from pleura.training.progress_bar import new_progress_bar
 
 if TYPE_CHECKING:
     from pleura.corrections.training_slices import TrainingSlices
@@ -77,10 +78,19 @@ Examples:
 def command(
     images: Path | None,
     masks: Path | None,
+    output: Path,
+    recipe: str | None,
+    initial_weights: str | None,
+    overrides: tuple[str, ...],
     corrected: Path | None,
     scans: Path | None,
     uncorrected_fraction: float,
-    **options: Any,
+    exclude: Path | None,
+    seed: int | None,
+    resume: bool,
+    overwrite: bool,
+    json_file: Path | None,
+    quiet: bool,
 ) -> int:
     """Train a U-Net on the pictures or volumes in IMAGES and their MASKS of the same names.
 
@@ -91,13 +101,25 @@ def command(
     output folder of `pleura segment`. The models before and after are compared on held-out
     corrected scans and on a sample scan.
     """
+    options = _Options(
+        output=output,
+        recipe=recipe,
+        initial_weights=initial_weights,
+        overrides=overrides,
+        exclude=exclude,
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+        json_file=json_file,
+        quiet=quiet,
+    )
     if corrected is not None:
         if images is not None:
             raise click.UsageError("--corrected takes no IMAGES: omit them")
-        return _fine_tune(corrected, scans, uncorrected_fraction, _Options(**options))
+        return _fine_tune(corrected, scans, uncorrected_fraction, options)
     if images is None:
         raise click.UsageError("IMAGES is missing, or --corrected")
-    return _train(images, masks, _Options(**options))
+    return _train(images, masks, options)
 
 
 @dataclass(frozen=True)
@@ -127,7 +149,7 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
     if not options.resume:
         options = replace(options, initial_weights=options.initial_weights or "default")
     recipe = _recipe_of(options)
-    bar = new_progress(options.quiet)
+    bar = new_progress_bar(stderr_console(), hidden=options.quiet)
     evaluating = bar.add_task("evaluating", total=None)
 
     def on_slices(slices: TrainingSlices) -> None:

@@ -1,4 +1,4 @@
-"""Earlier names of weights, which still load."""
+"""Names of weights in files: of custom networks, and earlier names, which still load."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from pleura.network.custom import CustomNetwork
+
 _RENAMED_PARTS = {"enlarge": "upsample"}
 """Current name of each renamed submodule, by its earlier name."""
 
+_CUSTOM_PREFIX = "module."
+"""Prefix of the names of weights in a `CustomNetwork`; files store them without it."""
+
+
+def names_in_file(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a network by their names in a file.
+
+    The weights of a custom network have the names that they have in the module of the user.
+    """
+    prefix = _CUSTOM_PREFIX if isinstance(network, CustomNetwork) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+
 
 def rename_weights(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Replace earlier names of weights by those of a network.
+    """Replace the names of weights in a file by those of a network.
 
     Parameters
     ----------
@@ -26,6 +40,8 @@ def rename_weights(weights: Mapping[str, Tensor], network: nn.Module) -> dict[st
         The same tensors in the same order.
     """
     expected = network.state_dict().keys()
+    if isinstance(network, CustomNetwork) and all(_CUSTOM_PREFIX + n in expected for n in weights):
+        return {_CUSTOM_PREFIX + name: tensor for name, tensor in weights.items()}
     renamed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         current = ".".join(_RENAMED_PARTS.get(part, part) for part in name.split("."))

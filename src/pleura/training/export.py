@@ -217,7 +217,7 @@ def export(
         version=options.version or pleura.__version__,
         labels=("lung",),
         threshold=sum(run.threshold for run in opened) / len(opened),
-        recipe=without_paths(first.recipe).model_dump(mode="json"),
+        recipe=_recorded_recipe(first),
         data=options.data,
         data_fingerprint=_fingerprint(opened),
         licence=options.licence,
@@ -227,6 +227,15 @@ def export(
     write_atomically(Path(output), lambda file: file.write(model))
     remove_unfinished(Path(output))
     return metadata
+
+
+def _recorded_recipe(run: Run) -> dict[str, Any]:
+    """Return the recipe of a run, with the names of custom components instead of their sections."""
+    recipe = without_paths(run.recipe).model_dump(mode="json")
+    custom = run.record.get("custom")
+    if not custom:
+        return recipe
+    return {key: value for key, value in recipe.items() if key not in custom} | {"custom": custom}
 
 
 def _fingerprint(runs: Sequence[Run]) -> str:

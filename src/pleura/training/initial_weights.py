@@ -53,11 +53,19 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
     ------
     RunError, ModelError
         The source cannot be read.
+    RecipeError
+        The source is a model file with custom components.
     """
     if _is_run(source):
         values = open_run(source).recipe.model_dump(mode="json")
     else:
         values, _ = update_keys(read_metadata(model_path(source)).recipe, str(source))
+        if "custom" in values:
+            raise RecipeError(
+                "the model was trained with custom components",
+                where=str(source),
+                hint="start from the run folder, and pass the recipe and the components",
+            )
     values |= {
         "name": "fine-tuned",
         "description": f"fine-tuned from {Path(source).name}",

@@ -9,18 +9,12 @@ from html import escape
 from typing import Any, ParamSpec
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TextColumn
 
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.history import Epoch
 from pleura.training.processes import is_rank_zero
+from pleura.training.progress_bar import new_progress_bar
 
 P = ParamSpec("P")
 
@@ -58,7 +52,7 @@ def training_progress(
         yield _with(callbacks, bar.on_read, bar.on_step, bar.on_epoch)
         bar.close()
     else:
-        with _terminal_bar(console) as terminal:
+        with new_progress_bar(console, TextColumn("{task.fields[note]}")) as terminal:
             yield _with(callbacks, *_terminal_callbacks(terminal, epochs))
 
 
@@ -83,21 +77,6 @@ def _chain(first: Callable[P, None], second: Callable[P, None] | None) -> Callab
             second(*args, **kwargs)
 
     return both
-
-
-def _terminal_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
 
 
 def _terminal_callbacks(
@@ -149,7 +128,7 @@ class _NotebookBar:
         """Show loss and accuracy of the epoch, and the remaining time."""
         done, total = self._done = _steps(report)
         seconds = time.monotonic() - self._start
-        times = f"{_clock(seconds)}, {_clock(seconds * (total - done) / done)} left"
+        times = f"{_clock(seconds)} elapsed, {_clock(seconds * (total - done) / done)} left"
         self._text = f"{_step_text(report)}  {times}"
         self._update()
 

@@ -28,6 +28,7 @@ from pleura.dataset.training_set import TrainingSet, build_training_set
 from pleura.errors import RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
+from pleura.network.weight_names import names_in_file
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
 from pleura.training.custom import CustomComponents, LossFunction
@@ -240,7 +241,8 @@ class Trainer:
         write_history(
             run.folder, state.history
         )  # a killed process may have saved the checkpoint alone
-        save_tensors(run.weights, {"network": state.validated_network.state_dict()})
+        network = state.validated_network
+        save_tensors(run.weights, {"network": names_in_file(network.state_dict(), network)})
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")
         if self.recipe.evaluation.tune_threshold:
