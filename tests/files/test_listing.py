@@ -60,7 +60,7 @@ def test_hidden_files_and_those_of_macos_are_skipped(tmp_path):
 
 @pytest.fixture
 def linked(tmp_path):
-    """A folder with a scan, two links that lead out of it, a broken one and a loop."""
+    """A folder with a scan, two links to targets outside of it, a broken one and a loop."""
     volume(tmp_path / "elsewhere" / "two.nii")
     here = tmp_path / "here"
     volume(here / "one.nii")
@@ -77,7 +77,7 @@ def test_links_that_are_not_followed_are_scans_with_the_reason(linked):
     assert sorted(found) == ["folder", "gone", "loop", "one", "two"]
     assert found["one"].error is None
     for name in ("folder", "two"):
-        assert "leads out of the folder" in found[name].error.message
+        assert "a link to a target outside the folder" in found[name].error.message
     for name in ("gone", "loop"):
         assert "broken link" in found[name].error.message
 
@@ -85,9 +85,9 @@ def test_links_that_are_not_followed_are_scans_with_the_reason(linked):
 def test_folder_of_links_that_lead_out_of_it_is_refused(tmp_path):
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "ct.nii").symlink_to(volume(tmp_path / "elsewhere" / "ct.nii"))
-    with pytest.raises(PleuraError, match="leads out of the folder"):
+    with pytest.raises(PleuraError, match="a link to a target outside the folder"):
         read(tmp_path / "here")
-    with pytest.raises(DataError, match="leads out of the folder"):
+    with pytest.raises(DataError, match="a link to a target outside the folder"):
         files_below(tmp_path / "here")
 
 
@@ -109,7 +109,9 @@ def test_slices_that_are_links_to_elsewhere_are_a_warning_and_one_row(tmp_path):
         path.rename(tmp_path / "elsewhere" / path.name)
         path.symlink_to(tmp_path / "elsewhere" / path.name)
     alone, *errors = sorted(find_scans(tmp_path / "ct"), key=lambda one: one.error is not None)
-    assert ["leads out of the folder, and 1 more" in one.error.message for one in errors] == [True]
+    assert [
+        "a link to a target outside the folder, and 1 more" in one.error.message for one in errors
+    ] == [True]
     for scan in (read(tmp_path / "ct", units="hu"), alone.load("hu")):
         assert scan.geometry.shape[0] == 4
         assert [decision.topic for decision in scan.warnings] == ["slices"]
@@ -183,7 +185,7 @@ def test_voxels_that_are_a_link_are_refused_by_name(tmp_path):
         "ElementType = MET_SHORT\nElementDataFile = ct.raw\n"
     )
     (tmp_path / "here" / "ct.mhd").write_text(header)
-    with pytest.raises(ScanError, match=r"'ct\.raw' for its voxels, which is a link"):
+    with pytest.raises(ScanError, match=r"'ct\.raw' for the voxels, which is a link"):
         read(tmp_path / "here" / "ct.mhd")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -25,8 +27,9 @@ Operation = Callable[[bytearray, Random, bytes], None]
 
 def mutate(content: bytes, suffix: str, random: Random, other: bytes) -> bytes:
     """Return damaged content; ``other`` is another file to take parts from."""
-    if suffix == ".gz" and random.random() < 0.6:  # damage what is packed
-        return gzip.compress(mutate(gzip.decompress(content), "", random, other), 1)
+    if suffix == ".gz" and random.random() < 0.6:  # damage the compressed content
+        with contextlib.suppress(OSError, EOFError, zlib.error):  # a seed may be damaged already
+            return gzip.compress(mutate(gzip.decompress(content), "", random, other), 1)
     damaged = bytearray(content)
     operations: Sequence[Operation] = (*BINARY, *(WORDS if suffix in (*TEXT, "") else ()))
     if suffix in TEXT:

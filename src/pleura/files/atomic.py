@@ -26,7 +26,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = str(path.parent / f".{path.name}.{secrets.token_hex(4)}")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        with Path(temporary).open("wb") as file:  # by name: tifffile asks for it
+        with Path(temporary).open("wb") as file:  # opened by name, which tifffile requires
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -36,7 +36,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise DataError(
             f"the file cannot be written ({error.strerror or error})",
             where=path,
-            hint="free some space or choose another place; nothing was overwritten",
+            hint="free disk space or choose another folder; no file was overwritten",
         ) from error
     finally:
         if temporary is not None:
@@ -58,13 +58,16 @@ _UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
 def unfinished_target(path: Path) -> str | None:
-    """Return the name of the file of which a killed `write_atomically` left this part, or None."""
-    found = _UNFINISHED.fullmatch(path.name)
-    return found.group(1) if found else None
+    """Return the target name of a temporary file of `write_atomically`; None for other files."""
+    match = _UNFINISHED.fullmatch(path.name)
+    return match.group(1) if match else None
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove the parts of a file that killed processes left; no other process may write it now."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if unfinished_target(part) == path.name:
-            part.unlink(missing_ok=True)
+    """Remove the temporary files that killed processes left while writing a file.
+
+    No other process may write the file at the same time.
+    """
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if unfinished_target(temporary) == path.name:
+            temporary.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Memory limits of reading: one rule for every size that a file states.
+"""Memory limits of reading: one check of every size that a file header claims.
 
 Before memory is allocated, ``check_claimed_size`` compares a size with the size of the file and
-with the memory limit. The limit is 4 GiB of voxels as they are stored, which are 8192 slices of
-512x512; the environment variable ``PLEURA_MAX_MEMORY`` sets another one, for example ``16G``.
+with the memory limit. The default limit is 4 GiB of stored voxels, which is 8192 slices of
+512x512. The environment variable ``PLEURA_MAX_MEMORY`` sets another limit, for example ``16G``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ MAX_MEMORY = 4 << 30
 RATIO = 1032
 """Maximum ratio of deflate compression (https://zlib.net/zlib_tech.html)."""
 
-SMALL = 64 << 20
-"""Bytes that any compressed file may state: some methods compress constant values further."""
+MIN_LIMIT = 64 << 20
+"""Bytes that any compressed file may claim: some methods compress constant values further."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -35,43 +35,48 @@ def memory_limit() -> int:
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return MAX_MEMORY
-    found = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)(i?B)?", text, re.IGNORECASE)
-    if found is None or int(found[1]) == 0:
+    match = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)(i?B)?", text, re.IGNORECASE)
+    if match is None or int(match[1]) == 0:
         raise ScanError(
             f"{VARIABLE} is '{text}', which is not a size",
             where=None,
             hint=f"set {VARIABLE} to bytes or to a number with K, M, G or T, for example 16G",
         )
-    return int(found[1]) * _UNITS[found[2].upper()]
+    return int(match[1]) * _UNITS[match[2].upper()]
 
 
 def check_claimed_size(
-    claimed: int, size: int | None, where: StrPath, *, ratio: int = RATIO, small: int = SMALL
+    claimed: int,
+    size: int | None,
+    where: StrPath,
+    *,
+    ratio: int = RATIO,
+    min_limit: int = MIN_LIMIT,
 ) -> None:
-    """Refuse a size that exceeds what the file can contain, or the memory limit.
+    """Refuse a size that exceeds the capacity of the file or the memory limit.
 
     Parameters
     ----------
     claimed
-        Bytes of the voxels after decompression, as the file states them.
+        Bytes of the voxels after decompression, according to the header.
     size
-        Bytes of the file, or of the part with these voxels; None if there is no file.
+        Bytes of the file, or of the part with these voxels; None to check the memory limit only.
     where
-        What the error is about.
+        The file or object, for the error message.
     ratio
         Maximum compression ratio; 1 without compression.
-    small
-        Bytes that are accepted for any ``size``.
+    min_limit
+        Bytes that are accepted for any ``size`` of compressed data.
 
     Raises
     ------
     ScanError
         The size is too large.
     """
-    if size is not None and claimed > max(size * ratio, small if ratio > 1 else 0):
+    if size is not None and claimed > max(size * ratio, min_limit if ratio > 1 else 0):
         raise ScanError(
             "the file is truncated or its header is wrong: it claims "
-            f"{readable_size(claimed)} of voxels, {readable_size(size)} of data cannot hold them",
+            f"{readable_size(claimed)} of voxels, too many for {readable_size(size)} of data",
             where=where,
             hint="copy or export the file again",
         )
@@ -81,8 +86,8 @@ def check_claimed_size(
             f"the header claims {readable_size(claimed)} of voxels, "
             f"more than the limit of {readable_size(limit)}",
             where=where,
-            hint=f"crop or resample the scan, or raise the limit with {VARIABLE}, if its header is "
-            "right",
+            hint=f"crop or resample the scan, or raise the limit with {VARIABLE} if the header "
+            "is correct",
         )
 
 

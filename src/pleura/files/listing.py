@@ -93,39 +93,39 @@ def files_below(folder: Path) -> list[Path]:
 def list_below(folder: Path, *, outside: bool = False) -> Listing:
     """List the regular files below a folder.
 
-    Links to files and folders are followed if their target is inside ``folder``, or, with
-    ``outside``, anywhere. A file that has several names is listed once, by a name that is not a
-    link unless that is hidden.
+    Links to files and folders are followed if their target is inside ``folder`` or if ``outside``
+    is true. A file with several names is listed once, under a name that is not a link unless that
+    name is hidden.
     """
     root = None if outside else os.path.realpath(folder)
     files: dict[str, Path] = {}
     unreachable: list[ScanError] = []
-    seen: set[str] = set()
+    visited: set[str] = set()
     folders, links = deque([folder]), deque[Path]()
     while folders or links:
         path = folders.popleft() if folders else links.popleft()
         real = os.path.realpath(path)
-        error = _link_error(path, real, root)
-        if error is not None:
-            unreachable.append(error)
+        link_error = _link_error(path, real, root)
+        if link_error is not None:
+            unreachable.append(link_error)
         elif Path(real).is_file():
             files.setdefault(real, path)
-        elif Path(real).is_dir() and real not in seen:
-            seen.add(real)
+        elif Path(real).is_dir() and real not in visited:
+            visited.add(real)
             try:
                 entries = _visible(path)
-            except OSError as error_:
-                unreachable.append(_folder_error(path, error_))
+            except OSError as error:
+                unreachable.append(_folder_error(path, error))
                 continue
             links.extend(Path(entry) for entry in entries if entry.is_symlink())
-            plain = [entry for entry in entries if not entry.is_symlink()]
-            folders.extend(Path(entry) for entry in plain if entry.is_dir())
-            for entry in plain:
+            not_links = [entry for entry in entries if not entry.is_symlink()]
+            folders.extend(Path(entry) for entry in not_links if entry.is_dir())
+            for entry in not_links:
                 if entry.is_file():
                     files.setdefault(str(Path(real, entry.name)), Path(entry))
     return Listing(
         tuple(sorted(files.values())),
-        tuple(one for one in unreachable if not str(one.where).lower().endswith(OTHER_SUFFIXES)),
+        tuple(e for e in unreachable if not str(e.where).lower().endswith(OTHER_SUFFIXES)),
     )
 
 
@@ -136,18 +136,18 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _link_error(path: Path, real: str, root: str | None) -> ScanError | None:
-    """Return why a path is not followed; None if it can be."""
+    """Return the reason why a path is not followed; None if it is followed."""
     try:
         Path(real).stat()
     except OSError as error:
         return ScanError(
             f"a broken link: its target cannot be reached ({error.strerror})",
             where=path,
-            hint="restore the file (of git-annex or DVC: get it), or remove the link",
+            hint="restore the target (git annex get, dvc pull), or remove the link",
         )
     if root is not None and not Path(real).is_relative_to(root):
         return ScanError(
-            "a link that leads out of the folder",
+            "a link to a target outside the folder",
             where=path,
             hint="give a folder that contains both, or copy the target into this folder",
         )

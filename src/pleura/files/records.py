@@ -1,4 +1,4 @@
-"""JSON files that pleura writes; reading one tolerates damage and changes by others."""
+"""JSON files that pleura writes; damaged files are read as empty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pleura.files.atomic import write_text
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty if there is none, or it is damaged or too deep."""
+    """Return the object in a JSON file; empty if it is missing, damaged or nested too deeply."""
     try:
         return parse_record(path.read_bytes())
     except OSError:
@@ -23,7 +23,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises
     ------
     DataError
-        The folder cannot be written or the disk is full; an older file stays as it was.
+        The folder cannot be written or the disk is full; an older file is unchanged.
     """
     text = json.dumps(content, indent=2) + "\n"
     if path.exists() and not path.is_file():
@@ -33,9 +33,9 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def parse_record(content: bytes) -> dict[str, Any]:
-    """Return the object in JSON text; empty if it is none, or it is damaged or too deep."""
+    """Return the object in JSON text; empty if it is not one, is damaged or nested too deeply."""
     try:
-        found = json.loads(content)
+        value = json.loads(content)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -16,9 +16,9 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return a table as CSV; None is an empty cell.
 
-    Text is written as `printable` has it. A spreadsheet takes text that begins with ``=``, ``+``,
-    ``-`` or ``@`` for a formula: such text, unless it is a number, gets an apostrophe in front
-    (OWASP, CSV injection), which `csv_value` removes.
+    Text is escaped by `printable`. Spreadsheets evaluate text that begins with ``=``, ``+``, ``-``
+    or ``@`` as a formula. Such text, unless it is a number, is prefixed with an apostrophe (OWASP,
+    CSV injection), which `csv_value` removes.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

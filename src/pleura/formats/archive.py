@@ -18,14 +18,14 @@ from pleura.scan.scan import ReadSlices
 from pleura.typing import AnyArray
 
 MAX_FILES = 20_000
-"""Files in a zip: slices of one patient."""
+"""Maximum number of files in a zip: slices of one patient."""
 
 MAX_DIRECTORY = 8 << 20
-"""Bytes of the list of files, which zipfile reads at once."""
+"""Maximum size of the central directory in bytes, which zipfile reads at once."""
 
 MAX_RATIO = 100
-SMALL = 1 << 30
-"""Bytes to which any zip may unpack; a larger total may be ``MAX_RATIO`` times the zip."""
+MIN_LIMIT = 1 << 30
+"""Bytes to which any zip may expand; larger totals are limited to ``MAX_RATIO`` times the zip."""
 
 
 class ExtractedZip:
@@ -43,12 +43,12 @@ class ExtractedZip:
     files:
         The extracted files.
     links:
-        Number of symbolic links that lead out of the zip.
+        Number of symbolic links with a target outside the zip.
 
     Raises
     ------
     ScanError
-        The zip is damaged, names files outside of itself, or unpacks to too much.
+        The zip is damaged, contains paths outside of itself, or expands to too many bytes.
     """
 
     def __init__(self, path: Path, suffixes: tuple[str, ...]) -> None:
@@ -63,9 +63,9 @@ class ExtractedZip:
         # A damaged zip makes zipfile raise anything from zlib.error to LZMAError.
         except Exception as error:
             raise ScanError(
-                f"the zip cannot be unpacked ({first_line(error)})",
+                f"the zip cannot be extracted ({first_line(error)})",
                 where=path,
-                hint="unpack it by hand",
+                hint="extract it manually, and give the folder",
             ) from error
 
     def keep_while_reading(self, read: ReadSlices) -> ReadSlices:
@@ -87,8 +87,8 @@ def _unzip(path: Path, folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Pa
         _check_members(path, members)
         links = {info for info in members if stat.S_ISLNK(info.external_attr >> 16)}
         names = [PurePosixPath(name) for name in archive.namelist()] if links else []
-        known = {str(one) for name in names for one in (name, *name.parents)}
-        lost = sum(_target(info, archive) not in known for info in links)
+        known = {str(path) for name in names for path in (name, *name.parents)}
+        outside = sum(_target(info, archive) not in known for info in links)
         files = []
         for i, info in enumerate(members):
             if info in links:
@@ -98,23 +98,23 @@ def _unzip(path: Path, folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Pa
             files.append(folder / f"{i:06d}{suffix}")
             with archive.open(info) as source, files[-1].open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)  # at most the size in the directory
-    return files, lost
+    return files, outside
 
 
 def _target(link: zipfile.ZipInfo, archive: zipfile.ZipFile) -> str:
-    """Return the path in the zip to which a symbolic link leads."""
+    """Return the target of a symbolic link as a path in the zip."""
     target = archive.read(link).decode("utf-8", "replace") if link.file_size < 4096 else "/"
     return posixpath.normpath(posixpath.join(posixpath.dirname(link.filename), target))
 
 
 def _check_directory(path: Path) -> None:
-    """Refuse a long list of files by its size in the end record (APPNOTE 4.3.16)."""
+    """Refuse a large central directory by its size in the end record (APPNOTE 4.3.16)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(size - (1 << 16) - 22, 0))
         tail = file.read()
-    at = tail.rfind(b"PK\5\6")
-    if at >= 0 and int.from_bytes(tail[at + 12 : at + 16], "little") > MAX_DIRECTORY:
+    start = tail.rfind(b"PK\5\6")
+    if start >= 0 and int.from_bytes(tail[start + 12 : start + 16], "little") > MAX_DIRECTORY:
         raise _too_many(path)
 
 
@@ -124,23 +124,23 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     for info in members:
         if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
             raise ScanError(
-                f"the zip names a file outside of itself: {info.filename}",
+                f"the zip contains a path outside of itself: {info.filename}",
                 where=path,
-                hint="do not trust this zip",
+                hint="do not use this zip: it may be malicious",
             )
     total = sum(info.file_size for info in members)
-    most = max(SMALL, MAX_RATIO * path.stat().st_size)
-    if total > most:
+    limit = max(MIN_LIMIT, MAX_RATIO * path.stat().st_size)
+    if total > limit:
         raise ScanError(
-            f"the zip unpacks to {readable_size(total)}; at most {readable_size(most)} are allowed",
+            f"the zip expands to {readable_size(total)}, more than {readable_size(limit)}",
             where=path,
-            hint="unpack it by hand if you trust it, and give the folder",
+            hint="extract it manually if you trust it, and give the folder",
         )
 
 
 def _too_many(path: Path) -> ScanError:
     return ScanError(
-        f"the zip holds more than {MAX_FILES} files",
+        f"the zip contains more than {MAX_FILES} files",
         where=path,
-        hint="give a zip of one patient's scan, or unpack it by hand and give the folder",
+        hint="give a zip of one patient's scan, or extract it manually and give the folder",
     )

@@ -1,4 +1,4 @@
-"""Channels and palettes of pictures: which of them stand for one channel of values or labels."""
+"""Conversion of channels and palettes of pictures to one channel of values or labels."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pleura.typing import AnyArray
 
 
 def equal_channels(picture: AnyArray) -> AnyArray | None:
-    """Return a picture of equal colour channels as (rows, columns); None where they differ.
+    """Return a picture of equal colour channels as (rows, columns); None if they differ.
 
-    A last channel of two or four is transparency, which must be the same everywhere.
+    The last channel of two or four is transparency, which must be constant.
     """
     if picture.ndim == 2:
         return picture
-    opaque = picture.shape[2] in (2, 4)
-    colours = picture[..., :-1] if opaque else picture
-    if opaque and (picture[..., -1] != picture[0, 0, -1]).any():
+    has_alpha = picture.shape[2] in (2, 4)
+    colours = picture[..., :-1] if has_alpha else picture
+    if has_alpha and (picture[..., -1] != picture[0, 0, -1]).any():
         return None
     if (colours != colours[..., :1]).any():
         return None
@@ -30,22 +30,22 @@ def equal_channels(picture: AnyArray) -> AnyArray | None:
 def palette_labels(image: Image.Image, path: Path) -> AnyArray:
     """Return the labels (rows, columns) of a mask that is stored as indices into a palette.
 
-    Where the colours in use are grey, their grey values are the labels, since programs sort
-    palettes as they like. Otherwise the indices are, of which 0 is outside.
+    If all colours in use are grey, the labels are the grey values, since the order of palettes
+    differs between programs. Otherwise the labels are the indices, and 0 is outside the lungs.
 
     Raises
     ------
     DataError
-        Black, which should be outside, has another index than 0.
+        Black, which represents the outside, has an index other than 0.
     """
     indices, colours = np.asarray(image), np.zeros((256, 3), np.uint8)
     palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     colours[: len(palette)] = palette
     used = np.unique(indices)
-    shown = colours[used]
-    if (shown == shown[:, :1]).all():
+    used_colours = colours[used]
+    if (used_colours == used_colours[:, :1]).all():
         return np.asarray(colours[indices, 0])
-    black = (shown == 0).all(axis=1)
+    black = (used_colours == 0).all(axis=1)
     if black.any() and used[black.argmax()] != 0:
         raise DataError(
             f"the mask's palette has black at index {used[black.argmax()]}, not 0",

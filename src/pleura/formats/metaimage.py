@@ -39,8 +39,8 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-_LONGEST_HEADER = 1 << 16
-_GRID = (
+_MAX_HEADER = 1 << 16
+_GRID_FIELDS = (
     "NDims",
     "DimSize",
     "TransformMatrix",
@@ -49,8 +49,8 @@ _GRID = (
     "AnatomicalOrientation",
     "ElementSpacing",
 )
-_PLACING = re.compile(r"[-+.\deE\s]+|[RLAPIS]{2,3}")
-"""Values of these fields: numbers, or letters of directions."""
+_GRID_VALUE = re.compile(r"[-+.\deE\s]+|[RLAPIS]{2,3}")
+"""Valid values of these fields: numbers, or letters of directions."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +67,7 @@ def read_metaimage(path: Path, name: str) -> Scan:
     Raises
     ------
     ScanError
-        The header is corrupt, or names colours, several volumes, or an impossible grid.
+        The header is corrupt, or describes colours, several volumes, or an impossible grid.
     """
     fields, start = _header(path)
     try:
@@ -83,21 +83,21 @@ def read_metaimage(path: Path, name: str) -> Scan:
         raise ScanError(error.message, where=path, hint=error.hint) from error
     except (KeyError, ValueError) as error:
         raise ScanError(
-            f"the MetaImage header lacks or spoils {error}",
+            f"a field of the MetaImage header is missing or invalid: {error}",
             where=path,
             hint="copy or export the file again",
         ) from error
     if _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))):
         dtype = dtype.newbyteorder(">")
     if not _is_true(fields.get("BinaryData", "True")):
-        raise ScanError("voxels written as text", where=path, hint="save them as binary data")
+        raise ScanError("voxels stored as text", where=path, hint="save them as binary data")
     local = fields["ElementDataFile"] == "LOCAL"
     data = path if local else referenced_file(path, fields["ElementDataFile"])
-    begin = None if skip == -1 else skip + (start if local else 0)
-    packed = _is_true(fields.get("CompressedData", ""))
+    data_start = None if skip == -1 else skip + (start if local else 0)
+    compressed = _is_true(fields.get("CompressedData", ""))
 
     def load() -> AnyArray:
-        voxels = read_voxels(data, begin, dtype, shape, "zlib" if packed else "none")
+        voxels = read_voxels(data, data_start, dtype, shape, "zlib" if compressed else "none")
         return voxels.astype(dtype.newbyteorder("="), copy=False)
 
     return Scan(
@@ -112,23 +112,24 @@ def read_metaimage(path: Path, name: str) -> Scan:
 def write_metaimage(
     path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
 ) -> None:
-    """Write an array (slices, rows, columns) on a grid, as a MetaImage ``origin`` states it.
+    """Write an array (slices, rows, columns) with the grid of its ``origin``, or else ``geometry``.
 
-    Only the grid of that header is kept: comments and other fields may name the patient.
+    Only the grid fields of the header are copied: other fields and comments may identify the
+    patient.
 
     Raises
     ------
     DataError
         The file cannot be written.
     """
-    packed = zlib.compress(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes(), 6)
+    compressed = zlib.compress(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes(), 6)
     fields = {
         "ObjectType": "Image",
         "NDims": "3",
         "BinaryData": "True",
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
-        "CompressedDataSize": str(len(packed)),
+        "CompressedDataSize": str(len(compressed)),
         "TransformMatrix": _text(geometry.directions.T[::-1]),
         "Offset": _text(geometry.affine[:3, 3]),
         "CenterOfRotation": "0 0 0",
@@ -136,13 +137,15 @@ def write_metaimage(
         "DimSize": " ".join(map(str, geometry.shape[::-1])),
     }
     if isinstance(origin, MetaImageOrigin):
-        like = origin.fields
-        grid = {key: like[key] for key in _GRID if _PLACING.fullmatch(like.get(key, ""))}
-        fields = {k: v for k, v in fields.items() if k not in _GRID} | grid
+        source = origin.fields
+        grid = {
+            key: source[key] for key in _GRID_FIELDS if _GRID_VALUE.fullmatch(source.get(key, ""))
+        }
+        fields = {k: v for k, v in fields.items() if k not in _GRID_FIELDS} | grid
     fields["ElementType"] = next(k for k, v in _TYPES.items() if np.dtype(v) == array.dtype)
-    fields["ElementDataFile"] = "LOCAL"  # which ends a header
+    fields["ElementDataFile"] = "LOCAL"  # must be the last field
     text = "".join(f"{key} = {value}\n" for key, value in fields.items())
-    write_atomically(path, lambda file: file.write(text.encode() + packed))
+    write_atomically(path, lambda file: file.write(text.encode() + compressed))
 
 
 class MetaImageFormat:
@@ -163,7 +166,7 @@ class MetaImageFormat:
         return ()
 
     def write(self, path: Path, image: Scan | LabelMap) -> None:
-        """Write voxels with the geometry that the header of their scan states."""
+        """Write voxels with the geometry in the header of their scan."""
         write_metaimage(path, image.values(), image.geometry, image.origin)
 
 
@@ -171,10 +174,10 @@ METAIMAGE = MetaImageFormat()
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields of a header, and where it ends."""
+    """Return the fields of a header, and its length in bytes."""
     try:
         with path.open("rb") as file:
-            text = file.read(_LONGEST_HEADER)
+            text = file.read(_MAX_HEADER)
     except OSError as error:
         raise ScanError(
             f"the file cannot be read ({error.strerror})", where=path, hint="check the path"
@@ -191,7 +194,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             break
     if "ElementDataFile" not in fields:
         raise ScanError(
-            "no MetaImage header: it names no ElementDataFile",
+            "not a MetaImage header: it has no ElementDataFile",
             where=path,
             hint="copy or export the file again",
         )
@@ -204,7 +207,7 @@ _ALIASES = {
     "Orientation": "TransformMatrix",
     "Rotation": "TransformMatrix",
 }
-"""Other names that MetaIO takes for the same field."""
+"""Other names that MetaIO accepts for the same fields."""
 
 
 def _geometry(
@@ -213,14 +216,14 @@ def _geometry(
     n = len(fields["DimSize"].split())
     spacing = np.array((fields.get("ElementSpacing") or "1 " * n).split(), np.float64)
     axes, offset = np.eye(3), np.zeros(3)
-    known = "TransformMatrix" in fields and n == 3
-    if known:
+    orientation_known = "TransformMatrix" in fields and n == 3
+    if orientation_known:
         axes = np.array(fields["TransformMatrix"].split(), np.float64).reshape(3, 3)
         offset = np.array(fields.get("Offset", "0 0 0").split(), np.float64)
     steps = axes[: len(spacing)] * spacing[:, None]
     z, y, x = (*axes[len(steps) :][::-1], *steps[::-1])[-3:]
     decisions: tuple[Decision, ...] = ()
-    if not known:
+    if not orientation_known:
         choice = "columns to the left, rows to the back, slices to the head"
         reason = "the MetaImage header has no 3x3 TransformMatrix; right and left may be swapped"
         decisions = (Decision("orientation", choice, reason, warning=True),)
@@ -228,15 +231,15 @@ def _geometry(
         shape,
         affine_from_axes(offset, (z, y, x)),
         spacing_known="ElementSpacing" in fields,
-        orientation_known=known,
+        orientation_known=orientation_known,
     )
     return grid, decisions
 
 
 def _check_dimensions(sizes: tuple[int, ...]) -> None:
     if len(sizes) > 3:
-        what = f"{len(sizes)}-D, not one volume"
-        raise ScanError(what, where=None, hint="save each volume as a file of its own")
+        message = f"{len(sizes)}-D, not one volume"
+        raise ScanError(message, where=None, hint="save each volume as a file of its own")
 
 
 def _is_true(text: str) -> bool:

@@ -15,16 +15,16 @@ from numpy.typing import DTypeLike
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.files.atomic import write_atomically
 from pleura.formats.format import check_voxel_type
-from pleura.formats.raw import Compression, check_shape, check_voxels, open_packed, read_voxels
+from pleura.formats.raw import Compression, check_shape, check_voxels, open_compressed, read_voxels
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
-_LONGEST_HEADER = 540  # NIfTI-2; NIfTI-1 has 348 bytes
+_HEADER_SIZES = 348, 540  # of NIfTI-1 and NIfTI-2, in bytes
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
-_GRID = (
+_GRID_FIELDS = (
     "dim",
     "dim_info",
     "pixdim",
@@ -41,7 +41,7 @@ _GRID = (
     "srow_y",
     "srow_z",
 )
-"""The fields of a header that place its voxels."""
+"""Header fields that define the grid."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,20 +58,21 @@ def read_nifti(path: Path, name: str) -> Scan:
     Raises
     ------
     ScanError
-        The file is truncated or corrupt, holds colours, several volumes, or an impossible grid.
+        The file is truncated or corrupt, or contains colours, several volumes, or an impossible
+        grid.
     """
     try:
         header = _header(path)
         dtype = _dtype(header)
-        shape = check_shape(_slowest_first(header.get_data_shape()), path, dtype)
-        data, start = _data(path, header)
+        shape = check_shape(_reverse_axes(header.get_data_shape()), path, dtype)
+        data, start = _voxel_file(path, header)
         compression = _compression(data)
         check_voxels(data, math.prod(shape) * dtype.itemsize, compression)
         grid, decisions = _geometry(header, shape)
         slope, intercept = header.get_slope_inter()
     except PleuraError as error:
         raise ScanError(error.message, where=path, hint=error.hint) from error
-    # nibabel lets errors of numpy, struct, gzip and its own through for a damaged header.
+    # nibabel raises many kinds of errors for a damaged header.
     except Exception as error:
         raise _corrupt(path, error) from error
 
@@ -114,12 +115,12 @@ def read_nibabel(image: Any, name: str) -> Scan:
             where=name,
             hint="give a Nifti1Image of numbers, or pleura.from_array(array, affine=...)",
         )
-    shape = check_shape(_slowest_first(image.shape), name)
+    shape = check_shape(_reverse_axes(image.shape), name)
 
     def load() -> AnyArray:
         try:
             array = np.asarray(image.dataobj)
-        # numpy and nibabel each have errors of their own for a file that is too short.
+        # numpy and nibabel raise many kinds of errors for a truncated file.
         except Exception as error:
             raise _corrupt(Path(name), error) from error
         return np.reshape(array, shape[::-1], order="F").T
@@ -137,9 +138,10 @@ def read_nibabel(image: Any, name: str) -> Scan:
 def write_nifti(
     path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
 ) -> None:
-    """Write an array (slices, rows, columns) on a grid, as a NIfTI ``origin`` states it.
+    """Write an array (slices, rows, columns) with the grid of its ``origin``, or else ``geometry``.
 
-    Only the grid of that header is kept: other fields and extensions may name the patient.
+    Only the grid fields of the header are copied: other fields and extensions may identify the
+    patient.
 
     Raises
     ------
@@ -147,14 +149,14 @@ def write_nifti(
         The file cannot be written.
     """
     if isinstance(origin, NiftiOrigin):
-        like = origin.header
-        version_2 = isinstance(like, nib.Nifti2Header)
+        source = origin.header
+        version_2 = isinstance(source, nib.Nifti2Header)
         kind: Any = nib.Nifti2Image if version_2 else nib.Nifti1Image
         header = kind.header_class()
-        for field in _GRID:
-            header[field] = like[field]
+        for field in _GRID_FIELDS:
+            header[field] = source[field]
         if header["sform_code"] and not header["qform_code"] and not geometry.is_sheared:
-            # ITK takes the sform to be sheared from 1e-4 on, and then needs a qform.
+            # ITK regards an sform as sheared from 1e-4, and then requires a qform.
             header.set_qform(header.get_sform(), code=int(header["sform_code"]))
         header.set_data_dtype(array.dtype)
         image: Any = kind(array.T.reshape(header.get_data_shape(), order="F"), None, header)
@@ -163,7 +165,7 @@ def write_nifti(
         image = nib.Nifti1Image(array.T, affine, dtype=array.dtype)  # type: ignore[no-untyped-call]
         image.header.set_xyzt_units("mm")
         image.set_sform(affine, code="scanner")
-        # A qform holds no shear: readers that prefer it must not find a straightened grid.
+        # A qform cannot represent shear, and some readers prefer it to the sform.
         image.set_qform(affine, code="unknown" if geometry.is_sheared else "scanner")
     content = image.to_bytes()
     if path.name.lower().endswith(".gz"):
@@ -197,7 +199,7 @@ class NiftiFormat:
         return (Decision("output", choice, reason, warning=True),)
 
     def write(self, path: Path, image: Scan | LabelMap) -> None:
-        """Write voxels with the geometry that the header of their scan states."""
+        """Write voxels with the geometry in the header of their scan."""
         write_nifti(path, image.values(), image.geometry, image.origin)
 
 
@@ -205,33 +207,33 @@ NIFTI = NiftiFormat()
 
 
 def _header(path: Path) -> Any:
-    """Read the header alone: extensions may be of any size, and none is used."""
+    """Read the header without extensions, which may have any size and are not used."""
     with path.open("rb") as file:
-        stream = file if _compression(path) == "none" else open_packed(file, "gzip")
-        content = stream.read(_LONGEST_HEADER)
+        stream = file if _compression(path) == "none" else open_compressed(file, "gzip")
+        content = stream.read(max(_HEADER_SIZES))
     kind: Any
     sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
-    if 348 in sizes:
+    if _HEADER_SIZES[0] in sizes:
         kind = nib.nifti1.Nifti1PairHeader if _is_pair(path) else nib.Nifti1Header
-    elif _LONGEST_HEADER in sizes:
+    elif _HEADER_SIZES[1] in sizes:
         kind = nib.nifti2.Nifti2PairHeader if _is_pair(path) else nib.Nifti2Header
     else:
         raise ScanError(
-            "no NIfTI header: the file is truncated, corrupt, or of another format",
+            "not a NIfTI header: the file is truncated, corrupt, or of another format",
             where=None,
             hint="copy or export the file again",
         )
     header = kind(content[: kind.template_dtype.itemsize])
     if bytes(header["magic"])[:2] not in (b"n+", b"ni"):
-        raise ScanError("no NIfTI but an older format", where=None, hint="convert it to NIfTI")
+        raise ScanError("an Analyze file, not NIfTI", where=None, hint="convert it to NIfTI")
     return header
 
 
 def _dtype(header: Any) -> np.dtype[Any]:
     dtype: np.dtype[Any] = header.get_data_dtype()
     if dtype.kind not in "iuf":
-        what = f"voxels of type {dtype} are no CT values"
-        raise ScanError(what, where=None, hint="export the CT values")
+        message = f"voxels of type {dtype} are not CT values"
+        raise ScanError(message, where=None, hint="export the CT values")
     return dtype
 
 
@@ -239,8 +241,8 @@ def _is_pair(path: Path) -> bool:
     return path.name.lower().endswith((".hdr", ".hdr.gz"))
 
 
-def _data(path: Path, header: Any) -> tuple[Path, int]:
-    """Return the file that holds the voxels, and the byte at which they begin, unpacked."""
+def _voxel_file(path: Path, header: Any) -> tuple[Path, int]:
+    """Return the file with the voxels, and their offset in bytes after decompression."""
     offset = header.get_data_offset()
     if not _is_pair(path):
         return path, max(offset, header.single_vox_offset)
@@ -250,20 +252,20 @@ def _data(path: Path, header: Any) -> tuple[Path, int]:
         if data.is_file():
             return data, max(offset, 0)
     raise ScanError(
-        f"the header has no file of voxels beside it: {stem}.img or {stem}.img.gz",
+        f"the file with the voxels is missing: {stem}.img or {stem}.img.gz",
         where=None,
-        hint="put header and data into one folder, under one name",
+        hint="move header and data into one folder, with the same name",
     )
 
 
 def _compression(path: Path) -> Compression:
-    """Return the compression by content: endings are often wrong."""
+    """Return the compression by content: suffixes are often wrong."""
     with path.open("rb") as file:
         return "gzip" if file.read(2) == b"\x1f\x8b" else "none"
 
 
-def _slowest_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Turn NIfTI's (columns, rows, slices, ...) round; a single slice may lack its third axis."""
+def _reverse_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (..., slices, rows, columns) for the axis order of NIfTI, which is the reverse."""
     return tuple(int(n) for n in (shape if len(shape) > 2 else (*shape, 1))[::-1])
 
 
@@ -272,14 +274,14 @@ def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple
     sform, sform_code = header.get_sform(coded=True)
     try:
         qform, qform_code = header.get_qform(coded=True)
-    except ValueError:  # an unusable quaternion beside a good sform
+    except ValueError:  # an invalid quaternion, but perhaps a valid sform
         if not sform_code:
             raise
         qform, qform_code = None, 0
     ras, decisions = header.get_best_affine(), []
     if not sform_code and not qform_code:
-        sides = np.abs(header.get_zooms()[:3])
-        ras = np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.diag([*(*sides, 1.0)[:3], 1.0])
+        zooms = np.abs(header.get_zooms()[:3])
+        ras = np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.diag([*(*zooms, 1.0)[:3], 1.0])
         choice = "columns to the left, rows to the front, slices to the head"
         reason = "the NIfTI header has neither qform nor sform; right and left may be swapped"
         decisions.append(Decision("orientation", choice, reason, warning=True))
@@ -287,8 +289,9 @@ def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple
         reason = "the NIfTI header's qform and sform differ"
         decisions.append(Decision("orientation", "the sform", reason, warning=True))
     lps = LPS_FROM_RAS @ np.diag([scale, scale, scale, 1]) @ ras
-    known = bool(sform_code or qform_code)
-    return Geometry(shape, lps[:, [2, 1, 0, 3]], orientation_known=known), tuple(decisions)
+    orientation_known = bool(sform_code or qform_code)
+    geometry = Geometry(shape, lps[:, [2, 1, 0, 3]], orientation_known=orientation_known)
+    return geometry, tuple(decisions)
 
 
 def _corrupt(path: Path, error: Exception) -> ScanError:

@@ -22,9 +22,9 @@ from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
-_LONGEST_HEADER = 1 << 20
-_SKIPPED = "line", "byte"  # written with a space, or without
-_COMPRESSION: dict[str, Compression] = {
+_MAX_HEADER = 1 << 20
+_SKIP_UNITS = "line", "byte"  # of "line skip" or "lineskip"
+_COMPRESSIONS: dict[str, Compression] = {
     "raw": "none",
     "gzip": "gzip",
     "gz": "gzip",
@@ -50,7 +50,7 @@ _TYPES = {
 }
 """The names of voxel types in the NRRD definition, section 5."""
 
-_GRID = (
+_GRID_FIELDS = (
     "space",
     "space dimension",
     "space directions",
@@ -85,11 +85,11 @@ def read_nrrd(path: Path, name: str) -> Scan:
     Raises
     ------
     ScanError
-        The header is corrupt, or names colours, several volumes, or an impossible grid.
+        The header is corrupt, or describes colours, several volumes, or an impossible grid.
     """
     try:
         with path.open("rb") as file:
-            head = io.BytesIO(file.read(_LONGEST_HEADER))
+            head = io.BytesIO(file.read(_MAX_HEADER))
         header = nrrd.read_header(head)
         start = head.tell()
         dtype = _dtype(header, path)
@@ -97,7 +97,7 @@ def read_nrrd(path: Path, name: str) -> Scan:
         grid, decisions = _geometry(header, shape)
     except PleuraError as error:
         raise ScanError(error.message, where=path, hint=error.hint) from error
-    # pynrrd lets errors of int(), float(), numpy and dict through for a damaged header.
+    # pynrrd raises many kinds of errors for a damaged header.
     except Exception as error:
         raise ScanError(
             f"the NRRD header cannot be read ({str(error) or type(error).__name__})",
@@ -105,24 +105,26 @@ def read_nrrd(path: Path, name: str) -> Scan:
             hint="copy or export the file again",
         ) from error
     encoding = str(header.get("encoding", "raw")).lower()
-    if encoding not in _COMPRESSION:
+    if encoding not in _COMPRESSIONS:
         raise ScanError(
-            f"NRRD encoding '{encoding}' is not read",
+            f"NRRD encoding '{encoding}' is not supported",
             where=path,
-            hint=f"save it with encoding {', '.join(sorted(_COMPRESSION))}",
+            hint=f"save it with encoding {', '.join(sorted(_COMPRESSIONS))}",
         )
     data, skip = path, start
     if "data file" in header or "datafile" in header:
         data, skip = referenced_file(path, str(header.get("data file", header.get("datafile")))), 0
-    lines, skipped = (int(header.get(f"{k} skip", header.get(f"{k}skip", 0))) for k in _SKIPPED)
+    lines, skipped = (int(header.get(f"{k} skip", header.get(f"{k}skip", 0))) for k in _SKIP_UNITS)
     if lines or skipped > 0:
         raise ScanError(
-            "NRRD files that skip lines or bytes are not read", where=path, hint="save it again"
+            "NRRD files that skip lines or bytes are not supported",
+            where=path,
+            hint="save it again",
         )
-    tail = skipped == -1
+    at_end = skipped == -1
 
     def load() -> AnyArray:
-        voxels = read_voxels(data, None if tail else skip, dtype, shape, _COMPRESSION[encoding])
+        voxels = read_voxels(data, None if at_end else skip, dtype, shape, _COMPRESSIONS[encoding])
         return voxels.astype(dtype.newbyteorder("="), copy=False)
 
     return Scan(
@@ -137,9 +139,10 @@ def read_nrrd(path: Path, name: str) -> Scan:
 def write_nrrd(
     path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
 ) -> None:
-    """Write an array (slices, rows, columns) on a grid, as an NRRD ``origin`` states it.
+    """Write an array (slices, rows, columns) with the grid of its ``origin``, or else ``geometry``.
 
-    Only the grid of that header is kept: comments, keys and values may name the patient.
+    Only the grid fields of the header are copied: other fields and comments may identify the
+    patient.
 
     Raises
     ------
@@ -148,13 +151,13 @@ def write_nrrd(
     """
     header: dict[str, Any] = {"encoding": "gzip"}
     if isinstance(origin, NrrdOrigin):
-        like = origin.header
-        header |= {key: like[key] for key in _GRID if key in like}
+        source = origin.header
+        header |= {key: source[key] for key in _GRID_FIELDS if key in source}
         if str(header.get("space", "")).lower() not in _TO_LPS:
             header.pop("space", None)
         if not set(header.get("kinds", [])) <= _KINDS:
             del header["kinds"]
-        array = array.reshape(tuple(int(n) for n in like["sizes"][::-1]))
+        array = array.reshape(tuple(int(n) for n in source["sizes"][::-1]))
     else:
         header |= {
             "space": "left-posterior-superior",
@@ -185,7 +188,7 @@ class NrrdFormat:
         return ()
 
     def write(self, path: Path, image: Scan | LabelMap) -> None:
-        """Write voxels with the geometry that the header of their scan states."""
+        """Write voxels with the geometry in the header of their scan."""
         write_nrrd(path, image.values(), image.geometry, image.origin)
 
 
@@ -196,7 +199,7 @@ def _dtype(header: Any, path: Path) -> np.dtype[Any]:
     name = str(header["type"]).lower()
     if name not in _TYPES:
         raise ScanError(
-            f"voxels of type '{name}' are no CT values", where=path, hint="export the CT values"
+            f"voxels of type '{name}' are not CT values", where=path, hint="export the CT values"
         )
     dtype = np.dtype(_TYPES[name])
     if dtype.itemsize == 1:
@@ -209,7 +212,9 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
     units = {str(unit).strip('"') for unit in header.get("space units", [])} - {"", "mm"}
     if units:
         raise ScanError(
-            f"a grid in {', '.join(sorted(units))}", where=None, hint="save it in millimetres"
+            f"the grid is in {', '.join(sorted(units))}, not in millimetres",
+            where=None,
+            hint="save it in millimetres",
         )
     directions = header.get("space directions")
     to_lps = _TO_LPS.get(str(header.get("space", "")).lower())
@@ -225,14 +230,16 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
     spacing = [float(s) for s in header.get("spacings", [])][::-1]
     if directions is not None:
         spacing = [float(np.linalg.norm(step)) for step in directions][::-1]
-    known = bool(spacing) and bool(np.isfinite(spacing).all())
-    z, y, x = (1.0, 1.0, 1.0, *(spacing if known else ()))[-3:]
+    spacing_known = bool(spacing) and bool(np.isfinite(spacing).all())
+    z, y, x = (1.0, 1.0, 1.0, *(spacing if spacing_known else ()))[-3:]
     affine = affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0)))
     decision = Decision(
         "orientation",
         "columns to the left, rows to the back, slices to the head",
-        "the NRRD header names no patient space; right and left may be swapped",
+        "the NRRD header defines no patient space; right and left may be swapped",
         warning=True,
     )
-    grid = Geometry((slices, rows, columns), affine, spacing_known=known, orientation_known=False)
+    grid = Geometry(
+        (slices, rows, columns), affine, spacing_known=spacing_known, orientation_known=False
+    )
     return grid, (decision,)

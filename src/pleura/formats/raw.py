@@ -18,8 +18,8 @@ from pleura.typing import StrPath
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
 
 _CHUNK = 1 << 24
-_PACKED_CHUNK = 1 << 16
-_SMALL_BZIP2 = 512 << 20
+_COMPRESSED_CHUNK = 1 << 16
+_MIN_LIMIT_BZIP2 = 512 << 20
 """Bytes that bzip2 compresses to less than a kilobyte if they are equal, as in a mask."""
 
 
@@ -33,7 +33,7 @@ def check_shape(
     Raises
     ------
     ScanError
-        The grid is not 2-D or 3-D, or its voxels exceed the memory limit.
+        The array is not 2-D or 3-D, or its voxels exceed the memory limit.
     """
     sizes = " x ".join(map(str, shape))
     leading = shape[:-3]
@@ -43,16 +43,16 @@ def check_shape(
             where=where,
             hint="save each volume as a file of its own",
         )
-    whole = (1, 1, 1, *shape)[-3:]
-    if len(shape) < 2 or min(whole) < 1:
+    padded = (1, 1, 1, *shape)[-3:]
+    if len(shape) < 2 or min(padded) < 1:
         raise ScanError(
             f"the header claims {sizes} voxels",
             where=where,
             hint="copy or export the file again",
         )
     if dtype is not None:
-        check_claimed_size(math.prod(whole) * dtype.itemsize, None, where)
-    return whole[0], whole[1], whole[2]
+        check_claimed_size(math.prod(padded) * dtype.itemsize, None, where)
+    return padded[0], padded[1], padded[2]
 
 
 def referenced_file(header: Path, name: str) -> Path:
@@ -61,11 +61,11 @@ def referenced_file(header: Path, name: str) -> Path:
     Raises
     ------
     ScanError
-        The file is in another folder than the header, is missing, or is one of several.
+        The file is missing, is not in the folder of the header, or contains one slice only.
     """
     if name.upper().startswith("LIST") or "%" in name:
         raise ScanError(
-            f"the header names one file per slice ('{name}'); such volumes are not read",
+            f"the header refers to one file per slice ('{name}'); such volumes are not supported",
             where=header,
             hint="save the volume as one file: .nii.gz, .nrrd or .mha",
         )
@@ -73,15 +73,15 @@ def referenced_file(header: Path, name: str) -> Path:
     path = header.parent / name
     if Path(name).name == name and path.is_symlink():
         raise ScanError(
-            f"the header names '{name}' for its voxels, which is a link",
+            f"the header refers to '{name}' for the voxels, which is a link",
             where=header,
             hint="copy the file into the folder of the header",
         )
     if Path(name).name != name or not path.is_file():
         raise ScanError(
-            f"the header names '{name}' for its voxels, which is not a file in the same folder",
+            f"the header refers to '{name}' for the voxels, which is not a file in the same folder",
             where=header,
-            hint="put header and data into one folder, under the names in the header",
+            hint="move header and data into one folder, with the file names in the header",
         )
     return path
 
@@ -110,16 +110,16 @@ def read_voxels(
     ScanError
         The file is too short, its compression is damaged, or memory does not suffice.
     """
-    wanted = math.prod(shape) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     try:
-        check_voxels(path, wanted, compression)
+        check_voxels(path, size, compression)
         if compression == "none":
-            content = _plain_bytes(path, None if start is None else start + skip, wanted)
+            content = _read_bytes(path, None if start is None else start + skip, size)
         else:
-            content = _unpacked_bytes(path, start or 0, skip, wanted, compression)
+            content = _decompress_bytes(path, start or 0, skip, size, compression)
     except MemoryError as error:
         raise ScanError(
-            f"not enough memory for {readable_size(wanted)} of voxels",
+            f"not enough memory for {readable_size(size)} of voxels",
             where=path,
             hint="free memory or crop the scan; correct the header if the scan is smaller",
         ) from error
@@ -132,50 +132,50 @@ def read_voxels(
     return content.view(dtype).reshape(shape)
 
 
-def check_voxels(path: Path, wanted: int, compression: Compression) -> None:
-    """Refuse more voxels than this file can contain, or than the memory limit allows.
+def check_voxels(path: Path, size: int, compression: Compression) -> None:
+    """Refuse a size of voxels, in bytes, that exceeds the capacity of a file or the memory limit.
 
     Raises
     ------
     ScanError
-        The header states too many voxels.
+        The size is too large.
     """
     ratio = 1 if compression == "none" else RATIO
-    small = _SMALL_BZIP2 if compression == "bzip2" else 0
-    check_claimed_size(wanted, path.stat().st_size, path, ratio=ratio, small=small)
+    min_limit = _MIN_LIMIT_BZIP2 if compression == "bzip2" else 0
+    check_claimed_size(size, path.stat().st_size, path, ratio=ratio, min_limit=min_limit)
 
 
-def _plain_bytes(path: Path, start: int | None, wanted: int) -> NDArray[np.uint8]:
-    have = path.stat().st_size
-    offset = have - wanted if start is None else start
-    if offset < 0 or have < offset + wanted:
-        raise _short(path, max(have - (start or 0), 0), wanted)
-    return np.fromfile(path, np.uint8, wanted, offset=offset)
+def _read_bytes(path: Path, start: int | None, size: int) -> NDArray[np.uint8]:
+    file_size = path.stat().st_size
+    offset = file_size - size if start is None else start
+    if offset < 0 or file_size < offset + size:
+        raise _truncated(path, max(file_size - (start or 0), 0), size)
+    return np.fromfile(path, np.uint8, size, offset=offset)
 
 
-def _unpacked_bytes(
-    path: Path, start: int, skip: int, wanted: int, compression: Compression
+def _decompress_bytes(
+    path: Path, start: int, skip: int, size: int, compression: Compression
 ) -> NDArray[np.uint8]:
-    content = np.empty(wanted, np.uint8)  # memory pages are allocated as they are filled
+    content = np.empty(size, np.uint8)  # memory pages are allocated as they are filled
     filled = -skip
     with path.open("rb") as file:
         file.seek(start)
-        stream = open_packed(file, compression)
-        while filled < wanted:
-            until = 0 if filled < 0 else wanted
+        stream = open_compressed(file, compression)
+        while filled < size:
+            end = 0 if filled < 0 else size
             try:
-                plain = stream.read(min(_CHUNK, until - filled))
+                chunk = stream.read(min(_CHUNK, end - filled))
             except (isal_zlib.error, OSError, EOFError) as error:  # type: ignore[misc]
-                raise _short(path, max(filled, 0), wanted) from error
-            if not plain:
-                raise _short(path, max(filled, 0), wanted)
+                raise _truncated(path, max(filled, 0), size) from error
+            if not chunk:
+                raise _truncated(path, max(filled, 0), size)
             if filled >= 0:
-                content[filled : filled + len(plain)] = np.frombuffer(plain, np.uint8)
-            filled += len(plain)
+                content[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            filled += len(chunk)
     return content
 
 
-def open_packed(file: BinaryIO, compression: Compression) -> Any:
+def open_compressed(file: BinaryIO, compression: Compression) -> Any:
     """Return an object whose ``read(n)`` decompresses at most n bytes from the file position."""
     if compression == "gzip":
         return igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
@@ -191,16 +191,16 @@ class _Zlib:
 
     def read(self, n: int) -> bytes:
         while not self._decoder.eof:
-            packed = self._decoder.unconsumed_tail or self._file.read(_PACKED_CHUNK)
-            plain: bytes = self._decoder.decompress(packed, n)
-            if plain or not packed:
-                return plain
+            compressed = self._decoder.unconsumed_tail or self._file.read(_COMPRESSED_CHUNK)
+            decompressed: bytes = self._decoder.decompress(compressed, n)
+            if decompressed or not compressed:
+                return decompressed
         return b""
 
 
-def _short(path: Path, have: int, wanted: int) -> ScanError:
+def _truncated(path: Path, available: int, size: int) -> ScanError:
     return ScanError(
-        f"the file is truncated or corrupt: {have} of {wanted} bytes of voxels can be read",
+        f"the file is truncated or corrupt: {available} of {size} bytes of voxels can be read",
         where=path,
         hint="copy or export the file again",
     )

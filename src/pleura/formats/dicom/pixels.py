@@ -75,7 +75,7 @@ def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
         _check_size(*_jpeg_2000_size(encoded), frame)
         plugin = "pylibjpeg"
     elif syntax == _RLE:
-        check_claimed_size(claimed, len(encoded), frame.path, ratio=_MAX_RLE_RATIO, small=0)
+        check_claimed_size(claimed, len(encoded), frame.path, ratio=_MAX_RLE_RATIO, min_limit=0)
         plugin = "pydicom"
     else:
         raise ScanError(
