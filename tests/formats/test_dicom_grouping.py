@@ -294,7 +294,7 @@ def test_series_that_is_asked_for_and_cannot_be_read_is_the_error(tmp_path, ches
     written(tmp_path / "a", chest, lambda i: {}, series="a", SeriesNumber=1)
     written(tmp_path / "b", chest, lambda i: {}, series="b", SeriesNumber=2)
     change(tmp_path / "b" / "0004.dcm", ImagePositionPatient=[-90, -120, 31 + 4.3 * STEP])
-    with pytest.raises(ScanError, match="uneven steps"):
+    with pytest.raises(ScanError, match="unevenly spaced"):
         read(tmp_path, series="2")
     assert len({one.name for one in find_scans(tmp_path)}) == 2
 

@@ -1,4 +1,4 @@
-"""Find scans below a folder: every volume, picture and DICOM series, readable or not."""
+"""Search of a folder for scans: every volume, picture and DICOM series, readable or not."""
 
 from __future__ import annotations
 
@@ -85,46 +85,47 @@ def find_scans(path: StrPath) -> list[ScanEntry]:
     if not files and not listing.unreachable:
         raise DataError("the folder contains no file", where=path, hint="check the path")
     by_suffix = [f for f in files if f.name.lower().endswith(SCAN_SUFFIXES)]
-    found = [_single_file_entry(file, folder) for file in by_suffix]
-    found.extend(_unreachable_entries(listing.unreachable, folder))
+    entries = [_single_file_entry(file, folder) for file in by_suffix]
+    entries.extend(_unreachable_entries(listing.unreachable, folder))
     others = sorted(set(files) - set(by_suffix))
     if others:
         from pleura.formats.dicom.read import find_volumes
 
-        found.extend(_dicom_entries(find_volumes(others), folder, listing.unreachable))
-    if not found and not path.is_dir():
-        found = [_single_file_entry(path, folder)]  # reading it raises the reason
-    return sorted(_with_unique_names(found), key=lambda one: one.name)
+        entries.extend(_dicom_entries(find_volumes(others), folder, listing.unreachable))
+    if not entries and not path.is_dir():
+        entries = [_single_file_entry(path, folder)]  # reading it raises the error
+    return sorted(_with_unique_names(entries), key=lambda entry: entry.name)
 
 
 def _unreachable_entries(errors: Sequence[ScanError], folder: Path) -> Iterator[ScanEntry]:
     """Yield one entry per unreachable file of a scan, and one for the other files of a folder."""
-    others: dict[tuple[Path, str], list[ScanError]] = {}
+    groups: dict[tuple[Path, str], list[ScanError]] = {}
     for error in errors:
         file = Path(error.where or folder)
-        alone = file.name.lower().endswith(SCAN_SUFFIXES)
-        others.setdefault((file if alone else file.parent, error.message), []).append(error)
-    for (_, what), some in others.items():
-        file = Path(some[0].where or folder)
+        is_scan = file.name.lower().endswith(SCAN_SUFFIXES)
+        groups.setdefault((file if is_scan else file.parent, error.message), []).append(error)
+    for (_, message), group in groups.items():
+        file = Path(group[0].where or folder)
         name = file.with_name(scan_name(file))
-        message = what if len(some) == 1 else f"{what}, and {len(some) - 1} more beside it"
-        error = ScanError(message, where=file, hint=some[0].hint)
+        if len(group) > 1:
+            message += f", and {len(group) - 1} more in the same folder"  # noqa: PLW2901
+        error = ScanError(message, where=file, hint=group[0].hint)
         yield ScanEntry(_relative_name(name, folder, set()), file, "link", error=error)
 
 
-def _with_unique_names(found: Sequence[ScanEntry]) -> Iterator[ScanEntry]:
-    """Give entries of the same name different names: no result overwrites another one."""
-    found = [replace(one, name=safe_name(one.name)) for one in found]
-    times = Counter(one.name.lower() for one in found)
+def _with_unique_names(entries: Sequence[ScanEntry]) -> Iterator[ScanEntry]:
+    """Give entries of the same name different names, so that no result overwrites another one."""
+    entries = [replace(entry, name=safe_name(entry.name)) for entry in entries]
+    counts = Counter(entry.name.lower() for entry in entries)
     used: Counter[str] = Counter()
-    for one in found:
-        if times[one.name.lower()] == 1:
-            yield one
+    for entry in entries:
+        if counts[entry.name.lower()] == 1:
+            yield entry
             continue
-        name = f"{one.name}-{short_hash(one.source.name + one.description)}"
+        name = f"{entry.name}-{short_hash(entry.source.name + entry.description)}"
         used[name.lower()] += 1
         number = used[name.lower()]
-        yield replace(one, name=name if number == 1 else f"{name}-{number}")
+        yield replace(entry, name=name if number == 1 else f"{name}-{number}")
 
 
 def _single_file_entry(file: Path, folder: Path) -> ScanEntry:
@@ -159,43 +160,46 @@ def _dicom_entries(
     chosen: dict[tuple[str, str], DicomVolume] = {}
     for volume in contents.volumes:  # best first
         chosen.setdefault(study_key(volume.first), volume)
-    firsts = [one.frames[0] for one in contents.rejected]
-    folders = Counter(f.path.parent for f in (*(s.first for s in contents.volumes), *firsts))
-    relatives = StudyIndex(contents)
+    rejected_firsts = [rejected.frames[0] for rejected in contents.rejected]
+    firsts = (*(volume.first for volume in contents.volumes), *rejected_firsts)
+    folders = Counter(frame.path.parent for frame in firsts)
+    studies = StudyIndex(contents)
     damaged = [skipped for skipped in contents.skipped if skipped.damaged]
-    unreached = [
-        SkippedFile(Path(one.where or folder), one.message, damaged=True) for one in unreachable
+    unreachable_files = [
+        SkippedFile(Path(e.where or folder), e.message, damaged=True) for e in unreachable
     ]
     for volume in contents.volumes:
-        name = _dicom_name(volume.first, folder, alone=folders[volume.first.path.parent] == 1)
+        name = _dicom_name(volume.first, folder, only=folders[volume.first.path.parent] == 1)
         best = chosen[study_key(volume.first)] is volume
-        decisions = selection_decisions(volume, *relatives.of(volume), warn=False) if best else ()
-        around = {frame.path.parent for frame in volume.present}
-        beside = tuple(
+        decisions: tuple[Decision, ...] = ()
+        if best:
+            decisions = selection_decisions(volume, *studies.others(volume), warn=False)
+        volume_folders = {frame.path.parent for frame in volume.present}
+        possible_slices = tuple(
             skipped
-            for skipped in (*damaged, *unreached)
-            if skipped.path.parent in around
+            for skipped in (*damaged, *unreachable_files)
+            if skipped.path.parent in volume_folders
             and not skipped.path.name.lower().endswith(SCAN_SUFFIXES)
         )
         yield ScanEntry(
             name,
             volume.first.path.parent,
             volume.describe(),
-            partial(_read_volume, volume, Path(name).name, decisions, beside),
+            partial(_read_volume, volume, Path(name).name, decisions, possible_slices),
             chosen=best,
             files=volume.files,
         )
-    hidden = {word for volume in contents.volumes for word in _words(volume.first.patient)}
-    for refused, first in zip(contents.rejected, firsts, strict=True):
-        name = _dicom_name(first, folder, alone=folders[first.path.parent] == 1)
-        where = Path(refused.error.where or folder)
-        what = f"series {first.series_number}; DICOM"
-        yield ScanEntry(name, where, what, error=refused.error)
+    patient_words = {word for volume in contents.volumes for word in _words(volume.first.patient)}
+    for rejected, first in zip(contents.rejected, rejected_firsts, strict=True):
+        name = _dicom_name(first, folder, only=folders[first.path.parent] == 1)
+        source = Path(rejected.error.where or folder)
+        description = f"series {first.series_number}; DICOM"
+        yield ScanEntry(name, source, description, error=rejected.error)
     for skipped in damaged:
-        what = f"{skipped.reason}: perhaps a slice"
-        error = ScanError(what, where=skipped.path, hint="copy or export it again")
+        message = f"{skipped.reason}: perhaps a slice"
+        error = ScanError(message, where=skipped.path, hint="copy or export it again")
         yield ScanEntry(
-            _relative_name(skipped.path, folder, hidden), skipped.path, "DICOM", error=error
+            _relative_name(skipped.path, folder, patient_words), skipped.path, "DICOM", error=error
         )
 
 
@@ -203,32 +207,35 @@ def _read_volume(
     volume: DicomVolume,
     name: str,
     decisions: tuple[Decision, ...],
-    damaged: tuple[SkippedFile, ...],
+    skipped: tuple[SkippedFile, ...],
     units: UnitsOption,
 ) -> Scan:
     from pleura.formats.dicom.read import read_volume
 
-    scan = read_volume(volume, name, volume.first.path.parent, damaged)
+    scan = read_volume(volume, name, volume.first.path.parent, skipped)
     return with_units(replace(scan, decisions=(*decisions, *scan.decisions)), units)
 
 
-def _dicom_name(frame: Frame, folder: Path, *, alone: bool) -> str:
-    """Return the name of a series: its relative folder without names of the patient."""
+def _dicom_name(frame: Frame, folder: Path, *, only: bool) -> str:
+    """Return the name of a series: its relative folder, if it is the ``only`` series there."""
     name = _relative_name(frame.path.parent, folder, _words(frame.patient))
-    if name == "." or not alone:
+    if name == "." or not only:
         digest = short_hash(frame.series_instance_uid + frame.sop_instance_uid)
         unique = f"series-{frame.series_number}-{digest}"
         return unique if name == "." else f"{name}/{unique}"
     return name
 
 
-def _relative_name(path: Path, folder: Path, hidden: set[str]) -> str:
-    """Return a path relative to the folder; parts that name a patient are replaced by hashes."""
+def _relative_name(path: Path, folder: Path, patient_words: set[str]) -> str:
+    """Return a path relative to the folder; parts with words of a patient's name become hashes."""
     try:
         parts = path.relative_to(folder).parts
     except ValueError:
         parts = (path.name,)
-    return "/".join(short_hash(part) if _words(part) & hidden else part for part in parts) or "."
+    return (
+        "/".join(short_hash(part) if _words(part) & patient_words else part for part in parts)
+        or "."
+    )
 
 
 def _words(text: str) -> set[str]:

@@ -14,7 +14,7 @@ from pleura.scan.origin import FormatName
 from pleura.scan.scan import Decision, Scan
 
 VOXEL_TYPES = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8")
-"""dtypes that every format of volumes stores."""
+"""dtypes that all formats of volumes can store."""
 
 
 class Format(Protocol):
@@ -30,21 +30,21 @@ class Format(Protocol):
 
     @property
     def output_suffixes(self) -> tuple[str, ...]:
-        """Suffixes of files that are written; empty if the format is only read."""
+        """Suffixes of files that are written; empty if writing is not supported."""
 
     @property
     def stores_geometry(self) -> bool:
-        """Whether a file states spacing, origin and orientation."""
+        """Whether files store spacing, origin and orientation."""
 
     def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
-        """Read a file as a scan called ``name``, in the values that the file states.
+        """Read a file as a scan called ``name``, in the values that the file stores.
 
         Parameters
         ----------
         path, name:
             The file, and the name of the scan.
         labels:
-            The file is a mask: a palette is an index of labels.
+            The file is a mask: palette indices are labels.
 
         Raises
         ------
@@ -58,14 +58,14 @@ class Format(Protocol):
         Parameters
         ----------
         path, scan:
-            The output file, and the scan whose grid and origin the file gets.
+            The output file, and the scan that defines its grid and origin.
         dtype:
             The dtype of the voxels; None for a label map.
 
         Returns
         -------
         tuple of Decision
-            What the file does not keep of the scan, and what readers may refuse.
+            What the file does not store of the scan, and what other programs may refuse.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 """Scans from objects in memory: arrays, and images of SimpleITK, nibabel and highdicom.
 
-The three libraries are never imported here: an object of one proves that it is imported.
+The three libraries are not imported here: if an object is of one, that library is imported.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _scan_of_array(
         raise ScanError(
             f"the values are not an array ({error})",
             where=name,
-            hint="give numbers in rows of one length",
+            hint="give numbers in rows of equal length",
         ) from error
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
@@ -126,29 +126,29 @@ def _scan_of_array(
     if affine is not None:
         if spacing is not None or orientation is not None:
             raise ScanError(
-                "an affine beside a spacing or an orientation",
+                "both an affine and a spacing or an orientation",
                 where=name,
-                hint="give the affine alone: it contains both",
+                hint="give only the affine, which contains spacing and orientation",
             )
         geometry = Geometry(shape_of(volume), np.asarray(affine, np.float64))
         return Scan(name, geometry, ReadOnce(lambda: volume))
-    known = None if spacing is None else _checked_spacing(spacing, array.ndim, name)
-    scan = assume_orientation(name, volume, IN_MEMORY, known)
+    checked = None if spacing is None else _checked_spacing(spacing, array.ndim, name)
+    scan = assume_orientation(name, volume, IN_MEMORY, checked)
     return scan if orientation is None else set_orientation(scan, orientation)
 
 
 def _checked_spacing(spacing: Sequence[float], axes: int, name: str) -> tuple[float, ...]:
     try:
-        found = tuple(float(one) for one in spacing)
+        values = tuple(float(value) for value in spacing)
     except (TypeError, ValueError):
-        found = ()
-    if len(found) != axes or not all(0 < one < np.inf for one in found):
+        values = ()
+    if len(values) != axes or not all(0 < value < np.inf for value in values):
         raise ScanError(
             f"a spacing of {spacing} for {axes} axes",
             where=name,
             hint="give one number above 0 per axis, in mm; for a reversed axis give an orientation",
         )
-    return found
+    return values
 
 
 def _scan_of_highdicom(volume: Any, name: str) -> Scan:
@@ -181,7 +181,7 @@ def _array_of_simpleitk(image: Any, name: str) -> AnyArray:
     """Return a copy of the voxels: a view would change with the image of the caller."""
     try:
         array: AnyArray = sys.modules["SimpleITK"].GetArrayFromImage(image)
-    except (RuntimeError, KeyError):  # of pixel types without an array
+    except (RuntimeError, KeyError):  # raised for pixel types without a NumPy dtype
         array = np.empty(0, np.void)
     if image.GetNumberOfComponentsPerPixel() != 1 or array.dtype.kind not in "iuf":
         raise ScanError(
@@ -212,13 +212,13 @@ def _orientation_warning(image: Any) -> tuple[Decision, ...]:
     if (*image.GetDirection(), *image.GetSpacing(), *image.GetOrigin()) != default:
         return ()
     reason = "spacing 1 mm, origin 0 and identity direction are the defaults of SimpleITK"
-    choice = "as the image states it, perhaps never set; right and left may be swapped"
+    choice = "that of the image, perhaps never set; right and left may be swapped"
     return (Decision("orientation", choice, reason, warning=True),)
 
 
 def _is_a(source: Any, package: str, path: str) -> bool:
     """Return whether an object is of a class of a package, if that package is imported."""
-    found: Any = sys.modules.get(package)
+    attribute: Any = sys.modules.get(package)
     for part in path.split("."):
-        found = getattr(found, part, None)
-    return isinstance(found, type) and isinstance(source, found)
+        attribute = getattr(attribute, part, None)
+    return isinstance(attribute, type) and isinstance(source, attribute)

@@ -64,9 +64,9 @@ def read(
     if is_image(source):
         scan = read_image(source)
     elif source == "" or not isinstance(source, str | os.PathLike):  # pathlib reads "" as "."
-        what = "an empty path" if isinstance(source, str) else f"a {type(source).__name__}"
+        value = "an empty path" if isinstance(source, str) else f"a {type(source).__name__}"
         raise ScanError(
-            f"{what} is not a scan",
+            f"{value} is not a scan",
             where=None,
             hint="give a path, an array, or an image of SimpleITK, nibabel or highdicom",
         )
@@ -87,9 +87,9 @@ def _read_path(path: Path, series: str | None, stack: bool) -> Scan:
 
 
 def _read_file(path: Path, series: str | None) -> Scan:
-    found = format_of(path)
-    if found is not None:
-        return found.read(path, scan_name(path))
+    file_format = format_of(path)
+    if file_format is not None:
+        return file_format.read(path, scan_name(path))
     if path.name.lower().endswith(ZIP_SUFFIX):
         return _read_zip(path, series)
     try:
@@ -119,18 +119,15 @@ def _read_files(
     candidates = volumes or pictures
     if len(candidates) == 1:
         return _warn_of_missing_files(_read_file(candidates[0], series), unreachable)
-    what = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
-    raise ScanError(
-        f"the folder or zip contains {what}, not one scan",
-        where=path,
-        hint=("unpack it and give" if path.is_file() else "give")
-        + " one of them"
-        + ("" if volumes else ", or add --stack if they are one volume"),
-    )
+    contents = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
+    hint = ("extract it and give" if path.is_file() else "give") + " one of them"
+    if not volumes:
+        hint += ", or add --stack if they are one volume"
+    raise ScanError(f"the folder or zip contains {contents}, not one scan", where=path, hint=hint)
 
 
 def _read_zip(path: Path, series: str | None) -> Scan:
-    """Read the scan in a zip from a temporary folder; names in the zip are not used."""
+    """Read the scan in a zip from a temporary folder, without the names in the zip."""
     extracted = ExtractedZip(path, (*SCAN_SUFFIXES, *DICOM.suffixes))
     try:
         scan = _read_files(extracted.files, path, series)
@@ -155,13 +152,15 @@ def _warn_of_missing_files(scan: Scan, reasons: Sequence[str]) -> Scan:
 
 
 def _unsupported_format(path: Path) -> ScanError | None:
-    """Return an error with the conversion of a known format that is not read."""
+    """Return an error with a hint for known formats that are not supported."""
     lower = path.name.lower()
     if lower.endswith(_COMPRESSED):
-        hint = "unpack it and give the folder or file; the only archives that are read are .zip"
+        hint = "extract it and give the folder or file; the only supported archives are .zip"
     elif lower.endswith(_ARRAY_CONTAINERS):
         hint = "save the array of the scan with numpy.save, and give the .npy file"
     else:
         return None
     suffix = path.suffixes[-2:] if lower.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) else ()
-    return NoCTError(f"{''.join(suffix) or path.suffix} files are not read", where=path, hint=hint)
+    return NoCTError(
+        f"{''.join(suffix) or path.suffix} files are not supported", where=path, hint=hint
+    )

@@ -21,14 +21,14 @@ def check_can_write(path: Path, scan: Scan, dtype: DTypeLike | None = None) -> t
     Parameters
     ----------
     path, scan:
-        The output file, and the scan whose grid it gets.
+        The output file, and the scan that defines its grid.
     dtype:
         The dtype of the voxels; None for a label map.
 
     Returns
     -------
     tuple of Decision
-        What the file does not keep of the scan, and what readers may refuse.
+        What the file does not store of the scan, and what other programs may refuse.
 
     Raises
     ------
@@ -43,23 +43,23 @@ def check_can_write(path: Path, scan: Scan, dtype: DTypeLike | None = None) -> t
 def write_labels(path: Path, labels: LabelMap, *, binary: bool = False) -> None:
     """Write labels; the suffix selects the format.
 
-    NIfTI, NRRD and MetaImage keep the grid of the scan, as its header states it if that has the
-    same format. A .dcm file is a DICOM SEG and .rtstruct.dcm an RT Structure Set that refer to the
-    slices of the scan. TIFF, PNG and NumPy files hold the labels alone, in the order of slices,
-    rows and columns of the scan; ``binary`` writes these as 0 and 255.
+    NIfTI, NRRD and MetaImage files have the grid of the scan; if the scan has the same format, the
+    grid fields of its header are copied. A .dcm file is a DICOM SEG and an .rtstruct.dcm file an RT
+    Structure Set; both refer to the slices of the scan. TIFF, PNG and NumPy files contain only the
+    labels, in the order of slices, rows and columns of the scan; with ``binary``, as 0 and 255.
 
     Raises
     ------
     ScanError, DataError
         `check_can_write` refuses the name, or the file cannot be written.
     """
-    found = output_format(path)
-    found.can_write(path, labels.scan, None)
-    if binary and not found.stores_geometry:
-        white = np.where(labels.labels, np.uint8(255), np.uint8(0))
-        found.write(path, _volume(path, white, labels.geometry, labels.origin))
+    file_format = output_format(path)
+    file_format.can_write(path, labels.scan, None)
+    if binary and not file_format.stores_geometry:
+        values = np.where(labels.labels, np.uint8(255), np.uint8(0))
+        file_format.write(path, _volume(path, values, labels.geometry, labels.origin))
     else:
-        found.write(path, labels)
+        file_format.write(path, labels)
 
 
 def write_volume(
@@ -67,7 +67,7 @@ def write_volume(
 ) -> None:
     """Write an array (slices, rows, columns) on a grid; the suffix selects the format.
 
-    A file of the format of ``origin`` gets the grid as the header of ``origin`` states it.
+    If ``origin`` has the same format, the grid fields of its header are copied.
 
     Raises
     ------
@@ -75,9 +75,9 @@ def write_volume(
         `check_can_write` refuses the name, or the file cannot be written.
     """
     volume = _volume(path, array, geometry, origin)
-    found = output_format(path)
-    found.can_write(path, volume, array.dtype)
-    found.write(path, volume)
+    file_format = output_format(path)
+    file_format.can_write(path, volume, array.dtype)
+    file_format.write(path, volume)
 
 
 def _volume(path: Path, array: AnyArray, geometry: Geometry, origin: Origin) -> Scan:

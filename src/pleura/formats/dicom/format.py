@@ -70,21 +70,21 @@ class NoCTError(ScanError):
 
 
 def read_series(files: Sequence[Path], source: Path, name: str, series: str | None = None) -> Scan:
-    """Read the CT series in DICOM files, the best one for lungs if there are several.
+    """Read the CT series in DICOM files, the preferred one if there are several.
 
     Parameters
     ----------
     files:
-        Files of which some may not be DICOM.
+        Files; those that are not DICOM are skipped.
     source, name:
-        The file or folder that the caller gave, and the name of the scan.
+        The file or folder to report in errors, and the name of the scan.
     series:
         Series number or Series Instance UID, to choose another series.
 
     Raises
     ------
     NoCTError
-        There is no CT.
+        The files contain no CT.
     ScanError
         The slices are damaged or not a volume, or the series does not exist.
     """
@@ -95,7 +95,7 @@ def read_series(files: Sequence[Path], source: Path, name: str, series: str | No
     if not contents.volumes:
         if contents.rejected:
             raise contents.rejected[0].error
-        damaged = next((one for one in contents.skipped if one.damaged), None)
+        damaged = next((file for file in contents.skipped if file.damaged), None)
         if damaged is not None:
             raise ScanError(
                 f"the slice cannot be read: {damaged.reason}",
@@ -109,10 +109,10 @@ def read_series(files: Sequence[Path], source: Path, name: str, series: str | No
 
 
 def _no_ct(skipped: Sequence[SkippedFile], source: Path) -> NoCTError:
-    reasons = sorted({one.reason for one in skipped})
+    reasons = sorted({file.reason for file in skipped})
     listed = f"no CT found: {'; '.join(reasons[:4])}" if reasons else "no CT found"
     if any("Segmentation" in reason or "RT Structure" in reason for reason in reasons):
-        hint = "give masks as NIfTI, NRRD or MetaImage: DICOM masks are not read"
+        hint = "give masks as NIfTI, NRRD or MetaImage: DICOM masks are not supported as input"
         return NoCTError(listed, where=source, hint=hint)
     return NoCTError(
         listed if reasons else "no CT found: the folder is empty",

@@ -129,20 +129,20 @@ class SkippedFile:
 
 
 def read_frames(paths: Iterable[Path]) -> tuple[list[Frame], list[SkippedFile]]:
-    """Read the headers of files, and return the CT frames and the files without any."""
+    """Read the headers of files, and return the CT frames and the files without CT frames."""
     frames: list[Frame] = []
     skipped: list[SkippedFile] = []
     for path in paths:
-        found = read_frames_of_file(path)
-        if isinstance(found, SkippedFile):
-            skipped.append(found)
+        result = read_frames_of_file(path)
+        if isinstance(result, SkippedFile):
+            skipped.append(result)
         else:
-            frames.extend(found)
+            frames.extend(result)
     return frames, skipped
 
 
 def read_frames_of_file(path: Path) -> list[Frame] | SkippedFile:
-    """Read the header of a file, and return its CT frames, or why it has none."""
+    """Read the header of a file, and return its CT frames, or the reason why it has none."""
     try:
         with suppress_pydicom_log():
             if exceeds_inflation_limit(path):
@@ -150,8 +150,8 @@ def read_frames_of_file(path: Path) -> list[Frame] | SkippedFile:
                 return SkippedFile(path, f"deflated, it inflates to more than {limit}", True)
             return _extract_frames(path, read_dataset(path, stop_before_pixels=True))
     except InvalidDicomError:
-        named = path.suffix.lower() in DICOM_SUFFIXES
-        return SkippedFile(path, "not a DICOM file", damaged=named)
+        has_suffix = path.suffix.lower() in DICOM_SUFFIXES
+        return SkippedFile(path, "not a DICOM file", damaged=has_suffix)
     # For damaged files pydicom raises many kinds of errors, from OSError to RecursionError.
     except Exception as error:  # noqa: BLE001
         return SkippedFile(path, f"its header cannot be read ({first_line(error)})", damaged=True)
@@ -215,10 +215,12 @@ def _check_image(dataset: Dataset) -> _Defect | None:
         return _Defect(f"its header claims {dataset.Rows}x{dataset.Columns} pixels", damaged=True)
     stored, high = (int(dataset.get(name, 0) or 0) for name in ("BitsStored", "HighBit"))
     if stored and "HighBit" in dataset and high != stored - 1:
-        return _Defect(f"its {stored} bits end at bit {high}, not {stored - 1}", damaged=True)
+        return _Defect(
+            f"its High Bit is {high}, not {stored - 1} as for {stored} bits", damaged=True
+        )
     rescale_type = str(dataset.get("RescaleType", "") or "").strip()
-    spelled_out = rescale_type.lower().startswith("houn")  # "Hounsfield Unit", in many spellings
-    if not spelled_out and rescale_type.upper() not in ("", "HU", "HU_MOD", "US"):
+    is_hounsfield = rescale_type.lower().startswith("houn")  # many spellings occur
+    if not is_hounsfield and rescale_type.upper() not in ("", "HU", "HU_MOD", "US"):
         return _Defect(f"values in {rescale_type}, not HU", damaged=False)
     return None
 
@@ -230,7 +232,7 @@ def _check_frames(dataset: Dataset) -> _Defect | None:
     if not 1 <= frames <= MAX_FRAMES or (groups is not None and len(groups) != frames):
         return _Defect(f"its header claims {frames} frames", damaged=True)
     if groups is None and frames > 1:
-        return _Defect(f"{frames} frames without a geometry of their own", damaged=True)
+        return _Defect(f"{frames} frames without a geometry per frame", damaged=True)
     return None
 
 
@@ -305,8 +307,8 @@ def _make_frame(path: Path, dataset: Dataset, index: int, plane: _ImagePlane) ->
 
 def _acquisition(dataset: Dataset, index: int) -> str:
     keywords = ("FrameAcquisitionNumber", "TemporalPositionIndex", "StackID")
-    own = [find_attribute(dataset, index, "FrameContentSequence", keyword) for keyword in keywords]
-    parts = own if own[0] else [dataset.get("AcquisitionNumber"), *own[1:]]
+    values = [find_attribute(dataset, index, "FrameContentSequence", key) for key in keywords]
+    parts = values if values[0] else [dataset.get("AcquisitionNumber"), *values[1:]]
     return "/".join(str(part) for part in parts if part not in (None, ""))
 
 

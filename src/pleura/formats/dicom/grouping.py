@@ -99,9 +99,7 @@ def separate_by_geometry(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
 def group_series(frames: Sequence[Frame], decode: DecodeFrame) -> FrameGroup:
     """Return the frames of one series without duplicates, or with the error of decoding them."""
     try:
-        unique = remove_duplicates(
-            frames, lambda one, other: np.array_equal(decode(one), decode(other))
-        )
+        unique = remove_duplicates(frames, lambda a, b: np.array_equal(decode(a), decode(b)))
     except ScanError as error:
         return FrameGroup(tuple(frames), error=error)
     duplicates = len(frames) - len(unique)

@@ -62,22 +62,22 @@ def group_frames(frames: Sequence[Frame], decode: DecodeFrame) -> list[FrameGrou
             for part in parts:
                 key = tuple(field_value(part.first, field) for field in fields)
                 agreeing.setdefault(key, []).append(part)
-            parts = [one for some in agreeing.values() for one in _join(some, decode)]
+            parts = [part for group in agreeing.values() for part in _join(group, decode)]
         groups.extend(parts)
     return groups
 
 
 def _join(parts: list[FrameGroup], decode: DecodeFrame) -> list[FrameGroup]:
-    """Join the parts of one volume: all of them, or else those that are not plausible alone."""
+    """Join the parts of one volume: all of them, or only those that are not plausible alone."""
     if len(parts) < 2:
         return parts
     weak = [part for part in parts if _is_weak(part)]
-    for some in (parts, weak):
-        decisions = _Parts(some, decode).joining_decisions() if len(some) > 1 else None
+    for joined in (parts, weak):
+        decisions = _Parts(joined, decode).joining_decisions() if len(joined) > 1 else None
         if decisions is not None:
-            rest = [] if some is parts else [part for part in parts if part not in weak]
-            frames = tuple(frame for part in some for frame in part.frames)
-            earlier = dict.fromkeys(decision for part in some for decision in part.decisions)
+            rest = [] if joined is parts else [part for part in parts if part not in weak]
+            frames = tuple(frame for part in joined for frame in part.frames)
+            earlier = dict.fromkeys(decision for part in joined for decision in part.decisions)
             return [FrameGroup(frames, (*earlier, *decisions)), *rest]
     return parts
 
@@ -163,7 +163,7 @@ class _Parts:
         """Return whether the ranges of the parts along the normal do not overlap."""
         first = self.groups[0].first
         positions = [positions_along_normal(group.frames, first) for group in self.groups]
-        ranges = sorted((one.min(), one.max()) for one in positions)
+        ranges = sorted((p.min(), p.max()) for p in positions)
         return all(end < start for (_, end), (start, _) in pairwise(ranges))
 
     def _agree(self, field: str) -> bool:

@@ -155,7 +155,7 @@ def _decode_lossless(frame: bytes, header: Header) -> NDArray[np.uint16]:
     if not 2 <= header.precision <= 16 or header.point_transform >= header.precision:
         raise ValueError(f"{header.precision} bits in a lossless frame")
     if header.restart_interval % max(columns, 1):
-        raise ValueError("a restart interval that is not a whole number of rows")
+        raise ValueError("a restart interval that is not a multiple of the row length")
     lengths, sizes = _build_lookup(header.tables[header.table])
     interval = header.restart_interval // columns or rows
     values = np.empty((rows, columns), np.uint16)

@@ -71,7 +71,7 @@ def dicom_origin(scan: Scan, kind: str) -> DicomOrigin:
     """
     if not isinstance(scan.origin, DicomOrigin):
         raise ScanError(
-            f"{kind} refers to DICOM slices, and this scan has none",
+            f"{kind} refers to DICOM slices, but the scan was not read from DICOM",
             where=scan.source or scan.name,
             hint="write .nii.gz, .nrrd or .mha; or segment the DICOM series itself",
         )

@@ -50,7 +50,9 @@ def _normalise_name(name: str) -> str:
     """Return the first representation of a name that is not empty, without trailing carets."""
     representation = next((part for part in name.split("=") if part.strip(" ^")), "")
     return (
-        "^".join(" ".join(one.split()) for one in representation.split("^")).rstrip("^").casefold()
+        "^".join(" ".join(part.split()) for part in representation.split("^"))
+        .rstrip("^")
+        .casefold()
     )
 
 

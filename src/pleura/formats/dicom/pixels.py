@@ -45,7 +45,7 @@ def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
         raise ScanError(
             "the file has no pixel data: it is truncated or incomplete",
             where=frame.path,
-            hint="copy or export it again; or move it away, and the gap is reported",
+            hint="copy or export it again; or remove it from the folder, and the gap is reported",
         )
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)

@@ -34,7 +34,7 @@ MIN_SLICES = 5
 
 @dataclass(frozen=True)
 class RejectedFrames:
-    """Frames that are not a volume, and the reason."""
+    """Frames that are not a volume, with the reason."""
 
     frames: tuple[Frame, ...]
     error: ScanError
@@ -77,8 +77,8 @@ def find_volumes(paths: Iterable[Path]) -> DicomContents:
         except ScanError as error:  # noqa: PERF203
             rejected.append(RejectedFrames(group.frames, error))
     volumes.sort(key=_preference)
-    for one in skipped:
-        _logger.debug("Skipped %s: %s", one.path, one.reason)
+    for file in skipped:
+        _logger.debug("Skipped %s: %s", file.path, file.reason)
     _logger.info(
         "Found %d volumes and %d other groups of frames; skipped %d files",
         len(volumes),
@@ -102,7 +102,7 @@ def read_volume(
     source:
         The file or folder that it is read from.
     skipped:
-        Files beside it that are not read; the scan has a decision about them.
+        Files of the same source that are not read; the scan has a decision about them.
     """
     decisions = [*volume.decisions, *_skipped_decisions(skipped)]
     frames = volume.present
@@ -159,10 +159,10 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     # Decoders are C extensions and raise many kinds of errors, including SystemError.
     except Exception as error:
         raise ScanError(
-            f"the slice cannot be decoded: it is truncated, corrupt, or of a rare kind "
+            f"the slice cannot be decoded: it is truncated, corrupt, or of an unsupported kind "
             f"({frame.transfer_syntax}; {first_line(error)})",
             where=frame.path,
-            hint="copy or export it again, uncompressed if it is complete; or move it away, and "
+            hint="copy or export it again, without compression; or remove it from the folder, and "
             "the gap is reported",
         ) from error
     if stored.shape != (frame.rows, frame.columns):
@@ -183,16 +183,16 @@ def _read_slice(frame: Frame | None, volume: DicomVolume, open_file: OpenFile) -
 
 def _preference(volume: DicomVolume) -> tuple[bool, bool, bool, int, float, int]:
     """Return the key by which volumes are sorted, the preferred one first."""
-    few = len(volume.present) < MIN_SLICES
+    is_small = len(volume.present) < MIN_SLICES
     derived = "DERIVED" in volume.first.image_type
     axial = volume.geometry.orientation[0] in "SI"
     covered = round(volume.extent / 20)  # to 2 cm
     thickness = volume.geometry.spacing[0]
-    return few, derived, not axial, -covered, thickness, volume.first.series_number
+    return is_small, derived, not axial, -covered, thickness, volume.first.series_number
 
 
 def _skipped_decisions(skipped: Sequence[SkippedFile]) -> list[Decision]:
-    counts = Counter((one.reason, one.damaged) for one in skipped)
+    counts = Counter((file.reason, file.damaged) for file in skipped)
     return [
         Decision(
             "slices" if damaged else "files",

@@ -85,8 +85,8 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
     for keyword, field in _REFERENCES.items():
         problem = _uid_problem([getattr(frame, field) for frame in frames])
         if keyword != "SOPInstanceUID" and not problem:
-            found = len({getattr(frame, field) for frame in frames})
-            problem = f"have {found} different values of" if found > 1 else ""
+            count = len({getattr(frame, field) for frame in frames})
+            problem = f"have {count} different values of" if count > 1 else ""
         if problem:
             raise _reference_error(scan, kind, f"{problem} {_name_and_tag(keyword)}")
     pairs = Counter((frame.sop_instance_uid, frame.index) for frame in frames)
@@ -123,7 +123,7 @@ def copy_patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
             encodings = convert_encodings(source.get("SpecificCharacterSet"))
     except (OSError, InvalidDicomError) as error:
         raise ScanError(
-            "the slice cannot be read again, and the mask must refer to it",
+            "the slice, to which the mask must refer, cannot be read again",
             where=frame.path,
             hint="keep the DICOM files until the mask is written",
         ) from error
@@ -193,9 +193,9 @@ def _uid_problem(uids: list[str]) -> str:
     return "" if all(UID(uid).is_valid for uid in uids) else "have an invalid"
 
 
-def _reference_error(scan: Scan, kind: str, what: str) -> ScanError:
+def _reference_error(scan: Scan, kind: str, problem: str) -> ScanError:
     return ScanError(
-        f"{kind} must refer to the DICOM slices, which {what}",
+        f"{kind} must refer to the DICOM slices, which {problem}",
         where=scan.source or scan.name,
         hint="write .nii.gz, .nrrd or .mha, which refer to no slices",
     )

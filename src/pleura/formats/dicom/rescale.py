@@ -46,9 +46,9 @@ def rescale_to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
     """
     slope, intercept = frame.rescale or (1.0, 0.0)
     if slope == 1 and intercept == int(intercept):
-        whole = stored.astype(np.int64) + int(intercept)
-        fits = whole.min() >= -(1 << 15) and whole.max() < 1 << 15
-        values: AnyArray = whole.astype(np.int16 if fits else np.int32)
+        wide = stored.astype(np.int64) + int(intercept)
+        fits = wide.min() >= -(1 << 15) and wide.max() < 1 << 15
+        values: AnyArray = wide.astype(np.int16 if fits else np.int32)
     else:
         values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     padded = find_padding(stored, values, frame)
@@ -75,21 +75,21 @@ def find_padding(stored: NDArray[Any], values: AnyArray, frame: Frame) -> NDArra
     if frame.pixel_padding is None:
         return None
     low, high = sorted(_wrap_to_dtype(value, stored.dtype) for value in frame.pixel_padding)
-    found = (stored >= low) & (stored <= high) & (values > _AIR_LIMIT)
-    if not found.any():
+    padded = (stored >= low) & (stored <= high) & (values > _AIR_LIMIT)
+    if not padded.any():
         return None
-    ambiguous = found & (values < _TISSUE_LIMIT)
+    ambiguous = padded & (values < _TISSUE_LIMIT)
     if ambiguous.any():
-        count, pieces, figures, _ = cv2.connectedComponentsWithStats(
+        count, components, statistics, _ = cv2.connectedComponentsWithStats(
             ambiguous.astype(np.uint8), connectivity=8
         )
         outside = np.zeros(count, np.bool_)
-        for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
+        for edge in (components[0], components[-1], components[:, 0], components[:, -1]):
             outside[edge] = True
-        outside &= figures[:, cv2.CC_STAT_AREA] >= _MIN_PADDED_FRACTION * stored.size
+        outside &= statistics[:, cv2.CC_STAT_AREA] >= _MIN_PADDED_FRACTION * stored.size
         outside[0] = False
-        found = (found & ~ambiguous) | outside[pieces]
-    return found if found.any() else None
+        padded = (padded & ~ambiguous) | outside[components]
+    return padded if padded.any() else None
 
 
 def _wrap_to_dtype(value: int, dtype: np.dtype[Any]) -> int:
@@ -100,9 +100,9 @@ def _wrap_to_dtype(value: int, dtype: np.dtype[Any]) -> int:
 
 def padding_decisions(frames: Sequence[Frame], stored_of: DecodeFrame) -> list[Decision]:
     """Return a decision if some slices have padding whose value is not that of air."""
-    some = {frames[i].path: frames[i] for i in (0, len(frames) // 2, -1)}.values()
+    sampled = {frames[i].path: frames[i] for i in (0, len(frames) // 2, -1)}.values()
     levels: list[float] = []
-    for frame in some:
+    for frame in sampled:
         if frame.pixel_padding is None:
             continue
         stored = stored_of(frame)
@@ -115,9 +115,9 @@ def padding_decisions(frames: Sequence[Frame], stored_of: DecodeFrame) -> list[D
         return []
     level = float(np.median(levels))
     ambiguous = level < _TISSUE_LIMIT
-    reason = f"Pixel Padding Value; it has {level:g} HU"
+    reason = f"Pixel Padding Value of {level:g} HU"
     if ambiguous:
-        reason += ", which tissue may have too: only regions at the border are replaced"
+        reason += ", which is also a value of tissue: only regions at the border are replaced"
     return [Decision("padding", "replaced by air", reason, warning=ambiguous)]
 
 
@@ -153,8 +153,8 @@ def infer_rescale(
     for i, frame in enumerate(frames):
         if frame.rescale is not None:
             continue
-        near = min(stated, key=lambda other: abs(frames.index(other) - i))
-        inferred[frame] = _infer_from_neighbour(frame, near, decode)
+        neighbour = min(stated, key=lambda other: abs(frames.index(other) - i))
+        inferred[frame] = _infer_from_neighbour(frame, neighbour, decode)
     if not inferred:
         return {}, []
     choice = f"Rescale Intercept is missing in {len(inferred)} of {len(frames)} slices"
@@ -164,27 +164,30 @@ def infer_rescale(
     return inferred, [Decision("units", choice, reason, warning=True)]
 
 
-def _infer_from_neighbour(frame: Frame, near: Frame, decode: DecodeFrame) -> Frame:
+def _infer_from_neighbour(frame: Frame, neighbour: Frame, decode: DecodeFrame) -> Frame:
     """Return a frame with the rescale of its neighbour, or the identity, whichever fits better."""
-    both = [replace(frame, rescale=rescale) for rescale in (near.rescale, (1.0, 0.0))]
-    fits = [_mean_difference(one, near, decode) for one in both]
-    best = int(np.argmin(fits))
-    if fits[best] > _MAX_DIFFERENCE:
+    candidates = [replace(frame, rescale=rescale) for rescale in (neighbour.rescale, (1.0, 0.0))]
+    differences = [_mean_difference(candidate, neighbour, decode) for candidate in candidates]
+    best = int(np.argmin(differences))
+    if differences[best] > _MAX_DIFFERENCE:
         raise ScanError(
             "the slice has no Rescale Intercept, and its values do not match its neighbour",
             where=frame.path,
-            hint="export the series again, or move the slices without Rescale Intercept away",
+            hint="export the series again, or remove the slices without Rescale Intercept",
         )
-    return both[best]
+    return candidates[best]
 
 
 def _check_consistency(frames: Sequence[Frame], decode: DecodeFrame) -> None:
     """Raise if slices match their neighbours only with a rescale other than their own."""
     steps = [(a, b) for a, b in pairwise(frames) if a.rescale != b.rescale]
     for first, second in steps[:: max(1, len(steps) // _MAX_PAIRS)]:
-        other = replace(second, rescale=first.rescale)
-        apart = _mean_difference(second, first, decode)
-        if apart > _MAX_DIFFERENCE and _mean_difference(other, first, decode) < apart / 2:
+        alternative = replace(second, rescale=first.rescale)
+        difference = _mean_difference(second, first, decode)
+        if (
+            difference > _MAX_DIFFERENCE
+            and _mean_difference(alternative, first, decode) < difference / 2
+        ):
             raise ScanError(
                 "slices of this series have different rescale values, "
                 f"{_format_rescale(first)} and {_format_rescale(second)}, "

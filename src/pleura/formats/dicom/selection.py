@@ -55,14 +55,14 @@ def select_volume(
         raise ScanError(
             f"the folder holds scans of {len(patients)} patients",
             where=source,
-            hint="give one patient's folder, or segment the folder above as a cohort",
+            hint="give the folder of one patient, or segment the parent folder as a cohort",
         )
 
     def is_selected(frame: Frame) -> bool:
         return series is None or series in (str(frame.series_number), frame.series_instance_uid)
 
     volumes = [volume for volume in contents.volumes if any(map(is_selected, volume.present))]
-    rejected = [one for one in contents.rejected if any(map(is_selected, one.frames))]
+    rejected = [r for r in contents.rejected if any(map(is_selected, r.frames))]
     if not volumes:
         if rejected:
             raise rejected[0].error
@@ -94,12 +94,12 @@ class StudyIndex:
             for key in _index_keys(rejected.frames[0]):
                 self._rejected.setdefault(key, []).append(rejected)
 
-    def of(self, volume: DicomVolume) -> tuple[list[DicomVolume], list[RejectedFrames]]:
+    def others(self, volume: DicomVolume) -> tuple[list[DicomVolume], list[RejectedFrames]]:
         """Return the other volumes and the rejected frames of the volume's study or series."""
         keys = _index_keys(volume.first)
-        volumes = {id(one): one for key in keys for one in self._volumes.get(key, ())}
-        rejected = {id(one): one for key in keys for one in self._rejected.get(key, ())}
-        return [one for one in volumes.values() if one is not volume], list(rejected.values())
+        volumes = {id(v): v for key in keys for v in self._volumes.get(key, ())}
+        rejected = {id(r): r for key in keys for r in self._rejected.get(key, ())}
+        return [v for v in volumes.values() if v is not volume], list(rejected.values())
 
 
 def _index_keys(frame: Frame) -> list[Hashable]:
@@ -108,7 +108,7 @@ def _index_keys(frame: Frame) -> list[Hashable]:
 
 
 def study_key(frame: Frame) -> tuple[str, str]:
-    """Return what identifies the study of a frame: patient and UID, or its folder without UID."""
+    """Return a key of the study of a frame: patient and UID, or patient and folder without UID."""
     return frame.patient, frame.study_instance_uid or str(frame.path.parent)
 
 
@@ -134,7 +134,7 @@ def selection_decisions(
         Whether the selection among several series is a warning by itself.
     """
     decisions = []
-    left_out = [*(other.present for other in others), *(list(one.frames) for one in rejected)]
+    left_out = [*(other.present for other in others), *(list(r.frames) for r in rejected)]
     if len(selected.present) < MIN_SLICES:
         left_out.append([frame for frames in left_out for frame in frames])
     losses = dict.fromkeys(
@@ -167,16 +167,20 @@ def _lost_coverage(selected: DicomVolume, left_out: Sequence[Frame]) -> str:
     frames = [frame for frame in left_out if abs(normal @ slice_normal(frame)) > _PARALLEL]
     if not frames:
         return ""
-    ours = positions_along_normal(selected.present, first)
-    theirs = positions_along_normal(frames, first)
-    belongs = any(_of_same_series(first, frame) or _same_kind(first, frame) for frame in frames)
-    belongs |= _fill_gaps(selected, frames)
-    extension = max(ours.min() - theirs.min(), theirs.max() - ours.max())
-    if extension > _MIN_EXTENSION and (belongs or np.ptp(theirs) > np.ptp(ours) + _MIN_EXTENSION):
+    kept = positions_along_normal(selected.present, first)
+    omitted = positions_along_normal(frames, first)
+    is_related = any(
+        _of_same_series(first, frame) or _similar_series(first, frame) for frame in frames
+    )
+    is_related |= _fill_gaps(selected, frames)
+    extension = max(kept.min() - omitted.min(), omitted.max() - kept.max())
+    if extension > _MIN_EXTENSION and (
+        is_related or np.ptp(omitted) > np.ptp(kept) + _MIN_EXTENSION
+    ):
         return f"the slices left out reach {extension:.0f} mm further"
-    inside = theirs[(theirs > ours.min()) & (theirs < ours.max())]
-    distance = np.abs(inside[:, None] - ours).min(1) if inside.size else inside
-    if belongs and (distance > _MIN_DISTANCE * selected.geometry.orthogonal_spacing[0]).any():
+    inside = omitted[(omitted > kept.min()) & (omitted < kept.max())]
+    distance = np.abs(inside[:, None] - kept).min(1) if inside.size else inside
+    if is_related and (distance > _MIN_DISTANCE * selected.geometry.orthogonal_spacing[0]).any():
         return "the slices left out lie between those that are read"
     return ""
 
@@ -191,19 +195,19 @@ def _fill_gaps(selected: DicomVolume, frames: Sequence[Frame]) -> bool:
     gaps = first.slice_thickness is None or first.slice_thickness <= _MAX_COVERAGE * step
     if len(kinds) > 1 or not gaps or abs(len(frames) - len(selected.present)) > 1:
         return False
-    ours = positions_along_normal(selected.present, first)
-    theirs = positions_along_normal(frames, first)
-    distance = np.abs(theirs[:, None] - ours).min(1) / step
+    kept = positions_along_normal(selected.present, first)
+    omitted = positions_along_normal(frames, first)
+    distance = np.abs(omitted[:, None] - kept).min(1) / step
     return bool((np.abs(distance - 0.5) < _MAX_DECENTRING).all())
 
 
-def _of_same_series(one: Frame, other: Frame) -> bool:
-    return one.series_instance_uid == other.series_instance_uid != ""
+def _of_same_series(first: Frame, second: Frame) -> bool:
+    return first.series_instance_uid == second.series_instance_uid != ""
 
 
-def _same_kind(one: Frame, other: Frame) -> bool:
+def _similar_series(first: Frame, second: Frame) -> bool:
     """Return whether two frames agree in the attributes that describe a series."""
-    return _series_attributes(one) == _series_attributes(other)
+    return _series_attributes(first) == _series_attributes(second)
 
 
 def _series_attributes(frame: Frame) -> tuple[Hashable, ...]:

@@ -123,8 +123,8 @@ def remove_duplicates(frames: Sequence[Frame], same_pixels: SamePixels) -> list[
     kept: list[Frame] = []
     for frame in ordered:
         position = positions[id(frame)]
-        near = (f for f in kept[-4:] if abs(positions[id(f)] - position) <= _SAME_POSITION)
-        if not any(same_pixels(other, frame) for other in near):
+        at_position = (f for f in kept[-4:] if abs(positions[id(f)] - position) <= _SAME_POSITION)
+        if not any(same_pixels(other, frame) for other in at_position):
             kept.append(frame)
     return kept
 
@@ -170,18 +170,18 @@ def _index_on_even_grid(
         return np.zeros(1, np.int64), float(frames[0].slice_thickness or 1.0)
     steps = np.diff(positions)
     step = float(np.median(steps[steps <= 1.5 * steps.min()]))
-    whole = np.rint(steps / step)
-    deviation = np.abs(steps - whole * step)
-    missing = int(whole.sum()) + 1 - len(frames)
-    allowed = _STEP_TOLERANCE * step * np.maximum(1.0, whole / 4)
+    rounded = np.rint(steps / step)
+    deviation = np.abs(steps - rounded * step)
+    missing = int(rounded.sum()) + 1 - len(frames)
+    allowed = _STEP_TOLERANCE * step * np.maximum(1.0, rounded / 4)
     if missing > max(3, len(frames) / 4) or (deviation > allowed).any():
         listed = ", ".join(f"{s:.4g}" for s in sorted({round(float(s), 2) for s in steps})[:6])
         raise ScanError(
-            f"{len(frames)} slices in uneven steps: {listed} mm",
+            f"{len(frames)} slices are unevenly spaced: {listed} mm",
             where=frames[0].path.parent,
-            hint="give slices in even steps, or each group of them in a folder of its own",
+            hint="give evenly spaced slices, or each evenly spaced group in a separate folder",
         )
-    return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64), step
+    return np.concatenate([[0], np.cumsum(rounded)]).astype(np.int64), step
 
 
 def _fit_geometry(frames: Sequence[Frame], index: NDArray[np.int64], step: float) -> Geometry:
@@ -206,7 +206,7 @@ def _check_alignment(frames: Sequence[Frame], index: NDArray[np.int64], geometry
         raise ScanError(
             f"the slices are not aligned: {deviation.max():.3g} mm off",
             where=frames[int(deviation.argmax())].path,
-            hint="give each group of aligned slices in a folder of its own",
+            hint="give each group of aligned slices in a separate folder",
         )
 
 
