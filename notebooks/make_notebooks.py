@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 HERE = Path(__file__).resolve().parent
 EXERCISE = HERE / "lung_segmentation_exercise.py"
 STUDENT = HERE / "lung_segmentation_exercise_student.ipynb"
-SOURCES = (EXERCISE,)
+SOURCES = (EXERCISE, HERE / "segment_your_dicom.py")
 
 _SOLUTION = re.compile(
     r"^(?P<indent> *)# BEGIN SOLUTION: (?P<what>[^\n]*)\n(?P<code>.*?)^(?P=indent)# END SOLUTION$",

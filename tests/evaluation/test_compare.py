@@ -260,6 +260,16 @@ def test_a_comparison_displays_itself_briefly(folders):
     assert "left: 2 with lung in both masks, 1 missed" in html
 
 
+def test_a_comparison_of_one_case_displays_one_table_with_a_column_per_region(folders):
+    predicted, reference = (sorted(folder.iterdir())[0] for folder in folders)
+    found = compare(predicted, reference)
+    html = found._repr_html_()
+    assert html.count("<table>") == 1
+    assert all(f">{region}</th>" in html for region in ("lungs", "right", "left"))
+    assert f"{found.scores[0].metrics['dice']:.4g}" in html
+    assert "areas in mm²" in html
+
+
 def test_groups_of_cases_have_statistics_of_their_own(folders):
     found = compare(*folders, cases=CaseTable(groups={"case0": "a", "case1": "b"}))
     groups = found.by_group()

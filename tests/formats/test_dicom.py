@@ -132,6 +132,9 @@ def test_names_of_results_never_hold_the_patients_name(tmp_path):
     assert "anna" not in found.name.lower()
     assert "4711" not in found.name
     assert found.name.endswith("/ct")
+    assert repr(found).startswith(f"ScanEntry({found.name}; series 1; ")
+    assert "Meyer" not in repr(found)
+    assert len(repr(found)) < 200
     plain = tmp_path / "Doe_John" / "ct"
     write_series(plain, chest(seed=2), AXIAL, PatientName="Doe John", StudyInstanceUID="1.2.7")
     assert not any("doe" in one.name.lower() for one in find_scans(tmp_path))

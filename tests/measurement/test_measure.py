@@ -174,6 +174,7 @@ def test_slices_are_written_as_csv(tmp_path):
     assert len(rows) == len(found.slices)
     assert rows[0]["region"] == "lungs"
     assert float(rows[0]["Perc15"]) == found.slices[0].percentiles["Perc15"]
+    assert max(len(value) for row in rows for value in row.values()) <= len("-0.00123457")
 
 
 def test_without_a_mask_the_default_model_segments(sample):

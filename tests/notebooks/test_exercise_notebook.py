@@ -183,6 +183,8 @@ def execute(notebook, folder, monkeypatch, data=""):
     """Execute a notebook in a folder in which the sample is found; return its printed text."""
     nbclient = pytest.importorskip("nbclient")
     monkeypatch.setenv("PLEURA_EXERCISE_DATA", str(data))
+    monkeypatch.setenv("PLEURA_SCAN", "")
+    monkeypatch.setenv("PLEURA_REFERENCE", "")
     (folder / "tests").symlink_to(ROOT / "tests")
     resources = {"metadata": {"path": folder}}
     nbclient.NotebookClient(notebook, timeout=3600, resources=resources).execute()
@@ -217,3 +219,18 @@ def test_exercise_runs_on_the_full_set(tmp_path, monkeypatch, data):
     for subset, count in (("training", 160), ("validation", 53), ("test", 54)):
         assert f"{subset:<11} images ({count}, 128, 128, 1)" in printed
     assert "largest difference: 0.0" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_dicom_notebook_runs_without_pytorch_and_matplotlib(tmp_path, monkeypatch):
+    notebook = generator.read_source(FOLDER / "segment_your_dicom.py")
+    block = "import sys\nsys.modules['torch'] = sys.modules['matplotlib'] = None\n"
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source = block + first.source
+    printed = execute(notebook, tmp_path, monkeypatch)
+    assert "number of lung voxels equal: True" in printed
+    assert "RTSTRUCT: ['Lung_R', 'Lung_L']" in printed
+    assert "right 2202 ml, left 1819 ml" in printed
+    for name in ("lungs.nii.gz", "lungs.dcm", "lungs.rtstruct.dcm", "slices.csv", "report.json"):
+        assert (tmp_path / "runs" / "dicom" / name).stat().st_size > 0

@@ -21,6 +21,7 @@ def test_items_are_tensors_on_the_grid_of_the_recipe(dataset):
         assert tensor.shape == (1, 32, 32)
         assert tensor.dtype == torch.float32
     assert equal(dataset[-1], dataset[31])
+    assert repr(dataset) == "SegmentationDataset(training; 32 pairs of 32x32)"
     with pytest.raises(IndexError):
         dataset[32]
 

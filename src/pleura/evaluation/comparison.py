@@ -20,6 +20,7 @@ from pleura.evaluation.statistics import (
 from pleura.figures.html import html_table
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text
+from pleura.names import printable
 from pleura.typing import StrPath
 
 _OUTCOME_TEXTS: dict[Outcome, str] = {
@@ -180,6 +181,8 @@ class Comparison:
         return f"{text}; mean Dice {dice.mean:.4f})" if dice is not None else f"{text})"
 
     def _repr_html_(self) -> str:
+        if len(self.cases) == 1:
+            return self._case_html()
         return "".join(
             html_table(
                 SUMMARY_COLUMNS,
@@ -190,6 +193,18 @@ class Comparison:
             for region in self.regions
         )
 
+    def _case_html(self) -> str:
+        """Return a table of the only case, with a column per region."""
+        metrics = dict.fromkeys(name for score in self.scores for name in score.metrics)
+        rows = [["outcome", *(_OUTCOME_TEXTS[score.outcome] for score in self.scores)]]
+        rows += [
+            [name, *(_number(score.metrics.get(name)) for score in self.scores)] for name in metrics
+        ]
+        first = self.scores[0]
+        size = f"areas in {first.unit}²" + (f", volumes in {first.unit}³" * (first.ndim == 3))
+        caption = f"{printable(first.case)}; distances in {first.unit}, {size}"
+        return html_table(["metric", *(s.region for s in self.scores)], rows, caption, numeric=True)
+
 
 SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max", "cases")
 """Columns of a table of statistics, as people read it."""
@@ -198,9 +213,15 @@ SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max", "c
 def summary_row(name: str, metric: MetricSummary) -> list[str]:
     """Return the text of the cells below `SUMMARY_COLUMNS`."""
     values = (metric.mean, metric.std, metric.median, metric.min, metric.max)
-    mean, *others = (f"{v:.4g}" if abs(v) < 1e4 else f"{v:.0f}" for v in values)
+    mean, *others = map(_number, values)
     interval = interval_text(metric.confidence_interval)
     return [name, mean, interval, *others, str(metric.n_cases)]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
 def outcomes_text(counts: Mapping[Outcome, int]) -> str:

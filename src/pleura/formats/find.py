@@ -15,7 +15,7 @@ from pleura.files.listing import Listing, check_path, list_below
 from pleura.formats.read import read
 from pleura.formats.registry import SCAN_SUFFIXES, scan_name
 from pleura.intensity.mapping import UnitsOption
-from pleura.names import safe_name, short_hash
+from pleura.names import printable, safe_name, short_hash
 from pleura.scan.scan import Decision, Scan
 from pleura.scan.units import with_units
 from pleura.typing import StrPath
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Load = Callable[[UnitsOption], Scan]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScanEntry:
     """A scan below a folder, found by its suffix or DICOM headers; can be pickled.
 
@@ -57,6 +57,12 @@ class ScanEntry:
     error: PleuraError | None = None
     chosen: bool = True
     files: tuple[Path, ...] = ()
+
+    def __repr__(self) -> str:
+        # Without `load`, whose headers contain the names of patients.
+        state = "" if self.chosen else "; not chosen"
+        state = state if self.error is None else f"; error: {self.error.message}"
+        return f"ScanEntry({printable(self.name)}; {printable(self.description)}{state})"
 
 
 def find_scans(path: StrPath) -> list[ScanEntry]:

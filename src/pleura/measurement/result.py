@@ -155,7 +155,7 @@ class Measurement:
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]) if rows else ["slice"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({k: _rounded(value) for k, value in row.items()} for row in rows)
         write_text(Path(path), text.getvalue())
 
     def __repr__(self) -> str:
@@ -170,6 +170,10 @@ class Measurement:
         columns = ["", *(region.region for region in self.regions)]
         flags = html_table(("flag", "reason"), list(self.flags.items())) if self.flags else ""
         return html_table(columns, self.table(), printable(self.scan), numeric=True) + flags
+
+
+def _rounded(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 _Value = Callable[[RegionMeasurement], float | None]

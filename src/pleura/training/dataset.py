@@ -67,6 +67,7 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         split = resolve_duplicates(pairs, preprocessed, split, recipe.split)
         self.names: tuple[str, ...] = getattr(split, subset)
         """Names of the pairs, by index."""
+        self._subset: str = subset
         augmented = subset == "training"
         self._training_set: TrainingSet = build_training_set(
             pairs,
@@ -78,6 +79,10 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         self._seed = recipe.training.seed
         # Shared, so that persistent workers of a DataLoader use the epoch that is set later.
         self._epoch: Tensor = torch.tensor(epoch).share_memory_()  # type: ignore[no-untyped-call]
+
+    def __repr__(self) -> str:
+        rows, columns = self[0][0].shape[1:]
+        return f"SegmentationDataset({self._subset}; {len(self)} pairs of {rows}x{columns})"
 
     def __len__(self) -> int:
         return len(self.names)
