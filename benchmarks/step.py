@@ -1,4 +1,4 @@
-"""What a bare training step of the exercise's network costs, and where (docs/experiments.md, 7, 8).
+"""The cost of a bare training step of the exercise (docs/experiments/speed.md, 7, 8).
 
     python benchmarks/step.py            # the step, with memory kept between steps and without
     python benchmarks/step.py --layers   # backward passes of the up-convolutions, part by part

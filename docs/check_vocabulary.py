@@ -19,7 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = ROOT / "docs" / "vocabulary.yaml"
-LEFT_OUT = ("node_modules", "static", "experiments")
+LEFT_OUT = ("node_modules", "static", "_build")
 Problem = tuple[Path, int, str, str]
 
 

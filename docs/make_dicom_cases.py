@@ -7,6 +7,8 @@ FOLDER has one folder per kind of case. A test compares the page with the code i
 
 import sys
 import warnings
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import pleura
@@ -23,11 +25,12 @@ SERIES = (
     "orientations_one_patient/*",
 )
 HEAD = """\
-# Results of reading unusual DICOM files
+# Unusual DICOM files
 
-Written by `python docs/make_dicom_cases.py FOLDER` from a collection of public DICOM files that are
-difficult to read: all transfer syntaxes, multi-frame, tilted gantry, truncated, or not CT. Folders
-are read as series first, then each file alone. A test compares this page with the code.
+The results of reading a collection of public DICOM files that are difficult to read: all transfer
+syntaxes, multi-frame, tilted gantry, truncated, or not CT. Folders are read as series, then each
+file alone. `python docs/make_dicom_cases.py FOLDER` wrote this page, and a test compares it with
+the code.
 
 """
 
@@ -44,22 +47,35 @@ def outcome(path: Path) -> tuple[str, str]:
     return "read", text.replace(str(path), path.name)
 
 
-def row(path: Path, root: Path) -> str:
+def row(path: Path, root: Path) -> tuple[str, str]:
+    """Return the name of a file or folder, and the cells of its status and result."""
     status, text = outcome(path)
-    name = path.relative_to(root).as_posix()
-    return f"| `{name}` | {status} | {' '.join(text.split()).replace('|', '/')} |"
+    text = " ".join(text.split()).replace("|", "/")
+    return path.relative_to(root).as_posix(), f"{status} | {text}"
+
+
+def table(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Return lines of a table; files in a folder with equal results share a line."""
+    grouped = groupby(rows, key=lambda row: (row[0].rpartition("/")[0], row[1]))
+    lines = []
+    for (folder, result), group in grouped:
+        names = [name for name, _ in group]
+        title = f"`{names[0]}`" if len(names) == 1 else f"`{folder}/`: {len(names)} files"
+        lines.append(f"| {title} | {result} |")
+    return lines
 
 
 def page(root: Path) -> str:
+    """Return the page."""
     warnings.simplefilter("ignore")
     folders = [f for pattern in SERIES for f in sorted(root.glob(pattern)) if f.is_dir()]
     files = [f for f in sorted(root.rglob("*")) if f.is_file() and f.suffix not in (".md", ".csv")]
-    table = ["| {} | status | result |", "|---|---|---|"]
-    lines = ["## Series", "", table[0].format("folder"), table[1]]
-    lines += [row(folder, root) for folder in folders]
-    lines += ["", "## Files", "", table[0].format("file"), table[1]]
-    lines += [row(file, root) for file in files if file.suffix != ".txt" or "derived" in str(file)]
-    return HEAD + "\n".join(lines) + "\n"
+    files = [file for file in files if file.suffix != ".txt" or "derived" in str(file)]
+    lines = ["## Series", "", "| folder | status | result |", "|---|---|---|"]
+    for folder in folders:
+        lines += table([row(folder, root)])
+    lines += ["", "## Files", "", "| file | status | result |", "|---|---|---|"]
+    return HEAD + "\n".join(lines + table(row(file, root) for file in files)) + "\n"
 
 
 if __name__ == "__main__":

@@ -28,12 +28,10 @@ GENERATED = "<!-- Written by docs/make_reference.py from the code: change it the
 RECIPES_HEAD = """\
 # Recipes
 
-A recipe is all that defines a training. `pleura recipe` lists those that ship, `pleura recipe NAME`
-prints one with every value written out, and `--recipe` (`-r`) takes a name or the path of a YAML
-file.
+A recipe defines a training. `pleura recipe` lists the shipped recipes, `pleura recipe NAME`
+prints one with all values, and `--recipe` (`-r`) accepts a name or the path of a YAML file.
 
-A file need not name every key: what is left out takes the default below. With the key `base`, a
-file starts from a recipe that ships and changes only what it names:
+Missing keys have the defaults below. With the key `base`, a file starts from a shipped recipe:
 
 ```yaml
 base: exercise
@@ -44,10 +42,10 @@ training:
 
 `--set KEY=VALUE` changes one value on the command line and may be repeated. Keys are written with
 dots, values as in YAML: `--set training.epochs=80`, `--set preprocessing.size=[256,256]`,
-`--set augmentation=null`. An unknown key is refused, and the nearest known one named.
+`--set augmentation=null`. An unknown key is an error that names the nearest known key.
 
-Paths in a recipe (`split.file`, `split.patient_file`) name files beside the recipe or, if there are
-none, below the folder in which the command is run. The `recipe.yaml` of a run is a recipe, too.
+Paths in a recipe (`split.file`, `split.patient_file`) are relative to the recipe or else to
+the current folder. The `recipe.yaml` of a run is a recipe, too.
 
 A recipe has at most 1 MiB of text, 20,000 values (aliases counted in full), 20 levels of nesting,
 and no key twice. Sides of a grid are at most 4096; a network has at most 8 levels of at most 2048
@@ -216,7 +214,7 @@ def _shipped() -> str:
     """Return the recipes that ship, side by side: what their files say."""
     files = {name: (RECIPES / f"{name}.yaml").read_text("utf-8") for name in known_recipes()}
     written = {name: _flat(yaml.safe_load(text), "") for name, text in files.items()}
-    lines = ["## Recipes that ship\n"]
+    lines = ["## Shipped recipes\n"]
     lines += [f"* `{name}`: {values['description'].strip()}" for name, values in written.items()]
     lines += ["", "An empty cell is the default.\n"]
     lines += [f"| key | {' | '.join(written)} |", f"| --- {'| --- ' * len(written)}|"]

@@ -1,7 +1,7 @@
 """Check of the structure of an ONNX file before a runtime loads it.
 
 Runtimes allocate the memory that a file claims and read other files that it refers to. This check
-refuses such files. docs/experiments.md compares it with the reader of OpenVINO.
+refuses such files. docs/experiments/reliability.md compares it with the reader of OpenVINO.
 
 References
 ----------
