@@ -1,5 +1,6 @@
 """Sphinx configuration of the documentation; `make docs` builds it."""
 
+from types import FunctionType
 from typing import Any
 
 import pleura
@@ -39,9 +40,20 @@ add_module_names = False
 default_role = "autolink"
 
 nitpicky = True
+TYPE_ALIASES = [
+    name
+    for name in pleura.__all__
+    if not isinstance(getattr(pleura, name), type | FunctionType) and name[0] != "_"
+]
+"""Public types of arguments; the page of the API describes them in a table."""
+
 nitpick_ignore_regex = [
+    ("py:.*", "|".join(TYPE_ALIASES)),
     # External packages: their inventories would have to be downloaded.
-    ("py:.*", r"(numpy|np|torch|nn|pathlib|os|matplotlib|collections|Path|NDArray|Figure)\b.*"),
+    (
+        "py:.*",
+        r"(numpy|np|torch|nn|pathlib|os|matplotlib|collections|Path|NDArray|Figure|SimpleITKImage|Nifti1Image|Volume)\b.*",
+    ),
     # Types that appear in signatures but are not public: structural types and parts of recipes.
     ("py:.*", r"pleura\.\w+\..*"),
     ("py:.*", r"(\w+Recipe|Augmentation|Preprocessing|Simulation|Source)"),
