@@ -59,7 +59,7 @@ def decide_units(
     levels = [measure_levels(image) for image in slices]
     if option == "inverted":
         negative = [measure_levels(-image.astype(np.float64)) for image in slices]
-        levels = [replace(one, inverted=n) for one, n in zip(levels, negative, strict=True)]
+        levels = [replace(a, inverted=b) for a, b in zip(levels, negative, strict=True)]
     if option != "auto":
         return _map_picture(levels, option == "inverted", "as requested.")
     return decide_units_from_levels(levels, states_hu)
@@ -87,7 +87,7 @@ def decide_units_from_levels(
     units = units or estimate_units_from_levels(levels, states_hu)
     if units.kind == "HU":
         return UnitsDecision(HU, units.reason, warning=False)
-    if not states_hu and all(one.minimum == one.maximum for one in levels):
+    if not states_hu and all(image.minimum == image.maximum for image in levels):
         raise ScanError(
             f"the picture is constant: every value is {levels[0].minimum:g}",
             where=None,
@@ -107,17 +107,17 @@ def decide_units_from_levels(
             where=None,
             hint="convert all slices to HU, or pass --units hu to keep the values",
         )
-    constant = all(one.piecewise_constant for one in levels)
+    constant = all(image.piecewise_constant for image in levels)
     picture = units.kind == "grey" or (units.kind == "unknown" and _have_range_of_picture(levels))
     if picture and not states_hu and not constant:
-        inverted = sum(one.inverted is not None for one in levels) > len(levels) / 2
+        inverted = sum(image.inverted is not None for image in levels) > len(levels) / 2
         return _map_picture(levels, inverted, units.reason)
     return _keep_values(levels, units, states_hu)
 
 
 def _check_range(levels: Sequence[Levels]) -> None:
     """Raise if the range of the values is impossible for HU."""
-    _, low, high = np.median([one.percentiles for one in levels], 0).tolist()
+    _, low, high = np.median([image.percentiles for image in levels], 0).tolist()
     if high > _MAX_PERCENTILE or high - low > 2 * _MAX_PERCENTILE or high < -900:
         raise ScanError(
             f"the values are not HU: 5 % of them are below {low:g} and 5 % above {high:g}",
@@ -128,7 +128,7 @@ def _check_range(levels: Sequence[Levels]) -> None:
 
 
 def _have_range_of_picture(levels: Sequence[Levels]) -> bool:
-    return all(one.eight_bit or one.in_unit_range for one in levels)
+    return all(image.eight_bit or image.in_unit_range for image in levels)
 
 
 def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> UnitsDecision:
@@ -136,14 +136,14 @@ def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> Units
 
     Levels of an inverted picture are those of the picture mirrored in the range of its values.
     """
-    low, high = min(one.minimum for one in levels), max(one.maximum for one in levels)
+    low, high = min(image.minimum for image in levels), max(image.maximum for image in levels)
     top = 255.0 if low >= 0 and 1 < high <= 255 else max(high, 1.0) if low >= 0 else high
     bottom = min(low, 0.0)
-    shown: Sequence[Levels | None] = [one.inverted for one in levels] if inverted else levels
-    measured = [one for one in shown if one is not None and one.air is not None]
+    shown: Sequence[Levels | None] = [image.inverted for image in levels] if inverted else levels
+    measured = [image for image in shown if image is not None and image.air is not None]
     air, fat, muscle = _median_levels(measured) if measured else (low, high, high)
     if inverted and measured:
-        air, fat, muscle = (top + bottom + one for one in (air, fat, muscle))
+        air, fat, muscle = (top + bottom + level for level in (air, fat, muscle))
     tissue = (fat + muscle) / 2
     points: ControlPoints | None = None
     if measured and tissue - air > 0.2 * (top - bottom):
@@ -168,14 +168,14 @@ def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> Units
 
 def _median_levels(levels: Sequence[Levels]) -> ControlPoints:
     """Return the medians of air, fat and muscle."""
-    measured = np.array([(one.air, one.fat, one.muscle) for one in levels], float)
+    measured = np.array([(image.air, image.fat, image.muscle) for image in levels], float)
     air, fat, muscle = np.median(measured, 0).tolist()
     return air, fat, muscle
 
 
 def _keep_values(levels: Sequence[Levels], units: UnitsEstimate, states_hu: bool) -> UnitsDecision:
     """Keep values as HU because the header states it, or because their range suggests it."""
-    low = float(np.median([one.percentiles[0] for one in levels]))
+    low = float(np.median([image.percentiles[0] for image in levels]))
     if states_hu or low <= -300:
         doubtful = not states_hu or not (units.kind == "unknown" or _is_near_hu(units))
         reason = f"{units.reason} The file's own values are taken for HU."

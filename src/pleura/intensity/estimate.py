@@ -95,11 +95,11 @@ class UnitsEstimate:
         if self.kind == "HU":
             levels += [f"fat at {self.fat:.0f}", f"muscle at {self.muscle:.0f}"]
         if known:
-            levels.append(f"padding at {_enumerate([f'{one.level:.0f}' for one in known])}")
+            levels.append(f"padding at {_enumerate([f'{padding.level:.0f}' for padding in known])}")
         prefix = "" if self.kind == "HU" else "Not HU but "
         text = f"{prefix}{self.formula}: {', '.join(levels)}"
         if self.kind != "HU":
-            expected = ["-1000", *(str(one.hu) for one in known)]
+            expected = ["-1000", *(str(padding.hu) for padding in known)]
             text += f", where scanners write {_enumerate(expected)}"
         if self.noise is not None:
             text += f". White noise with an SD of {self.noise.sd:.0f} was added"

@@ -36,9 +36,9 @@ def fit_units(levels: Sequence[Levels], states_hu: bool) -> UnitsEstimate:
         Whether the header states that the values are HU; then an offset needs no evidence that the
         images are CT.
     """
-    air = float(np.median([one.air for one in levels if one.air is not None]))
-    fat = float(np.median([one.fat for one in levels]))
-    muscle = float(np.median([one.muscle for one in levels]))
+    air = float(np.median([image.air for image in levels if image.air is not None]))
+    fat = float(np.median([image.fat for image in levels]))
+    muscle = float(np.median([image.muscle for image in levels]))
     if muscle - fat > 0.5 * (fat - air):
         return UnitsEstimate("unknown", "Unknown: air, fat and muscle are not spaced as in CT.")
 
@@ -46,11 +46,13 @@ def fit_units(levels: Sequence[Levels], states_hu: bool) -> UnitsEstimate:
     if scale_from == "tissue" and _variation_of_peaks(levels) > 0.035 * (muscle - air):
         return UnitsEstimate("grey", SCALED_ONE_BY_ONE)
     padded = [
-        one for one in levels if one.corner is not None and one.corner < air - (muscle - air) / 4
+        image
+        for image in levels
+        if image.corner is not None and image.corner < air - (muscle - air) / 4
     ]
     padding: tuple[PaddingLevel, ...] = ()
     if scale_from == "air":
-        corners = [one.corner for one in padded if one.corner is not None]
+        corners = [image.corner for image in padded if image.corner is not None]
         padding, refined = _match_padding(corners, scale, offset)
         if refined is not None:
             scale, scale_from = refined, "padding"
@@ -60,7 +62,7 @@ def fit_units(levels: Sequence[Levels], states_hu: bool) -> UnitsEstimate:
             return UnitsEstimate("unknown", _NOT_CT)
     if abs(scale - 1) < (0.005 if scale_from == "padding" else LEVEL_TOLERANCE):
         scale = 1.0
-    elif np.median([one.clipped_fraction for one in levels]) > 0.5:
+    elif np.median([image.clipped_fraction for image in levels]) > 0.5:
         return UnitsEstimate("unknown", f"Unknown: values are clipped at {air:g}, so air is lost.")
     noise, noise_in = _find_added_noise(levels, padded, scale)
     estimate = UnitsEstimate(
@@ -86,13 +88,13 @@ def _resembles_ct(levels: Sequence[Levels], tolerance: float) -> bool:
     ``tolerance`` suffices where the levels also have known HU.
     """
     distances = [
-        (one.muscle - one.fat) / (one.soft_tissue - one.air)
-        for one in levels
-        if one.air is not None
+        (image.muscle - image.fat) / (image.soft_tissue - image.air)
+        for image in levels
+        if image.air is not None
     ]
-    bone = float(np.median([one.bone_fraction for one in levels]))
-    peaks = float(np.median([one.peak_fraction for one in levels]))
-    outside = float(np.mean([one.fat_outside for one in levels]))
+    bone = float(np.median([image.bone_fraction for image in levels]))
+    peaks = float(np.median([image.peak_fraction for image in levels]))
+    outside = float(np.mean([image.fat_outside for image in levels]))
     low, high = _FAT_TO_MUSCLE[0] / tolerance**2, _FAT_TO_MUSCLE[1] * tolerance**0.5
     return bool(
         low < np.median(distances) < high
@@ -107,7 +109,7 @@ def _variation_of_peaks(levels: Sequence[Levels]) -> float:
 
     In HU it is less than 3 % of the distance from air to muscle.
     """
-    peaks = np.array([(one.fat, one.muscle) for one in levels])
+    peaks = np.array([(image.fat, image.muscle) for image in levels])
     return float(np.ptp(np.percentile(peaks, (25, 75), axis=0), axis=0).min())
 
 
@@ -138,23 +140,23 @@ def _match_padding(
     ordered = np.sort(corners)
     steps = np.diff(ordered) > 0.005 * np.abs(ordered[1:] - offset)
     clusters = [c for c in np.split(ordered, np.flatnonzero(steps) + 1) if c.size]
-    found = [(float(np.median(cluster)), len(cluster)) for cluster in clusters]
+    counts = [(float(np.median(cluster)), len(cluster)) for cluster in clusters]
     best: tuple[int, float, dict[float, int]] = (0, 0.0, {})
     # 1 is first, and kept unless another factor matches more: clipped air hides the factor.
-    for factor in (1.0, *((level - offset) / hu for level, _ in found for hu in PADDING)):
+    for factor in (1.0, *((level - offset) / hu for level, _ in counts for hu in PADDING)):
         if abs(factor / scale - 1) > LEVEL_TOLERANCE:
             continue
         matches = {
             level: hu
-            for level, _ in found
+            for level, _ in counts
             for hu in PADDING
             if abs(level - offset - factor * hu) < 0.004 * abs(factor * hu)
         }
-        images = sum(n for level, n in found if level in matches)
+        images = sum(n for level, n in counts if level in matches)
         nearness = 0.0 if factor == 1 else -abs(factor - scale)
         best = max(best, (images, nearness, matches), key=lambda b: b[:2])
     images, _, matches = best
-    padding = tuple(PaddingLevel(level, matches.get(level), n) for level, n in found)
+    padding = tuple(PaddingLevel(level, matches.get(level), n) for level, n in counts)
     if not images:
         return padding, None
     factors = [p.images * (p.level - offset) / p.hu for p in padding if p.hu is not None]
@@ -168,10 +170,10 @@ def _find_added_noise(
 
     That is any noise in padding, or strong noise in air without correlation between pixels.
     """
-    in_padding = _median_noise([one.corner_noise for one in padded])
+    in_padding = _median_noise([image.corner_noise for image in padded])
     if in_padding is not None:
         return (in_padding, "padding") if in_padding.sd > 2 * scale else (None, None)
-    in_air = _median_noise([one.air_noise for one in levels])
+    in_air = _median_noise([image.air_noise for image in levels])
     if in_air is not None and in_air.sd > 20 * scale and abs(in_air.correlation) < 0.06:
         return in_air, "air"
     return None, None

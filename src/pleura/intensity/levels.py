@@ -186,11 +186,11 @@ def _measure_anatomy(image: NDArray[Any], levels: Levels) -> Levels:
         return levels
     span = levels.soft_tissue - levels.air
     body = image > levels.air + span / 2
-    near = np.minimum(np.abs(means - fat), np.abs(means - muscle)) < 0.04 * span
+    in_peak = np.minimum(np.abs(means - fat), np.abs(means - muscle)) < 0.04 * span
     return replace(
         levels,
         bone_fraction=float((image[body] > muscle + span / 5).mean()) if body.any() else 0.0,
-        peak_fraction=float(near[homogeneous].mean()),
+        peak_fraction=float(in_peak[homogeneous].mean()),
         fat_outside=_is_fat_outside(means, fat, muscle, levels.air + span / 2),
     )
 
@@ -200,8 +200,10 @@ def _is_fat_outside(
 ) -> bool:
     body = means > threshold
     depth = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    near = (muscle - fat) / 4
-    fat_depth, muscle_depth = (depth[body & (np.abs(means - one) < near)] for one in (fat, muscle))
+    tolerance = (muscle - fat) / 4
+    fat_depth, muscle_depth = (
+        depth[body & (np.abs(means - level) < tolerance)] for level in (fat, muscle)
+    )
     return bool(fat_depth.size and muscle_depth.size and fat_depth.mean() < muscle_depth.mean())
 
 
@@ -233,12 +235,12 @@ def _is_padding(
     """Mark blocks that have the level of the corners, if it is far below all other levels."""
     if corner is None:
         return np.zeros_like(inside)
-    near: BoolArray = np.abs(means - corner) <= tolerance
-    rest = means[inside & ~near]
+    at_level: BoolArray = np.abs(means - corner) <= tolerance
+    rest = means[inside & ~at_level]
     if rest.size == 0:
         return np.zeros_like(inside)
     bottom, top = np.percentile(rest, (2, 95))
-    return near if corner < bottom - 0.25 * (top - bottom) else np.zeros_like(near)
+    return at_level if corner < bottom - 0.25 * (top - bottom) else np.zeros_like(at_level)
 
 
 def _measure_noise(blocks: NDArray[np.float32]) -> Noise:

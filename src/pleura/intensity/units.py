@@ -53,20 +53,20 @@ def estimate_units_from_levels(levels: Sequence[Levels], states_hu: bool = False
     if wrapped is not None:
         return wrapped
     units = _estimate(levels, states_hu)
-    if levels and all(one.piecewise_constant for one in levels) and units.kind != "HU":
+    if levels and all(image.piecewise_constant for image in levels) and units.kind != "HU":
         return UnitsEstimate("unknown", _LABEL_MAP)
     return units
 
 
 def _estimate_wrapped(levels: Sequence[Levels]) -> UnitsEstimate | None:
     """Return HU with lost signs, if restoring them gives HU or HU with a known offset."""
-    found = [one.wraparound for one in levels if one.wraparound is not None]
-    if not found or len(found) < 0.5 * len(levels):
+    candidates = [image.wraparound for image in levels if image.wraparound is not None]
+    if not candidates or len(candidates) < 0.5 * len(levels):
         return None
-    wraparound = max(set(found), key=found.count)
+    wraparound = max(set(candidates), key=candidates.count)
     restored = [
-        one.unwrapped if one.wraparound == wraparound and one.unwrapped is not None else one
-        for one in levels
+        image.unwrapped if image.wraparound == wraparound and image.unwrapped is not None else image
+        for image in levels
     ]
     units = _estimate(restored)
     if units.kind not in ("HU", "offset HU"):
@@ -81,8 +81,10 @@ def _estimate_wrapped(levels: Sequence[Levels]) -> UnitsEstimate | None:
 
 def _estimate(levels: Sequence[Levels], states_hu: bool = False) -> UnitsEstimate:
     """Estimate the units of the largest group of images that share them."""
-    pictures = [i for i, one in enumerate(levels) if one.eight_bit or one.in_unit_range]
-    with_air = sorted({i for i, one in enumerate(levels) if one.air is not None} - set(pictures))
+    pictures = [i for i, image in enumerate(levels) if image.eight_bit or image.in_unit_range]
+    with_air = sorted(
+        {i for i, image in enumerate(levels) if image.air is not None} - set(pictures)
+    )
     if not pictures and not with_air:
         if _has_tissue_in_hu(levels):
             return UnitsEstimate("HU", _NO_AIR, scale=1.0, offset=0.0)
@@ -98,18 +100,18 @@ def _estimate(levels: Sequence[Levels], states_hu: bool = False) -> UnitsEstimat
     groups.sort(key=lambda group: len(group[0]), reverse=True)
 
     main, units = groups[0]
-    # Lung at the rim is mistaken for air: one or two such images are no evidence of other units.
-    enough = max(3, 0.15 * len(levels))
+    # Lung at the border may be taken for air: one or two images are no evidence of other units.
+    min_images = max(3, 0.15 * len(levels))
     others = [
-        (group, one)
-        for group, one in groups[1:]
-        if len(group) >= enough and _differ_in_units(one, units)
+        (group, estimate)
+        for group, estimate in groups[1:]
+        if len(group) >= min_images and _differ_in_units(estimate, units)
     ]
     rest = {*with_air, *pictures} - set(main)
     differing = {i for i in rest if i in pictures or _contradicts(levels[i], units)}
     differing.update(i for group, _ in others for i in group)
     if others and units.kind != "unknown":
-        counts = [f"{len(group)} images are {one.formula}" for group, one in [groups[0], *others]]
+        counts = [f"{len(group)} images are {e.formula}" for group, e in [groups[0], *others]]
         units = UnitsEstimate("mixed", f"A mixture: {'; '.join(counts)}.")
     return replace(units, differing=tuple(sorted(differing)))
 
@@ -118,15 +120,15 @@ def _has_tissue_in_hu(levels: Sequence[Levels]) -> bool:
     """Return whether fat, muscle and the dark parts of a cropped scan have their HU."""
     if not levels:
         return False
-    fat = float(np.median([one.fat for one in levels]))
-    muscle = float(np.median([one.muscle for one in levels]))
-    low = float(np.median([one.percentiles[1] for one in levels]))
+    fat = float(np.median([image.fat for image in levels]))
+    muscle = float(np.median([image.muscle for image in levels]))
+    low = float(np.median([image.percentiles[1] for image in levels]))
     return abs(fat - FAT) < 45 and abs(muscle - MUSCLE) < 45 and -3100 < low < -500  # or padding
 
 
 def _describe_pictures(levels: Sequence[Levels]) -> UnitsEstimate:
-    low, high = min(one.minimum for one in levels), max(one.maximum for one in levels)
-    bits = "of 8 bits, " if all(one.eight_bit for one in levels) else ""
+    low, high = min(image.minimum for image in levels), max(image.maximum for image in levels)
+    bits = "of 8 bits, " if all(image.eight_bit for image in levels) else ""
     return UnitsEstimate("grey", f"Grey values, not HU: {bits}between {low:g} and {high:g}.")
 
 
@@ -161,13 +163,13 @@ def _are_scaled_one_by_one(groups: Sequence[Group]) -> bool:
     return units.kind == "grey" or len(main) < enough
 
 
-def _differ_in_units(one: UnitsEstimate, main: UnitsEstimate) -> bool:
-    """Return whether two groups differ in units, and not only in the level that passed for air."""
-    if one.kind == "unknown" or one.formula == main.formula:
+def _differ_in_units(estimate: UnitsEstimate, main: UnitsEstimate) -> bool:
+    """Return whether two groups differ in units, and not only in the level regarded as air."""
+    if estimate.kind == "unknown" or estimate.formula == main.formula:
         return False
-    if one.scale is None or main.scale is None or one.offset != main.offset:
+    if estimate.scale is None or main.scale is None or estimate.offset != main.offset:
         return True
-    return abs(one.scale / main.scale - 1) >= SCALE_TOLERANCE
+    return abs(estimate.scale / main.scale - 1) >= SCALE_TOLERANCE
 
 
 def _contradicts(levels: Levels, units: UnitsEstimate) -> bool:

@@ -69,42 +69,42 @@ def read_mask(
     ScanError, DataError
         The file cannot be read, is on another grid, or has unknown labels.
     """
-    found = _read(source)
+    label_scan = _read(source)
     has_scan = scan is not None
-    scan = scan or found
-    if not found.geometry.matches(scan.geometry):
+    scan = scan or label_scan
+    if not label_scan.geometry.matches(scan.geometry):
         raise DataError(
             "mask and scan have different grids: "
-            + found.geometry.describe_difference(scan.geometry),
-            where=found.source,
+            + label_scan.geometry.describe_difference(scan.geometry),
+            where=label_scan.source,
             hint="give a mask of this scan",
         )
-    labels, sides, decision = _interpret_labels(found, unknown_as_lung)
+    labels, sides, decision = _interpret_labels(label_scan, unknown_as_lung)
     return Mask(labels, scan, sides, ("", ""), (decision,), has_scan=has_scan)
 
 
 def _read(source: ImageSource) -> Scan:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        found = format_of(path)
-        if found is not None:
+        file_format = format_of(path)
+        if file_format is not None:
             check_path(path)
-            return found.read(path, scan_name(path), labels=True)
+            return file_format.read(path, scan_name(path), labels=True)
     return read(source, units="hu")
 
 
 def _interpret_labels(
-    found: Scan, unknown_as_lung: bool
+    label_scan: Scan, unknown_as_lung: bool
 ) -> tuple[NDArray[np.uint8], bool, Decision]:
     """Return labels (slices, rows, columns), whether right and left differ, and the decision."""
-    values = whole_labels(found)
+    values = whole_labels(label_scan)
     present = _present(values)
     if present <= {RIGHT, LEFT}:
         sides = LEFT in present
         names = {RIGHT: "1 right", LEFT: "2 left"} if sides else {RIGHT: "1 both lungs"}
-        choice = ", ".join(names[one] for one in sorted(present)) or "none: the mask is empty"
+        choice = ", ".join(names[label] for label in sorted(present)) or "none: the mask is empty"
         reason = PLEURA_LABELS
-        swapped = sides and RIGHT in present and _swapped(values, found)
+        swapped = sides and RIGHT in present and _swapped(values, label_scan)
         if swapped:
             reason = "label 1 is to the patient's left of label 2: sides may be swapped"
         decision = Decision("labels", choice, reason, warning=swapped)
@@ -114,10 +114,15 @@ def _interpret_labels(
         return _mapped(values, present, BOTH), False, decision
     for scheme in _LOBES:
         right, left = present & {*scheme.right}, present & {*scheme.left}
-        if right and left and right | left == present and _on_sides(values, found, right, left):
+        if (
+            right
+            and left
+            and right | left == present
+            and _on_sides(values, label_scan, right, left)
+        ):
             choice = f"{_list_labels(right)} right, {_list_labels(left)} left"
             labels = _mapped(values, right, RIGHT) | _mapped(values, left, LEFT)
-            warning = not found.geometry.orientation_known
+            warning = not label_scan.geometry.orientation_known
             return labels, True, Decision("labels", choice, scheme.name, warning)
     if unknown_as_lung:
         reason = "the labels are unknown: trachea, vessels or lesions would count as lung"
@@ -128,13 +133,13 @@ def _interpret_labels(
         )
     raise DataError(
         f"the labels {_list_labels(present)} of the mask are unknown",
-        where=found.source,
+        where=label_scan.source,
         hint="give 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
         "TotalSegmentator: 10-14) without other structures",
     )
 
 
-def whole_labels(found: Scan) -> AnyArray:
+def whole_labels(label_scan: Scan) -> AnyArray:
     """Return the labels of a file: at most 31 different whole numbers from 0.
 
     Raises
@@ -142,17 +147,17 @@ def whole_labels(found: Scan) -> AnyArray:
     DataError
         The values are probabilities or the grey values of a picture.
     """
-    values = found.values()
+    values = label_scan.values()
     if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
         raise DataError(
             f"fractional values from {values.min():g} to {values.max():g} are not labels",
-            where=found.source or found.name,
+            where=label_scan.source or label_scan.name,
             hint="apply a threshold to probabilities (0.5, for example) and save whole numbers",
         )
-    if found.origin.is_lossy or values.min() < 0 or len(_present(values)) > MAX_LABELS:
+    if label_scan.origin.is_lossy or values.min() < 0 or len(_present(values)) > MAX_LABELS:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",
-            where=found.source or found.name,
+            where=label_scan.source or label_scan.name,
             hint="save the mask losslessly (PNG, TIFF, NIfTI), with 0 outside the lungs",
         )
     return values
@@ -161,22 +166,24 @@ def whole_labels(found: Scan) -> AnyArray:
 def _present(values: AnyArray) -> set[int]:
     """Return the labels that occur, without 0."""
     if values.min() >= 0 and values.max() <= 255:  # no need to sort every voxel
-        counts = sum(np.bincount(one.ravel().astype(np.uint8), minlength=256) for one in values)
-        return {int(one) for one in np.flatnonzero(counts)} - {0}
-    return {int(one) for one in np.unique(values)} - {0}
+        counts = sum(np.bincount(s.ravel().astype(np.uint8), minlength=256) for s in values)
+        return {int(label) for label in np.flatnonzero(counts)} - {0}
+    return {int(label) for label in np.unique(values)} - {0}
 
 
 def _mapped(values: AnyArray, labels: set[int], to: int) -> NDArray[np.uint8]:
     return np.where(np.isin(values, list(labels)), np.uint8(to), np.uint8(0))
 
 
-def _swapped(values: AnyArray, found: Scan) -> bool:
-    return found.geometry.orientation_known and not _on_sides(values, found, {RIGHT}, {LEFT})
+def _swapped(values: AnyArray, label_scan: Scan) -> bool:
+    return label_scan.geometry.orientation_known and not _on_sides(
+        values, label_scan, {RIGHT}, {LEFT}
+    )
 
 
-def _on_sides(values: AnyArray, found: Scan, right: set[int], left: set[int]) -> bool:
-    """Return whether each label of the right lung lies to the right of each of the left."""
-    across = found.geometry.to_canonical().apply(values)
+def _on_sides(values: AnyArray, label_scan: Scan, right: set[int], left: set[int]) -> bool:
+    """Return whether each label of the right lung is to the right of each label of the left."""
+    across = label_scan.geometry.to_canonical().apply(values)
     column = np.arange(across.shape[2])
 
     def middle(label: int) -> float:

@@ -58,7 +58,7 @@ def _sample_axial_slices(scan: Scan) -> list[AnyArray]:
         ascending = [n - 1 - i if order.flipped[0] else i for i in index]
         chosen = [i for i in ascending if i not in scan.missing_slices] or ascending
         return [_subsample(order.apply(scan.values(i, i + 1))[0]) for i in chosen]
-    return [_subsample(one) for one in order.apply(scan.values())[index]]
+    return [_subsample(pixels) for pixels in order.apply(scan.values())[index]]
 
 
 def _subsample(pixels: AnyArray) -> AnyArray:

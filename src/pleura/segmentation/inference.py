@@ -128,7 +128,7 @@ def _run_batches(
 ) -> Iterator[tuple[int, NDArray[np.int16], Callable[[], NDArray[np.uint8]]]]:
     """Yield first slice, HU and a function that waits for the probability, for each batch.
 
-    The network runs on the next batch while the caller processes one.
+    The network runs on the next batch while the caller processes the current one.
     """
     slices, rows, columns = geometry.shape
     compile_model = partial(engine.prepare, (min(BATCH_SIZE, slices), rows, columns))
@@ -146,17 +146,17 @@ def _run_batches(
 def _read_batches(
     scan: Scan, order: Reorientation, geometry: Geometry, while_reading: Callable[[], None]
 ) -> Iterator[tuple[int, NDArray[np.int16]]]:
-    """Yield first slice and HU of each batch; the next batch is read while one is used.
+    """Yield first slice and HU of each batch; the next batch is read while the current one is used.
 
     ``while_reading`` is called while the first batch is read.
     """
     total = geometry.shape[0]
-    whole = None if order.axes[0] == 0 else order.apply(scan.hu())
+    reoriented = None if order.axes[0] == 0 else order.apply(scan.hu())
 
     def load(start: int) -> NDArray[np.int16]:
         stop = min(start + BATCH_SIZE, total)
-        if whole is not None:
-            return np.ascontiguousarray(whole[start:stop])
+        if reoriented is not None:
+            return np.ascontiguousarray(reoriented[start:stop])
         first, last = (total - stop, total - start) if order.flipped[0] else (start, stop)
         return np.ascontiguousarray(order.apply(scan.hu(first, last)))
 
