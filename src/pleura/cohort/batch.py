@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 from collections import deque
@@ -25,6 +26,8 @@ from pleura.files.atomic import remove_unfinished
 from pleura.formats.find import ScanEntry
 from pleura.names import printable
 from pleura.typing import Progress, StrPath
+
+_logger = logging.getLogger(__name__)
 
 INPUTS_FILE = "inputs.txt"
 """File in the folder of results with the path of the inputs, relative to that folder."""
@@ -83,6 +86,7 @@ def segment_cohort(
     if options.model is not None and str(options.model) not in SHIPPED_MODELS:
         options = replace(options, model=Path(options.model).absolute())
     tasks = find_tasks(inputs, store.address, anonymous=outputs.anonymous)[index - 1 :: count]
+    _logger.info("Found %d scans", len(tasks))
     _refuse_inputs(tasks, store, outputs)
     results = CohortProgress(store, suffix, [task.name for task in tasks])
     worker_options = WorkerOptions(options, outputs)
@@ -92,6 +96,7 @@ def segment_cohort(
         try:
             for result in _run(workers, tasks, store, worker_options, distribution.retries):
                 completed = results.add(result)
+                _log_result(result, completed, len(tasks))
                 if progress is not None:
                     progress(completed, len(tasks))
         except BaseException:
@@ -102,6 +107,12 @@ def segment_cohort(
         results.remove_unfinished()
         _remove_unfinished(store, tasks)
     return results.results
+
+
+def _log_result(result: ScanResult, completed: int, total: int) -> None:
+    _logger.info("Scan %d of %d: %s %s", completed, total, result.name, result.status)
+    if result.error:
+        _logger.warning("%s: %s", result.name, result.error)
 
 
 def _absolute(path: StrPath) -> str | Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pleura.files.hashing import hash_files
 from pleura.masks.labels import PLEURA_LABELS, read_mask
 from pleura.masks.mask import Mask
 from pleura.typing import Progress, StrPath
+
+_logger = logging.getLogger(__name__)
 
 
 def compare(
@@ -64,6 +67,10 @@ def compare(
                 decisions[f"{warning}{kind}: {decision.choice} ({decision.reason})"] += 1
         if progress is not None:
             progress(i + 1, len(pairs))
+    _logger.info("Compared %d cases", len(pairs))
+    for text in decisions:
+        if text.startswith("warning"):
+            _logger.warning("%s", text.removeprefix("warning: "))
     digest = hash_files((file for _, *files in pairs for file in files), names=True)
     return Comparison(tuple(scores), digest, dict(decisions))
 

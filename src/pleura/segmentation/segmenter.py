@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from types import TracebackType
@@ -13,6 +14,7 @@ from pleura.engine.runtimes import Precision, Runtime, available_cpus
 from pleura.errors import MaskWarning, ScanError
 from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.masks.mask import Flag, Mask
+from pleura.names import printable
 from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Scan
 from pleura.segmentation.continuity import find_discontinuity
@@ -22,6 +24,8 @@ from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_st
 from pleura.segmentation.postprocessing import clean_mask, label_sides
 from pleura.segmentation.result import Segmentation
 from pleura.typing import AnyArray, Progress, StrPath
+
+_logger = logging.getLogger(__name__)
 
 MIN_SLICE_SIZE = 16
 """Smallest number of rows and columns of an axial slice."""
@@ -167,6 +171,9 @@ class Segmenter:
                 None if predictions.probability is None else to_scan_grid(predictions.probability)
             ),
         )
+        _logger.info("Segmented %d slices in %.1f s", len(labels), done - start)
+        for text in segmentation.warnings:
+            _logger.warning("%s: %s", printable(scan.name), text)
         if warn:
             _warn(segmentation)
         return segmentation

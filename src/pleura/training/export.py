@@ -30,6 +30,8 @@ from pleura.training.run import Run, open_run, without_paths
 from pleura.training.state import trained_network
 from pleura.typing import StrPath
 
+_logger = logging.getLogger(__name__)
+
 _MIN_HALF_PRECISION_SIZE = 1000
 """Smallest tensor that is stored in half precision, in values."""
 
@@ -226,6 +228,7 @@ def export(
     model = _with_metadata(content, metadata)
     write_atomically(Path(output), lambda file: file.write(model))
     remove_unfinished(Path(output))
+    _logger.info("Exported %d run(s) as model %s %s", len(opened), metadata.name, metadata.version)
     return metadata
 
 

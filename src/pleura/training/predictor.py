@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from pleura.training.compute import ComputeDevice
 from pleura.training.run import Run, open_run
 from pleura.training.state import trained_network
 from pleura.typing import AnyArray, FloatArray, Progress, StrPath
+
+_logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -196,6 +199,8 @@ def predict(
             results.append(Prediction(path.name, error=str(error)))
         if progress is not None:
             progress(i + 1, len(paths))
+    failed = sum(result.error is not None for result in results)
+    _logger.info("Predicted %d images, %d failed", len(results), failed)
     return results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ from pleura.typing import StrPath
 if TYPE_CHECKING:
     from torch import nn
     from typing_extensions import Unpack
+
+_logger = logging.getLogger(__name__)
 
 
 def train(
@@ -110,6 +113,7 @@ def train(
             )
         )
         if processes.is_rank_zero:
+            _log_start(recipe, data)
             for text in data.warnings:
                 warnings.warn(text, DataWarning, stacklevel=2)
         run = open_run(output, components.get("network"))
@@ -167,6 +171,7 @@ def resume(
         _check_components(components, data, state, run.recipe)
         _load_checkpoint(run, state)
         processes.on_rank_zero(lambda: remove_unfinished_files(run.folder))
+        _logger.info("Resuming at epoch %d, step %d", state.epoch + 1, state.step + 1)
         return Trainer(run, data, state, reported, processes, components).fit()
 
 
@@ -184,6 +189,15 @@ def require_empty(output: Path) -> None:
             where=output,
             hint="choose another folder, add --overwrite to replace it, or --resume to continue it",
         )
+
+
+def _log_start(recipe: Recipe, data: TrainingData) -> None:
+    sizes = [len(names) for names in (data.split.training, data.split.validation, data.split.test)]
+    _logger.info(
+        "Training with recipe %s: %d training, %d validation, %d test images", recipe.name, *sizes
+    )
+    for text in data.warnings:
+        _logger.warning("%s", text)
 
 
 def _require_usable(network: nn.Module, initial_weights: StrPath | None) -> None:

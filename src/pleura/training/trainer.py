@@ -7,6 +7,7 @@ step gives the same weights.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import os
 import threading
@@ -46,6 +47,8 @@ from pleura.training.tensor_files import save_tensors
 from pleura.training.tensorboard import event_writer, remove_host_name, write_epoch
 from pleura.training.threshold import best_threshold
 from pleura.typing import FloatArray
+
+_logger = logging.getLogger(__name__)
 
 _GPU_WORKERS = 4
 """Threads that sample batches for a GPU."""
@@ -230,6 +233,9 @@ class Trainer:
         }
         state.history.append(row)
         state.epoch += 1
+        if self.processes.is_rank_zero:
+            text = "Epoch %d of %d: loss %.4f, validation loss %.4f, validation accuracy %.4f"
+            _logger.info(text, state.epoch, self.epochs, row["loss"], loss, accuracy)
         state.step = 0
         state.loss_sum = state.accuracy_sum = state.seconds = 0.0
         return row
@@ -248,6 +254,7 @@ class Trainer:
         if self.recipe.evaluation.tune_threshold:
             run = run.update(threshold=best_threshold(self._predict_validation()))
         run.update(finished=state.epoch == self.epochs)
+        _logger.info("Saved the run after epoch %d of %d", state.epoch, self.epochs)
 
     def _predict_validation(self) -> Iterator[tuple[FloatArray, NDArray[np.uint8]]]:
         """Yield probability and reference of each validation image, on the image's own grid."""
