@@ -11,7 +11,8 @@
     pleura.predict(run, "images", output="out")
 
 The modules of the package are imported at the first use of their names. PyTorch is imported only by
-functions that train networks or use a training run.
+functions that train networks or use a training run. This is one module, although a long one, since
+each public name is listed for users, for type checkers and for the import at first use.
 """
 
 from __future__ import annotations
@@ -60,7 +61,6 @@ __all__ = [
     "ModelError",
     "ModelEvaluation",
     "ModelMetadata",
-    "Outcome",
     "OutputFiles",
     "OutputFormat",
     "OutputOptions",
@@ -82,6 +82,7 @@ __all__ = [
     "RunEvaluation",
     "Runtime",
     "Scan",
+    "ScanDescription",
     "ScanEntry",
     "ScanError",
     "ScanLike",
@@ -109,6 +110,7 @@ __all__ = [
     "check",
     "compare",
     "compare_and_report",
+    "describe_scans",
     "dice",
     "evaluate",
     "evaluate_and_report",
@@ -192,11 +194,12 @@ if TYPE_CHECKING:
     from pleura.evaluation.model import evaluate_model as evaluate_model
     from pleura.evaluation.probability import Calibration as Calibration
     from pleura.evaluation.probability import ProbabilityHistogram as ProbabilityHistogram
-    from pleura.evaluation.scores import Outcome as Outcome
     from pleura.evaluation.scores import Score as Score
     from pleura.evaluation.statistics import Difference as Difference
     from pleura.evaluation.statistics import MetricSummary as MetricSummary
     from pleura.files.sample import sample_scan as sample_scan
+    from pleura.formats.describe import ScanDescription as ScanDescription
+    from pleura.formats.describe import describe_scans as describe_scans
     from pleura.formats.find import ScanEntry as ScanEntry
     from pleura.formats.find import find_scans as find_scans
     from pleura.formats.image_types import ImageSource as ImageSource
@@ -291,9 +294,10 @@ _NAMES_BY_MODULE = {
     "pleura.evaluation.metrics": "dice iou",
     "pleura.evaluation.model": "CaseArrays EvaluationCallbacks ModelEvaluation evaluate_model",
     "pleura.evaluation.probability": "Calibration ProbabilityHistogram",
-    "pleura.evaluation.scores": "Outcome Score",
+    "pleura.evaluation.scores": "Score",
     "pleura.evaluation.statistics": "Difference MetricSummary",
     "pleura.files.sample": "sample_scan",
+    "pleura.formats.describe": "ScanDescription describe_scans",
     "pleura.formats.find": "ScanEntry find_scans",
     "pleura.formats.image_types": "ImageSource",
     "pleura.formats.images": "from_array",

@@ -311,6 +311,7 @@ def test_info_survives_a_file_that_raises_anything(sample, tmp_path, monkeypatch
 
     from click.testing import CliRunner
 
+    import pleura as pleura_package
     from pleura.cli import cli
     from pleura.formats import find
 
@@ -326,6 +327,8 @@ def test_info_survives_a_file_that_raises_anything(sample, tmp_path, monkeypatch
     monkeypatch.setattr(find, "read", damaged)
     done = CliRunner().invoke(cli, ["info", str(tmp_path), "--json", "-"], standalone_mode=False)
     assert done.return_value == 1
+    damaged_scan, _ = pleura_package.describe_scans(tmp_path)
+    assert repr(damaged_scan).startswith("ScanDescription(a; error: unexpected ValueError")
     first, second = json.loads(done.stdout)["scans"]
     assert first["error"] == "unexpected ValueError: attempt to get argmax of an empty sequence"
     assert second["error"] is None
