@@ -272,4 +272,4 @@ def test_a_scan_is_retried_after_an_error_of_the_store(
     assert {row.status for row in rows} == {"done"}
     failed.clear()
     rows = segment_cohort(f"{bucket}/scans/b", tmp_path / "other", options)
-    assert [row.error for row in rows if row.status == "failed"] == ["it is away; wait"]
+    assert [row.error for row in rows if row.status == "failed"] == ["it is away; hint: wait"]

@@ -25,7 +25,6 @@ NAMES = {
     "difference": palette.DIFFERENCE,
     "training": palette.TRAINING,
     "validation": palette.VALIDATION,
-    "second-series": palette.VALIDATION,
     "prediction": palette.PREDICTION,
     "hyperinflated": palette.HYPERINFLATED,
     "normally-aerated": palette.NORMALLY_AERATED,
@@ -37,8 +36,8 @@ NAMES = {
 @pytest.mark.parametrize(
     ("sheet", "required"),
     [
-        ("figures/design.css", NAMES.keys() - {"second-series"}),
-        ("report/page.html", set()),
+        ("figures/design.css", NAMES.keys()),
+        ("report/page.css", set()),
         ("viewer/web/style.css", set()),
     ],
 )

@@ -47,7 +47,7 @@ def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_se
     page = check_page(report, "")
     assert page.cases[0].name == SPOILT
     assert page.cases[0].picture is not None
-    assert any("near duplicates" in line for line in page.warnings)
+    assert any("near duplicates" in notice.text for notice in page.notices)
 
 
 def test_too_few_images_are_refused(pairs, tmp_path):

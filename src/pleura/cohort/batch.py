@@ -204,7 +204,7 @@ def _run(
 
 def _message(error: Exception) -> str:
     if isinstance(error, PleuraError):
-        return printable(f"{error.message}; {error.hint}")
+        return printable(f"{error.message}; hint: {error.hint}")
     if isinstance(error, OSError) and error.strerror:  # the full text may contain a patient's name
         return f"unexpected {type(error).__name__}: {error.strerror}"
     return printable(f"unexpected {type(error).__name__}: {first_line(error)}")

@@ -75,7 +75,7 @@ def segment_task(
     except StoreError:
         raise
     except PleuraError as error:
-        message = printable(f"{error.message}; {error.hint}")
+        message = printable(f"{error.message}; hint: {error.hint}")
         result = ScanResult(task.name, "failed", error=message)
     return replace(result, patient=task.patient, source=task.path)
 

@@ -22,6 +22,8 @@ PANEL_SIZE = 256
 
 PANELS_PER_ROW, AXIAL_PANELS = 4, 8
 
+_MAIN_PANELS = ((0, 2), (1, 1), (2, 0), (2, 1))
+
 LABEL_COLOURS = {1: RIGHT_LUNG, 2: LEFT_LUNG}
 """Colours of the labels."""
 
@@ -96,6 +98,26 @@ def preview_image(
     ]
     text = _text_panel(caption, 2 * PANEL_SIZE, PANEL_SIZE)
     return np.vstack([*rows, np.hstack([*panels[AXIAL_PANELS:], text])])
+
+
+def main_panels(preview: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the slices of a preview that show most in a small picture, without the caption.
+
+    Parameters
+    ----------
+    preview:
+        A picture that `preview_image` returned.
+
+    Returns
+    -------
+    uint8 (rows, columns, 3)
+        Two axial slices above the coronal and the sagittal slice, or the only slice.
+    """
+    size = PANEL_SIZE
+    if preview.shape[1] < PANELS_PER_ROW * size:
+        return preview[: 2 * size]
+    panels = [preview[r * size :, c * size :][:size, :size] for r, c in _MAIN_PANELS]
+    return np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
 
 
 def _shown_slices(labels: NDArray[np.uint8]) -> NDArray[np.int64]:

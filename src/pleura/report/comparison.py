@@ -17,7 +17,8 @@ from pleura.evaluation.model import CaseArrays
 from pleura.evaluation.statistics import Difference
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
-from pleura.report.page import Page, PagePicture
+from pleura.report.page import Page
+from pleura.report.pictures import PagePicture
 from pleura.report.scores import scores_page, worst_slice
 from pleura.typing import Progress, StrPath
 
@@ -162,7 +163,7 @@ def comparison_page(
     command: str = "",
 ) -> Page:
     """Return the page that `write_comparison_report` writes."""
-    facts = (("predicted", predicted.name), ("reference", reference.name))
+    facts = (("Predicted masks", predicted.name), ("Reference masks", reference.name))
     pictures = {}
     if images is not None:
         pictures = _pictures(comparison.cases, predicted, reference, Path(images))

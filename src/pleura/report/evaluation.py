@@ -9,7 +9,10 @@ from pathlib import Path
 from pleura.evaluation.cases import CaseTable, Subset
 from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation, evaluate_model
 from pleura.intensity.mapping import UnitsOption
-from pleura.report.page import Page, PagePicture, line_plot
+from pleura.masks.mask import flag_title
+from pleura.report.page import Page, PageFlag
+from pleura.report.pictures import PagePicture
+from pleura.report.plots import Plot, line_plot
 from pleura.report.scores import scores_page, worst_slice
 from pleura.typing import Progress, StrPath
 
@@ -149,30 +152,56 @@ def evaluation_page(
     command: str = "",
 ) -> Page:
     """Return the page that `write_evaluation_report` writes, with pictures by case."""
-    curve, calibration = evaluation.threshold_curve(), evaluation.calibration
-    plots = [
-        line_plot(
-            "Mean overlap by threshold, before postprocessing: choose a threshold with the "
-            "validation set only",
-            [row["threshold"] for row in curve],
-            {"Dice": [row["dice"] for row in curve], "IoU": [row["iou"] for row in curve]},
-        ),
-        line_plot(
-            "Calibration: fraction of lung by predicted probability. Expected calibration error "
-            f"{calibration.expected_error:.4f}; {calibration.uncertain_expected_error:.4f} over "
-            f"the {100 * calibration.uncertain_fraction:.2g} % of pixels with a probability of "
-            "0.02 to 0.98",
-            calibration.predicted,
-            {"observed": calibration.observed, "perfect": calibration.predicted},
-        ),
-    ]
-    for name in ("loss", "accuracy") if history else ():
-        series = {key: [row[key] for row in history] for key in (name, f"validation_{name}")}
-        plots.append(line_plot(f"Training: {name} by epoch", [r["epoch"] for r in history], series))
     kind, name = next(iter(evaluation.provenance.items()), ("model", ""))
-    facts = (*evaluation.provenance.items(), ("threshold", f"{evaluation.threshold:.3g}"))
-    title = f"{kind.capitalize()} {name}"
+    facts = (
+        *((key.capitalize(), value) for key, value in evaluation.provenance.items()),
+        ("Threshold", f"{evaluation.threshold:.3g}"),
+    )
+    title = f"Evaluation of {kind} {name}"
+    plots = (*_probability_plots(evaluation), *_training_plots(history))
     page = scores_page(title, evaluation, facts, pictures, command, plots)
-    flags = evaluation.flags
+    flags = {
+        case: tuple(PageFlag(flag_title(name), "quality flag of the mask") for name in names)
+        for case, names in evaluation.flags.items()
+    }
     cases = (replace(c, flags=(*c.flags, *flags.get(c.name, ()))) for c in page.cases)
     return replace(page, cases=tuple(cases))
+
+
+def _probability_plots(evaluation: ModelEvaluation) -> tuple[Plot, Plot]:
+    curve, calibration = evaluation.threshold_curve(), evaluation.calibration
+    overlaps = {"Dice": [row["dice"] for row in curve], "IoU": [row["iou"] for row in curve]}
+    overlap = line_plot(
+        "Overlap by threshold",
+        ("Threshold", [row["threshold"] for row in curve]),
+        "Mean over cases",
+        overlaps,
+        "Before postprocessing. Choose a threshold with the validation set only.",
+    )
+    reliability = line_plot(
+        "Calibration",
+        ("Predicted probability of lung", calibration.predicted),
+        "Fraction of lung",
+        {"observed": calibration.observed, "perfect calibration": calibration.predicted},
+        f"Expected calibration error {calibration.expected_error:.4f}; "
+        f"{calibration.uncertain_expected_error:.4f} over the "
+        f"{100 * calibration.uncertain_fraction:.1f} % of pixels with a probability of 0.02 to "
+        "0.98.",
+    )
+    return overlap, reliability
+
+
+def _training_plots(history: Sequence[Mapping[str, float]]) -> tuple[Plot, ...]:
+    if not history:
+        return ()
+    epochs = [row["epoch"] for row in history]
+    names = {"training": "{}", "validation": "validation_{}"}
+    return tuple(
+        line_plot(
+            f"{metric.capitalize()} during training",
+            ("Epoch", epochs),
+            metric.capitalize(),
+            {name: [row[key.format(metric)] for row in history] for name, key in names.items()},
+        )
+        for metric in ("loss", "accuracy")
+    )

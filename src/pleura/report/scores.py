@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 import pleura
 from pleura.evaluation.comparison import Comparison, outcomes_text
+from pleura.evaluation.descriptions import METRICS, DisplayUnit, display_unit
 from pleura.evaluation.model import CaseArrays
 from pleura.evaluation.scores import Outcome, Score
-from pleura.evaluation.statistics import MetricSummary, agreement, interval_text
+from pleura.evaluation.statistics import MetricSummary, agreement
 from pleura.figures.overlay import grey_range
 from pleura.figures.preview import LUNG_WINDOW
 from pleura.report.page import (
+    Column,
+    Notice,
     Page,
     PageCase,
-    PagePicture,
-    histogram,
-    iou_histogram,
-    scatter_plot,
-    slice_picture,
+    PageFlag,
+    Statistics,
+    Tile,
+    details_of,
 )
+from pleura.report.pictures import PagePicture, slice_picture
+from pleura.report.plots import Plot, histogram, iou_histogram, scatter_plot
 from pleura.scan.labels import LEFT
 
 Facts = tuple[tuple[str, str], ...]
 
-_COLUMNS = ("dice", "iou", "hd95", "surface_dice_2", "volume_difference", "largest_missed_area")
-_FLAGS: dict[Outcome, str] = {
-    "false_negative": "no lung was found",
-    "false_positive": "lung was found where the reference has none",
-    "true_negative": "no lung in either mask: not included in any mean",
+_COLUMNS = ("iou", "dice", "hd95", "surface_dice_2", "volume_difference", "largest_missed_area")
+_FLAGS: dict[Outcome, tuple[str, str]] = {
+    "false_negative": ("Lung missed", "no lung was found, and the reference has lung"),
+    "false_positive": ("No lung in the reference", "lung was found, and the reference has none"),
+    "true_negative": ("No lung", "neither mask has lung: the case is in no mean"),
 }
-_SIZES = {
-    ("mm", 3): ("Volume", 1000.0, "ml"),
-    ("mm", 2): ("Area", 100.0, "cm²"),
-    ("px", 3): ("Volume", 1.0, "voxels"),
-    ("px", 2): ("Area", 1.0, "pixels"),
-}
+_NO_SPACING = PageFlag("Unknown pixel size", "distances are in pixels, and sizes in voxels")
+_REGIONS = {"lungs": "both lungs", "right": "the right lung", "left": "the left lung"}
+_STATISTICS = ("Mean", "95 % CI of the mean", "SD", "Median", "Minimum", "Maximum", "Cases")
+_HEADLINES = ("dice", "iou", "hd95", "surface_dice_2")
 
 
 def scores_page(
@@ -47,7 +48,7 @@ def scores_page(
     facts: Facts,
     pictures: Mapping[str, PagePicture],
     command: str = "",
-    plots: Sequence[dict[str, Any]] = (),
+    plots: Sequence[Plot] = (),
 ) -> Page:
     """Return the report of a comparison, the case with the lowest IoU first.
 
@@ -66,23 +67,22 @@ def scores_page(
     """
     scores = [score for score in comparison.scores if score.region == "lungs"]
     scores.sort(key=lambda score: score.metrics.get("iou", 1.0))
-    units = sorted({score.unit for score in scores})
     counts = comparison.outcome_counts()
-    cases = f"{len(scores)} case{'s' * (len(scores) != 1)}"
+    cases = f"{len(scores):,} case{'s' * (len(scores) != 1)}"
     return Page(
         title=title,
-        subtitle=f"{cases}: {outcomes_text(counts)}. Lengths in {' and '.join(units)}.",
-        details=(
+        subtitle=f"{cases}: {outcomes_text(counts)}.",
+        details=details_of(
             *facts,
-            ("patients", str(len({score.patient for score in scores}))),
-            ("data fingerprint", comparison.fingerprint[:16]),
-            ("pleura", pleura.__version__),
-            *((("command", command),) if command else ()),
+            ("Data fingerprint", comparison.fingerprint[:16]),
+            ("Version of pleura", pleura.__version__),
+            ("Command", command),
         ),
-        columns=_COLUMNS,
-        cases=tuple(_case(score, pictures.get(score.case)) for score in scores),
-        warnings=_warnings(counts, units),
-        summary=_summary(comparison),
+        columns=tuple(_column(name, scores) for name in _COLUMNS),
+        cases=tuple(_case(score, scores, pictures.get(score.case)) for score in scores),
+        tiles=_tiles(comparison, scores),
+        notices=_notices(counts, scores),
+        statistics=_statistics(comparison),
         plots=(*_metric_plots(comparison.defined()), *plots),
     )
 
@@ -101,61 +101,122 @@ def worst_slice(arrays: CaseArrays) -> PagePicture:
     return slice_picture(arrays.image[i], masks, window)
 
 
-def _metric_plots(scores: Sequence[Score]) -> list[dict[str, Any]]:
+def _tiles(comparison: Comparison, scores: Sequence[Score]) -> tuple[Tile, ...]:
+    summary = comparison.summary()
+    patients = len({score.patient for score in scores})
+    missed = sum(score.outcome in ("false_negative", "false_positive") for score in scores)
+    tiles = [
+        Tile("Cases", f"{len(scores):,}", f"of {patients:,} patient{'s' * (patients != 1)}"),
+        Tile("Lung in one mask only", f"{missed:,}", "cases with IoU 0", "error" if missed else ""),
+    ]
+    for name in _HEADLINES:
+        if name in summary:
+            unit, metric = _unit(name, scores), summary[name]
+            value = f"{unit.format(metric.mean)} {unit.text}".strip()
+            interval = _interval(metric, unit)
+            note = f"mean; 95 % CI {interval}" if metric.confidence_interval else "mean"
+            tiles.append(Tile(METRICS[name].label, value, note))
+    return tuple(tiles)
+
+
+def _unit(name: str, scores: Sequence[Score]) -> DisplayUnit:
+    """Return the unit of a metric of these scores; if they differ, that of the first with lung."""
+    first = next((score for score in scores if score.metrics), None)
+    return DisplayUnit() if first is None else display_unit(name, first.unit, first.ndim)
+
+
+def _column(name: str, scores: Sequence[Score]) -> Column:
+    unit, metric = _unit(name, scores), METRICS[name]
+    return Column(name, metric.label, unit.text, unit.decimals, metric.definition)
+
+
+def _metric_plots(scores: Sequence[Score]) -> list[Plot]:
     if not scores:
         return []
     plots = [
         iou_histogram([score.metrics["iou"] for score in scores]),
-        histogram("Dice", [score.metrics["dice"] for score in scores]),
+        histogram("Dice of both lungs", "Dice", [s.metrics["dice"] for s in scores], "Cases"),
     ]
     if len({(score.unit, score.ndim) for score in scores}) == 1 and len(scores) > 1:
         plots.append(_bland_altman(scores))
     return plots
 
 
-def _bland_altman(scores: Sequence[Score]) -> dict[str, Any]:
-    name, scale, unit = _SIZES[scores[0].unit, scores[0].ndim]
-    predicted = np.array([score.prediction_volume / scale for score in scores])
-    reference = np.array([score.reference_volume / scale for score in scores])
+def _bland_altman(scores: Sequence[Score]) -> Plot:
+    unit = _unit("volume_difference", scores)
+    predicted = np.array([score.prediction_volume / unit.size for score in scores])
+    reference = np.array([score.reference_volume / unit.size for score in scores])
     limits = agreement(reference.tolist(), predicted.tolist())
-    levels = {"bias": limits.bias, "low": limits.lower_limit, "high": limits.upper_limit}
-    bias, low, high = (f"{n:+.0f}" if abs(n) >= 100 else f"{n:+.3g}" for n in levels.values())
-    mean, difference = (predicted + reference) / 2, predicted - reference
+    levels = {
+        "bias": limits.bias,
+        "limits of agreement": limits.upper_limit,
+        "lower limit": limits.lower_limit,
+    }
+    low, bias, high = (
+        f"{value:+,.{unit.decimals}f}"
+        for value in (limits.lower_limit, limits.bias, limits.upper_limit)
+    )
+    points = zip((predicted + reference) / 2, predicted - reference, scores, strict=True)
     return scatter_plot(
-        f"{name}, prediction minus reference, by the mean of both (Bland-Altman): bias {bias}, "
-        f"95 % limits of agreement {low} to {high} {unit}",
-        list(zip(mean.tolist(), difference.tolist(), strict=True)),
+        "Agreement of sizes (Bland-Altman)",
+        (f"Mean of both masks ({unit.text})", f"Prediction minus reference ({unit.text})"),
+        [(float(mean), float(difference), score.case) for mean, difference, score in points],
         levels,
+        f"Bias {bias} {unit.text}; 95 % limits of agreement {low} to {high} {unit.text}",
     )
 
 
-def _case(score: Score, picture: PagePicture | None) -> PageCase:
-    values = {name: score.metrics.get(name) for name in _COLUMNS}
-    flag = _FLAGS.get(score.outcome)
-    return PageCase(score.case, values, () if flag is None else (flag,), picture)
+def _case(score: Score, scores: Sequence[Score], picture: PagePicture | None) -> PageCase:
+    values = {
+        name: score.metrics[name] / _unit(name, scores).size if score.metrics else None
+        for name in _COLUMNS
+    }
+    flags = [PageFlag(*_FLAGS[score.outcome])] if score.outcome in _FLAGS else []
+    if score.unit == "px" and any(other.unit == "mm" for other in scores):
+        flags.append(_NO_SPACING)
+    return PageCase(score.case, values, tuple(flags), picture)
 
 
-def _warnings(counts: Mapping[Outcome, int], units: Sequence[str]) -> tuple[str, ...]:
-    warnings = [f"{counts[k]} of the cases: {text}" for k, text in _FLAGS.items() if counts[k]]
-    if "px" in units:
-        warnings.append("The spacing of some cases is unknown: their distances are in pixels.")
-    return tuple(warnings)
+def _notices(counts: Mapping[Outcome, int], scores: Sequence[Score]) -> tuple[Notice, ...]:
+    texts = [f"{counts[k]:,} cases: {text}." for k, (_, text) in _FLAGS.items() if counts[k]]
+    without = sum(score.unit == "px" for score in scores)
+    if without:
+        which = "Some cases have" if without < len(scores) else "The images have"
+        texts.append(f"{which} no pixel size: {_NO_SPACING.message}.")
+    return tuple(map(Notice, texts))
 
 
-def _summary(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
-    header = ["region, metric", "mean", "95 % CI", "SD", "median", "min", "max", "cases"]
-    rows = [
-        _row(f"{region}, {name}", metric)
-        for region in comparison.regions
-        for name, metric in comparison.summary(region).items()
-    ]
-    for group, part in comparison.by_group().items():
-        summary = part.summary()
-        rows += [_row(f"{group}: {n}", summary[n]) for n in ("dice", "hd95") if n in summary]
-    return header, rows
+def _statistics(comparison: Comparison) -> tuple[Statistics, ...]:
+    tables = []
+    for region in comparison.regions:
+        if summary := comparison.summary(region):
+            scores = comparison.defined(region)
+            rows = tuple(_row(name, metric, scores) for name, metric in summary.items())
+            definitions = tuple(METRICS[name].definition for name in summary)
+            title, columns = f"Metrics of {_REGIONS[region]}", ("Metric", *_STATISTICS)
+            tables.append(Statistics(title, columns, rows, definitions, region != "lungs"))
+    for metric in ("dice", "hd95"):
+        groups = {
+            name: (part.summary()[metric], part.defined())
+            for name, part in comparison.by_group().items()
+            if metric in part.summary()
+        }
+        if groups:
+            rows = tuple((name, *_row(metric, *group)[1:]) for name, group in groups.items())
+            title = f"{METRICS[metric].label} of both lungs by group"
+            tables.append(Statistics(title, ("Group", *_STATISTICS), rows))
+    return tuple(tables)
 
 
-def _row(name: str, metric: MetricSummary) -> list[Any]:
-    interval = interval_text(metric.confidence_interval)
-    values = metric.std, metric.median, metric.min, metric.max, metric.n_cases
-    return [name, metric.mean, interval, *values]
+def _row(name: str, metric: MetricSummary, scores: Sequence[Score]) -> tuple[str, ...]:
+    unit = _unit(name, scores)
+    label = f"{METRICS[name].label} ({unit.text})" if unit.text else METRICS[name].label
+    values = [unit.format(v) for v in (metric.std, metric.median, metric.min, metric.max)]
+    interval = _interval(metric, unit)
+    return (label, unit.format(metric.mean), interval, *values, f"{metric.n_cases:,}")
+
+
+def _interval(metric: MetricSummary, unit: DisplayUnit) -> str:
+    if metric.confidence_interval is None:
+        return "one patient"
+    return " to ".join(unit.format(limit) for limit in metric.confidence_interval)
