@@ -34,7 +34,7 @@
 # on a smaller grid and with a narrower network. That takes less than a minute, and its masks are
 # less accurate.
 
-# %%
+# %% tags=["setup"]
 import os
 from pathlib import Path
 
@@ -49,7 +49,7 @@ from torch.nn import functional as F
 import pleura
 from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION
 
-# %%
+# %% tags=["setup"]
 folder = os.environ.get("PLEURA_EXERCISE_DATA", "")
 if folder:
     IMAGES, MASKS = Path(folder) / "2d_images", Path(folder) / "2d_masks"
@@ -75,7 +75,7 @@ recipe = pleura.load_recipe("exercise", SETTINGS)
 
 print(f"{len(list(IMAGES.glob('*.tif')))} images in {IMAGES.name}, grid {SIZE}x{SIZE}")
 
-# %%
+# %% tags=["setup"]
 plt.rcParams.update({"figure.dpi": 110, "image.cmap": "gray", "axes.grid": False})
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9})
 
