@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pleura.dataset.opencv import cv2
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.typing import FloatArray
-
-_INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
 
 AugmentationFunction = Callable[
     [FloatArray, FloatArray, np.random.Generator], tuple[FloatArray, FloatArray]
@@ -77,7 +75,8 @@ def augment(
     """
     matrix = _sample_affine(image.shape, augmentation, rng)
     warped_image = _warp(image, matrix, cv2.INTER_LINEAR)
-    warped_mask = _warp(mask, matrix, _INTERPOLATION[augmentation.mask_interpolation])
+    nearest = augmentation.mask_interpolation == "nearest"
+    warped_mask = _warp(mask, matrix, cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
     return _change_intensity(warped_image, augmentation, rng), warped_mask
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
+from pleura.dataset.opencv import cv2
 from pleura.intensity.reference import AIR
 from pleura.typing import BoolArray, FloatArray
 

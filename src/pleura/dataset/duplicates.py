@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.opencv import cv2
 from pleura.typing import AnyArray
 
 NEAR_DUPLICATE_CORRELATION = 0.95

@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
 from pleura.dataset.duplicates import thumbnail, value_hash
+from pleura.dataset.opencv import cv2
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataError
 from pleura.typing import AnyArray, FloatArray, Progress
 
-_INTERPOLATION = {
-    "lanczos": cv2.INTER_LANCZOS4,
-    "nearest": cv2.INTER_NEAREST,
-    "area": cv2.INTER_AREA,
-}
+_INTERPOLATION = {"lanczos": "INTER_LANCZOS4", "nearest": "INTER_NEAREST", "area": "INTER_AREA"}
+"""Constants of OpenCV."""
 
 
 MAX_SIDE = 4096
@@ -233,5 +230,6 @@ def scale_intensity(
 def _resize(picture: FloatArray, size: tuple[int, int], interpolation: str) -> FloatArray:
     if picture.shape == size:
         return picture
-    resized = cv2.resize(picture, size[::-1], interpolation=_INTERPOLATION[interpolation])
+    method = getattr(cv2, _INTERPOLATION[interpolation])
+    resized = cv2.resize(picture, size[::-1], interpolation=method)
     return np.asarray(resized, np.float32)

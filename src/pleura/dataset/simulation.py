@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pleura.dataset.diseases import add_disease, blend, blur, random_field
+from pleura.dataset.opencv import cv2
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.intensity.reference import AIR
 from pleura.typing import BoolArray, FloatArray

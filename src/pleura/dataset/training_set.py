@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from pleura.dataset.augmentation import (
     apply_spatial_transform,
     augment_batch,
 )
+from pleura.dataset.opencv import cv2
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale_intensity

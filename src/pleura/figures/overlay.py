@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.figures.palette import PREDICTION, rgb
-from pleura.typing import AnyArray
+from pleura.typing import AnyArray, BoolArray
 
 Window = tuple[float, float]
 """Values that are shown black and white."""
@@ -18,8 +17,7 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Return an RGB image with the contour of a mask.
 
-    The contour consists of the pixels of the mask with a neighbour (of four) outside it or outside
-    the image.
+    The contour consists of the `contour_pixels` of the mask.
 
     Parameters
     ----------
@@ -39,11 +37,15 @@ def overlay(
     low, high = window or grey_range(image)
     grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)
     picture = np.repeat(np.rint(grey * 255).astype(np.uint8)[..., None], 3, axis=2)
-    inside = np.not_equal(mask, 0).astype(np.uint8)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    core = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    picture[inside > core] = rgb(colour)
+    picture[contour_pixels(np.not_equal(mask, 0))] = rgb(colour)
     return picture
+
+
+def contour_pixels(mask: BoolArray) -> BoolArray:
+    """Return the pixels of a mask with a neighbour (of four) outside it or outside the image."""
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.asarray(mask & ~inner, np.bool_)
 
 
 def grey_levels(image: AnyArray, window: Window) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """TIFF files (TIFF 6.0): one slice, or a stack of pages.
 
 tifffile decodes uncompressed and deflated pages. For LZW and other compressions it needs a large
-optional package, so those pages are decoded by the libtiff in Pillow and OpenCV.
+optional package, so those pages are decoded by the libtiff in Pillow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 import numpy as np
 import tifffile
 from isal import isal_zlib
@@ -168,16 +167,34 @@ def _check_strips(path: Path, page: tifffile.TiffPage) -> None:
 
 
 def _decode_with_libtiff(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyArray:
-    with Image.open(path, formats=["TIFF"]) as probe:
-        for i in range(len(pages)):
-            probe.seek(i)
-            probe.load()  # OpenCV decodes a part of a damaged stream, and reports no error
-    content = np.fromfile(path, np.uint8)
-    success, decoded = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)
-    if not success or len(decoded) != len(pages):
-        raise ValueError(f"libtiff cannot decode compression {pages[0].compression}")
-    volume = np.stack(decoded)
-    return volume[..., [2, 1, 0, 3][: volume.shape[-1]]] if volume.ndim == 4 else volume
+    volume = np.empty((len(pages), *pages[0].shape), _dtype(pages[0]))
+    with Image.open(path, formats=["TIFF"]) as image:
+        for i, page in enumerate(pages):
+            image.seek(i)
+            decoded = np.asarray(image)
+            if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and decoded.ndim == 3:
+                decoded = np.moveaxis(decoded, -1, 0)
+            if not _is_exact(decoded, page):
+                raise DataError(
+                    f"a TIFF of {page.dtype} with compression {int(page.compression)}, which "
+                    "cannot be decoded exactly",
+                    where=path,
+                    hint="save it uncompressed, or with deflate",
+                )
+            volume[i] = decoded.astype(volume.dtype)
+    return volume
+
+
+def _is_exact(decoded: AnyArray, page: tifffile.TiffPage) -> bool:
+    """Return whether Pillow has decoded the values themselves.
+
+    It scales values of 2 and 4 bits, reduces colours of 16 bits to 8, and exchanges the bytes of
+    big-endian values other than uint16.
+    """
+    dtype = _dtype(page)
+    exchanged = page.parent.byteorder == ">" and dtype.itemsize > 1 and dtype != np.uint16
+    complete = decoded.shape == page.shape and decoded.itemsize >= dtype.itemsize
+    return complete and page.bitspersample in (1, 8, 12, 16, 32) and not exchanged
 
 
 def _check_tags(path: Path, page: tifffile.TiffPage, *, palette: bool = False) -> None:

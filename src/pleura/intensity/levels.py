@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -199,12 +199,34 @@ def _is_fat_outside(
     means: NDArray[np.floating[Any]], fat: float, muscle: float, threshold: float
 ) -> bool:
     body = means > threshold
-    depth = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    depth = _chamfer_distance(body)
     tolerance = (muscle - fat) / 4
     fat_depth, muscle_depth = (
         depth[body & (np.abs(means - level) < tolerance)] for level in (fat, muscle)
     )
     return bool(fat_depth.size and muscle_depth.size and fat_depth.mean() < muscle_depth.mean())
+
+
+def _chamfer_distance(mask: BoolArray) -> NDArray[np.float32]:
+    """Return the distance of each pixel from the nearest pixel outside a mask, in about pixels.
+
+    The array is surrounded by pixels outside the mask.
+
+    References
+    ----------
+    G. Borgefors: Distance transformations in digital images. Computer Vision, Graphics, and Image
+    Processing 34 (1986): two passes with a mask of 3x3 pixels, optimal steps 0.955 and 1.3693.
+    """
+    straight, diagonal, unit = 9550, 13693, 10_000
+    distance = np.pad(np.where(mask, unit * sum(mask.shape), 0), 1)
+    along = straight * np.arange(distance.shape[1])
+    for part in (distance, distance[::-1, ::-1]):
+        for previous, row in pairwise(part):
+            np.minimum(row, previous + straight, out=row)
+            np.minimum(row[1:], previous[:-1] + diagonal, out=row[1:])
+            np.minimum(row[:-1], previous[1:] + diagonal, out=row[:-1])
+            row[:] = np.minimum.accumulate(row - along) + along
+    return (distance[1:-1, 1:-1] / unit).astype(np.float32)
 
 
 def _split_into_blocks(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
+import cc3d
+import edt
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.segmentation.postprocessing import bounding_box
-from pleura.typing import BoolArray
+from pleura.typing import AnyArray, BoolArray
 
 Table = dict[str, NDArray[np.float64]]
 
@@ -152,17 +153,16 @@ def _balance(first: NDArray[np.float64], second: NDArray[np.float64], minimum: f
 
 def _measure_slice(hu: NDArray[np.int16], lung: BoolArray) -> dict[str, float]:
     """Count voxels of bone, tissue and air around and between the lungs of a slice."""
-    points = cv2.findNonZero(lung.astype(np.uint8)).reshape(-1, 2)
-    x, y, width, height = cv2.boundingRect(points)
-    middle_x, middle_y = x + (width - 1) / 2, y + (height - 1) / 2
-    outline = cv2.convexHull(points)
-    hull, wall = np.zeros(lung.shape, np.uint8), np.zeros(lung.shape, np.uint8)
-    cv2.fillConvexPoly(hull, outline, 1)
-    cv2.polylines(wall, [outline], True, 1, 2 * max(1, round(_WALL * width)))
-    row, column = np.nonzero((hu > _BONE) & (wall > hull))
+    lung_row, lung_column = np.nonzero(lung)
+    width, height = int(np.ptp(lung_column)) + 1, int(np.ptp(lung_row)) + 1
+    middle_x = lung_column.min() + (width - 1) / 2
+    middle_y = lung_row.min() + (height - 1) / 2
+    hull = _convex_hull(lung)
+    wall = ~hull & (edt.edt(~hull) <= max(1, round(_WALL * width)))
+    row, column = np.nonzero((hu > _BONE) & wall)
     within_width = abs(column - middle_x) < width / 2
     within_height = abs(row - middle_y) < height / 2
-    gap = (hull > 0) & ~lung
+    gap = hull & ~lung
     gap_row = np.nonzero(gap & (abs(np.arange(lung.shape[1]) - middle_x) < 0.3 * width))[0]
     air_column = np.nonzero(gap & (hu < _AIR))[1]
     counts = {
@@ -175,8 +175,8 @@ def _measure_slice(hu: NDArray[np.int16], lung: BoolArray) -> dict[str, float]:
         "air": abs(air_column - middle_x) < 0.12 * width,
     }
     return {
-        "lung": len(points),
-        "centre": float(points[:, 1].mean()),
+        "lung": len(lung_row),
+        "centre": float(lung_row.mean()),
         "width": width,
         "height": height,
         "pair": _pair(lung),
@@ -184,17 +184,53 @@ def _measure_slice(hu: NDArray[np.int16], lung: BoolArray) -> dict[str, float]:
     }
 
 
+def _convex_hull(mask: BoolArray) -> BoolArray:
+    """Return the convex hull of a mask, to the nearest pixel of each row."""
+    rows = np.flatnonzero(mask.any(1))
+    first = mask[rows].argmax(1)
+    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(1)
+    between = np.arange(rows[0], rows[-1] + 1)
+    left = np.interp(between, *_lower_hull(rows, first))
+    right = -np.interp(between, *_lower_hull(rows, -last))
+    columns = np.arange(mask.shape[1])
+    hull = np.zeros_like(mask)
+    hull[between] = (columns >= np.rint(left)[:, None]) & (columns <= np.rint(right)[:, None])
+    return hull
+
+
+def _lower_hull(x: NDArray[np.intp], y: NDArray[np.intp]) -> tuple[list[int], list[int]]:
+    """Return the vertices of the lower convex hull of points with increasing x.
+
+    References
+    ----------
+    A. M. Andrew: Another efficient algorithm for convex hulls in two dimensions. Information
+    Processing Letters 9 (1979).
+    """
+    hull_x: list[int] = []
+    hull_y: list[int] = []
+    for c, d in zip(x.tolist(), y.tolist(), strict=True):
+        while len(hull_x) > 1:
+            a, b = hull_x[-2], hull_y[-2]
+            if (hull_x[-1] - a) * (d - b) > (hull_y[-1] - b) * (c - a):
+                break
+            del hull_x[-1], hull_y[-1]
+        hull_x.append(c)
+        hull_y.append(d)
+    return hull_x, hull_y
+
+
 def _pair(lung: BoolArray) -> float:
     """Return 1 for two lungs side by side, -1 for one behind the other, 0 for a single lung."""
-    _, _, statistics, centres = cv2.connectedComponentsWithStats(
-        lung.astype(np.uint8), connectivity=4
-    )
-    sizes = statistics[1:, cv2.CC_STAT_AREA]
-    second, first = np.argsort(sizes)[-2:] if len(sizes) > 1 else (0, 0)
-    if sizes[second] < 0.25 * sizes[first] or first == second:
+    components = cc3d.connected_components(lung, connectivity=4)
+    sizes = np.bincount(components.ravel())[1:]
+    if len(sizes) < 2:
         return 0
-    distance = abs(centres[1 + first] - centres[1 + second])
-    return 1 if distance[0] > distance[1] else -1
+    second, first = np.argsort(sizes)[-2:]
+    if sizes[second] < 0.25 * sizes[first]:
+        return 0
+    centres = [np.argwhere(components == 1 + label).mean(0) for label in (first, second)]
+    rows, columns = abs(centres[0] - centres[1])
+    return 1 if columns > rows else -1
 
 
 def _head_end(table: Table) -> dict[str, float]:
@@ -222,19 +258,20 @@ def _recess(table: Table) -> float:
 
 def _liver(hu: NDArray[np.int16], lung: BoolArray, slices: NDArray[np.intp]) -> float:
     """Compare the cores of solid tissue on both sides, around and below the base of the lungs."""
-    x, y, width, height = cv2.boundingRect(np.array(lung.any(0), np.uint8))
-    box = slice(y, y + height), slice(x, x + width)
+    _, rows, columns = bounding_box(lung) or (slice(0),) * 3
+    hu, lung = hu[:, rows, columns], lung[:, rows, columns]
+    width = lung.shape[2]
     reach = (slices[-1] - slices[0]) // 4
-    core = np.ones((2 * round(_CORE * width / 2) + 1,) * 2, np.uint8)
-    columns = np.zeros(width)
+    radius = round(_CORE * width / 2)
+    core = 2 * radius + 1, 2 * radius + 1
+    count = np.zeros(width)
     for i in range(max(0, slices[0] - reach), slices[0] + reach + 1):
-        smooth = cv2.blur(np.clip(hu[i][box], -300, 500).astype(np.float32), (3, 3))
-        solid = (smooth > _SOLID[0]) & (smooth < _SOLID[1]) & ~lung[i][box]
-        columns += cv2.erode(
-            solid.astype(np.uint8), core, borderType=cv2.BORDER_CONSTANT, borderValue=0
-        ).sum(0)
+        smooth = _mean_filter(np.clip(hu[i], -300, 500), (3, 3))
+        solid = (smooth > _SOLID[0]) & (smooth < _SOLID[1]) & ~lung[i]
+        cores = (_window_sums(solid, core) == core[0] ** 2).sum(0)
+        count[radius : radius + len(cores)] += cores
     position = (np.arange(width) + 0.5) / width - 0.5
-    return _balance(columns[position < -0.1], columns[position > 0.1], 0.01 * lung.sum())
+    return _balance(count[position < -0.1], count[position > 0.1], 0.01 * lung.sum())
 
 
 def _spine(hu: NDArray[np.int16], lung: BoolArray) -> float:
@@ -254,7 +291,20 @@ def _spine(hu: NDArray[np.int16], lung: BoolArray) -> float:
     densest = []
     for axis in range(3):
         size = np.maximum(np.delete(extent, axis) // 10, 1)
-        mean = cv2.blur(bone.mean(axis, dtype=np.float32), size[::-1].tolist())
-        densest.append(float(mean.max()))
+        densest.append(float(_mean_filter(bone.mean(axis), (size[0], size[1])).max()))
     others = max(densest[1:])
     return (densest[0] - others) / (densest[0] + others + 0.01)
+
+
+def _mean_filter(image: AnyArray, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the mean of the window around each pixel; the image is mirrored at its borders."""
+    border = [(n // 2, n - 1 - n // 2) for n in size]
+    return _window_sums(np.pad(image, border, "reflect"), size) / (size[0] * size[1])
+
+
+def _window_sums(image: AnyArray, size: tuple[int, int]) -> AnyArray:
+    """Return the sum of each window (rows, columns) that lies in the image."""
+    sums = np.pad(image, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    rows, columns = size
+    sums = sums[rows:] - sums[:-rows]
+    return np.asarray(sums[:, columns:] - sums[:, :-columns])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import cc3d
-import cv2
 import edt
 import numpy as np
 from numpy.typing import NDArray
@@ -227,15 +226,14 @@ def _fill_holes(lung: BoolArray, slice_size: int) -> BoolArray:
     holes, small = (np.zeros(lung.shape, np.bool_) for _ in range(2))
     largest = (SMALL_HOLE_2D if len(lung) == 1 else SMALL_HOLE) * slice_size
     for i in np.flatnonzero(lung.any((1, 2))):
-        outside = np.pad(~lung[i], 1, constant_values=True).astype(np.uint8)
-        cv2.floodFill(outside, None, (0, 0), 2)
-        hole = outside[1:-1, 1:-1] == 1
-        if hole.any():
-            _, components, statistics, _ = cv2.connectedComponentsWithStats(
-                hole.astype(np.uint8), connectivity=4
-            )
-            holes[i] = hole
-            small[i] = hole & (statistics[:, cv2.CC_STAT_AREA] <= largest)[components]
+        background = np.pad(~lung[i], 1, constant_values=True)
+        components, count = cc3d.connected_components(background, connectivity=4, return_N=True)
+        if count > 1:
+            is_hole = np.ones(count + 1, np.bool_)
+            is_hole[[0, components[0, 0]]] = False
+            is_small = is_hole & (np.bincount(components.ravel()) <= largest)
+            components = components[1:-1, 1:-1]
+            holes[i], small[i] = is_hole[components], is_small[components]
     if len(lung) > 1:
         small |= _enclosed(holes, lung)
     return lung | small

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -230,8 +229,11 @@ def apply_mask(image: AnyArray, mask: NDArray[np.uint8]) -> tuple[AnyArray, floa
 
 def bounding_box(mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     """Return first row, first column, rows and columns of the bounding box; None if empty."""
-    x, y, columns, rows = cv2.boundingRect(mask)
-    return (y, x, rows, columns) if rows and columns else None
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return None
+    top, left = int(rows.min()), int(columns.min())
+    return top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1
 
 
 def _targets(path: Path, output: Path, options: PredictionOptions) -> dict[str, Path]:

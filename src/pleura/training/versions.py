@@ -6,11 +6,11 @@ import platform
 import subprocess
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 import pleura
+from pleura.dataset.opencv import cv2
 
 
 def versions() -> dict[str, str]:

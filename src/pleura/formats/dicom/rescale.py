@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import cv2
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,13 +80,12 @@ def find_padding(stored: NDArray[Any], values: AnyArray, frame: Frame) -> NDArra
         return None
     ambiguous = padded & (values < _TISSUE_LIMIT)
     if ambiguous.any():
-        count, components, statistics, _ = cv2.connectedComponentsWithStats(
-            ambiguous.astype(np.uint8), connectivity=8
-        )
-        outside = np.zeros(count, np.bool_)
+        components = cc3d.connected_components(ambiguous, connectivity=8)
+        sizes = np.bincount(components.ravel())
+        outside = np.zeros(len(sizes), np.bool_)
         for edge in (components[0], components[-1], components[:, 0], components[:, -1]):
             outside[edge] = True
-        outside &= statistics[:, cv2.CC_STAT_AREA] >= _MIN_PADDED_FRACTION * stored.size
+        outside &= sizes >= _MIN_PADDED_FRACTION * stored.size
         outside[0] = False
         padded = (padded & ~ambiguous) | outside[components]
     return padded if padded.any() else None
