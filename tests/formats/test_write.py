@@ -140,7 +140,7 @@ def test_a_metaimage_mask_carries_no_text_of_the_scan(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("m.png", "a PNG file holds one slice"), ("m.jpg", "cannot write the output as '.jpg'")],
+    [("m.png", "a PNG file stores one slice"), ("m.jpg", "cannot write the output as '.jpg'")],
 )
 def test_a_name_that_cannot_hold_the_mask_is_refused_beforehand(name, says, tmp_path):
     scan = from_array(np.zeros(SHAPE, np.int16), units="hu")
@@ -177,7 +177,7 @@ def test_unsupported_dtypes_and_objects_are_refused_beforehand(suffix, tmp_path)
             check_can_write(path, scan)
         with pytest.raises(ScanError, match="refers to DICOM slices"):
             mask_of(scan).write(path)
-    with pytest.raises(DataError, match=r"cannot store complex64|only masks|holds one slice"):
+    with pytest.raises(DataError, match=r"cannot store complex64|only masks|stores one slice"):
         check_can_write(path, scan, np.complex64)
     assert not path.exists()
 

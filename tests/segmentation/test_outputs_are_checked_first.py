@@ -45,9 +45,9 @@ def dicom(tmp_path):
     [
         (["-o", "m.dcm"], "a DICOM SEG refers to DICOM slices"),
         (["-o", "m.rtstruct.dcm"], "an RT Structure Set refers to DICOM slices"),
-        (["-o", "m.png"], "a PNG file holds one slice, and the scan has 3"),
+        (["-o", "m.png"], "a PNG file stores one slice, and the scan has 3"),
         (["-o", "m.nii", "--masked", "a.dcm"], "only masks can be written as DICOM"),
-        (["-o", "m.nii", "--probability", "a.png"], "a PNG file holds one slice"),
+        (["-o", "m.nii", "--probability", "a.png"], "a PNG file stores one slice"),
     ],
 )
 def test_one_volume(nifti, tmp_path, monkeypatch, options, says):
@@ -63,7 +63,7 @@ def test_one_series(dicom, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "says"), [("png", "a PNG file holds"), ("dicom-seg", "refers to DICOM slices")]
+    ("kind", "says"), [("png", "a PNG file stores"), ("dicom-seg", "refers to DICOM slices")]
 )
 def test_a_cohort(nifti, tmp_path, kind, says):
     (row,) = segment_cohort(

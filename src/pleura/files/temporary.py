@@ -1,8 +1,8 @@
 """Temporary folders for copies of scans, removed even if the process is killed.
 
-All folders of a process are in one, which holds a locked file. The operating system releases the
-lock when the process ends, however it ends. The next process that needs a temporary folder removes
-those of the same user whose lock is free.
+All temporary folders of a process are in one folder, which contains a locked file. The operating
+system releases the lock when the process ends, for whatever reason. The next process that needs a
+temporary folder removes the folders of the same user whose lock is free.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def new_folder() -> Path:
 class _ProcessFolder:
     """The folder of this process, which contains all its temporary folders.
 
-    There is one instance per process. It holds the locked file open until the process ends. A
-    forked process creates a folder of its own.
+    There is one instance per process. It keeps the locked file open until the process ends. A
+    forked process creates another folder.
     """
 
     def __init__(self) -> None:
@@ -84,8 +84,8 @@ def _remove_stale(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             status = folder.lstat()
-            mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-            if not mine or not stat.S_ISDIR(status.st_mode):
+            is_own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+            if not is_own or not stat.S_ISDIR(status.st_mode):
                 continue
             lock = os.open(folder / _LOCK, os.O_RDWR)
             try:

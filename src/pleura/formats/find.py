@@ -30,7 +30,7 @@ Load = Callable[[UnitsOption], Scan]
 
 @dataclass(frozen=True, repr=False)
 class ScanEntry:
-    """A scan below a folder, found by its suffix or DICOM headers; can be pickled.
+    """A scan below a folder, recognised by suffix or DICOM headers; can be pickled.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class ScanEntry:
     error:
         Why it cannot be read.
     chosen:
-        False for a series of a study that has a better one.
+        False for a series of a study with a preferred one.
     files:
         All files that its voxels depend on.
     """
@@ -140,7 +140,7 @@ def _single_file_entry(file: Path, folder: Path) -> ScanEntry:
 
 
 def files_of_volume(file: Path) -> tuple[Path, ...]:
-    """Return a file and, if it is a header, the files of the same stem that may hold the voxels."""
+    """Return a file and, for a header, the files of the same stem that may contain the voxels."""
     if not file.name.lower().endswith((".mhd", ".nhdr", ".hdr", ".img")):
         return (file,)
     stem = scan_name(file)

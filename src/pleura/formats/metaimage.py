@@ -239,7 +239,7 @@ def _geometry(
 def _check_dimensions(sizes: tuple[int, ...]) -> None:
     if len(sizes) > 3:
         message = f"{len(sizes)}-D, not one volume"
-        raise ScanError(message, where=None, hint="save each volume as a file of its own")
+        raise ScanError(message, where=None, hint="save one volume per file")
 
 
 def _is_true(text: str) -> bool:

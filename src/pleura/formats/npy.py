@@ -22,7 +22,7 @@ class NumpyFormat(PictureFormat):
     name: FormatName = "array"
     suffixes: tuple[str, ...] = (".npy",)
     output_suffixes: tuple[str, ...] = (".npy",)
-    holds_stacks = True
+    stores_stacks = True
 
     def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
         """Return an array (rows, columns) or (rows, columns, channels)."""
@@ -31,7 +31,7 @@ class NumpyFormat(PictureFormat):
             raise DataError(
                 f"a volume of shape {array.shape}, not a single slice",
                 where=path,
-                hint="save each slice as a file of its own",
+                hint="save one slice per file",
             )
         return np.array(array)
 

@@ -28,7 +28,7 @@ from pleura.typing import AnyArray
 
 
 class PictureFormat(ABC):
-    """A format whose files hold one slice or a stack of slices, and no geometry.
+    """A format of files with one slice or a stack of slices, and without geometry.
 
     Attributes
     ----------
@@ -36,8 +36,8 @@ class PictureFormat(ABC):
         See `Format`.
     voxel_types:
         dtypes that are written.
-    holds_stacks:
-        Whether a file can hold several slices.
+    stores_stacks:
+        Whether a file can contain several slices.
     is_lossy:
         Whether the compression changes values.
     """
@@ -47,7 +47,7 @@ class PictureFormat(ABC):
     output_suffixes: tuple[str, ...] = ()
     voxel_types: tuple[str, ...] = VOXEL_TYPES
     stores_geometry = False
-    holds_stacks = False
+    stores_stacks = False
     is_lossy = False
 
     @abstractmethod
@@ -57,13 +57,13 @@ class PictureFormat(ABC):
         Raises
         ------
         PleuraError
-            The file does not hold one picture, or exceeds the limits.
+            The file does not contain one picture, or exceeds the limits.
         Exception
             The file is damaged; the errors of decoders differ.
         """
 
     def decode_stack(self, path: Path) -> AnyArray | None:
-        """Return the slices (slices, rows, columns[, channels]) in a file; None if it has one.
+        """Return the slices (slices, rows, columns[, channels]) in a file; None for a single slice.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class PictureFormat(ABC):
     def read(self, path: Path, name: str, *, labels: bool = False) -> Scan:
         """Read one slice, or a stack as a volume.
 
-        A palette is refused unless the file holds ``labels``.
+        A palette is refused unless the file contains ``labels``.
 
         Raises
         ------
@@ -113,11 +113,11 @@ class PictureFormat(ABC):
         return picture
 
     def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
-        """Check that a file can hold the number of slices and the dtype."""
+        """Check that a file can store the number of slices and the dtype."""
         slices = scan.geometry.shape[0]
-        if slices > 1 and not self.holds_stacks:
+        if slices > 1 and not self.stores_stacks:
             raise DataError(
-                f"a {self.name} file holds one slice, and the scan has {slices}",
+                f"a {self.name} file stores one slice, and the scan has {slices}",
                 where=path,
                 hint="write .nii.gz, or .tif for a stack",
             )
@@ -125,7 +125,7 @@ class PictureFormat(ABC):
         return ()
 
     def write(self, path: Path, image: Scan | LabelMap) -> None:
-        """Write the voxels alone, in the order of slices, rows and columns of the scan."""
+        """Write the voxels without geometry, in the order of axes of the scan."""
         array = image.values()
         pixels = array[0] if len(array) == 1 else array
         write_atomically(path, lambda file: self.encode(file, pixels))

@@ -1,4 +1,4 @@
-"""Slices in TIFF, PNG, JPEG and NumPy files: listed, read as pictures or as one volume, written."""
+"""Reading and writing of slices in TIFF, PNG, JPEG and NumPy files."""
 
 from __future__ import annotations
 
@@ -95,15 +95,17 @@ def write_picture(path: Path, picture: AnyArray) -> None:
     DataError
         The format or the dtype cannot be written without loss, or the file cannot be written.
     """
-    found = next((f for f in PICTURE_FORMATS if _has_suffix(path, f.output_suffixes)), None)
-    if found is None or picture.dtype not in map(np.dtype, found.voxel_types):
+    picture_format = next(
+        (f for f in PICTURE_FORMATS if _has_suffix(path, f.output_suffixes)), None
+    )
+    if picture_format is None or picture.dtype not in map(np.dtype, picture_format.voxel_types):
         suffix = path.suffix.lower() or "a file without suffix"
         raise DataError(
             f"{picture.dtype} cannot be stored losslessly as {suffix}",
             where=path,
             hint="choose a name that ends in .tif or .npy",
         )
-    write_atomically(path, lambda file: found.encode(file, picture))
+    write_atomically(path, lambda file: picture_format.encode(file, picture))
 
 
 def read_picture_stack(folder: Path) -> Scan:

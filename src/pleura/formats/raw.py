@@ -41,7 +41,7 @@ def check_shape(
         raise ScanError(
             f"{len(shape)}-D: {sizes}, not one volume",
             where=where,
-            hint="save each volume as a file of its own",
+            hint="save one volume per file",
         )
     padded = (1, 1, 1, *shape)[-3:]
     if len(shape) < 2 or min(padded) < 1:

@@ -37,17 +37,17 @@ class TiffFormat(PictureFormat):
     name: FormatName = "TIFF"
     suffixes: tuple[str, ...] = (".tif", ".tiff")
     output_suffixes: tuple[str, ...] = (".tif", ".tiff")
-    holds_stacks = True
+    stores_stacks = True
 
     def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
-        """Return the only page; a palette is refused unless the picture holds ``labels``."""
+        """Return the only page; a palette is refused unless the picture contains ``labels``."""
         with _open(path) as tiff:
             pages = _pages(path, tiff)
             if len(pages) > 1:
                 raise DataError(
                     f"a TIFF stack of {len(pages)} pages, not a single slice",
                     where=path,
-                    hint="save each slice as a file of its own",
+                    hint="save one slice per file",
                 )
             _check_pages(path, pages, palette=labels)
             if pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE:
@@ -67,7 +67,7 @@ class TiffFormat(PictureFormat):
                 raise DataError(
                     "TIFF pages of different sizes or types are not a volume",
                     where=path,
-                    hint="save each slice as a file of its own",
+                    hint="save one slice per file",
                 )
             _check_pages(path, pages)
             return _decode(path, pages)
@@ -93,7 +93,7 @@ def _open(path: Path) -> tifffile.TiffFile:
 
 
 def _decode_contiguous(path: Path, tiff: tifffile.TiffFile) -> AnyArray | None:
-    """Return the slices that a file with a single page stores in one block; None if it has one."""
+    """Return the slices after a single page, stored in one block; None for a single slice."""
     try:
         first, series = tiff.pages.first, tiff.series[0]
         slices = int(series.size // first.size)

@@ -54,7 +54,7 @@ def read_mask(
     source:
         A file of labels, an array, or an image of SimpleITK, nibabel or highdicom.
     scan:
-        The scan of the mask; None if it is not available, then `Mask.scan` holds the labels.
+        The scan of the mask; None if it is not available, then `Mask.scan` contains the labels.
     unknown_as_lung:
         Read unknown labels as lung, with a warning among the decisions, instead of refusing them.
 

@@ -70,7 +70,7 @@ class Mask(LabelMap):
     flags:
         Reasons to check the mask before it is used.
     has_scan:
-        False if the mask was read without its scan; ``scan`` then holds the labels.
+        False if the mask was read without its scan; ``scan`` then contains the labels.
 
     Raises
     ------

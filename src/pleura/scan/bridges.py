@@ -64,10 +64,10 @@ def to_highdicom(array: AnyArray, geometry: Geometry, frame_of_reference_uid: st
     )
 
 
-def _require_orthogonal(geometry: Geometry, what: str) -> None:
+def _require_orthogonal(geometry: Geometry, target: str) -> None:
     if geometry.is_sheared:
         raise ScanError(
-            f"{what} cannot represent axes sheared by {geometry.skew:.3g} degrees",
+            f"{target} cannot represent axes sheared by {geometry.skew:.3g} degrees",
             where=None,
             hint="use to_nibabel, or write .nrrd or .mha",
         )

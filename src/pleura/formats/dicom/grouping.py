@@ -123,9 +123,9 @@ def _connected_components(grids: Sequence[_Grid]) -> list[int]:
         labels[border] = start
         while border:
             i = border.pop()
-            near = (np.abs(spacings - spacings[i]) <= _SPACING_TOLERANCE).all(1)
-            near &= (rows @ rows[i] >= _MIN_COSINE) & (columns @ columns[i] >= _MIN_COSINE)
-            new = np.flatnonzero(near & (labels < 0))
+            similar = (np.abs(spacings - spacings[i]) <= _SPACING_TOLERANCE).all(1)
+            similar &= (rows @ rows[i] >= _MIN_COSINE) & (columns @ columns[i] >= _MIN_COSINE)
+            new = np.flatnonzero(similar & (labels < 0))
             labels[new] = start
             border.extend(new.tolist())
     return labels.tolist()

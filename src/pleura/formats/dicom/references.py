@@ -148,7 +148,7 @@ def series_number(frame: Frame) -> int:
     return number if 0 < number <= _MAX_IS else _SERIES_OFFSET
 
 
-def set_image_reference(item: Dataset, frame: Frame, *, whole: bool = False) -> Dataset:
+def set_image_reference(item: Dataset, frame: Frame, *, whole_file: bool = False) -> Dataset:
     """Set the reference of an item to a slice (PS3.3 10.3), and return the item.
 
     Parameters
@@ -157,12 +157,12 @@ def set_image_reference(item: Dataset, frame: Frame, *, whole: bool = False) -> 
         The item of a sequence.
     frame:
         The slice.
-    whole:
+    whole_file:
         Refer to the whole file, not to a frame of it.
     """
     item.ReferencedSOPClassUID = frame.sop_class_uid
     item.ReferencedSOPInstanceUID = frame.sop_instance_uid
-    if frame.is_multiframe and not whole:
+    if frame.is_multiframe and not whole_file:
         item.ReferencedFrameNumber = frame.index + 1
     return item
 

@@ -165,5 +165,5 @@ def _replace_references(segmentation: Dataset, frames: Mapping[str, Frame]) -> N
     unique = {frame.sop_instance_uid: frame for frame in frames.values()}
     for series in segmentation.ReferencedSeriesSequence:
         series.ReferencedInstanceSequence = [
-            set_image_reference(Dataset(), frame, whole=True) for frame in unique.values()
+            set_image_reference(Dataset(), frame, whole_file=True) for frame in unique.values()
         ]

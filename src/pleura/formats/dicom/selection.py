@@ -20,7 +20,7 @@ _MIN_EXTENSION = 10.0
 """Millimetres by which slices that are left out must extend the volume to be reported."""
 
 _MIN_DISTANCE = 0.25
-"""Distance from every selected slice, in steps, at which another slice lies between them."""
+"""Distance from every selected slice, in steps, from which another slice is between them."""
 
 _MAX_COVERAGE = 0.75
 """Slice thickness, in steps, up to which slices leave gaps."""
@@ -48,12 +48,12 @@ def select_volume(
     Raises
     ------
     ScanError
-        The folder holds scans of several patients, or the series does not exist or is not readable.
+        The folder contains scans of several patients, or the series is missing or not readable.
     """
     patients = {volume.first.patient for volume in contents.volumes}
     if len(patients) > 1:
         raise ScanError(
-            f"the folder holds scans of {len(patients)} patients",
+            f"the folder contains scans of {len(patients)} patients",
             where=source,
             hint="give the folder of one patient, or segment the parent folder as a cohort",
         )
@@ -181,12 +181,12 @@ def _lost_coverage(selected: DicomVolume, left_out: Sequence[Frame]) -> str:
     inside = omitted[(omitted > kept.min()) & (omitted < kept.max())]
     distance = np.abs(inside[:, None] - kept).min(1) if inside.size else inside
     if is_related and (distance > _MIN_DISTANCE * selected.geometry.orthogonal_spacing[0]).any():
-        return "the slices left out lie between those that are read"
+        return "slices between those that are read are left out"
     return ""
 
 
 def _fill_gaps(selected: DicomVolume, frames: Sequence[Frame]) -> bool:
-    """Return whether frames lie in the middle of gaps between the slices of a volume."""
+    """Return whether frames are in the middle of gaps between the slices of a volume."""
     first, step = selected.first, selected.geometry.orthogonal_spacing[0]
     kinds = {
         (f.study_instance_uid, f.frame_of_reference_uid, f.convolution_kernel, f.image_type)
