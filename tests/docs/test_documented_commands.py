@@ -1,22 +1,38 @@
-"""What the documentation tells a reader to type works, and prints what it says."""
+"""Every command and every block of Python in the documentation runs, or states why it does not.
+
+A block below a comment ``<!-- not run: REASON -->`` is only parsed, as are the commands for which
+`reason_not_to_run` returns a reason. All others run in a folder with the sample and small inputs.
+"""
 
 import contextlib
 import io
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import click
 import pytest
+from dicom_files import write_series
 
+import pleura
 from pleura.cli import cli
 from pleura.training.recipe_loading import load_recipe
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
-GUIDES = [page for page in PAGES if page.parent.name in ("tutorials", "how-to")]
+SAMPLE = ROOT / "tests" / "data" / "sample"
+GENERATED = ("_build", "_templates", "api", "notebooks")
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if not {*page.parts} & set(GENERATED)),
+]
 
 # Trainings of the documentation are made small here: the commands are tested, not the masks.
 SMALL = [
@@ -25,13 +41,46 @@ SMALL = [
     "training.epochs=1",
     "training.threads=1",
 ]
-OTHER_COMMANDS = {"python", "tensorboard", "kill", "mkdir", "mv", "dask", "torchrun"}
+NOT_RUN = {
+    "pip": "changes the environment",
+    "make": "creates an environment; the tests of the Makefile's commands run them",
+    "tensorboard": "serves until it is stopped",
+    "jupyter": "serves until it is stopped",
+    "dask": "needs a cluster; tests/cohort/test_cluster.py starts one",
+    "torchrun": "needs several devices; tests/training/test_processes.py starts two processes",
+    "docker": "needs Docker",
+    "git": "needs the history of the repository",
+    "npm": "needs Node.js",
+}
+OPTIONS_NOT_RUN = {
+    "--corrected": "needs corrections of a person; tests/corrections makes some",
+    "--dask": "needs a cluster; tests/cohort/test_cluster.py starts one",
+    "2d_images": "needs finding-lungs-in-ct-data",
+    "runs/exercise": "needs finding-lungs-in-ct-data",
+    "runs/plus": "needs finding-lungs-in-ct-data",
+    "runs/mine/model.onnx": "needs a model that was fine-tuned on corrections",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code."""
+
+    language: str
+    code: str
+    reason: str | None
+    """The reason why it is not run."""
 
 
 def blocks(page, *languages):
-    """Return (language, code) of the page's fenced blocks, in order."""
-    fences = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
-    return [(language, code) for language, code in fences if language in languages]
+    """Return the fenced blocks of a page in these languages, in order."""
+    fence = r"(?:^<!-- not run: (.+?) -->\n)?^```(\w+)\n(.*?)^```$"
+    found = re.findall(fence, page.read_text("utf-8"), re.M | re.S)
+    return [
+        Block(language, code, reason or None)
+        for reason, language, code in found
+        if language in languages
+    ]
 
 
 def commands(code):
@@ -40,22 +89,95 @@ def commands(code):
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
+def reason_not_to_run(block, words):
+    """Return why a command of a block is not run, or None if it is."""
+    if block.reason:
+        return block.reason
+    if words[0] in NOT_RUN or words[:3] == ["python", "-m", "pip"]:
+        return NOT_RUN.get(words[0], NOT_RUN["pip"])
+    if words[:2] == ["pleura", "view"]:
+        return "serves until it is stopped; tests/viewer starts it"
+    return next((OPTIONS_NOT_RUN[word] for word in words if word in OPTIONS_NOT_RUN), None)
+
+
 def name(page):
     return page.relative_to(ROOT).as_posix()
 
 
+def all_commands() -> Iterator[tuple[Path, Block, list[str]]]:
+    """Yield each command of the documentation with its page and block."""
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for words in commands(block.code):
+                yield page, block, words
+
+
+def write_masks(folder):
+    folder.mkdir()
+    shutil.copy(SAMPLE / "volume" / "lungs.nii.gz", folder / "ct_lungs.nii.gz")
+
+
+def write_dicom(folder):
+    scan = pleura.read(SAMPLE / "volume" / "ct.nii.gz")
+    write_series(folder, scan.hu(20, 40), scan.geometry.affine)
+
+
+def write_cohort(folder):
+    folder.mkdir()
+    shutil.copy(SAMPLE / "volume" / "ct.nii.gz", folder)
+    shutil.copy(SAMPLE / "images" / "LCTSC-201_058.tif", folder)
+
+
+INPUTS = {
+    "images": lambda path: path.symlink_to(SAMPLE / "images"),
+    "masks": lambda path: path.symlink_to(SAMPLE / "masks"),
+    "chest.nii.gz": lambda path: path.symlink_to(SAMPLE / "volume" / "ct.nii.gz"),
+    "dicom_folder": write_dicom,
+    "cohort": write_cohort,
+    "references": write_masks,
+    "theirs": write_masks,
+    "out": write_masks,
+    "runs/first": lambda path: run(
+        ["train", "images", "masks", "--recipe", "quick", "-o", str(path)]
+    ),
+}
+"""Inputs that the documentation mentions, and functions that make them."""
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder that looks like the repository root and can be written to."""
+    """A folder that looks like the root of the repository and can be written to."""
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+def prepare(page):
+    """Make the inputs that the commands of a page use and do not make themselves."""
+    listed = [words for _, words in runnable(page)]
+    words = [word.rstrip("/") for line in listed for word in line]
+    outputs = {after for before, after in pairwise(words) if before == "-o"}
+    needed = set(words) | ({"images", "masks"} if "runs/first" in words else set())
+    for path, write in INPUTS.items():
+        if path in needed and path not in outputs:
+            write(Path(path))
+
+
+def runnable(page):
+    """Return the blocks and words of the commands of a page that run."""
+    return [
+        (block, words)
+        for block in blocks(page, "sh")
+        for words in commands(block.code)
+        if reason_not_to_run(block, words) is None
+    ]
+
+
 def shortened(arguments):
     if arguments[0] != "train" or "--resume" in arguments:
         return arguments
-    return [*arguments, *(word for value in SMALL for word in ("--set", value))]
+    settings = ["training.epochs=1"] if "--from" in arguments else SMALL
+    return [*arguments, *(word for value in settings for word in ("--set", value))]
 
 
 def run(arguments):
@@ -64,6 +186,19 @@ def run(arguments):
         code = cli.main(shortened(arguments), prog_name="pleura", standalone_mode=False)
     assert not code, printed.getvalue()
     return printed.getvalue()
+
+
+def run_other(words):
+    """Run a command of the system; `python` is this one."""
+    program = sys.executable if words[0] == "python" else shutil.which(words[0])
+    assert program, words[0]
+    files = [
+        path
+        for word in words[1:]
+        for path in (sorted(Path().glob(word)) if "*" in word else [word])
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([program, *map(str, files)], check=True, env=environment, capture_output=True)
 
 
 def parse(arguments):
@@ -83,28 +218,82 @@ def save_recipe(code):
     load_recipe(path)
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=name)
-def test_commands_on_the_sample_run_and_all_others_parse(page, workplace):
-    for language, code in blocks(page, "sh", "yaml"):
-        if language == "yaml":
-            save_recipe(code)
+# Pages whose commands or Python take more than five seconds; `make test-slow` runs these.
+SLOW = (
+    "README.md",
+    "docs/index.md",
+    "docs/how-to/cluster.md",
+    "docs/how-to/cohort.md",
+    "docs/how-to/dicom.md",
+    "docs/how-to/evaluate.md",
+    "docs/how-to/gpu.md",
+    "docs/how-to/masked-images.md",
+    "docs/how-to/own-data.md",
+    "docs/how-to/own-network.md",
+    "docs/how-to/python.md",
+    "docs/how-to/resume.md",
+    "docs/how-to/segment.md",
+    "docs/explanation/exercise.md",
+    "docs/tutorials/first-unet.md",
+)
+
+
+def parameters(*languages):
+    """Return the pages with blocks in these languages, the slow ones marked."""
+    return [
+        pytest.param(page, id=name(page), marks=[pytest.mark.slow] * (name(page) in SLOW))
+        for page in PAGES
+        if blocks(page, *languages)
+    ]
+
+
+@pytest.mark.parametrize("page", parameters("sh", "yaml"))
+def test_commands_run(page, workplace):
+    prepare(page)
+    for block in blocks(page, "sh", "yaml"):
+        if block.language == "yaml":
+            save_recipe(block.code)
             continue
-        for first, *arguments in commands(code):
-            if first != "pleura":
-                assert first in OTHER_COMMANDS, first
-            elif arguments[0] == "export" or any("tests/data/sample" in w for w in arguments):
-                run(arguments)
+        for words in commands(block.code):
+            if reason_not_to_run(block, words) is not None:
+                continue
+            if words[0] == "pleura":
+                run(words[1:])
             else:
-                parse(arguments)
+                run_other(words)
+
+
+@pytest.mark.parametrize("page", parameters("sh"))
+def test_commands_that_are_not_run_parse(page, workplace):
+    for block in blocks(page, "sh"):
+        for words in commands(block.code):
+            if words[0] == "pleura" and reason_not_to_run(block, words):
+                parse(words[1:])
+
+
+def test_indented_commands_exist(workplace):
+    """Commands in indented blocks need data sets that are not shipped; their programs exist."""
+    for page in set(PAGES) - {DOCS / "reference" / "cli.md"}:
+        for line in re.findall(r"^    (?:pleura|python) .+$", page.read_text("utf-8"), re.M):
+            words = shlex.split(line, comments=True)
+            if words[0] == "python" and words[1].endswith(".py"):
+                assert (ROOT / words[1]).is_file(), line
+            elif words[0] == "pleura" and "[OPTIONS]" not in words:
+                parse(words[1:])
+
+
+def test_most_commands_run():
+    reasons = [reason_not_to_run(block, words) for _, block, words in all_commands()]
+    assert reasons.count(None) > 2 * (len(reasons) - reasons.count(None))
 
 
 def examples(page, *languages):
-    """Return (code, what stands below it as its output or None) of the page's blocks."""
-    found = [*blocks(page, *languages, "text"), ("", "")]
+    """Return (code, its output in the page or None) of the page's blocks."""
+    found = [*blocks(page, *languages, "text"), Block("", "", None)]
     return [
-        (code, below if after == "text" else None)
-        for (language, code), (after, below) in pairwise(found)
-        if language != "text"
+        (block.code, below.code if below.language == "text" else None)
+        for block, below in pairwise(found)
+        if block.language != "text"
     ]
 
 
@@ -115,9 +304,9 @@ def output(code, names):
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_python_compiles_and_prints_what_stands_below_it(page, workplace):
-    """Blocks of a page share their names; what reads other data than the sample only compiles."""
+@pytest.mark.parametrize("page", parameters("python"))
+def test_python_prints_the_output_in_the_page(page, workplace):
+    """Blocks of a page share their names; those that read other data than the sample compile."""
     names = {}
     for code, expected in examples(page, "python"):
         if re.search(r'Path\("(2d_)?images', code):
@@ -127,8 +316,8 @@ def test_python_compiles_and_prints_what_stands_below_it(page, workplace):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_check_prints_what_the_documentation_says(page, data, monkeypatch):
+@pytest.mark.parametrize("page", parameters("sh"))
+def test_check_prints_the_output_in_the_page(page, data, monkeypatch):
     for code, expected in examples(page, "sh"):
         (first, *arguments), *_ = commands(code)
         if first == "pleura" and arguments[0] == "check" and expected:
@@ -137,8 +326,8 @@ def test_check_prints_what_the_documentation_says(page, data, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_numbers_of_the_exercises_data_are_so(page, data, monkeypatch):
+@pytest.mark.parametrize("page", parameters("python"))
+def test_numbers_of_finding_lungs_in_ct_data(page, data, monkeypatch):
     monkeypatch.chdir(data / "kmader")
     for code, expected in examples(page, "python"):
         if "2d_images" in code and expected:
@@ -151,8 +340,8 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=name)
-def test_links_lead_somewhere(page):
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_files_and_headings(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if re.match(r"[a-z]+:", target):
             continue
@@ -170,5 +359,17 @@ SECTIONS = ("tutorials", "how-to", "reference", "explanation")
 def test_index_of_a_section_links_every_page(section):
     text = (DOCS / section / "index.md").read_text("utf-8")
     for page in (DOCS / section).glob("*.md"):
-        linked = f"({page.name})" in text or f"\n{page.stem}\n" in (DOCS / "index.md").read_text()
-        assert linked or page.name == "index.md" or page.stem == "model", page
+        assert f"({page.name})" in text or page.stem in ("index", "model"), page
+
+
+def main() -> None:
+    """Print how many commands run, and why the others do not."""
+    counted = [(reason_not_to_run(b, words), name(p), words) for p, b, words in all_commands()]
+    sys.stdout.write(f"{sum(reason is None for reason, *_ in counted)} commands run\n")
+    for reason, page, words in counted:
+        if reason is not None:
+            sys.stdout.write(f"not run ({reason}): {page}: {shlex.join(words)}\n")
+
+
+if __name__ == "__main__":
+    main()
