@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pleura.cli import cli
+from pleura.cli.scores import print_scores
 from pleura.errors import DataError, DataWarning
 from pleura.evaluation.cases import CaseTable
 from pleura.evaluation.compare import compare
@@ -266,8 +267,17 @@ def test_a_comparison_of_one_case_displays_one_table_with_a_column_per_region(fo
     html = found._repr_html_()
     assert html.count("<table>") == 1
     assert all(f">{region}</th>" in html for region in ("lungs", "right", "left"))
-    assert f"{found.scores[0].metrics['dice']:.4g}" in html
-    assert "areas in mm²" in html
+    assert f"{found.scores[0].metrics['dice']:.3f}" in html
+    assert all(label in html for label in ("HD95, mm", "Size difference, ml", "area, mm²"))
+
+
+def test_command_prints_the_important_metrics_of_one_case_with_units(folders, capsys):
+    predicted, reference = (sorted(folder.iterdir())[0] for folder in folders)
+    print_scores(compare(predicted, reference))
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) <= 12
+    assert all(label in output for label in ("Dice", "HD95, mm", "Size difference, ml"))
+    assert "e+" not in output
 
 
 def test_groups_of_cases_have_statistics_of_their_own(folders):

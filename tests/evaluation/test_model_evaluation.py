@@ -105,7 +105,9 @@ def test_command_prints_groups_and_draws_the_page(scans, tmp_path):
     ]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "dice of lungs, by group" in result.output
+    assert "Dice, by group" in result.output
+    assert "HD95, mm, by group" in result.output
+    assert max(map(len, result.output.splitlines()[:-1])) <= 80
     assert "calibration error" in result.output
     told = json.loads((tmp_path / "scores.json").read_text())
     assert sorted(told["groups"]) == ["sharp", "soft"]

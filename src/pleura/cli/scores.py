@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,29 +43,80 @@ def case_table(path: Path | None, by: str | None) -> CaseTable:
     return CaseTable()
 
 
+_SHOWN = (
+    "dice",
+    "iou",
+    "surface_dice_2",
+    "hd95",
+    "assd",
+    "volume_difference",
+    "largest_missed_area",
+)
+"""Metrics that are printed; JSON and CSV have all."""
+
+
 def print_scores(comparison: Comparison) -> None:
-    """Print a table of each region, and of Dice and HD95 of each group of cases."""
-    from pleura.evaluation.comparison import outcomes_text, summary_row
-
-    for region in comparison.regions:
-        first = next(s for s in (*comparison.defined(region), *comparison.scores))
-        counts = outcomes_text(comparison.outcome_counts(region))
-        units = f"{first.unit}, {first.unit}2, {first.unit}{first.ndim}"
-        echo(f"{region}: {counts}; in {units}")
-        summary = comparison.summary(region)
-        print_summary("metric", (summary_row(*item) for item in summary.items()))
-    if groups := comparison.by_group():
-        for metric in ("dice", "hd95"):
-            summaries = ((name, part.summary().get(metric)) for name, part in groups.items())
-            rows = (summary_row(name, values) for name, values in summaries if values is not None)
-            print_summary(f"{metric} of lungs, by group", rows)
-
-
-def print_summary(first: str, rows: Iterable[list[str]]) -> None:
-    """Print rows of statistics below the name of their first column, without wrapping lines."""
+    """Print the most important metrics with their units, by region and by group of cases."""
     from pleura.evaluation.comparison import SUMMARY_COLUMNS
 
-    table = [[first, *SUMMARY_COLUMNS[1:]], *([printable(cell) for cell in row] for row in rows)]
+    if len(comparison.cases) == 1:
+        _print_case(comparison)
+    else:
+        for region in comparison.regions:
+            _print_region(comparison, region)
+    groups = comparison.by_group()
+    for metric in ("dice", "hd95") if groups else ():
+        rows = [
+            [f"{name} ({len(part.defined())})", *part.summary_row("lungs", metric)[1:]]
+            for name, part in groups.items()
+            if part.defined()
+        ]
+        if rows:
+            _print_table(
+                [f"{comparison.metric_label(metric)}, by group", *SUMMARY_COLUMNS[1:]], rows
+            )
+    if len({score.unit for score in comparison.scores}) > 1:
+        echo("the spacing of some cases is unknown: their lengths and areas are in pixels")
+    echo("all metrics: --json FILE")
+
+
+def _print_case(comparison: Comparison) -> None:
+    """Print the metrics of one case, one column per region."""
+    from pleura.evaluation.comparison import outcomes_text
+
+    (case,) = comparison.cases
+    echo(f"case {case}: {outcomes_text(comparison.outcome_counts()).removeprefix('1 ')}")
+    regions = [region for region in comparison.regions if comparison.defined(region)]
+    if not regions:
+        return
+    rows = []
+    for metric in _metrics(comparison, "lungs"):
+        unit = comparison.display_unit(metric)
+        values = (comparison.defined(region)[0].metrics[metric] for region in regions)
+        rows.append([comparison.metric_label(metric), *map(unit.format, values)])
+    _print_table(["metric", *regions], rows)
+
+
+def _print_region(comparison: Comparison, region: str) -> None:
+    """Print the statistics of the metrics of a region over the cases."""
+    from pleura.evaluation.comparison import SUMMARY_COLUMNS, outcomes_text
+
+    echo(f"{region}: {outcomes_text(comparison.outcome_counts(region))}")
+    if comparison.defined(region):
+        rows = [comparison.summary_row(region, m) for m in _metrics(comparison, region)]
+        _print_table(list(SUMMARY_COLUMNS), rows)
+
+
+def _metrics(comparison: Comparison, region: str) -> list[str]:
+    first = comparison.defined(region)[0]
+    return [metric for metric in _SHOWN if metric in first.metrics]
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print a table without wrapping lines; the first column is on the left."""
+    table = [header, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        echo("  ".join(map(set_cell_size, row, widths)).rstrip())
+        first, *others = (set_cell_size(c, w) for c, w in zip(row, widths, strict=True))
+        aligned = [cell.rstrip().rjust(len(cell)) for cell in others]
+        echo("  ".join([first, *aligned]).rstrip())

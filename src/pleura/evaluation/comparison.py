@@ -9,11 +9,11 @@ from typing import Any
 
 from pleura.errors import DataError
 from pleura.evaluation.cases import NO_GROUP
+from pleura.evaluation.descriptions import METRICS, DisplayUnit, display_unit
 from pleura.evaluation.scores import OUTCOMES, Outcome, Score, perfect_value
 from pleura.evaluation.statistics import (
     Difference,
     MetricSummary,
-    interval_text,
     paired_difference,
     summarise,
 )
@@ -127,6 +127,25 @@ class Comparison:
             for metric in metrics
         }
 
+    def display_unit(self, metric: str) -> DisplayUnit:
+        """Return the unit in which a metric is shown: that of the first case with lung."""
+        first = next(score for score in self.scores if score.metrics)
+        return display_unit(metric, first.unit, first.ndim)
+
+    def metric_label(self, metric: str) -> str:
+        """Return the name of a metric with its unit, such as ``HD95, mm``."""
+        unit, label = self.display_unit(metric).text, METRICS[metric].label
+        return f"{label}, {unit.replace('pixels', 'px')}" if unit else label
+
+    def summary_row(self, region: str, metric: str) -> list[str]:
+        """Return the cells below `SUMMARY_COLUMNS`, in the unit in which the metric is shown."""
+        summary, unit = self.summary(region)[metric], self.display_unit(metric)
+        interval = summary.confidence_interval
+        values = (summary.mean, summary.std, summary.median, summary.min, summary.max)
+        mean, *others = map(unit.format, values)
+        text = "one patient" if interval is None else " to ".join(map(unit.format, interval))
+        return [self.metric_label(metric), mean, text, *others]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the scores and statistics, for JSON."""
         content: dict[str, Any] = {
@@ -186,7 +205,7 @@ class Comparison:
         return "".join(
             html_table(
                 SUMMARY_COLUMNS,
-                [summary_row(name, metric) for name, metric in self.summary(region).items()],
+                [self.summary_row(region, metric) for metric in self.summary(region)],
                 f"{region}: {outcomes_text(self.outcome_counts(region))}",
                 numeric=True,
             )
@@ -197,31 +216,17 @@ class Comparison:
         """Return a table of the only case, with a column per region."""
         metrics = dict.fromkeys(name for score in self.scores for name in score.metrics)
         rows = [["outcome", *(_OUTCOME_TEXTS[score.outcome] for score in self.scores)]]
-        rows += [
-            [name, *(_number(score.metrics.get(name)) for score in self.scores)] for name in metrics
-        ]
-        first = self.scores[0]
-        size = f"areas in {first.unit}²" + (f", volumes in {first.unit}³" * (first.ndim == 3))
-        caption = f"{printable(first.case)}; distances in {first.unit}, {size}"
-        return html_table(["metric", *(s.region for s in self.scores)], rows, caption, numeric=True)
+        for name in metrics:
+            unit = self.display_unit(name)
+            values = (score.metrics.get(name) for score in self.scores)
+            cells = ("" if value is None else unit.format(value) for value in values)
+            rows.append([self.metric_label(name), *cells])
+        header, caption = ["metric", *(s.region for s in self.scores)], printable(self.cases[0])
+        return html_table(header, rows, caption, numeric=True)
 
 
-SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max", "cases")
+SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max")
 """Columns of a table of statistics, as people read it."""
-
-
-def summary_row(name: str, metric: MetricSummary) -> list[str]:
-    """Return the text of the cells below `SUMMARY_COLUMNS`."""
-    values = (metric.mean, metric.std, metric.median, metric.min, metric.max)
-    mean, *others = map(_number, values)
-    interval = interval_text(metric.confidence_interval)
-    return [name, mean, interval, *others, str(metric.n_cases)]
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
 def outcomes_text(counts: Mapping[Outcome, int]) -> str:
