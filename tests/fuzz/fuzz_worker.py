@@ -54,15 +54,13 @@ def damaged(number: int, seeds: list[Path], folder: Path) -> Path:
 
 def read_scan(path: Path) -> None:
     """Read a file in every way in which a user can."""
-    from pleura.cli.info import _describe
     from pleura.errors import PleuraError
-    from pleura.formats.find import find_scans
+    from pleura.formats.describe import describe_scans
     from pleura.formats.pictures import PICTURE_SUFFIXES, read_picture
     from pleura.formats.read import read
     from pleura.masks.labels import read_mask
 
-    for entry in find_scans(path):
-        _describe(entry)
+    describe_scans(path)
     if path.name.lower().endswith(PICTURE_SUFFIXES):
         with contextlib.suppress(PleuraError):  # a stack of pages is not a single slice
             read_picture(path)
