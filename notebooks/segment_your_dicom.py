@@ -45,7 +45,7 @@ OUTPUT.mkdir(parents=True, exist_ok=True)
 # `RescaleIntercept`.
 
 
-# %%
+# %% tags=["hide-input"]
 def write_dicom_series(scan, folder):
     """Write a scan with axial slices, rows to the back and columns to the left, as DICOM."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -246,8 +246,8 @@ Image.open(OUTPUT / "preview.png")
 # For a folder of scans, `pleura.segment_cohort(folder, output)` segments each, continues after
 # failures, and writes a table of all scans. From the command line:
 #
-# ```sh pleura segment dicom_folder/ -o lungs.nii.gz --preview pleura segment cohort/ -o out/
-# --measure ```
+#     pleura segment dicom_folder/ -o lungs.nii.gz --preview
+#     pleura segment cohort/ -o out/ --measure
 
 # %% [markdown]
 # ## Open the mask in a viewer
