@@ -33,7 +33,7 @@ MEASURES = {
     "steps_per_second": ("training steps per second", ".3f"),
     "validation_seconds": ("a validation pass, s", ".2f"),
     "process_seconds": ("whole process, s", ".1f"),
-    "processor_seconds": ("whole process, processor seconds", ".1f"),
+    "cpu_seconds": ("whole process, CPU seconds", ".1f"),
     "peak_memory_mb": ("peak memory, MiB", ".0f"),
 }
 
@@ -65,7 +65,7 @@ def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.machine(),
+        "cpu": names[0] if names else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "load_before": os.getloadavg()[0],
     }
@@ -105,7 +105,7 @@ def describe(bench: dict[str, Any], ours: Result, theirs: Result) -> str:
     return (
         f"Median (minimum to maximum) of {settings['repetitions']} processes of "
         f"{settings['epochs']} epochs each, in turn; {recipe}; {settings['pairs']} pairs of "
-        f"{settings['images']}. {have['processor']}, {have['cores']} cores, load before "
+        f"{settings['images']}. {have['cpu']}, {have['cores']} cores, load before "
         f"{have['load_before']:.1f}. pleura: {packages[0]}. Keras: {packages[1]}."
     )
 

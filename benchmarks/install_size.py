@@ -2,7 +2,7 @@
 
     python benchmarks/install_size.py
 
-PyTorch is the processor-only build where the package index has it under that number; the usual
+PyTorch is the CPU-only build where the package index has it under that number; the usual
 one from PyPI brings gigabytes of CUDA with it. Writes benchmarks/results/install_size.json.
 """
 

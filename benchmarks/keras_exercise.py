@@ -187,7 +187,7 @@ def main() -> None:
         "train_seconds": train_seconds,
         "steps_per_second": 1 / float(np.median(clock.steps)) if clock.steps else None,
         "validation_seconds": float(np.median(clock.validations)) if clock.validations else None,
-        "processor_seconds": used.ru_utime + used.ru_stime,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
         "peak_memory_mb": used.ru_maxrss / 1024,
         "history": {key: [float(v) for v in values] for key, values in history.items()},
     }

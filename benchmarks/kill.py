@@ -103,7 +103,7 @@ def _work(work: Work, folder: Path, kill_at: int | None, writing: int) -> None:
 
 
 def killed(work: Work, folder: Path, rng: random.Random, operations: int, seconds: float) -> str:
-    """Do the work and kill it; return how it was killed, or "finished" if it was faster."""
+    """Do the work and kill it; return the signal that killed it, or "finished" if it was faster."""
     if rng.random() < 0.5:
         run(work, folder, kill_at=rng.randint(1, operations))
         return "operation"

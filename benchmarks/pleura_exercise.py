@@ -1,4 +1,4 @@
-"""Recipe `exercise` trained and judged by pleura, with the options and figures of its peer.
+"""Recipe `exercise` trained and evaluated with pleura, with the options and figures of its peer.
 
     python benchmarks/pleura_exercise.py IMAGES MASKS --scaling max --seed 220 --json out.json
 
@@ -107,7 +107,7 @@ def main() -> None:
         "train_seconds": train_seconds,
         "steps_per_second": 1 / median(clock.steps) if clock.steps else None,
         "validation_seconds": median(clock.validations) if clock.validations else None,
-        "processor_seconds": used.ru_utime + used.ru_stime,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
         "peak_memory_mb": used.ru_maxrss / 1024,
         "history": {theirs: [row[ours] for row in history] for theirs, ours in HISTORY.items()},
     }

@@ -113,14 +113,14 @@ def table(results: Sequence[Result]) -> str:
     summaries = summarise(results)
     labels = " | ".join(FIGURES.values())
     lines = [
-        f"| peer | scaling | seed | epochs | {labels} | processor s |",
+        f"| peer | scaling | seed | epochs | {labels} | CPU s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for run in results:
         figures = " | ".join(f"{run[figure]:.4f}" for figure in FIGURES)
         lines.append(
             f"| {run['peer']} | {run['scaling']} | {run['seed']} | {run['epochs']} | {figures} "
-            f"| {run['processor_seconds']:.0f} |"
+            f"| {run['cpu_seconds']:.0f} |"
         )
     lines += ["", f"| peer | scaling | over runs | {labels} |", "|---|---|---|---|---|---|---|"]
     over: dict[str, Callable[[Summary], str]] = {
@@ -185,10 +185,10 @@ def run_missing(options: argparse.Namespace) -> None:
             if file.exists():
                 continue
             print(file.stem, file=sys.stderr)
-            how = [f"--scaling={scaling}", f"--seed={seed}", f"--epochs={options.epochs}"]
+            arguments = [f"--scaling={scaling}", f"--seed={seed}", f"--epochs={options.epochs}"]
             if options.threads:
-                how.append(f"--threads={options.threads}")
-            result = run_peer(options.peer, python, options.images, options.masks, how)
+                arguments.append(f"--threads={options.threads}")
+            result = run_peer(options.peer, python, options.images, options.masks, arguments)
             file.write_text(json.dumps(result, indent=2) + "\n")
 
 

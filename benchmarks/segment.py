@@ -203,8 +203,8 @@ def tables(bench: Run, slices: int) -> str:
         best = min(runs, key=lambda r: r["seconds"])
         stages = [best["stages"].get(s, 0) for s in ("read", "inference", "postprocessing")]
         cells = [best["seconds"], *stages, best["seconds"] - sum(stages)]
-        told = " | ".join(f"{cell:.2f}" for cell in cells)
-        lines.append(f"| {names.get(key, key)} | {told} | {best['peak_mb']:.0f} |")
+        cells_text = " | ".join(f"{cell:.2f}" for cell in cells)
+        lines.append(f"| {names.get(key, key)} | {cells_text} | {best['peak_mb']:.0f} |")
     lines += ["", "| start-up, s | median |", "|---|---|"]
     lines += [f"| {k} | {spread(v, '.3f')} |" for k, v in bench["start_up"].items()]
     lines += [

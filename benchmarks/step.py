@@ -51,8 +51,10 @@ def step(kept: bool) -> None:
     with reuse_freed_memory() if kept else contextlib.nullcontext():
         taken = seconds(work, STEPS)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    how = "memory kept" if kept else "as glibc does"
-    print(f"| {how} | {median(taken):.3f} (fastest {min(taken):.3f}) | {peak:.0f} |", flush=True)
+    setting = "memory kept" if kept else "as glibc does"
+    print(
+        f"| {setting} | {median(taken):.3f} (fastest {min(taken):.3f}) | {peak:.0f} |", flush=True
+    )
 
 
 def layers() -> None:

@@ -38,7 +38,15 @@ def main(paths: list[str]) -> int:
 
 def _files() -> Iterator[Path]:
     yield ROOT / "README.md"
-    for folder, suffixes in (("docs", (".md",)), ("src/pleura", (".py", ".html", ".js", ".yaml"))):
+    package = (".py", ".html", ".js", ".yaml")
+    python = (".py",)
+    folders = (
+        ("docs", (".md",)),
+        ("src/pleura", package),
+        ("benchmarks", python),
+        ("tests", python),
+    )
+    for folder, suffixes in folders:
         for file in sorted((ROOT / folder).rglob("*")):
             if file.suffix in suffixes and not {*file.parts, file.stem} & set(LEFT_OUT):
                 yield file

@@ -15,7 +15,7 @@ def seeds(monkeypatch):
 
 
 def run(peer, seed, *figures):
-    known = {"peer": peer, "scaling": "max", "seed": seed, "epochs": 26, "processor_seconds": 60.4}
+    known = {"peer": peer, "scaling": "max", "seed": seed, "epochs": 26, "cpu_seconds": 60.4}
     return known | dict(zip(FIGURES, figures, strict=True))
 
 

@@ -175,12 +175,12 @@ def test_info_tells_what_there_is_and_what_cannot_be_read(sample, tmp_path):
     folder = shutil.copytree(sample.images, tmp_path / "cohort")
     for path in sorted(folder.iterdir())[2:]:
         path.unlink()
-    told = pleura("info", folder, "-q").stdout
-    assert "LCTSC-101_013  TIFF; 1 slice of 256x256; HU" in told
-    assert "2 of 2 scans can be read" in told
+    output = pleura("info", folder, "-q").stdout
+    assert "LCTSC-101_013  TIFF; 1 slice of 256x256; HU" in output
+    assert "2 of 2 scans can be read" in output
     (folder / "bad.nii.gz").write_bytes(b"no volume")
-    told = pleura("info", folder, "-q", "--json", tmp_path / "info.json", code=1).stdout
-    assert "2 of 3 scans can be read" in told
+    output = pleura("info", folder, "-q", "--json", tmp_path / "info.json", code=1).stdout
+    assert "2 of 3 scans can be read" in output
     rows = json.loads((tmp_path / "info.json").read_text())["scans"]
     assert [row["error"] is None for row in rows] == [True, True, False]
 
@@ -319,10 +319,10 @@ def test_info_survives_a_file_that_raises_anything(sample, tmp_path, monkeypatch
         shutil.copy(sample.folder / "volume" / "ct.nii.gz", tmp_path / name)
     whole = find.read
 
-    def damaged(path, **how):
+    def damaged(path, **options):
         if path.name == "a.nii.gz":
             raise ValueError("attempt to get argmax of an empty sequence\nand more")
-        return whole(path, **how)
+        return whole(path, **options)
 
     monkeypatch.setattr(find, "read", damaged)
     done = CliRunner().invoke(cli, ["info", str(tmp_path), "--json", "-"], standalone_mode=False)

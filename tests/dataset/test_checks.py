@@ -93,10 +93,10 @@ def test_every_bad_file_is_found_in_one_go(pairs):
     pairs[5].image.rename(images / "alone.tif")
     write_picture(masks / pairs[6].mask.with_suffix(".npy").name, read_picture(pairs[6].mask))
     report = check_folders(pairs)
-    told = {f.message: {p.name for p in f.files} for f in findings(report, "error")}
+    messages = {f.message: {p.name for p in f.files} for f in findings(report, "error")}
 
     def files(words):
-        return next(names for what, names in told.items() if words in what)
+        return next(names for what, names in messages.items() if words in what)
 
     assert files("truncated or") == {pairs[0].name}
     assert files("grey levels") == {pairs[1].name}
@@ -147,16 +147,16 @@ def test_the_same_image_under_another_name_and_dtype_is_found(pairs):
 def test_the_same_image_with_another_mask_is_found(pairs):
     shutil.copy(pairs[0].image, pairs[0].image.with_name("zz.tif"))
     shutil.copy(pairs[1].mask, pairs[0].mask.with_name("zz.tif"))
-    told = [f.message for f in findings(check_folders(pairs), "warning")]
-    assert "their masks differ" in told[0]
-    assert "2 masks have the same pixels, but belong to different images" in told[1]
+    messages = [f.message for f in findings(check_folders(pairs), "warning")]
+    assert "their masks differ" in messages[0]
+    assert "2 masks have the same pixels, but belong to different images" in messages[1]
 
 
 def test_a_mask_of_another_image_is_found(pairs):
     shutil.copy(pairs[0].mask, pairs[1].mask)
-    twins, suspect = findings(check_folders(pairs), "warning")
-    assert twins.files == (pairs[0].mask, pairs[1].mask)
-    assert "different images" in twins.message
+    near_duplicates, suspect = findings(check_folders(pairs), "warning")
+    assert near_duplicates.files == (pairs[0].mask, pairs[1].mask)
+    assert "different images" in near_duplicates.message
     assert suspect.files == (pairs[1].mask,)
 
 

@@ -56,7 +56,7 @@ def test_three_slices_of_each_patient_are_without_lung(slices):
 
 
 def test_patients_lie_on_their_back_with_the_left_side_on_the_right(slices):
-    """The heart takes its room from the left lung, and the couch lies under the patient."""
+    """The left lung is smaller because of the heart, and the couch lies under the patient."""
     for patient in ("LCTSC-101", "LCTSC-201", "LCTSC-202"):
         masks = np.stack([m for n, (_, m) in slices.items() if patient_key(n) == patient])
         images = np.stack([i for n, (i, _) in slices.items() if patient_key(n) == patient])

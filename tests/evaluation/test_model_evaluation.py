@@ -16,7 +16,7 @@ from pleura.segmentation.segmenter import Segmenter
 
 
 def guess(seed, shape=(40, 50)):
-    """A reference, and a probability that is the share of lung where it says so."""
+    """A reference, and a probability that is the share of lung of the reference."""
     rng = np.random.default_rng(seed)
     probability = rng.integers(0, 256, shape).astype(np.uint8)
     return probability, rng.random(shape) < probability / 255
@@ -109,9 +109,9 @@ def test_command_prints_groups_and_draws_the_page(scans, tmp_path):
     assert "HD95, mm, by group" in result.output
     assert max(map(len, result.output.splitlines()[:-1])) <= 80
     assert "calibration error" in result.output
-    told = json.loads((tmp_path / "scores.json").read_text())
-    assert sorted(told["groups"]) == ["sharp", "soft"]
-    assert len(told["threshold_curve"]) == len(THRESHOLDS)
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert sorted(content["groups"]) == ["sharp", "soft"]
+    assert len(content["threshold_curve"]) == len(THRESHOLDS)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert page.count("data:image/webp") == 2
     assert str(scans) not in page

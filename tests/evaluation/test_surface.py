@@ -112,12 +112,15 @@ def test_all_metrics_are_those_of_monai_on_random_shapes(seed):
     first, second = (gaussian_filter(rng.random(shape), 2) > 0.5 for _ in range(2))
     ours = distance_metrics(first, second, spacing)
     both = [torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (second, first)]
-    how = {"include_background": True, "spacing": spacing}
+    options = {"include_background": True, "spacing": spacing}
     theirs = {
-        "hd": compute_hausdorff_distance(*both, **how),
-        "hd95": compute_hausdorff_distance(*both, percentile=95, **how),
-        "assd": compute_average_surface_distance(*both, symmetric=True, **how),
-        **{f"surface_dice_{t}": compute_surface_dice(*both, [float(t)], **how) for t in (1, 2, 3)},
+        "hd": compute_hausdorff_distance(*both, **options),
+        "hd95": compute_hausdorff_distance(*both, percentile=95, **options),
+        "assd": compute_average_surface_distance(*both, symmetric=True, **options),
+        **{
+            f"surface_dice_{t}": compute_surface_dice(*both, [float(t)], **options)
+            for t in (1, 2, 3)
+        },
     }
     assert ours == pytest.approx({k: float(v) for k, v in theirs.items()}, abs=1e-4)
     assert dice(first, second) == pytest.approx(float(compute_dice(*both)))

@@ -50,8 +50,8 @@ def only_scan(folder):
 
 
 def jitter(degrees):
-    turn = np.radians(degrees)
-    return [np.cos(turn), np.sin(turn), 0, -np.sin(turn), np.cos(turn), 0]
+    angle = np.radians(degrees)
+    return [np.cos(angle), np.sin(angle), 0, -np.sin(angle), np.cos(angle), 0]
 
 
 ALTERNATE = np.arange(N) % 2

@@ -179,7 +179,7 @@ def test_a_cropped_ct_needs_no_air_around_the_patient(hu):
 
 
 def test_air_clipped_at_its_usual_place_is_no_factor(hu):
-    """-1024 and -2048 are 1.024 times -1000 and -2000, and HU all the same."""
+    """-1024 and -2048 are 1.024 times -1000 and -2000, and HU nevertheless."""
     clipped = np.where(hu <= -990, -1024, hu)
     rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
     clipped[:, np.hypot(rows, columns) > 1] = -2048

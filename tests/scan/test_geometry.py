@@ -54,13 +54,13 @@ def test_every_orientation_becomes_axial_and_no_voxel_moves(order, signs):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    turn=st.sampled_from(TURNS),
+    orientation=st.sampled_from(TURNS),
     axis=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda a: np.linalg.norm(a) > 0.1),
     degrees=st.floats(-30, 30),
 )
-def test_oblique_grids_keep_their_voxels_where_they_are(turn, axis, degrees):
+def test_oblique_grids_keep_their_voxels_where_they_are(orientation, axis, degrees):
     rotation = Rotation.from_rotvec(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis))
-    grid = turned(*turn, rotation)
+    grid = turned(*orientation, rotation)
     change = grid.to_canonical()
     canonical = change.apply_to(grid)
     for world in range(3):

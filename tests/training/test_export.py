@@ -34,8 +34,8 @@ SIZES = [(512, 128), (512, 192), (500, 128), (300, 192), (90, 128), (128, 128)]
 @pytest.mark.parametrize(("size", "to"), SIZES)
 def test_area_matrix_averages_as_opencv_does(size, to):
     row = np.random.default_rng(0).random((1, size), np.float32)
-    how = cv2.INTER_AREA if to <= size else cv2.INTER_LINEAR
-    expected = cv2.resize(row, (to, 1), interpolation=how)[0]
+    interpolation = cv2.INTER_AREA if to <= size else cv2.INTER_LINEAR
+    expected = cv2.resize(row, (to, 1), interpolation=interpolation)[0]
     found = area_matrix(to, size) @ torch.from_numpy(row[0])
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
