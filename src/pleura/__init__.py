@@ -124,6 +124,7 @@ __all__ = [
     "label_error_figure",
     "load_recipe",
     "measure",
+    "methods_paragraph",
     "open_run",
     "open_viewer",
     "predict",
@@ -226,6 +227,7 @@ if TYPE_CHECKING:
     from pleura.report.evaluation import EvaluationOptions as EvaluationOptions
     from pleura.report.evaluation import evaluate_and_report as evaluate_and_report
     from pleura.report.evaluation import write_evaluation_report as write_evaluation_report
+    from pleura.report.methods import methods_paragraph as methods_paragraph
     from pleura.scan.geometry import Geometry as Geometry
     from pleura.scan.geometry import Reorientation as Reorientation
     from pleura.scan.labels import LabelMap as LabelMap
@@ -314,6 +316,7 @@ _NAMES_BY_MODULE = {
         "ComparisonOptions ReportedComparison compare_and_report write_comparison_report"
     ),
     "pleura.report.evaluation": "EvaluationOptions evaluate_and_report write_evaluation_report",
+    "pleura.report.methods": "methods_paragraph",
     "pleura.scan.geometry": "Geometry Reorientation",
     "pleura.scan.labels": "LabelMap",
     "pleura.scan.scan": "Decision Scan",

@@ -13,14 +13,27 @@ _EPILOG = """\
 Examples:
   pleura report out/
   pleura report out/ -o cohort.html
+  pleura report out/ --methods              text for the methods section of a publication
 """
 
 
 @click.command("report", epilog=_EPILOG)
 @click.argument("folder", type=PATH)
 @click.option("--output", "-o", type=PATH, help="HTML file.  [default: FOLDER/report.html]")
-def command(folder: Path, output: Path | None) -> None:
+@click.option(
+    "--methods",
+    is_flag=True,
+    help="Print a description of the methods for a publication instead of writing the report.",
+)
+def command(folder: Path, output: Path | None, methods: bool) -> None:
     """Write the HTML report of a FOLDER that `pleura segment` wrote, by one job or many shards."""
+    if methods:
+        from pleura.report.methods import methods_paragraph
+
+        if output is not None:
+            raise click.UsageError("--methods prints text: leave out --output")
+        echo(methods_paragraph(folder))
+        return
     from pleura.cohort.tables import read_summaries
     from pleura.report.cohort import write_cohort_report
 

@@ -14,6 +14,7 @@ _EPILOG = """\
 Examples:
   pleura view out/                        results of `pleura segment`, most flags first
   pleura view out/ --scans cohort/        the same, if the scans were moved
+  pleura view out/ --select volumes/a     the same, with this scan first
   pleura view runs/first                  the progress of a training
   pleura view chest.nii.gz lungs.nii.gz
   pleura view chest.nii.gz lungs.nii.gz --reference expert.nii.gz
@@ -36,6 +37,13 @@ Needs `pip install "pleura[view]"`. Ctrl-C stops the server. Corrected masks are
 @click.option("--reference", type=PATH, help="Reference mask of the scan, to compare MASK with.")
 @click.option("--scans", type=PATH, help="Folder or manifest that was segmented, if it was moved.")
 @click.option(
+    "--select",
+    "selected",
+    metavar="NAME",
+    default="",
+    help="Scan of a folder of results to open first.  [default: the one with most flags]",
+)
+@click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
@@ -52,6 +60,7 @@ def command(
     model: Path | None,
     reference: Path | None,
     scans: Path | None,
+    selected: str,
     host: str,
     port: int,
     no_browser: bool,
@@ -70,7 +79,7 @@ def command(
 
     # Clients can cause warnings; only the application configures loggers, which is the command.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    options = ViewerOptions(model, host, port)
+    options = ViewerOptions(model, host, port, selected)
     with open_viewer(path, mask, reference=reference, scans=scans, options=options) as viewer:
         count = len(viewer.cases)
         echo(f"{count} scan{'' if count == 1 else 's'} at {viewer.url}")

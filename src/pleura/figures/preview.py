@@ -76,14 +76,14 @@ def preview_image(
     Returns
     -------
     uint8 (rows, columns, 3)
-        An RGB image. Slices are numbered from the feet, from 0.
+        An RGB image. Slices are numbered from the feet, from 1.
     """
     z, y, x = spacing
     if len(labels) == 1:
         panel = _panel(hu[0], labels[0], (y, x), _Marks("RL", "AP", scale_bar), 2 * PANEL_SIZE)
         return np.vstack([panel, _text_panel(caption, 2 * PANEL_SIZE)])
     panels = [
-        _panel(hu[i], labels[i], (y, x), _Marks("RL", "AP", scale_bar, f"slice {i}"))
+        _panel(hu[i], labels[i], (y, x), _Marks("RL", "AP", scale_bar, f"slice {i + 1}"))
         for i in _shown_slices(labels)
     ]
     row = _median_index(labels.sum((0, 2)), hu.shape[1] // 2)

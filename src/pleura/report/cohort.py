@@ -78,7 +78,7 @@ def cohort_page(rows: Sequence[ScanResult], output: Path, viewer: str = "") -> P
     )
     failed = [row for row in rows if row.status == "failed"]
     cases = [
-        _case(row, reports[row.name], output, with_picture=i < MAX_PICTURES)
+        _case(row, reports[row.name], output, with_picture=i < MAX_PICTURES, is_file=not viewer)
         for i, row in enumerate(segmented)
     ]
     is_measured = any(case.values["mean_hu"] is not None for case in cases)
@@ -167,7 +167,12 @@ def _failure(row: ScanResult) -> Failure:
 
 
 def _case(
-    row: ScanResult, report: Mapping[str, Any], output: Path, *, with_picture: bool
+    row: ScanResult,
+    report: Mapping[str, Any],
+    output: Path,
+    *,
+    with_picture: bool,
+    is_file: bool,
 ) -> PageCase:
     regions = (report.get("measurements") or {}).get("regions") or [{}]
     densities = regions[0].get("densities")
@@ -186,9 +191,9 @@ def _case(
         values,
         tuple(PageFlag(flag_title(name), str(message)) for name, message in flags.items()),
         _preview(preview) if exists and with_picture else None,
-        preview.relative_to(output).as_posix() if exists else None,
+        preview.relative_to(output).as_posix() if exists and is_file else None,
         row.source,
-        shlex.join(["pleura", "view", output.resolve().name, "--scan", row.name]),
+        shlex.join(["pleura", "view", output.resolve().name, "--select", row.name]),
     )
 
 

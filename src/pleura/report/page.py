@@ -230,7 +230,7 @@ def content_security_policy() -> str:
     digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
     return (
         "default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
@@ -28,7 +29,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
-_REDIRECT = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>pleura</title>'
+_REDIRECT = '<!doctype html><meta http-equiv="refresh" content="0; url={}"><title>pleura</title>'
 
 
 class AccessControl(BaseHTTPMiddleware):
@@ -67,15 +68,19 @@ class AccessControl(BaseHTTPMiddleware):
         if request.url.path == "/" and token is not None and self._matches(token):
             # Browsers do not send a SameSite cookie with a redirect that a file started.
             from_file = request.query_params.get("from") == "file"
+            target = _page_address(request.query_params.get("scan", ""))
             response: Response = (
-                HTMLResponse(_REDIRECT) if from_file else RedirectResponse("/", 303)
+                HTMLResponse(_REDIRECT.format(target))
+                if from_file
+                else RedirectResponse(target, 303)
             )
             response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
         elif not self._matches(request.cookies.get(self.cookie, "")):
             return self._reject("open the address that `pleura view` printed")
         else:
             response = await call_next(request)
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     def accepts_host(self, host: str) -> bool:
@@ -87,6 +92,11 @@ class AccessControl(BaseHTTPMiddleware):
 
     def _reject(self, message: str) -> Response:
         return Response(message, 403, dict(_HEADERS), "text/plain")
+
+
+def _page_address(scan: str) -> str:
+    """Return the address of the page, which opens this scan first."""
+    return f"/#scan={quote(scan, safe='')}" if scan else "/"
 
 
 def _is_ip_address(host: str) -> bool:

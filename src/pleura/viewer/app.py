@@ -16,11 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import ReviewCase
 from pleura.corrections.saving import read_changed_slices, save_correction
 from pleura.errors import PleuraError
@@ -28,6 +29,8 @@ from pleura.files.temporary import new_folder
 from pleura.formats.write import write_volume
 from pleura.masks.labels import read_mask
 from pleura.measurement.measure import AERATION, LOW_ATTENUATION
+from pleura.report.cohort import cohort_page
+from pleura.report.page import content_security_policy
 from pleura.scan.geometry import Geometry
 from pleura.typing import AnyArray
 from pleura.viewer.access import AccessControl
@@ -58,6 +61,7 @@ def create_app(
     case_routes = _CaseRoutes(cases)
     routes: list[BaseRoute] = [
         Route("/", case_routes.page),
+        Route("/report", case_routes.report),
         Route("/api/cases", case_routes.list_cases),
         Route("/api/failures", case_routes.list_failures),
         Route("/api/limits", case_routes.limits),
@@ -87,6 +91,17 @@ class _CaseRoutes:
     async def page(self, request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
 
+    async def report(self, request: Request) -> Response:
+        folder = self.cases.folder
+        if folder is None:
+            raise HTTPException(404)
+        try:
+            page = await run_in_threadpool(_cohort_report, folder)
+        except PleuraError as error:
+            return _error_response(str(error), 404)
+        policy = f"{content_security_policy()}; frame-ancestors 'none'"
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
     async def list_cases(self, request: Request) -> Response:
         await run_in_threadpool(self.cases.refresh)
         return JSONResponse([_case_to_dict(case) for case in self.cases])
@@ -95,7 +110,10 @@ class _CaseRoutes:
         return JSONResponse(await run_in_threadpool(self.cases.failures))
 
     async def limits(self, request: Request) -> Response:
-        return JSONResponse({"aeration": AERATION, "low_attenuation": LOW_ATTENUATION[0]})
+        folder = self.cases.folder
+        has_report = folder is not None and any(folder.glob("summary*.csv"))
+        limits = {"aeration": AERATION, "low_attenuation": LOW_ATTENUATION[0]}
+        return JSONResponse(limits | {"has_report": has_report})
 
     async def progress(self, request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(self.cases.progress))
@@ -186,6 +204,10 @@ class _TemporaryFileResponse(FileResponse):
             await super().__call__(scope, receive, send)
         finally:
             shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+
+
+def _cohort_report(folder: Path) -> str:
+    return cohort_page(read_summaries(folder), folder, viewer="/").html()
 
 
 def _integer(request: Request, name: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -47,6 +48,8 @@ class Viewer:
         Address to listen at; port 0 takes a free one.
     model:
         Model that segments uploaded scans; None for the default model.
+    selected:
+        Name of the case to open first; empty for the first one.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class Viewer:
         host: str = "127.0.0.1",
         port: int = 0,
         model: StrPath | None = None,
+        selected: str = "",
     ) -> None:
         if not (STATIC / "viewer.js").exists():
             raise PleuraError(
@@ -77,8 +81,10 @@ class Viewer:
             resources.callback(uploads.close)
             self._resources = resources.pop_all()
         port, token = self._socket.getsockname()[1], secrets.token_urlsafe(24)
+        scan = f"&scan={quote(selected, safe='')}" if selected else ""
         self.urls: tuple[str, ...] = tuple(
-            f"http://{host_and_port(name, port)}/?token={token}" for name in reachable_hosts(host)
+            f"http://{host_and_port(name, port)}/?token={token}{scan}"
+            for name in reachable_hosts(host)
         )
         config = uvicorn.Config(
             create_app(cases, token, accepted_hosts(host, port), uploads),

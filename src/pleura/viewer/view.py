@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pleura.errors import PleuraError
+from pleura.errors import DataError, PleuraError
 from pleura.typing import StrPath
 from pleura.viewer.case_list import find_cases
 
@@ -26,11 +26,14 @@ class ViewerOptions:
         Address to serve at; ``0.0.0.0`` or ``::`` for all addresses of this machine.
     port:
         Port; 0 takes a free one.
+    selected:
+        Name of the scan to open first, in a folder of results; empty for the one with most flags.
     """
 
     model: StrPath | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    selected: str = ""
 
 
 def view(
@@ -111,10 +114,18 @@ def open_viewer(
             "the viewer is not installed", where=None, hint='pip install "pleura[view]"'
         ) from error
     path, *others = (None if p is None else Path(p) for p in (path, mask, reference, scans))
+    cases = find_cases(path, *others)
+    if options.selected and options.selected not in {case.name for case in cases}:
+        raise DataError(
+            f"there is no scan {options.selected}",
+            where=path,
+            hint="give a name of the column name of summary.csv",
+        )
     return Viewer(
-        find_cases(path, *others),
+        cases,
         path,
         host=options.host,
         port=options.port,
         model=options.model,
+        selected=options.selected,
     )

@@ -15,7 +15,7 @@ niivue.useCustomGradientTexture = true; // no gradient is computed: see build.mj
 //   spacing    whether the spacing of the scan is known
 //   measures   measures of the displayed mask (see measures.js); null if there is none
 //   changed    numbers of the slices that a saved correction has changed, from 0
-//   limits     HU of the aeration classes and of low attenuation, as /api/limits returns them
+//   limits     HU of the aeration classes and of low attenuation, and whether there is a report, as /api/limits returns them
 //   edits      number of edits, which increases with each edit and each save
 //   isSaving   whether a save is in progress
 export const state = { cases: [], failures: [], index: -1, mask: null, spacing: false, measures: null, changed: [], limits: null,

@@ -53,6 +53,13 @@ function connectCanvas() {
   new ResizeObserver(updateView).observe($("stage"));
 }
 
+// Reports link to a scan by its name: #scan=NAME.
+function linkedCase() {
+  const name = new URLSearchParams(location.hash.slice(1)).get("scan");
+  return state.cases.findIndex((item) => item.name === name);
+}
+addEventListener("hashchange", () => { if (linkedCase() >= 0) openCase(linkedCase()); });
+
 addIcons();
 connectControls();
 connectUploads();
@@ -70,7 +77,8 @@ connectScrubber();
 connectCanvas();
 window.viewer = niivue; // for tests and benchmarks
 state.limits = await requestJson("/api/limits");
+$("report-link").hidden = !state.limits.has_report;
 await updateCases();
 await pollProgress();
-if (state.index < 0 && state.cases.length) await openCase(0);
+if (state.index < 0 && state.cases.length) await openCase(Math.max(0, linkedCase()));
 else if (state.index < 0 && $("progress").hidden) $("empty").hidden = false;
