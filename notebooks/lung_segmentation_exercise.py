@@ -741,6 +741,10 @@ print(f"                 and {steps * rates[21:].sum():.4f} in epochs 21 to 39")
 # %%
 recipe
 
+# %% [markdown]
+# With the sample, a warning names slices of one patient in the training and the validation set: the
+# sample has three patients only. The test patient is in neither set.
+
 # %% tags=["scroll-output"]
 torch.manual_seed(SEED)  # initial weights
 run = pleura.train(

@@ -163,4 +163,22 @@ class Recipe(RecipeModel):
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML, with all values."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return yaml.dump(
+            self.model_dump(mode="json"),
+            Dumper=_Dumper,
+            sort_keys=False,
+            allow_unicode=True,
+            width=100,
+        )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a list of values in one line, such as ``[128, 128]``."""
+
+
+def _represent_list(dumper: _Dumper, values: list[object]) -> yaml.SequenceNode:
+    flow = not any(isinstance(value, dict) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=flow)
+
+
+_Dumper.add_representer(list, _represent_list)
