@@ -14,7 +14,7 @@ def run_script(script):
 
 def test_segmentation_does_not_import_opencv(sample):
     script = (
-        "import sys, pleura, pleura.cohort.batch, pleura.viewer.view, pleura.corrections.saving\n"
+        "import sys, pleura, pleura.cohort.batch, pleura.viewer.view, pleura.report.cohort\n"
         f"pleura.segment({str(sample.images / 'LCTSC-101_048.tif')!r})\n"
         "sys.exit('cv2' in sys.modules)"
     )

@@ -72,7 +72,8 @@ def command(
     """Check images and masks before training.
 
     The check covers names, sizes, values, intensity units, duplicates and label errors. Masks with
-    suspected label errors are listed with reasons, highest score first.
+    suspected label errors are listed with reasons, highest score first. Needs
+    `pip install "pleura[check]"`.
     """
     from pleura.training.check import CheckOptions, check
 

@@ -54,7 +54,10 @@ def command(
     number: int,
     json_file: Path | None,
 ) -> None:
-    """Write a figure of training images with their masks, before and after augmentation."""
+    """Write a figure of training images with their masks, before and after augmentation.
+
+    Needs `pip install "pleura[check,plot]"`.
+    """
     from pleura.training.preview import preview
     from pleura.training.recipe_loading import load_recipe
 
