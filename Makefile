@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := tests/data/sample
 
-.PHONY: help demo test test-slow test-all fuzz lint bench reference docs linkcheck clean
+.PHONY: help demo test test-slow test-all fuzz lint bench reference docs linkcheck clean notebooks
 help:  ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -72,6 +72,9 @@ reference: $(READY)  ## generate the reference pages of the documentation from t
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_architecture_picture.py
 	$(BIN)/python docs/make_benchmarks.py
+
+notebooks: $(READY)  ## generate the notebooks from their text form
+	$(BIN)/python notebooks/make_notebooks.py
 
 DOCS_READY := $(VENV)/.docs-ready
 $(DOCS_READY): $(READY)

@@ -553,7 +553,7 @@ print("Task 6: correct")
 # and with the same weights they compute the same logits.
 
 # %%
-from pleura.network.exercise import ExerciseUNet  # noqa: E402
+from pleura.network.exercise import ExerciseUNet
 
 ours, theirs = UNet().eval(), ExerciseUNet().eval()
 for name, network in (("this notebook", ours), ("pleura", theirs)):
