@@ -161,7 +161,7 @@ def test_run_is_exported_and_segments_without_overwriting(sample, small_run, tmp
     image, mask = sample.images / "LCTSC-201_058.tif", tmp_path / "lungs.png"
     runs = [small_run.folder] * 2
     pleura("export", *runs, "-o", tmp_path / "m.onnx", "--name", "small")
-    arguments = ["segment", image, "--model", tmp_path / "m.onnx", "-o", mask, "-q"]
+    arguments = ["segment", image, "--model", tmp_path / "m.onnx", "-o", mask]
     done = pleura(*arguments, "--json", tmp_path / "r.json")
     assert "right" in done.stdout
     assert set(np.unique(read_picture(mask))) == {0, 1, 2}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import pleura
-from pleura.engine.engine import DEFAULT_MODEL, SHIPPED_MODELS, model_path
-from pleura.engine.model_file import read_metadata
+from pleura.engine.engine import DEFAULT_MODEL, model_path
+from pleura.engine.model_file import SHIPPED_MODELS, read_metadata
 from pleura.errors import PleuraError
 from pleura.formats.read import read
 

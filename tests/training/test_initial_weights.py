@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pleura
-from pleura.engine.engine import SHIPPED_MODELS
+from pleura.engine.model_file import SHIPPED_MODELS
 from pleura.errors import ModelError, RecipeError, RunError
 from pleura.network.build import build_network
 from pleura.training.initial_weights import fine_tuning_recipe, load_initial_weights

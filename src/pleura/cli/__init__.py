@@ -12,6 +12,7 @@ from typing import TextIO
 
 import click
 
+from pleura.cli.usage import did_you_mean, print_click_error
 from pleura.errors import DataWarning, PleuraError
 from pleura.names import printable
 
@@ -57,6 +58,15 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"pleura.cli.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in _COMMANDS:
+            suggestion = did_you_mean(name, _COMMANDS)
+            raise click.UsageError(f"there is no command {printable(name)}{suggestion}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -123,12 +133,12 @@ def main() -> None:
 def _run() -> int:
     """Run the command and return its exit code."""
     try:
-        return cli.main(standalone_mode=False) or 0
+        return cli.main(prog_name="pleura", standalone_mode=False) or 0
     except PleuraError as error:
         click.secho(f"error: {error}", fg="red", err=True)
         return 1
     except click.ClickException as error:
-        error.show()
+        print_click_error(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)

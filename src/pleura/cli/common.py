@@ -73,8 +73,14 @@ def units_option(command: Command) -> Command:
 
 
 def quiet_option(command: Command) -> Command:
-    """Add the option ``--quiet`` to a command."""
+    """Add the option ``--quiet`` to a command whose result is what it prints."""
     return click.option("--quiet", "-q", is_flag=True, help="Do not show progress.")(command)
+
+
+def silent_option(command: Command) -> Command:
+    """Add the option ``--quiet`` to a command whose result is the files that it writes."""
+    help_text = "Print warnings, flags and errors only."
+    return click.option("--quiet", "-q", is_flag=True, help=help_text)(command)
 
 
 def stderr_console() -> Console:

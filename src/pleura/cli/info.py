@@ -30,9 +30,12 @@ Exit code 1 where something that looks like a scan cannot be read.
 def command(path: Path, json_file: Path | None, quiet: bool) -> int:
     """List the scans in a file or folder with series, grid, units and warnings."""
     from pleura.formats.describe import describe_scans
+    from pleura.formats.read import read
 
     with progress_bar("reading", quiet) as progress:
         scans = describe_scans(path, progress=progress)
+    if not scans:
+        read(path)  # raises the reason
     write_json(json_file, {"path": path.name, "scans": [scan.to_dict() for scan in scans]})
     readable = sum(scan.error is None for scan in scans)
     if str(json_file) != "-":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pleura.cli.common import PATH, echo, json_option, progress_bar, quiet_option, write_json
+from pleura.cli.common import PATH, echo, json_option, progress_bar, silent_option, write_json
 
 _EPILOG = """\
 \b
@@ -34,7 +34,7 @@ Examples:
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @json_option
-@quiet_option
+@silent_option
 def command(
     run: Path,
     inputs: Path,
@@ -64,6 +64,6 @@ def command(
     failed = [result for result in results if result.error]
     for result in failed:
         echo(f"{result.image}: {result.error}", fg="red", err=True)
-    if str(json_file) != "-":
+    if str(json_file) != "-" and not quiet:
         echo(f"{len(results) - len(failed)} masks in {output}")
     return 1 if failed else 0

@@ -16,7 +16,7 @@ from pleura.cli.common import (
     json_option,
     path_or_url,
     progress_bar,
-    quiet_option,
+    silent_option,
     units_option,
     write_json,
 )
@@ -157,7 +157,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
 @json_option
-@quiet_option
+@silent_option
 def command(
     scan: Path | str,
     model: Path | None,
@@ -226,12 +226,14 @@ def command(
         )
         from pleura.cohort.single import segment_file
 
+        if not (quiet or Path(output).parent.exists()):
+            echo(f"creating the folder {Path(output).parent}", err=True)
         with progress_bar("segmenting", quiet, "slices") as bar:
             result = segment_file(scan, files, options, series=series, stack=stack, progress=bar)
         if str(json_file) == "-":
             write_json(json_file, result.to_dict())
         else:
-            _print_report(result)
+            _print_report(result, quiet)
         return 0
     _refuse(
         "is for one scan: give a mask as --output, such as lungs.nii.gz",
@@ -264,7 +266,7 @@ def command(
         cohort_page(results, Path(output)).write(report)
     write_json(json_file, {"scans": [asdict(result) for result in results]})
     if str(json_file) != "-":
-        _print_results(results, output)
+        _print_results(results, output, quiet)
     return 1 if any(result.status == "failed" for result in results) else 0
 
 
@@ -310,7 +312,7 @@ def _preview_path(mask: Path) -> Path:
     return mask.with_name(f"{mask.name[: -len(suffix)]}_preview.png")
 
 
-def _print_results(results: list[ScanResult], output: Path | str) -> None:
+def _print_results(results: list[ScanResult], output: Path | str, quiet: bool) -> None:
     for result in results:
         if result.status == "failed":
             echo(f"failed   {_label(result)}: {result.error}", fg="red", err=True)
@@ -321,25 +323,28 @@ def _print_results(results: list[ScanResult], output: Path | str) -> None:
         echo(f"flag     and {len(flagged) - _MAX_FLAGS} more", fg="yellow", err=True)
     counts = Counter(result.status for result in results)
     text = ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
-    echo(f"{text}; see {str(output).rstrip('/')}/summary.csv")
+    if not quiet:
+        echo(f"{text}; see {str(output).rstrip('/')}/summary.csv")
 
 
 def _label(result: ScanResult) -> str:
     return f"{result.name} ({result.source})" if result.source else result.name
 
 
-def _print_report(report: ScanReport) -> None:
-    echo(f"{report.scan}: {report.grid}; {report.units}")
+def _print_report(report: ScanReport, quiet: bool) -> None:
+    """Print the result; only warnings and flags if quiet."""
+    show = (lambda _: None) if quiet else echo
+    show(f"{report.scan}: {report.grid}; {report.units}")
     for decision in report.decisions:
         text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
         if not decision["warning"]:
-            echo(text)
+            show(text)
         elif decision["topic"] not in report.flags:  # a flag repeats the decision
             echo(f"warning  {text}", fg="yellow", err=True)
     for message in report.flags.values():
         echo(f"flag     {message}", fg="red", err=True)
     sizes = report.volume_ml or report.voxels
     unit = "ml" if report.volume_ml else "pixels"
-    echo(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
+    show(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())
-    echo(f"{report.mask} ({seconds})")
+    show(f"{report.mask} ({seconds})")

@@ -15,8 +15,8 @@ from pleura.cli.common import (
     echo,
     json_option,
     optional_masks_argument,
-    quiet_option,
     require_masks,
+    silent_option,
     stderr_console,
     write_json,
 )
@@ -74,7 +74,7 @@ Examples:
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 @json_option
-@quiet_option
+@silent_option
 def command(
     images: Path | None,
     masks: Path | None,
@@ -154,7 +154,8 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
 
     def on_slices(slices: TrainingSlices) -> None:
         counts = f"{slices.n_corrected} corrected slices, {slices.n_uncorrected} others"
-        echo(counts, err=True)
+        if not options.quiet:
+            echo(counts, err=True)
 
     def on_evaluation(done: int, total: int) -> None:
         bar.start()  # not before: the training shows its own bar
@@ -183,8 +184,8 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
         bar.stop()
     to_resume = f"pleura train --corrected {_quoted(corrected)} -o {_quoted(output)} --resume"
     next_ = f"pleura segment SCAN -o lungs.nii.gz --model {_quoted(output / 'model.onnx')}"
-    code = _print_run(result.run, options.json_file, to_resume, next_)
-    if result.scores:
+    code = _print_run(result.run, options, to_resume, next_)
+    if result.scores and not options.quiet:
         echo(str(result), err=to_stderr)
     for warning in result.warnings:
         echo(f"warning  {warning}", fg="yellow", err=True)
@@ -243,13 +244,13 @@ def _train(images: Path, masks: Path | None, options: _Options) -> int:
         else f"pleura export {_quoted(output)} -o model.onnx"
     )
     to_resume = f"pleura train {data} -o {_quoted(output)} --resume"
-    return _print_run(run, options.json_file, to_resume, next_)
+    return _print_run(run, options, to_resume, next_)
 
 
-def _print_run(run: Run, json_file: Path | None, to_resume: str, next_: str) -> int:
+def _print_run(run: Run, options: _Options, to_resume: str, next_: str) -> int:
     """Print the result of a training and the next command; return the exit code."""
     history = run.history()
-    write_json(json_file, {"run": str(run.folder), **run.record, "history": history})
+    write_json(options.json_file, {"run": str(run.folder), **run.record, "history": history})
     if not run.finished:
         echo(
             f"stopped in epoch {len(history) + 1} of {run.recipe.training.epochs} and saved; "
@@ -257,7 +258,7 @@ def _print_run(run: Run, json_file: Path | None, to_resume: str, next_: str) -> 
             err=True,
         )
         return 130
-    if str(json_file) == "-":
+    if str(options.json_file) == "-" or options.quiet:
         return 0
     last = history[-1]
     echo(

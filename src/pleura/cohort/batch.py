@@ -20,7 +20,7 @@ from pleura.cohort.tables import ScanResult
 from pleura.cohort.task import Task
 from pleura.cohort.worker import WorkerOptions, mask_name, segment_task
 from pleura.cohort.workers import ThreadWorkers, Workers
-from pleura.engine.engine import SHIPPED_MODELS
+from pleura.engine.model_file import SHIPPED_MODELS
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import remove_unfinished
 from pleura.formats.find import ScanEntry

@@ -153,10 +153,19 @@ class PairReader:
         return values
 
     def _read_2d(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
-        image = read_image_2d(pair.image)
-        if pair.no_lung:
-            return image, np.zeros(image.shape, np.uint8)
-        mask = read_mask_2d(pair.mask)
+        try:
+            image = read_image_2d(pair.image)
+            if pair.no_lung:
+                return image, np.zeros(image.shape, np.uint8)
+            mask = read_mask_2d(pair.mask)
+        except DataError as error:
+            if _are_exchanged(pair):
+                raise DataError(
+                    "the image is a mask, and the mask is an image",
+                    where=f"{pair.image} and {pair.mask}",
+                    hint="give the images first, then the masks: IMAGES MASKS",
+                ) from error
+            raise
         require_same_size(pair, image.shape, mask.shape)
         return image, mask
 
@@ -189,6 +198,15 @@ def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
         As `PairReader.read`.
     """
     return PairReader().read(pair)
+
+
+def _are_exchanged(pair: Pair) -> bool:
+    """Return whether the image has at most two values, as a mask, and the mask has more."""
+    try:
+        image, mask = read_picture(pair.image), read_picture(pair.mask)
+    except DataError:
+        return False
+    return len(np.unique(image)) <= 2 < len(np.unique(mask))
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:

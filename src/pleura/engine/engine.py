@@ -10,17 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.engine.loading import load
-from pleura.engine.model_file import ModelMetadata, read_metadata
+from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadata
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import LoadedModel, Precision, Runtime, available_cpus
 from pleura.errors import ModelError
 from pleura.typing import StrPath
 
 _FOLDER = Path(__file__).parents[1] / "models"
-
-SHIPPED_MODELS = ("default", "accurate")
-"""Names of the shipped models; ``accurate`` is an ensemble of three networks, slower and slightly
-more accurate."""
 
 DEFAULT_MODEL = _FOLDER / "default.onnx"
 """The model file that is used by default."""

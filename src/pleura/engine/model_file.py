@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import stat
 from collections.abc import Mapping
@@ -17,6 +18,10 @@ FORMAT = 1
 
 METADATA_KEY = "pleura"
 """Entry of ``metadata_props`` of the ONNX file that contains the metadata as JSON."""
+
+SHIPPED_MODELS = ("default", "accurate")
+"""Names of the shipped models; ``accurate`` is an ensemble of three networks, slower and slightly
+more accurate."""
 
 MAX_BYTES = 1 << 30
 """Maximum size of a model file."""
@@ -117,7 +122,7 @@ def read_metadata(path: Path) -> ModelMetadata:
         ) from error
     except FileNotFoundError as error:
         raise ModelError(
-            "no such model file",
+            f"no such model file{_suggestion(path.name)}",
             where=path,
             hint="pass a file that `pleura export` wrote, or `default` or `accurate`",
         ) from error
@@ -185,3 +190,8 @@ def _within(value: object, levels: int) -> bool:
     if isinstance(value, list):
         return levels > 0 and all(_within(item, levels - 1) for item in value)
     return True
+
+
+def _suggestion(name: str) -> str:
+    near = difflib.get_close_matches(name, SHIPPED_MODELS, 1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -180,10 +180,13 @@ def _keep_values(levels: Sequence[Levels], units: UnitsEstimate, states_hu: bool
         doubtful = not states_hu or not (units.kind == "unknown" or _is_near_hu(units))
         reason = f"{units.reason} The file's own values are taken for HU."
         return UnitsDecision(HU, reason, warning=doubtful)
+    is_mask = all(one.piecewise_constant for one in levels)
     raise ScanError(
         f"cannot determine the intensity units ({units.reason.rstrip('.')})",
         where=None,
-        hint="pass --units hu, offset (HU plus 1024), grey or inverted",
+        hint="give the CT first, then its mask"
+        if is_mask
+        else "pass --units hu, offset (HU plus 1024), grey or inverted",
     )
 
 

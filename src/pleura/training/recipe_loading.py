@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataWarning, RecipeError
 from pleura.training.recipe import Recipe
+from pleura.training.recipe_errors import describe_invalid_value
 from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
 from pleura.typing import StrPath
@@ -92,8 +92,7 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         if first["type"] == "extra_forbidden":
             raise _unknown_key(keys, where) from error
         raise RecipeError(
-            f"{dotted}: {first['msg'].removeprefix('Value error, ')}"
-            + (f" (got {_short(first['input'])})" if dotted != "recipe" and len(keys) > 1 else ""),
+            describe_invalid_value(dotted, first),
             where=where,
             hint="correct the value; docs/reference/recipes.md lists the values of each key",
         ) from error
@@ -105,10 +104,6 @@ def _with_current_names(values: dict[str, Any], where: str) -> dict[str, Any]:
     if renamed:
         warnings.warn(f"{where}: {', '.join(renamed)}", DataWarning, stacklevel=4)
     return updated
-
-
-def _short(value: object) -> str:
-    return reprlib.repr(value) if not isinstance(value, str) else repr(value)[:200]
 
 
 def _read(recipe: StrPath) -> tuple[dict[str, Any], str]:
@@ -166,7 +161,7 @@ def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(
-            f"'{override}' is no key and value",
+            f"'{override}' is not a key with a value",
             where="--set",
             hint="write key=value, for example training.epochs=5",
         )

@@ -45,6 +45,12 @@ def read_recipe_text(path: Path, where: str) -> Any:
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise RecipeError(
+            "no such recipe file",
+            where=where,
+            hint="check the spelling of the path; `pleura recipe` lists the recipes of the package",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"the recipe cannot be read ({error})", where=where, hint="pass a readable YAML file"
