@@ -15,8 +15,9 @@ from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import Pair
 from pleura.errors import DataError
 from pleura.figures.cases import BANDS, ChosenCase, choose_cases
+from pleura.figures.curves import curves_figure
 from pleura.figures.overlay import grey_range, overlay
-from pleura.figures.palette import PREDICTION, REFERENCE, rgb
+from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, rgb
 from pleura.figures.plots import (
     CaseImages,
     PairImages,
@@ -142,6 +143,21 @@ def test_constant_image_has_a_grey_range(shape):
 
 
 # Figures
+
+
+def test_curves_have_labelled_axes_and_the_colours_of_the_palette():
+    keys = ("loss", "validation_loss", "accuracy", "validation_accuracy", "learning_rate")
+    history = [{"epoch": i, **dict.fromkeys(keys, 0.5 / i)} for i in (1, 2, 3)]
+    loss, accuracy, rate = curves_figure(history).axes
+    assert [axis.get_title(loc="left") for axis in (loss, accuracy, rate)] == [
+        "Loss",
+        "Accuracy (fraction of pixels)",
+        "Learning rate",
+    ]
+    assert {axis.get_xlabel() for axis in (loss, accuracy, rate)} == {"Epoch"}
+    for axis in (loss, accuracy):
+        assert [line.get_color() for line in axis.lines] == [TRAINING, VALIDATION]
+        assert not axis.spines["top"].get_visible()
 
 
 def test_pairs_figure_outlines_the_mask_before_and_after_augmentation(read):

@@ -259,7 +259,8 @@ def test_a_coronal_slice_alone_is_refused(segmenter, chest):
 def test_segmentation_displays_itself_in_notebooks(chest, segmenter):
     segmentation = segmenter(from_array(chest, affine=AXIAL, units="hu"))
     assert segmentation._repr_html_().startswith('<img src="data:image/png;base64,')
-    assert "right" in segmentation._repr_html_()
+    assert "Right lung" in segmentation._repr_html_()
+    assert "Lung cut off at the end of the scan" in segmentation._repr_html_()
     rows, columns = segmentation.preview_image().shape[:2]
     assert segmentation.preview().get_size_inches() == pytest.approx((columns / 100, rows / 100))
     assert len(repr(segmentation)) < 150

@@ -48,23 +48,24 @@ def html_table(
     )
 
 
-def html_image(image: NDArray[np.uint8]) -> str:
-    """Return an HTML image of pixels (rows, columns, 3)."""
+def html_image(image: NDArray[np.uint8], description: str) -> str:
+    """Return an HTML image of pixels (rows, columns, 3), with a description for screen readers."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "PNG")
-    return _html_png(content)
+    return _html_png(content, description)
 
 
-def html_figure(figure: Figure) -> str:
-    """Return an HTML image of a figure, as PNG in its address."""
+def html_figure(figure: Figure, description: str) -> str:
+    """Return an HTML image of a figure, with a description for screen readers."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    return _html_png(content)
+    return _html_png(content, description)
 
 
-def _html_png(content: io.BytesIO) -> str:
+def _html_png(content: io.BytesIO, description: str) -> str:
     address = base64.b64encode(content.getvalue()).decode()
-    return f'<img src="data:image/png;base64,{address}" style="max-width: 100%">'
+    source = f"data:image/png;base64,{address}"
+    return f'<img src="{source}" alt="{escape(description)}" style="max-width: 100%">'
 
 
 def _row(tag: str, cells: Sequence[Any], numeric: bool) -> str:

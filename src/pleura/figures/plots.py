@@ -63,7 +63,7 @@ def pairs_figure(
     title:
         Title of the figure.
     """
-    headings = ("image", "mask contour", "augmented image", "augmented mask contour")
+    headings = ("Image", "Mask", "Augmented image", "Augmented mask")
     figure, panels = _grid([row.image for row in rows for _ in headings], len(headings), 2.3, title)
     for row, axes in zip(rows, panels, strict=True):
         limits = window or grey_range(row.image)

@@ -122,13 +122,15 @@ class Mask(LabelMap):
             scale_bar=self.geometry.spacing_known,
         )
         rows = [
-            ("grid", str(self.geometry)),
-            ("units", str(self.scan.intensity)),
-            ("size", self._size()),
+            ("Volume of both lungs", self._size()),
+            ("Grid", str(self.geometry)),
+            ("Intensity units", str(self.scan.intensity)),
             *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions),
-            *(("flag", str(flag)) for flag in self.flags),
+            *((flag.title, flag.message) for flag in self.flags),
         ]
-        return html_image(image) + html_table((), rows, printable(self.scan.name))
+        return html_image(image, "Slices with the contours of the lungs") + html_table(
+            (), rows, printable(self.scan.name)
+        )
 
     def _size(self) -> str:
         if self.geometry.spacing_known:

@@ -163,9 +163,9 @@ class Scan:
 
     def _repr_html_(self) -> str:
         rows = [
-            ("name", printable(self.name)),
-            ("grid", str(self.geometry)),
-            ("units", str(self.intensity)),
+            ("Name", printable(self.name)),
+            ("Grid", str(self.geometry)),
+            ("Intensity units", str(self.intensity)),
             *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions if d.topic != "units"),
         ]
         try:
@@ -176,7 +176,7 @@ class Scan:
         hu, spacing = order.apply(hu), order.apply_to(self.geometry).spacing
         labels, known = np.zeros(hu.shape, np.uint8), self.geometry.spacing_known
         image = preview_image(hu, labels, spacing, scale_bar=known)
-        return html_image(image) + html_table((), rows)
+        return html_image(image, "Slices of the scan") + html_table((), rows)
 
     def __repr__(self) -> str:
         return f"Scan({printable(self.name)}; {self.geometry}; {self.intensity})"

@@ -101,18 +101,16 @@ class Segmentation(Mask):
         return f"{np.count_nonzero(self.labels == label):,} pixels"
 
     def _repr_html_(self) -> str:
-        report = self.to_dict()
-        sizes, unit = report["volume_ml"], "ml"
-        if sizes is None:
-            sizes, unit = report["voxels"], "voxels"
+        caption = self._caption()
         rows = [
-            ("grid", report["grid"]),
-            ("units", report["units"]),
-            ("model", self.model),
-            *((side, f"{size:.0f} {unit}") for side, size in sizes.items()),
-            *(("flag", str(flag)) for flag in self.flags),
+            *(text.split(": ") for text in caption.legend.values()),
+            ("Grid", str(self.geometry)),
+            ("Intensity units", str(self.scan.intensity)),
+            ("Model", self.model),
+            *((flag.title, flag.message) for flag in self.flags),
         ]
-        return html_image(self.preview_image()) + html_table((), rows, report["scan"])
+        image = html_image(self.preview_image(), "Slices with the contours of the lungs")
+        return image + html_table((), rows, printable(self.scan.name))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary that JSON can store; voxels are left out."""

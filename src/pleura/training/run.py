@@ -68,7 +68,7 @@ class Run:
             from pleura.figures.curves import curves_figure
         except PleuraError:  # matplotlib is optional
             return heading + html_table((), [(k, f"{v:g}") for k, v in history[-1].items()])
-        return heading + html_figure(curves_figure(history))
+        return heading + html_figure(curves_figure(history), "Training curves")
 
     @property
     def weights(self) -> Path:
