@@ -1,6 +1,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from viewer_page import launched
 
 
 def oblique(sign):
@@ -29,3 +30,22 @@ def pair(request, tmp_path):
     nib.save(nib.Nifti1Image(hu, affine), tmp_path / "ct.nii.gz")
     nib.save(nib.Nifti1Image(labels, affine), tmp_path / "lungs.nii.gz")
     return tmp_path / "ct.nii.gz", tmp_path / "lungs.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def varied(pair):
+    """The pair with random HU, and lungs of different sizes and heights."""
+    random = np.random.default_rng(1)
+    scan, mask = (nib.load(path) for path in pair)
+    hu = random.integers(-1024, 120, scan.shape).astype(np.int16)
+    labels = np.asarray(mask.dataobj).copy()
+    labels[8:12, :, 1] = labels[22:32, :, 4] = 0
+    nib.save(nib.Nifti1Image(hu, scan.affine), pair[0])
+    nib.save(nib.Nifti1Image(labels, mask.affine), pair[1])
+    return pair

@@ -14,9 +14,10 @@ from pleura.corrections.saving import read_changed_slices, save_correction
 from pleura.errors import DataError
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
+from pleura.measurement.measure import AERATION
 from pleura.scan.geometry import affine_from_axes
 from pleura.viewer.app import create_app
-from pleura.viewer.case_list import CaseList
+from pleura.viewer.case_list import CaseList, find_cases
 from pleura.viewer.uploads import Uploads
 
 HOST = "127.0.0.1:8000"
@@ -356,3 +357,49 @@ def test_an_upload_that_is_too_large_is_removed_and_releases_its_storage(tmp_pat
         client.get("/?token=secret")
         assert client.put("/api/uploads/1/a", content=b"123456").status_code == 413
         assert client.put("/api/uploads/1/a", content=b"12345").status_code == 200
+
+
+def test_the_mask_before_the_correction_is_served_beside_the_corrected_one(client, pair):
+    mask = nib.load(pair[1])
+    drawn = mask.get_fdata().astype(np.uint8)
+    drawn[18, 8:20, 1] = 1
+    assert client.get("/api/cases/0/changed-slices").json() == []
+    record = client.put(
+        "/api/cases/0/corrected", content=nib.Nifti1Image(drawn, mask.affine).to_bytes()
+    ).json()
+    for kind, expected in (("original", mask.get_fdata()), ("mask", drawn)):
+        sent = nib.Nifti1Image.from_bytes(client.get(f"/api/cases/0/{kind}.nii").content)
+        np.testing.assert_array_equal(sent.get_fdata(), expected)
+    changed = client.get("/api/cases/0/changed-slices").json()
+    assert changed == record["changed_slices"]
+    assert len(changed) == 1
+    assert client.get("/api/cases/1/changed-slices").status_code == 404
+
+
+def test_the_page_learns_whether_the_spacing_is_known(client, sample):
+    assert client.get("/api/cases/0/scan.nii").headers["spacing-known"] == "1"
+    picture = next((sample.folder / "images").glob("*.tif"))
+    app = create_app(CaseList([case_from_files(picture)]), "secret", [HOST])
+    with TestClient(app, base_url=f"http://{HOST}") as other:
+        other.get("/?token=secret")
+        assert other.get("/api/cases/0/scan.nii").headers["spacing-known"] == "0"
+
+
+def test_failed_scans_of_a_cohort_are_listed(tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "damaged.nii.gz").write_bytes(b"\x1f\x8b no scan")
+    (result,) = segment_cohort(scans, tmp_path / "out")
+    app = create_app(find_cases(tmp_path / "out"), "secret", [HOST])
+    with TestClient(app, base_url=f"http://{HOST}") as client:
+        assert client.get("/api/failures").status_code == 403
+        client.get("/?token=secret")
+        expected = {"name": "damaged", "source": "damaged.nii.gz", "error": result.error}
+        assert client.get("/api/failures").json() == [expected]
+        assert client.get("/api/cases").json() == []
+
+
+def test_the_page_measures_with_the_limits_of_the_library(client):
+    limits = client.get("/api/limits").json()
+    assert limits["aeration"] == {name: list(limit) for name, limit in AERATION.items()}
+    assert limits["low_attenuation"] == -950

@@ -1,69 +1,21 @@
-"""The page in a real Chromium, with WebGL in software."""
-
-import shutil
-import time
-from contextlib import contextmanager
+"""Corrections, uploads and progress on the page, in a real Chromium."""
 
 import nibabel as nib
 import numpy as np
 import pytest
+from viewer_page import (
+    NEEDS_PAGE,
+    ONE_GRID,
+    draw_at,
+    opened,
+    served,
+    until,
+)
 
 from pleura.corrections.cases import case_from_files
 from pleura.figures.palette import DIFFERENCE, LEFT_LUNG, REFERENCE, RIGHT_LUNG, rgb
-from pleura.viewer.app import STATIC
-from pleura.viewer.case_list import CaseList
-from pleura.viewer.server import Viewer
 
-AXE = STATIC.with_name("web") / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-    pytest.mark.skipif(
-        not (STATIC / "viewer.js").exists(), reason="the page is not built: needs Node.js"
-    ),
-]
-ONE_GRID = pytest.mark.parametrize("pair", ["oblique, flipped"], indirect=True)
-"""Of tests in which nothing depends on the grid of the scan."""
-SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def served(cases, folder=None):
-    """Serve cases; yield the address with the token."""
-    with Viewer(CaseList(cases, folder)) as viewer:
-        viewer.start()
-        yield viewer.url
-
-
-@contextmanager
-def opened(browser, address, width=1200, *, faulty=False, script=""):
-    """A page without faults on its console, unless they are expected."""
-    context = browser.new_context(viewport={"width": width, "height": 800})
-    context.add_init_script(script)
-    page, faults = context.new_page(), []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-    page.goto(address)
-    yield page
-    assert faulty or faults == []
-    context.close()
-
-
-def until(page, expression, seconds=30):
-    """Wait for a condition; the page forbids what Playwright's own waiting is made of."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, f"{expression}: {page.text_content('#message')}"
-        time.sleep(0.05)
+pytestmark = NEEDS_PAGE
 
 
 @pytest.fixture
@@ -72,23 +24,6 @@ def page(browser, pair):
     with served([case_from_files(*pair, pair[1])]) as address, opened(browser, address) as page:
         until(page, "document.body.dataset.ready === '0'")
         yield page
-
-
-def draw_at(page, fraction):
-    """Click at a position in the axial view; returns its world coordinates, RAS in mm."""
-    page.click("#view [value=axial]")
-    found = page.evaluate(
-        """(at) => {
-          viewer.scene.crosshairPos = at; viewer.drawScene();
-          const [x, y] = viewer.frac2canvasPos(at), box = viewer.canvas.getBoundingClientRect();
-          const scale = box.width / viewer.canvas.width;
-          return { x: box.x + x * scale, y: box.y + y * scale,
-                   mm: [...viewer.frac2mm(at, 0, true)].slice(0, 3) };
-        }""",
-        list(fraction),
-    )
-    page.mouse.click(found["x"], found["y"])
-    return np.array(found["mm"])
 
 
 def test_a_stroke_is_saved_at_its_position_and_undo_removes_it(page, pair):
@@ -269,17 +204,3 @@ def test_a_browser_without_webgl_2_gets_a_message(browser, pair):
         opened(browser, address, faulty=True, script=without) as p,
     ):
         until(p, "document.getElementById('message').textContent.includes('no WebGL 2')")
-
-
-@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core, which `npm ci` installs")
-@ONE_GRID
-@pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_is_accessible(browser, pair, width):
-    """The page passes the rules of WCAG 2.2 AA that axe-core checks."""
-    with served([case_from_files(*pair)]) as address, opened(browser, address, width) as page:
-        until(page, "document.body.dataset.ready === '0'")
-        page.evaluate(AXE.read_text("utf-8"))
-        rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"
-        found = page.evaluate(f"axe.run(document, {rules})")
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
-    assert len(found["passes"]) > 15

@@ -1,5 +1,6 @@
 // The list of scans, the selected scan, and its report.
 import { requestJson, requestVolume } from "./api.js";
+import { choose } from "./controls.js";
 import { forgetOriginal } from "./correction.js";
 import { $, createElement, createIcon, showError, showMessage } from "./dom.js";
 import { defaultWindow, resetView, selectedWindow, showCaption, updateMask, updateTool, updateView, updateWindow } from "./display.js";
@@ -8,7 +9,7 @@ import { isChanged, resetHistory } from "./history.js";
 import { measure } from "./measures.js";
 import { forgetOverlays, showReference, updateReference } from "./overlays.js";
 import { showFlags, updateScrubber } from "./scrubber.js";
-import { niivue, state } from "./state.js";
+import { grid, niivue, state } from "./state.js";
 import { removeSurfaces } from "./surface.js";
 
 export async function updateCases() {
@@ -70,6 +71,7 @@ export async function openCase(index, { confirmed = false } = {}) {
       state.mask = { index, name: opened.name, draftKey: opened.draft_key, etag: mask.etag };
       state.measures = measure();
     }
+    if (grid().nz === 1) choose("view", "axial");
     showFlags(opened.report.flags ?? {});
     updateAfterEdit();
     updateWindow(); updateMask(); updateReference(); updateTool(); updateView(); resetView(); showCaption();

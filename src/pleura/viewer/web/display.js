@@ -17,12 +17,12 @@ const WIDE = [tile(SLICE_TYPE.AXIAL, 0, 0, 0.498, 0.498), tile(SLICE_TYPE.CORONA
   tile(SLICE_TYPE.SAGITTAL, 0, 0.502, 0.498, 0.498), tile(SLICE_TYPE.RENDER, 0.502, 0.502, 0.498, 0.498)];
 const TALL = [tile(SLICE_TYPE.AXIAL, 0, 0, 1, 0.64), tile(SLICE_TYPE.CORONAL, 0, 0.645, 0.498, 0.355),
   tile(SLICE_TYPE.SAGITTAL, 0.502, 0.645, 0.498, 0.355)];
-const CROSSHAIR = 1.5; // pixels
+const CROSSHAIR = 1; // pixels
 
 export function updateView() {
   const view = choice("view"), { width, height } = $("stage").getBoundingClientRect();
   niivue.opts.sliceType = VIEWS[view];
-  niivue.customLayout = view === "multi" ? (height > 1.05 * width ? TALL : WIDE) : [];
+  niivue.customLayout = view === "multi" ? (height > 1.2 * width ? TALL : WIDE) : [];
   if (niivue.volumes.length) {
     const { nx, ny, dx, dy } = grid(), pixels = Math.min(width, height) * (view === "multi" ? 0.5 : 1);
     niivue.setCrosshairWidth((CROSSHAIR * Math.max(nx * dx, ny * dy)) / pixels); // mm

@@ -5,6 +5,7 @@ import { isOn } from "./controls.js";
 import { classTable } from "./measures.js";
 import { forEachLungVoxel, niivue, state } from "./state.js";
 
+const OPACITY = { reference: 0.9, aeration: 0.5, changes: 0.75 }; // NiiVue ignores the alpha of a label
 const shown = {}; // the image of each overlay on the canvas
 
 export const isOverlayShown = (name) => name in shown;
@@ -30,7 +31,7 @@ function showOverlay(name, labels, colourMap) {
   image.calculateRAS();
   image.setColormapLabel(colourMap);
   Object.assign(image, { cal_min: 0, cal_max: colourMap.R.length - 1, robust_min: 0, robust_max: colourMap.R.length - 1,
-    global_min: 0, global_max: colourMap.R.length - 1, opacity: 1, nFrame4D: 1, frame4D: 0 });
+    global_min: 0, global_max: colourMap.R.length - 1, opacity: OPACITY[name], nFrame4D: 1, frame4D: 0 });
   shown[name] = image;
   niivue.addVolume(image);
 }
@@ -51,7 +52,7 @@ export function showReference({ img, hdr }, mask) {
 
 export function updateReference() {
   if (!shown.reference) return;
-  niivue.setOpacity(niivue.volumes.indexOf(shown.reference), isOn("reference") ? 0.9 : 0);
+  niivue.setOpacity(niivue.volumes.indexOf(shown.reference), isOn("reference") ? OPACITY.reference : 0);
 }
 
 // Show the aeration class of each voxel of the mask.
@@ -60,7 +61,7 @@ export function updateAeration() {
   const labels = new Uint8Array(niivue.back.img.length), classOf = classTable(), { img } = niivue.back;
   forEachLungVoxel((label, i, j) => { labels[j] = classOf[img[j] + 32768]; });
   const names = Object.keys(state.limits.aeration).map((name) => name.replaceAll("_", "-"));
-  showOverlay("aeration", labels, labelColourMap(names, names.map((name) => (name === "normally-aerated" ? 80 : 190))));
+  showOverlay("aeration", labels, labelColourMap(names, names.map(() => 255)));
 }
 
 // Show the voxels that have another label than before the correction.
@@ -69,5 +70,5 @@ export function showChanges(original) {
   const mark = (label, i, j) => { if (original[i] !== now[i]) labels[j] = 1; };
   forEachLungVoxel(mark, null, now);
   forEachLungVoxel(mark, null, original);
-  showOverlay("changes", labels, labelColourMap(["difference"], [200]));
+  showOverlay("changes", labels, labelColourMap(["difference"], [255]));
 }

@@ -50,7 +50,8 @@ export function updateScrubber() {
     const counts = [1, 2].map((side) => sides[side].axes[plane]);
     const most = Math.max(1, ...counts[0].map((count, i) => count + counts[1][i]));
     const inside = [...counts[0].keys()].filter((i) => counts[0][i] + counts[1][i] > 0);
-    if (inside.length) marks.push(createSvg("rect", { class: "extent", x: inside[0], width: inside.at(-1) - inside[0] + 1, y: 0, height: 100 }));
+    if (inside.length) marks.push(createSvg("rect", { class: "extent", x: inside[0] + 0.5, width: inside.at(-1) - inside[0], y: 0,
+      height: 100 }));
     const below = new Float32Array(n);
     counts.forEach((values, side) => {
       const upper = Array.from(values, (count, i) => below[i] + (90 * count) / most);

@@ -73,8 +73,10 @@ function meshOf(label) {
   return new NVMesh(points, new Uint32Array(triangles), SIDES[label], new Uint8Array([...rgb(SIDES[label]), 255]), 1, true, niivue.gl);
 }
 
+// addMesh and removeMesh of NiiVue would send all volumes to the GPU again.
 export function removeSurfaces() {
-  while (niivue.meshes.length) niivue.removeMesh(niivue.meshes[0]);
+  for (const mesh of niivue.meshes) mesh.unloadMesh(niivue.gl);
+  niivue.meshes = [];
   isStale = true;
 }
 
@@ -84,11 +86,9 @@ export function updateSurfaces(changed = false) {
   const isShown = choice("view") === "render" || niivue.customLayout?.some(({ sliceType }) => sliceType === 4);
   if (!isStale || !isShown || !state.measures) return;
   removeSurfaces();
-  for (const label of [1, 2]) {
-    const mesh = meshOf(label);
-    if (mesh) niivue.addMesh(mesh);
-  }
+  niivue.meshes = [1, 2].map(meshOf).filter(Boolean);
   isStale = false;
+  niivue.drawScene();
 }
 
 // The 3-D view displays the surfaces alone, around their own centre.
