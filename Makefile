@@ -83,11 +83,11 @@ $(DOCS_READY): $(READY)
 
 SPHINX := $(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet
 docs: reference $(DOCS_READY)  ## build the documentation in docs/_build/html, without a network
-	$(SPHINX) docs docs/_build/html
+	NOTEBOOKS=cache $(SPHINX) docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 linkcheck: reference $(DOCS_READY)  ## check the external links of the documentation
 	$(SPHINX) -b linkcheck docs docs/_build/linkcheck
 
 clean:  ## remove the environment and all generated files
-	rm -rf $(VENV) demo dist docs/_build docs/reference/api
+	rm -rf $(VENV) demo dist docs/_build docs/reference/api docs/tutorials/notebooks

@@ -1,9 +1,14 @@
 """Sphinx configuration of the documentation; `make docs` builds it."""
 
+import os
+import shutil
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import pleura
+
+DOCS = Path(__file__).parent
 
 project = "pleura"
 author = "the pleura developers"
@@ -25,7 +30,12 @@ suppress_warnings = ["config.cache"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
-nb_execution_mode = "off"  # the tests execute all code of the documentation
+# `make docs` executes the notebooks; the tests, which execute them too, do not do it twice.
+nb_execution_mode = os.environ.get("NOTEBOOKS", "off")
+nb_execution_cache_path = str(DOCS / "_build" / "notebooks")
+nb_execution_excludepatterns = ["*_student.ipynb"]
+nb_execution_timeout = 900
+nb_execution_raise_on_error = True
 nb_merge_streams = True
 
 autosummary_generate = True
@@ -89,6 +99,17 @@ def link_pages(app: Any, name: str, content: list[str]) -> None:
         content[0] = content[0].replace(file, page)
 
 
+def copy_notebooks(app: Any) -> None:
+    """Copy the notebooks into the documentation, where Sphinx looks for pages."""
+    target = DOCS / "tutorials" / "notebooks"
+    target.mkdir(exist_ok=True)
+    for notebook in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
+        copied = target / notebook.name
+        if not copied.exists() or copied.read_bytes() != notebook.read_bytes():
+            shutil.copyfile(notebook, copied)
+
+
 def setup(app: Any) -> None:
-    """Register the function that replaces links."""
+    """Register the functions that copy notebooks and replace links."""
+    app.connect("builder-inited", copy_notebooks, priority=0)
     app.connect("source-read", link_pages)
