@@ -81,9 +81,11 @@ $(DOCS_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --group docs
 	touch $(DOCS_READY)
 
+# NOTEBOOKS=cache executes the notebooks that changed, which takes minutes.
+NOTEBOOKS ?= off
 SPHINX := $(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet
 docs: reference $(DOCS_READY)  ## build the documentation in docs/_build/html, without a network
-	NOTEBOOKS=cache $(SPHINX) docs docs/_build/html
+	NOTEBOOKS=$(NOTEBOOKS) $(SPHINX) docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 linkcheck: reference $(DOCS_READY)  ## check the external links of the documentation

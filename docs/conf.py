@@ -30,7 +30,7 @@ suppress_warnings = ["config.cache"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
-# `make docs` executes the notebooks; the tests, which execute them too, do not do it twice.
+# `make docs NOTEBOOKS=cache` executes the notebooks that changed; the tests execute them, too.
 nb_execution_mode = os.environ.get("NOTEBOOKS", "off")
 nb_execution_cache_path = str(DOCS / "_build" / "notebooks")
 nb_execution_excludepatterns = ["*_student.ipynb"]

@@ -34,9 +34,9 @@ pytestmark = [
 def site(tmp_path_factory):
     """Build the site in a copy of the documentation."""
     folder = tmp_path_factory.mktemp("site")
-    for name in ("README.md", "CHANGELOG.md", "tests", "benchmarks"):
+    for name in ("README.md", "CHANGELOG.md", "tests", "benchmarks", "notebooks"):
         (folder / name).symlink_to(DOCS.parent / name)
-    left_out = shutil.ignore_patterns("_build", "api", "jupyter_execute")
+    left_out = shutil.ignore_patterns("_build", "api", "notebooks")
     shutil.copytree(DOCS, folder / "docs", ignore=left_out)
     command = [sys.executable, "-m", "sphinx", "--nitpicky", "--fail-on-warning", "--keep-going"]
     built = subprocess.run(

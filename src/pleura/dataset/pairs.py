@@ -96,6 +96,13 @@ def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
     DataError
         A folder is unreadable or empty, a name is not unique, a partner is missing, a volume
         cannot be read, or both folders are the same.
+
+    Examples
+    --------
+    >>> import pleura
+    >>> pairs = pleura.find_pairs("tests/data/sample/images", "tests/data/sample/masks")
+    >>> len(pairs), pairs[0].name
+    (60, 'LCTSC-101_013.tif')
     """
     pairing = match_folders(Path(images), Path(masks))
     for first, second, *_ in pairing.ambiguous:

@@ -33,6 +33,12 @@ def iou(reference: AnyArray, prediction: AnyArray) -> float:
     References
     ----------
     Jaccard, The distribution of the flora in the alpine zone, New Phytologist 1912.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(iou(np.array([0, 1, 1]), np.array([1, 1, 0])), 3)
+    0.333
     """
     intersection, total = _count(reference, prediction)
     union = total - intersection
@@ -60,6 +66,12 @@ def dice(reference: AnyArray, prediction: AnyArray) -> float:
     References
     ----------
     Dice, Measures of the amount of ecologic association between species, Ecology 1945.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dice(np.array([0, 1, 1]), np.array([1, 1, 0]))
+    0.5
     """
     intersection, total = _count(reference, prediction)
     return 2 * intersection / total if total else float("nan")

@@ -60,6 +60,13 @@ def read(
     ------
     ScanError, DataError
         The source cannot be read as one CT scan.
+
+    Examples
+    --------
+    >>> import pleura
+    >>> scan = pleura.read("tests/data/sample/volume/ct.nii.gz")
+    >>> scan.geometry.shape, scan.hu(30, 31).shape
+    ((65, 128, 128), (1, 128, 128))
     """
     if is_image(source):
         scan = read_image(source)

@@ -86,6 +86,14 @@ def measure(scan: ScanLike | Mask, mask: Mask | ImageSource | None = None) -> Me
     ------
     ScanError, DataError
         Scan or mask cannot be read, the mask has another grid, or its scan is not available.
+
+    Examples
+    --------
+    >>> import pleura
+    >>> folder = "tests/data/sample/volume"
+    >>> found = pleura.measure(f"{folder}/ct.nii.gz", f"{folder}/lungs.nii.gz")
+    >>> [(region.region, round(region.volume_ml)) for region in found.regions]
+    [('lungs', 3975), ('right', 2170), ('left', 1805)]
     """
     if isinstance(scan, Mask):
         mask, scan = scan if mask is None else mask, _scan_of(scan)

@@ -113,21 +113,28 @@ class Segmenter:
     ) -> Segmentation:
         """Segment the lungs of a scan.
 
-        Parameters
-        ----------
-        scan:
-            A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom.
-        progress:
-            Called with the number of slices that are done, and of all slices.
-        keep_probability:
-            Also return the probability of lung.
-        warn:
-            Emit a `MaskWarning` for each flag and each decision that may change the mask.
+            Parameters
+            ----------
+            scan:
+                A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom.
+            progress:
+                Called with the number of slices that are done, and of all slices.
+            keep_probability:
+                Also return the probability of lung.
+            warn:
+                Emit a `MaskWarning` for each flag and each decision that may change the mask.
 
-        Raises
-        ------
-        ScanError, DataError
-            The value is not a scan, its voxels cannot be read, or its axial slices are too small.
+            Raises
+            ------
+            ScanError, DataError
+                The value is not a scan, its voxels cannot be read, or its axial slices are too small.
+
+        Examples
+        --------
+        >>> import pleura
+        >>> lungs = pleura.segment("tests/data/sample/volume/ct.nii.gz")
+        >>> lungs.labels.shape, lungs.flags
+        ((65, 128, 128), ())
         """
         start = time.perf_counter()
         scan = as_scan(scan)

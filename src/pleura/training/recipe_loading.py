@@ -48,6 +48,12 @@ def load_recipe(recipe: StrPath, overrides: Sequence[str] = ()) -> Recipe:
     ------
     RecipeError
         There is no such recipe, the YAML is invalid, a key is unknown, or a value is invalid.
+
+    Examples
+    --------
+    >>> import pleura
+    >>> pleura.load_recipe("exercise", ["training.epochs=5"]).training.epochs
+    5
     """
     values, where = _read(recipe)
     for override in overrides:
