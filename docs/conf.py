@@ -89,7 +89,10 @@ html_theme_options = {
     "footer_end": [],
 }
 
-PAGES_OF_FILES = {"../../tests/data/sample/README.md": "../reference/sample.md"}
+PAGES_OF_FILES = {
+    "../../tests/data/sample/README.md": "../reference/sample.md",
+    "../../notebooks/": "../tutorials/notebooks/",
+}
 """Links to files outside of this folder, which work in the repository, and their pages here."""
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 EXAMPLES = [
     test
-    for module in sorted({m for m in pleura._MODULE_BY_NAME.values()})
+    for module in sorted(set(pleura._MODULE_BY_NAME.values()))
     for test in FINDER.find(importlib.import_module(module), module)
     if test.examples
 ]

@@ -113,28 +113,21 @@ class Segmenter:
     ) -> Segmentation:
         """Segment the lungs of a scan.
 
-            Parameters
-            ----------
-            scan:
-                A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom.
-            progress:
-                Called with the number of slices that are done, and of all slices.
-            keep_probability:
-                Also return the probability of lung.
-            warn:
-                Emit a `MaskWarning` for each flag and each decision that may change the mask.
+        Parameters
+        ----------
+        scan:
+            A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom.
+        progress:
+            Called with the number of slices that are done, and of all slices.
+        keep_probability:
+            Also return the probability of lung.
+        warn:
+            Emit a `MaskWarning` for each flag and each decision that may change the mask.
 
-            Raises
-            ------
-            ScanError, DataError
-                The value is not a scan, its voxels cannot be read, or its axial slices are too small.
-
-        Examples
-        --------
-        >>> import pleura
-        >>> lungs = pleura.segment("tests/data/sample/volume/ct.nii.gz")
-        >>> lungs.labels.shape, lungs.flags
-        ((65, 128, 128), ())
+        Raises
+        ------
+        ScanError, DataError
+            The value is not a scan, its voxels cannot be read, or its axial slices are too small.
         """
         start = time.perf_counter()
         scan = as_scan(scan)
@@ -217,6 +210,13 @@ def segment(scan: ScanLike, model: StrPath | None = None) -> Segmentation:
         The value is not a scan, or its voxels cannot be read.
     ModelError
         The file is not a model of pleura.
+
+    Examples
+    --------
+    >>> import pleura
+    >>> lungs = pleura.segment("tests/data/sample/volume/ct.nii.gz")
+    >>> lungs.labels.shape, lungs.flags
+    ((65, 128, 128), ())
     """
     with Segmenter(model) as segmenter:
         segmentation = segmenter.segment(scan, warn=False)
