@@ -282,6 +282,14 @@ def test_indented_commands_exist(workplace):
                 parse(words[1:])
 
 
+def test_commands_beside_those_of_other_tools_parse(workplace):
+    text = (DOCS / "coming-from.md").read_text("utf-8")
+    written = [c for c in re.findall(r"`pleura ([^`]+)`", text) if " " in c]
+    assert len(written) > 10
+    for command in written:
+        parse(shlex.split(command))
+
+
 def test_most_commands_run():
     reasons = [reason_not_to_run(block, words) for _, block, words in all_commands()]
     assert reasons.count(None) > 2 * (len(reasons) - reasons.count(None))
