@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pleura.dataset.subsets import Split, read_split
 from pleura.errors import PleuraError
 from pleura.files.tables import csv_text, csv_value
-from pleura.names import LONGEST, printable, safe_name
+from pleura.names import LONGEST, counted, printable, safe_name
 
 ODD = ["na\udcefve", "a:b", "a\\b", "x" * 240, "a\nb", "\x1b[31mred", "a\u202egpj", "con", "end."]
 
@@ -72,3 +72,9 @@ def test_a_split_with_names_like_formulas_is_read_back(tmp_path):
     split = Split(names[:2], names[2:3], names[3:])
     split.write(tmp_path / "split.csv")
     assert read_split(tmp_path / "split.csv", names) == split
+
+
+def test_a_count_has_its_noun_in_the_right_number():
+    assert counted(1, "pair") == "1 pair"
+    assert counted(0, "pair") == "0 pairs"
+    assert counted(2, "series", "series") == "2 series"

@@ -9,7 +9,7 @@ from pleura.names import printable
 
 
 class PleuraError(Exception):
-    """An error caused by the input, with a hint how to correct it.
+    """An error caused by the input, with a hint on how to correct it.
 
     Parameters
     ----------
@@ -65,5 +65,5 @@ class DataWarning(UserWarning):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error of another library; its type if it has no text."""
+    """Return the first line of the error of another library; its type if it has no text."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -25,6 +25,11 @@ def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """Return a number with a noun, in the plural unless it is 1: ``1 pair``, ``2 pairs``."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+
+
 def shorten_list(names: Sequence[str], most: int = 5) -> str:
     """Return the first names as text, with the number of the others: ``a, b and 3 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -274,7 +274,7 @@ def test_what_is_no_scan_is_named(tmp_path):
         read(tmp_path / "a.docx")
     with pytest.raises(ScanError, match="not a scan"):
         from_array(np.zeros((2, 3, 4, 5)))
-    with pytest.raises(ScanError, match="cannot be flipped"):
+    with pytest.raises(ScanError, match="flipping is not allowed"):
         read(written(tmp_path, ".nii.gz"), flip=True)
 
 

@@ -357,7 +357,7 @@ def test_shifted_pixels_of_a_converted_file_are_noticed(cases):
     "name", ["TOSHIBA_J2K_SIZ1_PixRep0.dcm", "JPEGLossless_1s_1f_i_16_16_bad.dcm"]
 )
 def test_absurd_values_are_refused(cases, name):
-    with pytest.raises(ScanError, match="values are not HU"):
+    with pytest.raises(ScanError, match="values are not in HU"):
         read(cases / "odd_single" / name)
 
 

@@ -189,7 +189,7 @@ def test_air_clipped_at_its_usual_place_is_no_factor(hu):
 
 def test_slices_in_different_units_are_refused(hu):
     mixed = np.concatenate([hu, hu + 1024])
-    with pytest.raises(ScanError, match="slices differ in units"):
+    with pytest.raises(ScanError, match="slices have different intensity units"):
         from_array(mixed)
 
 
@@ -291,5 +291,5 @@ def test_a_range_of_padding_is_air_and_a_value_that_no_pixel_has_is_no_news(hu, 
 @pytest.mark.parametrize("dtype", [np.uint64, np.float64, np.float32])
 def test_values_far_beyond_any_unit_are_refused(hu, dtype):
     values = hu.astype(np.uint64).astype(dtype)  # negative ones become 1.8e19
-    with pytest.raises(ScanError, match="the values are not HU"):
+    with pytest.raises(ScanError, match="the values are not in HU"):
         from_array(values, affine=np.eye(4))

@@ -150,10 +150,10 @@ def to_unit_variance(image):
 @pytest.mark.parametrize(
     ("convert", "says"),
     [
-        (to_eight_bits, "8 bits, between 0 and 255"),
-        (to_unit_range, "between 0 and 1"),
-        (to_sixteen_bits, "each was scaled by itself"),
-        (to_unit_variance, "each was scaled by itself"),
+        (to_eight_bits, "8-bit, from 0 to 255"),
+        (to_unit_range, "from 0 to 1"),
+        (to_sixteen_bits, "each image was scaled separately"),
+        (to_unit_variance, "each image was scaled separately"),
     ],
 )
 def test_grey_values_are_told_from_hounsfield_units(slices, convert, says):
@@ -181,7 +181,7 @@ def test_values_clipped_above_air_are_not_taken_for_a_factor(slices, low):
 def test_a_mixture_is_called_one_and_counted(slices):
     units = estimate_units([*slices[:12], *(x + 1024 for x in slices[12:20])])
     assert units.kind == "mixed"
-    assert "12 images are HU; 8 images are HU plus 1024" in units.reason
+    assert "12 images in HU; 8 images in HU plus 1024" in units.reason
     assert units.differing == tuple(range(12, 20))
 
 

@@ -118,7 +118,7 @@ def test_a_mask_is_measured_with_its_scan():
     with pytest.raises(DataError, match="without its scan"):
         measure(read_mask(mask.to_nibabel()))
     for arguments in ((mask, scan), (scan, scan)):
-        with pytest.raises(DataError, match="a Scan is not a mask"):
+        with pytest.raises(DataError, match="the mask is a Scan"):
             measure(*arguments)
 
 
@@ -154,7 +154,7 @@ def test_a_mask_larger_than_any_lungs_is_flagged():
     affine = affine_from_axes((0, 0, 0), ((0, 0, 5.0), (0, 4.0, 0), (4.0, 0, 0)))
     scan = from_array(np.full((80, 100, 100), -800, np.int16), affine=affine, units="hu")
     whole = Mask(np.ones(scan.geometry.shape, np.uint8), scan, sides=False)
-    assert measure(scan, whole).flags["volume"].startswith("both lungs have 64000 ml")
+    assert measure(scan, whole).flags["volume"].startswith("the volume of both lungs is 64000 ml")
 
 
 def test_repr_is_short_and_html_is_a_table():

@@ -36,7 +36,7 @@ def test_implausible_volume_is_told_in_ml(labels):
     small = labels.copy()
     small[7:] = 0
     assert flags(small)["volume"].startswith(
-        f"both lungs have {3 * 70 * 100 * 6 * 2.4 * 2.4 / 1000:.0f} ml"
+        f"the volume of both lungs is {3 * 70 * 100 * 6 * 2.4 * 2.4 / 1000:.0f} ml"
     )
     assert "volume" in flags(labels, affine=CHEST @ np.diag([1.4, 1.4, 1.4, 1]))
     assert "volume" not in flags(small, affine=None)
@@ -61,6 +61,13 @@ def test_lung_at_the_ends_and_at_the_border_is_cut_off(labels):
 
 def test_uncertain_border_is_flagged(labels):
     assert "low_confidence" in flags(labels, low_confidence=0.6)
+
+
+def test_low_confidence_of_a_tiny_lung_is_reported_in_voxels():
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[20, 50, 50:54] = 1
+    message = flags(labels, low_confidence=39.5, sides=False)["low_confidence"]
+    assert message == "158 voxels have a probability of 0.2 to 0.8; the mask has 4 voxels"
 
 
 @pytest.mark.parametrize(

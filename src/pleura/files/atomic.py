@@ -36,7 +36,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise DataError(
             f"the file cannot be written ({error.strerror or error})",
             where=path,
-            hint="free disk space or choose another folder; no file was overwritten",
+            hint="free some disk space, or choose another folder; no file was overwritten",
         ) from error
     finally:
         if temporary is not None:

@@ -61,9 +61,9 @@ def check_path(path: Path) -> None:
         raise ScanError("the file is empty", where=path, hint="copy or export it again")
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ScanError(
-            "not a regular file but a pipe, a socket or a device",
+            "the path is a pipe, a socket or a device, not a regular file",
             where=path,
-            hint="save its content to a file, and give that file",
+            hint="save its content to a file, and pass that file",
         )
 
 
@@ -87,7 +87,7 @@ def files_below(folder: Path) -> list[Path]:
     if listing.unreachable:
         first = listing.unreachable[0]
         raise DataError(first.message, where=first.where, hint=first.hint)
-    raise DataError("the folder contains no file", where=folder, hint="check the path")
+    raise DataError("the folder contains no files", where=folder, hint="check the path")
 
 
 def list_below(folder: Path, *, outside: bool = False) -> Listing:
@@ -141,15 +141,15 @@ def _link_error(path: Path, real: str, root: str | None) -> ScanError | None:
         Path(real).stat()
     except OSError as error:
         return ScanError(
-            f"a broken link: its target cannot be reached ({error.strerror})",
+            f"the link is broken: its target cannot be reached ({error.strerror})",
             where=path,
-            hint="restore the target (git annex get, dvc pull), or remove the link",
+            hint="restore the target (git annex get or dvc pull), or remove the link",
         )
     if root is not None and not Path(real).is_relative_to(root):
         return ScanError(
-            "a link to a target outside the folder",
+            "the link points outside the folder",
             where=path,
-            hint="give a folder that contains both, or copy the target into this folder",
+            hint="pass a folder that contains both, or copy the target into this folder",
         )
     return None
 

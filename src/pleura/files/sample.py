@@ -39,7 +39,7 @@ def copy_sample(folder: Path) -> list[Path]:
     targets = [folder / name for name in _NAMES]
     for target in targets:
         if target.exists():
-            raise DataError("the file exists", where=target, hint="choose another folder")
+            raise DataError("the file already exists", where=target, hint="choose another folder")
     for target in targets:
         write_atomically(target, partial(_write, (SAMPLE / target.name).read_bytes()))
     return targets

@@ -1,4 +1,4 @@
-"""The choice of the conversion to HU: applied if the evidence is sufficient, else refused."""
+"""Choice of the conversion to HU; an error if the evidence is insufficient."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ASSUMED_WINDOW = (-1024.0, 600.0)  # HU, of a picture that shows neither air no
 
 @dataclass(frozen=True)
 class UnitsDecision:
-    """The conversion of a scan's values to HU, with its reason.
+    """Conversion of a scan's values to HU, with its reason.
 
-    ``warning`` is True where a person should check the conversion.
+    ``warning`` is True if the user should check the conversion.
     """
 
     mapping: IntensityMapping
@@ -89,11 +89,11 @@ def decide_units_from_levels(
         return UnitsDecision(HU, units.reason, warning=False)
     if not states_hu and all(image.minimum == image.maximum for image in levels):
         raise ScanError(
-            f"the picture is constant: every value is {levels[0].minimum:g}",
+            f"the image is constant: every value is {levels[0].minimum:g}",
             where=None,
             hint="export the scan again",
         )
-    # The header is overruled only by evidence that cannot be chance.
+    # Only strong evidence overrules the header.
     certain = units.scale == 1 or units.scale_from == "padding" or not states_hu
     if units.scale is not None and units.offset is not None and certain:
         mapping = IntensityMapping(
@@ -103,7 +103,7 @@ def decide_units_from_levels(
     _check_range(levels)
     if units.kind == "mixed":
         raise ScanError(
-            f"the slices differ in units ({units.reason.rstrip('.')})",
+            f"the slices have different intensity units ({units.reason.rstrip('.')})",
             where=None,
             hint="convert all slices to HU, or pass --units hu to keep the values",
         )
@@ -120,7 +120,7 @@ def _check_range(levels: Sequence[Levels]) -> None:
     _, low, high = np.median([image.percentiles for image in levels], 0).tolist()
     if high > _MAX_PERCENTILE or high - low > 2 * _MAX_PERCENTILE or high < -900:
         raise ScanError(
-            f"the values are not HU: 5 % of them are below {low:g} and 5 % above {high:g}",
+            f"the values are not in HU: 5 % of them are below {low:g} and 5 % above {high:g}",
             where=None,
             hint="export the scan again with its values in HU, or "
             "pass --units hu, offset, grey or inverted",
@@ -132,7 +132,7 @@ def _have_range_of_picture(levels: Sequence[Levels]) -> bool:
 
 
 def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> UnitsDecision:
-    """Map air and soft tissue of a picture to their HU, or assume a window if they are not found.
+    """Map air and soft tissue of a picture to their HU; assume a window if they are not found.
 
     Levels of an inverted picture are those of the picture mirrored in the range of its values.
     """
@@ -153,7 +153,7 @@ def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> Units
         bent = abs(distance - scale * (MUSCLE - FAT)) > _FAT_TOLERANCE * scale
         if bent and distance > 0.02 * (top - bottom):
             points = air, fat, muscle
-            method = "air, fat and muscle, which are not collinear: the contrast was altered"
+            method = "a curve through air, fat and muscle, because the contrast was altered"
     else:
         scale = (top - bottom) / (_ASSUMED_WINDOW[1] - _ASSUMED_WINDOW[0])
         offset = bottom - scale * _ASSUMED_WINDOW[0]
@@ -178,7 +178,7 @@ def _keep_values(levels: Sequence[Levels], units: UnitsEstimate, states_hu: bool
     low = float(np.median([image.percentiles[0] for image in levels]))
     if states_hu or low <= -300:
         doubtful = not states_hu or not (units.kind == "unknown" or _is_near_hu(units))
-        reason = f"{units.reason} The file's own values are taken for HU."
+        reason = f"{units.reason} The stored values are used as HU."
         return UnitsDecision(HU, reason, warning=doubtful)
     is_mask = all(one.piecewise_constant for one in levels)
     raise ScanError(
@@ -191,5 +191,5 @@ def _keep_values(levels: Sequence[Levels], units: UnitsEstimate, states_hu: bool
 
 
 def _is_near_hu(units: UnitsEstimate) -> bool:
-    """Return whether blankets and the couch, brighter than air, explain the scale."""
+    """Return whether blankets and the couch, which are brighter than air, explain the scale."""
     return units.scale_from == "air" and abs((units.scale or 0) - 1) < SCALE_TOLERANCE

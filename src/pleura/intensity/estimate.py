@@ -49,7 +49,7 @@ class UnitsEstimate:
         What the scale was estimated from: padding values (accurate to about 0.2 %), air (about
         3 %) or soft tissue (about 10 %).
     wraparound:
-        How lost signs are restored before the scale and the offset apply; None if none were lost.
+        How lost signs are restored before scale and offset apply; None if no sign was lost.
     noise, noise_in:
         White noise that was added after reconstruction, and the region where it was measured.
     air, fat, muscle:
@@ -76,7 +76,7 @@ class UnitsEstimate:
 
     @property
     def formula(self) -> str:
-        """How stored values result from HU, for example ``HU plus 1024``; else the kind."""
+        """Formula of the stored values, for example ``HU plus 1024``; the kind if unknown."""
         if self.scale is None or self.offset is None or self.kind == "HU":
             return self.kind
         times = f"{self.scale:.4g}" if self.scale_from == "padding" else f"about {self.scale:.2g}"
@@ -100,7 +100,7 @@ class UnitsEstimate:
         text = f"{prefix}{self.formula}: {', '.join(levels)}"
         if self.kind != "HU":
             expected = ["-1000", *(str(padding.hu) for padding in known)]
-            text += f", where scanners write {_enumerate(expected)}"
+            text += f" (in HU: {_enumerate(expected)})"
         if self.noise is not None:
             text += f". White noise with an SD of {self.noise.sd:.0f} was added"
             text += ", also in the padding" if self.noise_in == "padding" else ""

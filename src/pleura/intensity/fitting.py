@@ -12,8 +12,8 @@ from pleura.intensity.levels import LEVEL_TOLERANCE, Levels, Noise
 from pleura.intensity.reference import AIR, OFFSETS, PADDING, SOFT_TISSUE
 
 SCALED_ONE_BY_ONE = (
-    "Grey values, not HU: fat and muscle have other values in every image, "
-    "as if each was scaled by itself."
+    "Grey values, not HU: fat and muscle have different values in every image, "
+    "as if each image was scaled separately."
 )
 
 _FAT_TO_MUSCLE, _BONE_FRACTION, _PEAK_FRACTION = (0.1, 0.22), (0.006, 0.15), 0.6
@@ -22,7 +22,7 @@ tissue (0.155 in HU); the fraction of the body that is bone; the fraction of hom
 that is at one of the two levels. All slices of three whole scans and 6 of 7 single slices of
 hospital scans are within these limits."""
 
-_NOT_CT = "Unknown: fat, muscle and bone are not as in CT; perhaps it is MR or PET."
+_NOT_CT = "Unknown: fat, muscle and bone do not have the contrast of CT; it may be MR or PET."
 
 
 def fit_units(levels: Sequence[Levels], states_hu: bool) -> UnitsEstimate:
@@ -40,7 +40,9 @@ def fit_units(levels: Sequence[Levels], states_hu: bool) -> UnitsEstimate:
     fat = float(np.median([image.fat for image in levels]))
     muscle = float(np.median([image.muscle for image in levels]))
     if muscle - fat > 0.5 * (fat - air):
-        return UnitsEstimate("unknown", "Unknown: air, fat and muscle are not spaced as in CT.")
+        return UnitsEstimate(
+            "unknown", "Unknown: air, fat and muscle do not have the relative distances of CT."
+        )
 
     scale, offset, scale_from = _fit_line(air, (fat + muscle) / 2)
     if scale_from == "tissue" and _variation_of_peaks(levels) > 0.035 * (muscle - air):
@@ -63,7 +65,7 @@ def fit_units(levels: Sequence[Levels], states_hu: bool) -> UnitsEstimate:
     if abs(scale - 1) < (0.005 if scale_from == "padding" else LEVEL_TOLERANCE):
         scale = 1.0
     elif np.median([image.clipped_fraction for image in levels]) > 0.5:
-        return UnitsEstimate("unknown", f"Unknown: values are clipped at {air:g}, so air is lost.")
+        return UnitsEstimate("unknown", f"Unknown: values are clipped at {air:g}, above air.")
     noise, noise_in = _find_added_noise(levels, padded, scale)
     estimate = UnitsEstimate(
         kind="scaled HU" if scale != 1 else "offset HU" if offset else "HU",
@@ -82,7 +84,7 @@ def fit_units(levels: Sequence[Levels], states_hu: bool) -> UnitsEstimate:
 
 
 def _resembles_ct(levels: Sequence[Levels], tolerance: float) -> bool:
-    """Return whether fat, muscle and bone are as in CT, in any units.
+    """Return whether fat, muscle and bone have the contrast of CT, in any units.
 
     In MR fat is brighter than muscle, and bone is dark; in PET neither is a peak. A larger
     ``tolerance`` suffices where the levels also have known HU.
@@ -142,7 +144,7 @@ def _match_padding(
     clusters = [c for c in np.split(ordered, np.flatnonzero(steps) + 1) if c.size]
     counts = [(float(np.median(cluster)), len(cluster)) for cluster in clusters]
     best: tuple[int, float, dict[float, int]] = (0, 0.0, {})
-    # 1 is first, and kept unless another factor matches more: clipped air hides the factor.
+    # Another factor replaces 1 only if it matches more images: clipped air hides the factor.
     for factor in (1.0, *((level - offset) / hu for level, _ in counts for hu in PADDING)):
         if abs(factor / scale - 1) > LEVEL_TOLERANCE:
             continue

@@ -11,4 +11,4 @@ PADDING = (-3024, -2048, -2000, -32768)
 """Padding values of scanners, outside the field of view; -1024 is too close to air."""
 
 OFFSETS = (1024.0, 1000.0, 8192.0, 32768.0, -1024.0)
-"""Offsets of files where the rescale intercept was omitted, or applied twice."""
+"""Offsets of files in which the rescale intercept was omitted or applied twice."""

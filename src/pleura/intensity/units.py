@@ -13,13 +13,14 @@ from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.fitting import SCALED_ONE_BY_ONE, fit_units
 from pleura.intensity.levels import LEVEL_TOLERANCE, Levels, measure_levels
 from pleura.intensity.reference import FAT, MUSCLE
+from pleura.names import counted
 
 SCALE_TOLERANCE = 0.15
 """Relative deviation from 1 of a scale that was estimated from air: blankets and the couch are
-brighter than air, so that smaller deviations are no evidence of other units."""
+brighter than air, so smaller deviations are not evidence of other units."""
 
-_NO_AIR = "HU: fat and muscle have their HU; no air was found around the patient."
-_LABEL_MAP = "Unknown: equal values over whole areas, as in a mask or label map, not a CT."
+_NO_AIR = "HU: fat and muscle have their usual HU; no air was found around the patient."
+_LABEL_MAP = "Unknown: the values are constant over large areas, as in a mask or label map."
 
 Group = tuple[list[int], UnitsEstimate]
 """Indices of images that share their units, and these units."""
@@ -75,7 +76,7 @@ def _estimate_wrapped(levels: Sequence[Levels]) -> UnitsEstimate | None:
     if wraparound.minimum == 0:
         cause = "unsigned numbers were read as signed ones"
     units = replace(units, kind="wrapped HU", wraparound=wraparound)
-    evidence = "air, fat and muscle are as in HU once restored"
+    evidence = "with their signs restored, air, fat and muscle have their usual HU"
     return replace(units, reason=f"Not HU but {units.formula}: {cause}; {evidence}.")
 
 
@@ -100,7 +101,7 @@ def _estimate(levels: Sequence[Levels], states_hu: bool = False) -> UnitsEstimat
     groups.sort(key=lambda group: len(group[0]), reverse=True)
 
     main, units = groups[0]
-    # Lung at the border may be taken for air: one or two images are no evidence of other units.
+    # Lung at the border may be mistaken for air: one or two images are not evidence.
     min_images = max(3, 0.15 * len(levels))
     others = [
         (group, estimate)
@@ -111,8 +112,10 @@ def _estimate(levels: Sequence[Levels], states_hu: bool = False) -> UnitsEstimat
     differing = {i for i in rest if i in pictures or _contradicts(levels[i], units)}
     differing.update(i for group, _ in others for i in group)
     if others and units.kind != "unknown":
-        counts = [f"{len(group)} images are {e.formula}" for group, e in [groups[0], *others]]
-        units = UnitsEstimate("mixed", f"A mixture: {'; '.join(counts)}.")
+        counts = [
+            f"{counted(len(group), 'image')} in {e.formula}" for group, e in [groups[0], *others]
+        ]
+        units = UnitsEstimate("mixed", f"Several units: {'; '.join(counts)}.")
     return replace(units, differing=tuple(sorted(differing)))
 
 
@@ -128,8 +131,8 @@ def _has_tissue_in_hu(levels: Sequence[Levels]) -> bool:
 
 def _describe_pictures(levels: Sequence[Levels]) -> UnitsEstimate:
     low, high = min(image.minimum for image in levels), max(image.maximum for image in levels)
-    bits = "of 8 bits, " if all(image.eight_bit for image in levels) else ""
-    return UnitsEstimate("grey", f"Grey values, not HU: {bits}between {low:g} and {high:g}.")
+    bits = "8-bit, " if all(image.eight_bit for image in levels) else ""
+    return UnitsEstimate("grey", f"Grey values, not HU: {bits}from {low:g} to {high:g}.")
 
 
 def _group_by_levels(levels: Sequence[Levels], chosen: Sequence[int]) -> list[list[int]]:
@@ -139,7 +142,7 @@ def _group_by_levels(levels: Sequence[Levels], chosen: Sequence[int]) -> list[li
     left = np.ones(len(chosen), np.bool_)
     groups = []
     while left.any():
-        # A hundred candidates find every large group, also among many thousand images.
+        # A hundred candidates find every large group, even among thousands of images.
         candidates = np.flatnonzero(left)[:: 1 + int(left.sum()) // 100]
         similar = [
             left
@@ -154,7 +157,7 @@ def _group_by_levels(levels: Sequence[Levels], chosen: Sequence[int]) -> list[li
 
 
 def _are_scaled_one_by_one(groups: Sequence[Group]) -> bool:
-    """Return whether each image was scaled by itself: the largest group has too few of them."""
+    """Return whether each image was scaled separately: the largest group has few images."""
     if not groups:
         return False
     total = sum(len(group) for group, _ in groups)

@@ -73,8 +73,8 @@ def measure(scan: ScanLike | Mask, mask: Mask | ImageSource | None = None) -> Me
         A `Scan`, a path, an array, or an image of SimpleITK, nibabel or highdicom; or a mask or
         `Segmentation`, to measure the lungs of its scan.
     mask:
-        A mask on the grid of the scan, its path, an array, or an image of another library. None is
-        the mask given as ``scan``; or for a scan, the shipped model segments the lungs.
+        A mask on the grid of the scan, its path, an array, or an image of another library. By
+        default, the mask passed as ``scan``; for a scan, the shipped model segments the lungs.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def _mask_of(scan: Scan, mask: Mask | ImageSource | None) -> Mask:
             return segmenter.segment(scan, warn=False)
     if isinstance(mask, Scan):
         raise DataError(
-            "a Scan is not a mask", where=mask.name, hint="pass the scan first: measure(scan, mask)"
+            "the mask is a Scan", where=mask.name, hint="pass the scan first: measure(scan, mask)"
         )
     if not isinstance(mask, Mask):
         return read_mask(mask, scan)
@@ -238,19 +238,25 @@ def _measure_slices(
 
 def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterator[tuple[str, str]]:
     if not labels.any():
-        yield "no_lung", "the mask is empty: nothing is measured"
+        yield "no_lung", "the mask is empty: no measures are computed"
     ml = int(np.count_nonzero(labels)) * geometry.voxel_volume
     if scan.is_volume and geometry.spacing_known and ml > MAX_VOLUME_ML:
-        yield "volume", f"both lungs have {ml:.0f} ml, more than those of the largest adult"
+        yield "volume", f"the volume of both lungs is {ml:.0f} ml, more than that of a large adult"
     if not geometry.spacing_known:
-        yield "spacing", "unknown: only pixels and voxels are counted, and no value is in mm"
+        yield "spacing", "the spacing is unknown: sizes are in pixels and voxels, not in mm"
     if scan.intensity != HU:
-        yield "units", f"the values were converted from {scan.intensity}; densities depend on it"
+        yield (
+            "units",
+            f"densities may be inaccurate: values were converted from {scan.intensity}",
+        )
     slice_spacing = geometry.spacing[0]
     if scan.is_volume and geometry.spacing_known and slice_spacing > MAX_SLICE_SPACING_MM:
-        yield "slice_thickness", f"slices {slice_spacing:g} mm apart average over different tissues"
+        yield (
+            "slice_thickness",
+            f"voxels average over tissues: slices are {slice_spacing:g} mm apart",
+        )
     at_ends = labels[[0, -1]].any() if scan.is_volume else False
     if at_ends or labels[:, [0, -1]].any() or labels[..., [0, -1]].any():
-        yield "truncated", "the lung reaches the border of the scan: a part is not measured"
+        yield "truncated", "the lung reaches the border of the scan: part of it is not measured"
     if not scan.origin.has_acquisition:
         yield "contrast", "contrast agent and convolution kernel are unknown"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pleura.errors import ScanError
+from pleura.names import counted
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -36,12 +37,12 @@ class Geometry:
         to the patient's left, y to the back, z to the head (LPS; DICOM PS3.3 C.7.6.2.1.1). The
         slice axis need not be orthogonal to the others, as in scans with a tilted gantry.
     spacing_known, orientation_known:
-        False where the file does not define it, and ``affine`` is an assumption.
+        False if the file does not define it and ``affine`` is an assumption.
 
     Raises
     ------
     ScanError
-        The shape is not three positive numbers, or the affine is not finite, not affine or
+        The shape is not three positive numbers, or the matrix is not finite, not affine or
         singular.
     """
 
@@ -56,7 +57,7 @@ class Geometry:
         object.__setattr__(self, "affine", affine)
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ScanError(
-                f"a grid of {self.shape} has no voxels", where=None, hint="give a 3-D array"
+                f"a grid of shape {self.shape} has no voxels", where=None, hint="pass a 3-D array"
             )
         if affine.shape == (4, 4) and not np.isfinite(affine).all():
             raise ScanError(
@@ -141,7 +142,7 @@ class Geometry:
         return "".join(letters)
 
     def to_canonical(self) -> Reorientation:
-        """Return the reorientation to the axial orientation that is nearest.
+        """Return the reorientation to the nearest axial orientation.
 
         Slices then run from foot to head, rows from front to back, and columns from the patient's
         right to left.
@@ -163,19 +164,19 @@ class Geometry:
     def matches(self, other: Geometry) -> bool:
         """Return whether a mask on this grid can belong to a scan on another one.
 
-        The shapes are equal, and the corners to 0.5 mm if both orientations are known.
+        The shapes must be equal, and the corners within 0.5 mm if both orientations are known.
         """
         known = self.orientation_known and other.orientation_known
         return self.is_close(other, 0.5) if known else self.shape == other.shape
 
     def is_close(self, other: Geometry, tolerance: float = 0.01) -> bool:
-        """Return whether shapes are equal, and positions of corner voxels to ``tolerance`` mm."""
+        """Return whether shapes are equal and corner voxels are within ``tolerance`` mm."""
         return self.shape == other.shape and bool(
             np.abs(self._corner_offsets(other)).max() <= tolerance
         )
 
     def describe_difference(self, other: Geometry) -> str:
-        """Return for messages how this grid differs from another one."""
+        """Describe how this grid differs from another one, for messages."""
         grids = str(self) if str(self) == str(other) else f"{self}, and {other}"
         if self.shape != other.shape:
             return grids
@@ -189,7 +190,7 @@ class Geometry:
 
     def __str__(self) -> str:
         slices, rows, columns = self.shape
-        size = f"{slices} slice{'' if slices == 1 else 's'} of {rows}x{columns}"
+        size = f"{counted(slices, 'slice')} of {rows}x{columns}"
         if not self.spacing_known:
             return size
         slice_spacing, row_spacing, column_spacing = self.spacing

@@ -55,10 +55,10 @@ class LabelMap:
     def __post_init__(self) -> None:
         if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:
             raise ScanError(
-                f"a mask of {self.labels.dtype} {self.labels.shape} does not fit a scan of "
-                f"{self.scan.geometry.shape}",
+                f"a {self.labels.dtype} mask of shape {self.labels.shape} does not fit "
+                f"a scan of shape {self.scan.geometry.shape}",
                 where=self.scan.source,
-                hint="give uint8 labels on the grid of the scan",
+                hint="pass uint8 labels on the grid of the scan",
             )
 
     def values(self) -> NDArray[np.uint8]:

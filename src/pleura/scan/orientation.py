@@ -1,4 +1,4 @@
-"""Orientation of arrays and pictures, whose files define none: assumed, requested or flipped."""
+"""Orientation of arrays and pictures without one: assumed, requested or flipped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def assume_orientation(
     )
     # Single pictures follow the radiological convention; arrays and stacks may not.
     doubtful = origin.format == "array" or len(volume) > 1
-    reason = "the input has no orientation; radiological convention, as seen from the feet"
+    reason = "the input has no orientation; the radiological convention is assumed"
     if doubtful:
         reason += "; right and left may be swapped"
     return Scan(
@@ -67,7 +67,7 @@ def set_orientation(scan: Scan, orientation: str) -> Scan:
         raise ScanError(
             f"'{orientation}' is not an orientation",
             where=scan.name,
-            hint="give three letters for slices, rows and columns, such as SPL: R or L, A or P, "
+            hint="pass three letters for slices, rows and columns, such as SPL: R or L, A or P, "
             "I or S",
         )
     affine = np.eye(4)
@@ -91,9 +91,9 @@ def flip_left_right(scan: Scan) -> Scan:
     geometry = scan.geometry
     if geometry.orientation_known:
         raise ScanError(
-            "the file defines its orientation, so that it cannot be flipped",
+            "the file defines its orientation; flipping is not allowed",
             where=scan.source,
-            hint="leave out --flip",
+            hint="omit --flip",
         )
     mirror = np.eye(4)
     mirror[2, 2], mirror[2, 3] = -1, geometry.shape[2] - 1

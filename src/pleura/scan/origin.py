@@ -12,7 +12,7 @@ FormatName = Literal["DICOM", "NIfTI", "NRRD", "MetaImage", "TIFF", "PNG", "JPEG
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Origin:
-    """The source of a scan; formats whose headers are used again have subclasses.
+    """The source of a scan; formats whose headers are written again have subclasses.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Origin:
     files:
         The files with the header and the voxels.
     is_lossy:
-        Whether the compression of the files has changed the values.
+        Whether the files are compressed with losses.
     """
 
     format: FormatName = "array"

@@ -1,4 +1,4 @@
-"""CT scans: voxels in the patient, their units, and the decisions of reading them."""
+"""CT scans: voxels, geometry, intensity units, and the decisions made while reading."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 ReadSlices = Callable[[int, int], AnyArray]
 
 BACKGROUND_HU = -1024
-"""HU of voxels that were not scanned, and of those outside the lungs in a masked scan."""
+"""HU of missing slices, and of voxels outside the lungs in a masked scan."""
 
 _MAX_CONVERTED = 1 << 22
-"""Voxels that are converted to HU at once: floats of a whole scan would fill the memory."""
+"""Number of voxels that are converted to HU at a time, to limit the memory for floats."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Decision:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scan:
-    """A 2-D or 3-D CT, of which the voxels are read when they are needed.
+    """A 2-D or 3-D CT scan, whose voxels are read when they are needed.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ class Scan:
     origin:
         What the scan was read from, with the header of its format.
     decisions:
-        The automatic decisions of reading.
+        The automatic decisions made while reading.
     intensity:
         The conversion of the values to HU.
     missing_slices:
-        Indices of slices that the source lacks; they are read as air.
+        Indices of slices that are missing in the source; they are read as air.
     """
 
     name: str
@@ -101,9 +101,9 @@ class Scan:
         values = self.read(start, stop)
         if values.shape != (stop - start, *self.geometry.shape[1:]):
             raise ScanError(
-                f"the file has {values.shape} voxels, and its header states {self.geometry.shape}",
+                f"the file has {values.shape} voxels, but its header states {self.geometry.shape}",
                 where=self.source,
-                hint="copy or export the scan again",
+                hint="copy or export the file again",
             )
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ScanError(

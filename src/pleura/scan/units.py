@@ -1,4 +1,4 @@
-"""The conversion of a scan to HU."""
+"""Conversion of a scan to HU."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _shear_decision(geometry: Geometry) -> tuple[Decision, ...]:
     """Return a decision about axes that are not orthogonal, as those of a tilted gantry."""
     if not geometry.is_sheared:
         return ()
-    choice = f"sheared by {geometry.skew:.3g} degrees; no slice is moved"
+    choice = f"sheared by {geometry.skew:.3g} degrees; the slices are not resampled"
     return (Decision("grid", choice, "the axes in the header are not orthogonal"),)
 
 

@@ -26,7 +26,7 @@ MAX_LOW_CONFIDENCE_2D, LUNG_SHARE_EXPONENT = 0.097, 0.35
 a small lung has more border for its size. benchmarks/confidence.py determined both."""
 
 DECISION_TOPICS = ("units", "padding", "pixels", "slices", "orientation", "coverage")
-"""Topics of decisions of which a warning is also a flag. The first three concern the conversion of
+"""Topics of decisions whose warnings are also flags. The first three concern the conversion of
 stored values to HU."""
 
 
@@ -72,10 +72,10 @@ def find_flags(
 def _orientation(contradictions: tuple[str, ...], geometry: Geometry) -> str:
     known = geometry.orientation_known
     orientation = "the orientation in the header" if known else "the assumed orientation"
-    hint = "export the scan again" if known else "pass --flip, or a format that stores it"
+    hint = "export the scan again" if known else "pass --flip, or use a format with orientation"
     return (
         f"{' and '.join(contradictions)}, which contradicts {orientation} (or situs inversus): "
-        f"right and left may be exchanged. hint: compare with the original images, and {hint}"
+        f"right and left may be swapped. hint: compare with the original images, and {hint}"
     )
 
 
@@ -93,8 +93,8 @@ def _flags(
     if scan.is_volume and geometry.spacing_known:
         ml = total * geometry.voxel_volume
         if not MIN_VOLUME_ML <= ml <= MAX_VOLUME_ML:
-            usual = f"{MIN_VOLUME_ML:.0f} to {MAX_VOLUME_ML:.0f} ml is usual"
-            yield Flag("volume", f"both lungs have {ml:.0f} ml; {usual}")
+            usual = f"usual volumes are {MIN_VOLUME_ML:.0f} to {MAX_VOLUME_ML:.0f} ml"
+            yield Flag("volume", f"the volume of both lungs is {ml:.0f} ml; {usual}")
     if sides and min(counts[RIGHT], counts[LEFT]) < MIN_ASYMMETRY * max(counts.values()):
         side = "right" if counts[RIGHT] < counts[LEFT] else "left"
         yield Flag("asymmetric", f"the {side} lung is missing or much smaller than the other")
@@ -104,8 +104,8 @@ def _flags(
     if any(edge.any() for edge in (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])):
         yield Flag("border", "the lung reaches the border of the image")
     if _is_low_confidence(low_confidence, total / labels.size, scan.is_volume):
-        share = f"{low_confidence:.0%} of the lung's size"
-        yield Flag("low_confidence", f"voxels with a probability of 0.2 to 0.8 are {share}")
+        uncertain = f"{low_confidence * total:,.0f} voxels have a probability of 0.2 to 0.8"
+        yield Flag("low_confidence", f"{uncertain}; the mask has {total:,} voxels")
 
 
 def _is_low_confidence(low_confidence: float, lung_share: float, is_volume: bool) -> bool:
