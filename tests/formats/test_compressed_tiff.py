@@ -45,8 +45,8 @@ def test_compressed_colours_are_exact(tmp_path, planar):
     assert np.array_equal(TIFF.decode(tmp_path / "a.tif"), expected)
 
 
-@pytest.mark.parametrize("compression", ["tiff_lzw", "group4"])
-def test_compressed_bits_are_exact(tmp_path, compression):
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "group4"])
+def test_bits_are_exact(tmp_path, compression):
     expected = picture("u1", 40, 50) > 60
     Image.fromarray(expected).save(tmp_path / "a.tif", compression=compression)
     assert np.array_equal(TIFF.decode(tmp_path / "a.tif"), expected)

@@ -133,8 +133,11 @@ def _check_pages(path: Path, pages: Sequence[tifffile.TiffPage], *, palette: boo
     plain = all(page.compression in _UNCOMPRESSED for page in pages)
     packed = sum(sum(page.databytecounts) for page in pages)
     check_claimed_size(packed, size, path, ratio=1)  # strips must not share data
-    claimed = sum(math.prod(page.shape) * _dtype(page).itemsize for page in pages)
-    check_claimed_size(claimed, size, path, **({"ratio": 1} if plain else {}))
+    voxels = [(math.prod(page.shape), page) for page in pages]
+    if plain:
+        stored = sum(-(-count * page.bitspersample // 8) for count, page in voxels)
+        check_claimed_size(stored, size, path, ratio=1)
+    check_claimed_size(sum(count * _dtype(page).itemsize for count, page in voxels), size, path)
 
 
 def _dtype(page: tifffile.TiffPage) -> np.dtype[Any]:
