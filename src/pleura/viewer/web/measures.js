@@ -56,14 +56,15 @@ export function showVoxel([x, y, z]) {
   niivue.createOnLocationChange();
 }
 
-// Show the voxel of a slice that is closest to the centre of those that pass a test of label and HU.
+// Show the voxel of a slice that is closest to the centre of those that pass a test of label and HU, in the lung with most of them.
 export function showPlace(slice, test = () => true) {
-  const found = [];
-  forEachLungVoxel((label, i, j, x, y) => { if (test(label, niivue.back.img[j])) found.push([x, y]); }, slice);
-  if (!found.length) return;
-  const [cx, cy] = [0, 1].map((axis) => total(found.map((voxel) => voxel[axis])) / found.length);
+  const found = { 1: [], 2: [] };
+  forEachLungVoxel((label, i, j, x, y) => { if (test(label, niivue.back.img[j])) found[label].push([x, y]); }, slice);
+  const voxels = found[1].length >= found[2].length ? found[1] : found[2];
+  if (!voxels.length) return;
+  const [cx, cy] = [0, 1].map((axis) => total(voxels.map((voxel) => voxel[axis])) / voxels.length);
   const distance = ([x, y]) => (x - cx) ** 2 + (y - cy) ** 2;
-  const [x, y] = found.reduce((best, voxel) => (distance(voxel) < distance(best) ? voxel : best));
+  const [x, y] = voxels.reduce((best, voxel) => (distance(voxel) < distance(best) ? voxel : best));
   showVoxel([x, y, slice]);
 }
 

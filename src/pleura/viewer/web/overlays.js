@@ -5,7 +5,7 @@ import { isOn } from "./controls.js";
 import { classTable } from "./measures.js";
 import { forEachLungVoxel, niivue, state } from "./state.js";
 
-const OPACITY = { reference: 0.9, aeration: 0.5, changes: 0.75 }; // NiiVue ignores the alpha of a label
+const OPACITY = { reference: 0.9, aeration: 0.6, changes: 0.75 }; // NiiVue ignores the alpha of a label
 const shown = {}; // the image of each overlay on the canvas
 
 export const isOverlayShown = (name) => name in shown;
