@@ -9,20 +9,20 @@ import pytest
 import pleura
 
 ROOT = Path(__file__).parents[2]
-FINDER = doctest.DocTestFinder(exclude_empty=True)
-EXAMPLES = [
-    test
+MODULES = [
+    module
     for module in sorted(set(pleura._MODULE_BY_NAME.values()))
-    for test in FINDER.find(importlib.import_module(module), module)
-    if test.examples
+    if ">>> " in (ROOT / "src" / f"{module.replace('.', '/')}.py").read_text("utf-8")
 ]
 
 
-def test_examples_are_found():
-    assert len(EXAMPLES) >= 7
+def test_modules_with_examples_are_found():
+    assert len(MODULES) >= 6
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_example_returns_what_it_shows(example, monkeypatch):
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_return_what_they_show(module, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert doctest.DocTestRunner().run(example).failed == 0
+    failed, attempted = doctest.testmod(importlib.import_module(module))
+    assert attempted > 0
+    assert failed == 0
