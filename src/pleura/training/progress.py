@@ -157,7 +157,8 @@ class _NotebookBar:
             "text/html": (
                 f'<progress value="{done}" max="{total}" style="width: 20em"></progress> '
                 f"{escape(self._text)}"
-                f'<pre style="max-height: 12em; overflow: auto">{escape(lines)}</pre>'
+                '<pre style="font-family: monospace; max-height: 12em; overflow: auto">'
+                f"{escape(lines)}</pre>"
             ),
         }
 

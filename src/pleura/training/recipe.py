@@ -159,7 +159,8 @@ class Recipe(RecipeModel):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return f'<pre style="max-height: 30em; overflow: auto">{escape(self.to_yaml())}</pre>'
+        style = "font-family: monospace; max-height: 30em; overflow: auto"
+        return f'<pre style="{style}">{escape(self.to_yaml())}</pre>'
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML, with all values."""
