@@ -18,7 +18,7 @@ FROM python:3.12-slim
 COPY --from=build /opt/pleura /opt/pleura
 ENV PATH="/opt/pleura/bin:$PATH" PYTHONUNBUFFERED=1
 RUN useradd --create-home --uid 1000 pleura
-USER pleura
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["pleura"]
 CMD ["--help"]

@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := tests/data/sample
 
-.PHONY: help demo test test-slow test-all fuzz lint bench reference docs linkcheck clean notebooks
+.PHONY: help demo test test-slow test-all coverage fuzz lint bench dist reference docs linkcheck clean notebooks
 help:  ## list the tasks
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
+	    $(MAKEFILE_LIST)
 
 # The version of PyTorch with which the published results were measured. Set TORCH for another version, or for the options
 # of pip that install the CPU build, which is gigabytes smaller on Linux.
@@ -17,8 +18,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[train]' --group test --group lint
+	@test -f src/pleura/viewer/static/index.html || echo "Node.js is not installed: pleura view has no page"
 	touch $(READY)
 
+##@ Try
 demo: $(READY)  ## segment a scan, then train, evaluate and export a model on the shipped sample
 	$(BIN)/python tests/dicom_files.py $(SAMPLE)/volume/ct.nii.gz demo/dicom
 	$(BIN)/pleura info demo/dicom
@@ -39,6 +42,7 @@ demo: $(READY)  ## segment a scan, then train, evaluate and export a model on th
 	@echo "         demo/masks/*_overlay.png            its masks"
 	@echo "         demo/segmented/*_preview.png        right and left lung, found without PyTorch"
 
+##@ Test
 # One process for each core, four at most: each loads PyTorch, about 1 GB of memory.
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
@@ -50,12 +54,14 @@ test-slow: $(READY)  ## run the slow tests: several processes, killed processes,
 
 test-all: test test-slow  ## run all tests
 
+coverage: $(READY)  ## run the tests and measure their coverage, with the floor in pyproject.toml
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 MINUTES ?= 5
 fuzz: $(READY)  ## read damaged files of every format for MINUTES (5); set FOLDER to damage its files too
 	$(BIN)/python tests/fuzz/fuzz_readers.py --minutes $(MINUTES) $(if $(FOLDER),--folder $(FOLDER))
 
-lint: $(READY)  ## check style, types, imports between packages, spelling, and vocabulary
+lint: $(READY)  ## check style, types, imports, spelling, vocabulary, workflows, container
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -63,11 +69,17 @@ lint: $(READY)  ## check style, types, imports between packages, spelling, and v
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python docs/check_vocabulary.py
+	$(BIN)/zizmor --quiet --offline .github
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
 
+##@ Measure
 bench: $(READY)  ## measure speed and memory, compared with Keras (training) and lungmask (segmentation)
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/segment.py
 
+##@ Document and release
 reference: $(READY)  ## generate the reference pages of the documentation from the code
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_architecture_picture.py
@@ -90,6 +102,9 @@ docs: reference $(DOCS_READY)  ## build the documentation in docs/_build/html, w
 
 linkcheck: reference $(DOCS_READY)  ## check the external links of the documentation
 	$(SPHINX) -b linkcheck docs docs/_build/linkcheck
+
+dist: $(READY)  ## build the wheel and the sdist in dist/ (needs Node.js)
+	$(BIN)/python -m hatchling build
 
 clean:  ## remove the environment and all generated files
 	rm -rf $(VENV) demo dist docs/_build docs/reference/api docs/tutorials/notebooks
