@@ -66,6 +66,16 @@ Every command takes `-h` or `--help`. `pleura --version` prints the version.
 | 130 | stopped by Ctrl-C; `train` has saved |
 
 Results go to standard output, progress and errors to standard error.
+
+## Shell completion
+
+Completion of commands and options needs one line in the start file of the shell:
+
+| shell | file | line |
+| --- | --- | --- |
+| bash 4.4 or newer | `~/.bashrc` | `eval "$(_PLEURA_COMPLETE=bash_source pleura)"` |
+| zsh | `~/.zshrc` | `eval "$(_PLEURA_COMPLETE=zsh_source pleura)"` |
+| fish | `~/.config/fish/config.fish` | `_PLEURA_COMPLETE=fish_source pleura \\| source` |
 """
 
 API_HEAD = """\

@@ -231,3 +231,10 @@ def test_a_new_output_folder_is_reported(workplace, monkeypatch):
     done = pleura("segment", "ct.nii.gz", "-o", "new/lungs.nii.gz")
     assert done.stderr == "creating the folder new\n"
     assert "new/lungs.nii.gz (read" in done.stdout
+
+
+def test_shell_completion_knows_commands_and_options(monkeypatch):
+    monkeypatch.setenv("_PLEURA_COMPLETE", "zsh_complete")
+    monkeypatch.setenv("COMP_WORDS", "pleura segment --mod")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert "--model" in pleura().stdout
