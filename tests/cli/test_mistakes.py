@@ -64,7 +64,7 @@ MISTAKES = {
     ),
     "empty folder": (
         "segment empty -o out.nii.gz",
-        (1, "the folder contains no file", "empty"),
+        (1, "the folder contains no files", "empty"),
         "check the path",
     ),
     "MR": (
