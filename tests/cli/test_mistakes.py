@@ -1,6 +1,9 @@
 """Typical mistakes of new users, each with the whole answer."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -96,8 +99,8 @@ MISTAKES = {
         "measure lungs.nii.gz ct.nii.gz",
         (
             1,
-            "cannot determine the intensity units (Unknown: equal values over whole areas, as in "
-            "a mask or label map, not a CT)",
+            "cannot determine the intensity units (Unknown: the values are constant over large "
+            "areas, as in a mask or label map)",
             "lungs.nii.gz",
         ),
         "give the CT first, then its mask",
@@ -233,8 +236,9 @@ def test_a_new_output_folder_is_reported(workplace, monkeypatch):
     assert "new/lungs.nii.gz (read" in done.stdout
 
 
-def test_shell_completion_knows_commands_and_options(monkeypatch):
-    monkeypatch.setenv("_PLEURA_COMPLETE", "zsh_complete")
-    monkeypatch.setenv("COMP_WORDS", "pleura segment --mod")
-    monkeypatch.setenv("COMP_CWORD", "2")
-    assert "--model" in pleura().stdout
+def test_shell_completion_knows_commands_and_options():
+    words = {"COMP_WORDS": "pleura segment --mod", "COMP_CWORD": "2"}
+    environment = {**os.environ, **words, "_PLEURA_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-m", "pleura"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "plain,--model\n"
