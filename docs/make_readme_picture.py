@@ -15,4 +15,5 @@ import pleura
 if __name__ == "__main__":
     image = Image.fromarray(pleura.segment(sys.argv[1]).preview_image())
     target = Path(__file__).parent / "pictures" / "scan.png"
-    image.quantize(dither=Image.Dither.NONE).save(target, optimize=True)
+    small = image.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small.save(target, optimize=True)

@@ -100,3 +100,11 @@ def test_text_that_does_not_fit_beside_the_slices_of_a_volume_ends_with_an_ellip
     hu, labels = lungs((40, 100, 120))
     caption = PreviewCaption(lines=["line"] * 40)
     assert preview_image(hu, labels, (5, 2, 2), caption).shape == (768, 1024, 3)
+
+
+def test_flags_are_shown_before_other_lines_where_there_is_little_space():
+    hu, labels = lungs((40, 100, 120))
+    flags = ["word " * 60, "last"]
+    few = preview_image(hu, labels, (5, 2, 2), PreviewCaption(flags=flags))
+    many = preview_image(hu, labels, (5, 2, 2), PreviewCaption(lines=["x"] * 8, flags=flags))
+    np.testing.assert_array_equal(few, many)

@@ -16,7 +16,7 @@ from pleura.typing import AnyArray
 
 Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
-LINE_HEIGHT = 20
+LINE_HEIGHT = 19
 """Distance of lines of text in pixels."""
 
 _FONT_SIZE = 14

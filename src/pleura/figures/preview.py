@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ _MAIN_PANELS = ((0, 2), (1, 1), (2, 0), (2, 1))
 LABEL_COLOURS = {1: RIGHT_LUNG, 2: LEFT_LUNG}
 """Colours of the labels."""
 
-_MARGIN = 16  # pixels around text
+_MARGIN = 12  # pixels around text
 _SCALE_BARS = {100.0: "10 cm", 50.0: "5 cm", 10.0: "1 cm"}
 _MAX_BAR = 0.4  # of the width of a panel
 
@@ -43,7 +43,7 @@ class PreviewCaption:
     lines:
         Further lines.
     flags:
-        Reasons to check the mask; each is wrapped.
+        Reasons to check the mask. Where space is limited, they replace the further lines.
     """
 
     legend: Mapping[int, str] = field(default_factory=dict)
@@ -195,11 +195,15 @@ def _draw_scale_bar(square: Image.Image, scale: float) -> None:
 def _text_panel(
     caption: PreviewCaption, width: int, height: int | None = None
 ) -> NDArray[np.uint8]:
-    """Draw the caption; without ``height`` the panel fits it, else the last lines are left out."""
+    """Draw the caption; without ``height`` the panel fits it, else lines without flags give way."""
     lines = _caption_lines(caption, width - 2 * _MARGIN)
+    if height is not None:
+        most = (height - 2 * _MARGIN) // LINE_HEIGHT
+        if len(lines) > most:
+            lines = _caption_lines(replace(caption, lines=()), width - 2 * _MARGIN)
+        if len(lines) > most:
+            lines = [*lines[: most - 1], "…"]
     needed = 2 * _MARGIN + LINE_HEIGHT * len(lines)
-    if height is not None and needed > height:
-        lines = [*lines[: (height - 2 * _MARGIN) // LINE_HEIGHT - 1], "…"]
     picture = Image.new("RGB", (width, height or needed))
     for i, line in enumerate(lines):
         top, left = _MARGIN + LINE_HEIGHT * i, _MARGIN
@@ -212,7 +216,8 @@ def _text_panel(
 
 
 def _caption_lines(caption: PreviewCaption, width: int) -> list[str]:
-    lines = [*caption.legend.values(), *caption.lines]
+    lines = [*caption.legend.values()]
+    lines += [line for text in caption.lines for line in wrap_text(text, width)]
     if caption.flags:
         lines += ["", "Check this mask:"]
         lines += [line for flag in caption.flags for line in wrap_text(flag, width)]

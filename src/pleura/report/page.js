@@ -53,7 +53,7 @@ for (const table of data.statistics) {
 function card(one) {
   const { image, width, height, paths } = one.picture;
   const picture = make(one.link ? "a" : "div", { className: "picture" },
-    make("img", { src: image, width, height, alt: `Slices of ${one.name}`, loading: "lazy" }));
+    make("img", { src: image, width, height, alt: `Slices of ${one.name}` }));
   if (one.link) Object.assign(picture, { href: one.link, title: "Open the full picture" });
   if (paths.length)
     picture.append(svgNode("svg", { class: "contours", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },

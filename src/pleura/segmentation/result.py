@@ -78,15 +78,12 @@ class Segmentation(Mask):
     def _caption(self) -> PreviewCaption:
         geometry, (slices, rows, columns) = self.geometry, self.geometry.shape
         names = {RIGHT: "Right lung", LEFT: "Left lung"} if self.sides else {BOTH: "Lungs"}
-        lines = [
-            f"{slices} slice{'s' * (slices != 1)} of {rows} x {columns} pixels",
-            "Pixel size unknown",
-            f"Intensities: {self.scan.intensity}",
-            f"Model: {self.model}",
-        ]
+        size = f"{slices} slice{'s' * (slices != 1)} of {rows} x {columns} pixels"
+        pixel = "pixel size unknown"
         if geometry.spacing_known:
             between, row, column = geometry.spacing
-            lines[1] = f"Voxels of {row:.2f} x {column:.2f} x {between:.2f} mm"
+            pixel = f"voxels of {row:.2f} x {column:.2f} x {between:.2f} mm"
+        lines = [f"{size}, {pixel}", f"Intensities: {self.scan.intensity}; model: {self.model}"]
         if not geometry.orientation_known:
             lines.append("Orientation unknown: R and L are assumed")
         return PreviewCaption(
