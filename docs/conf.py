@@ -82,6 +82,7 @@ html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "navigation_depth": 3,
     "show_prev_next": False,
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
