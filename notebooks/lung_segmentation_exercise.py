@@ -854,7 +854,7 @@ torch.manual_seed(SEED)
 network = UNet((32, 64, 128)).eval()  # eval: without dropout
 optimiser = torch.optim.Adam(network.parameters(), lr=0.001)
 over_fitting = []
-for step in range(400):
+for step in range(280):
     loss = training_step(network, optimiser, *tensors[:2])
     if step % 20 == 19:
         with torch.no_grad():
