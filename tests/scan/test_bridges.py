@@ -14,6 +14,8 @@ from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import AXIS_ENDS
+from pleura.scan.orientation import flip_left_right
+from pleura.scan.scan import Decision
 
 ORIENTATIONS = [
     "".join(letters)
@@ -98,3 +100,32 @@ def test_none_of_the_libraries_is_imported_by_reading():
         "assert not {'SimpleITK', 'highdicom', 'pydicom'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_nibabel_image_has_the_unit_and_dtype_of_the_scan():
+    image = oriented_scan("SPL").to_nibabel()
+    assert image.header.get_xyzt_units()[0] == "mm"
+    assert image.get_data_dtype() == np.int16
+
+
+def test_a_scan_is_printed_with_its_decisions():
+    scan = from_array(HU, (2.5, 0.7, 0.8), units="hu")
+    note = Decision("series", "the first", "it has most slices")
+    lines = str(replace(scan, decisions=(*scan.decisions, note))).splitlines()
+    assert lines[-1] == "  series: the first (it has most slices)"
+    assert any(line.startswith("  warning: orientation: ") for line in lines)
+
+
+def test_flipping_exchanges_left_and_right_only():
+    scan = from_array(HU, (2.5, 0.7, 0.8), units="hu")
+    flipped = flip_left_right(scan)
+    assert flipped.geometry.orientation == "SPR"
+    assert np.array_equal(flipped.hu(), scan.hu())
+    first, last = (0, 0, 0), (0, 0, HU.shape[2] - 1)
+    for one, other in ((first, last), (last, first)):
+        position = flipped.geometry.index_to_world(one)
+        assert position == pytest.approx(scan.geometry.index_to_world(other))
+    (decision,) = (one for one in flipped.decisions if one.topic == "orientation")
+    assert str(decision) == "orientation: columns to the patient's right (as requested: flipped)"
+    with pytest.raises(ScanError, match="the file defines its orientation"):
+        flip_left_right(oriented_scan("SPL"))

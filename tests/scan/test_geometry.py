@@ -93,7 +93,7 @@ def test_grids_are_close_or_not():
     ("shape", "change", "message"),
     [
         ((0, 6, 5), {}, "no voxel"),
-        (SHAPE, {(0, 2): 0.0}, "singular"),
+        (SHAPE, {(0, 2): 0.0}, "singular: spacing 3 x 0.7 x 0 mm, or axes in one plane"),
         (SHAPE, {(0, 2): np.nan}, "NaN"),
         (SHAPE, {(0, 1): 0.8, (1, 1): 0.0}, "axes in one plane"),
         (SHAPE, {(3, 0): 1.0}, "last row"),
@@ -110,3 +110,17 @@ def test_impossible_grids_are_refused(shape, change, message):
 def test_affine_of_a_grid_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         axial().affine[0, 0] = 2
+
+
+def test_difference_of_two_grids_is_described():
+    grid = axial()
+    moved = grid.affine.copy()
+    moved[2, 3] += 12.5
+    grids = "(4 slices of 6x5; 0.70x0.80x3.00 mm; SPL)"
+    apart = f"their corners are up to 12.5 mm apart {grids}"
+    assert grid.describe_difference(Geometry(SHAPE, moved)) == apart
+    other = "4 slices of 6x5; 0.70x0.80x3.00 mm; SPL, and 2 slices of 6x5; 0.70x0.80x3.00 mm; SPL"
+    assert grid.describe_difference(axial((2, 6, 5))) == other
+    scaled = f"{grid}, and {axial(spacing=(6, 0.7, 0.8))}"
+    described = grid.describe_difference(axial(spacing=(6, 0.7, 0.8)))
+    assert described == f"their corners are up to 9 mm apart ({scaled})"
