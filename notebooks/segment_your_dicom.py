@@ -22,7 +22,6 @@
 # %%
 import json
 import os
-from importlib.resources import files
 from pathlib import Path
 
 import highdicom
@@ -78,9 +77,9 @@ def write_dicom_series(scan, folder):
 SCAN = os.environ.get("PLEURA_SCAN", "")
 REFERENCE = os.environ.get("PLEURA_REFERENCE", "")  # a mask of your scan, if you have one
 if not SCAN:
-    sample = files("pleura") / "sample"
-    SCAN, REFERENCE = OUTPUT / "series", sample / "lungs.nii.gz"
-    write_dicom_series(pleura.read(sample / "ct.nii.gz"), SCAN)
+    sample = pleura.sample_scan()
+    SCAN, REFERENCE = OUTPUT / "series", sample.with_name("lungs.nii.gz")
+    write_dicom_series(pleura.read(sample), SCAN)
 
 # %% [markdown]
 # ## Find and read the scan
