@@ -221,6 +221,7 @@ def save_recipe(code):
 # Pages whose commands or Python take more than five seconds; `make test-slow` runs these.
 SLOW = (
     "README.md",
+    "docs/cite.md",
     "docs/index.md",
     "docs/how-to/cluster.md",
     "docs/how-to/cohort.md",
@@ -233,6 +234,7 @@ SLOW = (
     "docs/how-to/python.md",
     "docs/how-to/resume.md",
     "docs/how-to/segment.md",
+    "docs/how-to/viewers.md",
     "docs/explanation/exercise.md",
     "docs/tutorials/first-unet.md",
 )
@@ -305,6 +307,11 @@ def examples(page, *languages):
     ]
 
 
+def reads_other_data(code):
+    """Return whether code reads finding-lungs-in-ct-data; slow tests run it with that set."""
+    return re.search(r'Path\("(2d_)?images', code) is not None
+
+
 def output(code, names):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -317,7 +324,7 @@ def test_python_prints_the_output_in_the_page(page, workplace):
     """Blocks of a page share their names; those that read other data than the sample compile."""
     names = {}
     for code, expected in examples(page, "python"):
-        if re.search(r'Path\("(2d_)?images', code):
+        if reads_other_data(code):
             compile(code, "documentation", "exec")
         else:
             assert output(code, names) == (expected or "")
@@ -377,6 +384,10 @@ def main() -> None:
     for reason, page, words in counted:
         if reason is not None:
             sys.stdout.write(f"not run ({reason}): {page}: {shlex.join(words)}\n")
+    python = [(name(page), block.code) for page in PAGES for block in blocks(page, "python")]
+    other = [page for page, code in python if reads_other_data(code)]
+    sys.stdout.write(f"{len(python) - len(other)} blocks of Python run\n")
+    sys.stdout.writelines(f"not run (needs finding-lungs-in-ct-data): {page}\n" for page in other)
 
 
 if __name__ == "__main__":
