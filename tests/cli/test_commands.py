@@ -202,7 +202,7 @@ def test_missing_folder(tmp_path):
 
 def test_empty_folder(tmp_path):
     (tmp_path / "images").mkdir()
-    train_refused((tmp_path / "images", tmp_path / "images"), tmp_path, "no picture")
+    train_refused((tmp_path / "images", tmp_path / "images"), tmp_path, "no images")
 
 
 def test_no_pairs(pair, tmp_path):

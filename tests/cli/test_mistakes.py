@@ -63,7 +63,7 @@ MISTAKES = {
     "folder without CT": (
         "segment notes -o out.nii.gz",
         (1, "no CT found: not a DICOM file", "notes"),
-        f"give a file or folder of CT ({FORMATS})",
+        f"pass a file or folder of CT ({FORMATS})",
     ),
     "empty folder": (
         "segment empty -o out.nii.gz",
@@ -73,12 +73,12 @@ MISTAKES = {
     "MR": (
         "segment mr -o out.nii.gz",
         (1, "no CT found: not a CT image but MR Image Storage (MR)", "mr"),
-        f"give a file or folder of CT ({FORMATS})",
+        f"pass a file or folder of CT ({FORMATS})",
     ),
     "MR listed": (
         "info mr",
         (1, "no CT found: not a CT image but MR Image Storage (MR)", "mr"),
-        f"give a file or folder of CT ({FORMATS})",
+        f"pass a file or folder of CT ({FORMATS})",
     ),
     "wrong suffix": (
         "segment ct.nii.gz -o lungs.jpg",
@@ -92,8 +92,8 @@ MISTAKES = {
     ),
     "pictures as one scan": (
         "segment images -o out.nii.gz",
-        (1, "the folder or zip contains 60 pictures, not one scan", "images"),
-        "give one of them, or add --stack if they are one volume",
+        (1, "the folder or zip contains 60 images, not one scan", "images"),
+        "pass one of them, or add --stack if they are one volume",
     ),
     "mask in place of the scan": (
         "measure lungs.nii.gz ct.nii.gz",

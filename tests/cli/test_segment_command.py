@@ -66,7 +66,9 @@ def test_binary_picture_of_one_slice(sample, tmp_path):
 
 def test_four_dimensional_nifti_is_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 4, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
-    refused("segment", tmp_path / "a.nii.gz", "-o", tmp_path / "b.nii.gz", says="4-D")
+    refused(
+        "segment", tmp_path / "a.nii.gz", "-o", tmp_path / "b.nii.gz", says="not a single volume"
+    )
 
 
 @pytest.mark.parametrize("spoil", ["nan", "singular", "zero", "constant"])

@@ -39,7 +39,9 @@ def test_palette_of_a_mask_stands_for_labels(tmp_path, suffix, indices, colours)
 
 def test_palette_with_black_elsewhere_is_refused(tmp_path):
     path = palette(tmp_path / "m.png", 1 - LUNG, RED, BLACK)
-    with pytest.raises(DataError, match=r"(?s)black at index 1, not 0.*m\.png"):
+    with pytest.raises(
+        DataError, match=r"(?s)black has index 1 in the palette of the mask, not 0.*m\.png"
+    ):
         read_mask_2d(path)
 
 

@@ -195,7 +195,7 @@ def test_dicom_that_claims_too_much_is_refused(refused, tmp_path, element):
     dataset = pydicom.dcmread(path)
     setattr(dataset, element, 16000)
     dataset.save_as(path)
-    refused("a.dcm", path.read_bytes(), "claims|frames without a geometry")
+    refused("a.dcm", path.read_bytes(), "claims|frames have no geometry")
 
 
 def test_slice_larger_than_any_ct_is_read_in_three_times_its_size(tmp_path):

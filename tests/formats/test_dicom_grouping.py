@@ -123,7 +123,7 @@ def test_parts_of_one_stack_are_joined_and_reported(tmp_path, chest, quirk):
     scan = only_scan(tmp_path)
     assert np.array_equal(scan.hu(), chest)
     (joined,) = (decision for decision in scan.decisions if decision.topic == "series")
-    assert joined.choice.startswith("20 slices joined from")
+    assert joined.choice.startswith("20 slices from")
     assert joined.warning
 
 

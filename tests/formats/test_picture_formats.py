@@ -60,7 +60,7 @@ def test_labels_of_a_lossy_stack_are_refused(tmp_path, name):
         write(tmp_path / f"{i}{name}", slice_of_labels(255 if "jp" in name else 1))
     stack = read(tmp_path, stack=True, units="hu")
     if NAMES[name] == "JPEG":
-        with pytest.raises(DataError, match=r"not labels(.|\n)*save the mask losslessly"):
+        with pytest.raises(DataError, match=r"not labels(.|\n)*save it losslessly"):
             whole_labels(stack)
     else:
         assert set(np.unique(whole_labels(stack))) == {0, 1}
@@ -69,7 +69,7 @@ def test_labels_of_a_lossy_stack_are_refused(tmp_path, name):
 def test_stack_of_two_formats_is_refused(tmp_path):
     write(tmp_path / "1.png", slice_of_labels())
     write(tmp_path / "2.jpg", slice_of_labels())
-    with pytest.raises(ScanError, match="PNG and JPEG pictures are not one volume"):
+    with pytest.raises(ScanError, match="2 formats, so they are not one volume: PNG and JPEG"):
         read(tmp_path, stack=True)
 
 

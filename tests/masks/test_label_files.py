@@ -67,7 +67,7 @@ def test_swapped_labels_are_a_warning(tmp_path, scan):
     path = saved(tmp_path, lungs((2,), (1,)))
     (decision,) = read_mask(path, scan).decisions
     assert decision.warning
-    assert "sides may be swapped" in measure(scan, path).flags["labels"]
+    assert "right and left may be swapped" in measure(scan, path).flags["labels"]
     assert any("swapped" in text for text in compare(path, path).label_decisions)
 
 

@@ -45,7 +45,7 @@ def dicom(tmp_path):
     [
         (["-o", "m.dcm"], "a DICOM SEG refers to DICOM slices"),
         (["-o", "m.rtstruct.dcm"], "an RT Structure Set refers to DICOM slices"),
-        (["-o", "m.png"], "a PNG file stores one slice, and the scan has 3"),
+        (["-o", "m.png"], "a PNG file stores one slice, but the scan has 3"),
         (["-o", "m.nii", "--masked", "a.dcm"], "only masks can be written as DICOM"),
         (["-o", "m.nii", "--probability", "a.png"], "a PNG file stores one slice"),
     ],

@@ -12,7 +12,7 @@ try:
     from matplotlib.patches import Rectangle
 except ImportError as _error:
     raise PleuraError(
-        "matplotlib is not installed, and figures need it",
+        "matplotlib is not installed; figures require it",
         where=None,
         hint='pip install "pleura[plot]"',
     ) from _error

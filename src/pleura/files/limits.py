@@ -75,7 +75,7 @@ def check_claimed_size(
     """
     if size is not None and claimed > max(size * ratio, min_limit if ratio > 1 else 0):
         raise ScanError(
-            "the file is truncated, or its header is wrong: it claims "
+            "the file is truncated or its header is wrong: it claims "
             f"{readable_size(claimed)} of voxels, too many for {readable_size(size)} of data",
             where=where,
             hint="copy or export the file again",

@@ -48,7 +48,7 @@ class ExtractedZip:
     Raises
     ------
     ScanError
-        The zip is damaged, contains paths outside of itself, or expands to too many bytes.
+        The zip is damaged, contains paths outside the zip, or expands to too many bytes.
     """
 
     def __init__(self, path: Path, suffixes: tuple[str, ...]) -> None:
@@ -65,7 +65,7 @@ class ExtractedZip:
             raise ScanError(
                 f"the zip cannot be extracted ({first_line(error)})",
                 where=path,
-                hint="extract it manually, and give the folder",
+                hint="extract it manually, and pass the folder",
             ) from error
 
     def keep_while_reading(self, read: ReadSlices) -> ReadSlices:
@@ -124,7 +124,7 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     for info in members:
         if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
             raise ScanError(
-                f"the zip contains a path outside of itself: {info.filename}",
+                f"the zip contains a path outside the zip: {info.filename}",
                 where=path,
                 hint="do not use this zip: it may be malicious",
             )
@@ -134,7 +134,7 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
         raise ScanError(
             f"the zip expands to {readable_size(total)}, more than {readable_size(limit)}",
             where=path,
-            hint="extract it manually if you trust it, and give the folder",
+            hint="extract it manually if you trust it, and pass the folder",
         )
 
 
@@ -142,5 +142,5 @@ def _too_many(path: Path) -> ScanError:
     return ScanError(
         f"the zip contains more than {MAX_FILES} files",
         where=path,
-        hint="give a zip of one patient's scan, or extract it manually and give the folder",
+        hint="pass a zip with the scan of one patient, or extract it manually and pass the folder",
     )

@@ -48,8 +48,8 @@ def palette_labels(image: Image.Image, path: Path) -> AnyArray:
     black = (used_colours == 0).all(axis=1)
     if black.any() and used[black.argmax()] != 0:
         raise DataError(
-            f"the mask's palette has black at index {used[black.argmax()]}, not 0",
+            f"black has index {used[black.argmax()]} in the palette of the mask, not 0",
             where=path,
-            hint="save the mask in grey, 0 outside and 255 inside the lungs",
+            hint="save the mask in greyscale, with 0 outside and 255 inside the lungs",
         )
     return np.asarray(indices)

@@ -1,4 +1,4 @@
-"""Descriptions of scans: what `pleura info` lists."""
+"""Descriptions of scans, which `pleura info` prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pleura.typing import Progress, StrPath
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ScanDescription:
-    """Properties of a scan, or the error of reading it.
+    """Properties of a scan, or the error if it cannot be read.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class ScanDescription:
     error:
         Why the scan cannot be read; None if it can.
     format:
-        The file format. This and all further fields are None or empty if there is an error.
+        The file format. This field and all below are None or empty if there is an error.
     shape:
         Number of slices, rows and columns.
     spacing_mm:

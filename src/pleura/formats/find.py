@@ -1,4 +1,4 @@
-"""Search of a folder for scans: every volume, picture and DICOM series, readable or not."""
+"""Find all scans below a folder: volumes, pictures and DICOM series, readable or not."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def find_scans(path: StrPath) -> list[ScanEntry]:
     listing = list_below(path) if path.is_dir() else Listing((path,))
     files = listing.files
     if not files and not listing.unreachable:
-        raise DataError("the folder contains no file", where=path, hint="check the path")
+        raise DataError("the folder contains no files", where=path, hint="check the path")
     by_suffix = [f for f in files if f.name.lower().endswith(SCAN_SUFFIXES)]
     entries = [_single_file_entry(file, folder) for file in by_suffix]
     entries.extend(_unreachable_entries(listing.unreachable, folder))
@@ -202,8 +202,8 @@ def _dicom_entries(
         description = f"series {first.series_number}; DICOM"
         yield ScanEntry(name, source, description, error=rejected.error)
     for skipped in damaged:
-        message = f"{skipped.reason}: perhaps a slice"
-        error = ScanError(message, where=skipped.path, hint="copy or export it again")
+        message = f"the file may be a damaged slice: {skipped.reason}"
+        error = ScanError(message, where=skipped.path, hint="copy or export the file again")
         yield ScanEntry(
             _relative_name(skipped.path, folder, patient_words), skipped.path, "DICOM", error=error
         )

@@ -65,7 +65,7 @@ class Format(Protocol):
         Returns
         -------
         tuple of Decision
-            What the file does not store of the scan, and what other programs may refuse.
+            Properties of the scan that the file does not store or other programs may reject.
 
         Raises
         ------

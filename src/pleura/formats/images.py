@@ -112,23 +112,23 @@ def _scan_of_array(
         raise ScanError(
             f"the values are not an array ({error})",
             where=name,
-            hint="give numbers in rows of equal length",
+            hint="pass numbers in rows of equal length",
         ) from error
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
         raise ScanError(
-            f"an array of {array.dtype} and shape {array.shape} is not a scan",
+            f"a {array.dtype} array of shape {array.shape} is not a scan",
             where=name,
-            hint="give numbers, (rows, columns) or (slices, rows, columns)",
+            hint="pass numbers of shape (rows, columns) or (slices, rows, columns)",
         )
     volume = array.reshape(check_shape(array.shape, name))
     if affine is not None:
         if spacing is not None or orientation is not None:
             raise ScanError(
-                "both an affine and a spacing or an orientation",
+                "affine and spacing or orientation exclude each other",
                 where=name,
-                hint="give only the affine, which contains spacing and orientation",
+                hint="pass only the affine, which contains spacing and orientation",
             )
         geometry = Geometry(shape_of(volume), np.asarray(affine, np.float64))
         return Scan(name, geometry, ReadOnce(lambda: volume))
@@ -144,9 +144,9 @@ def _checked_spacing(spacing: Sequence[float], axes: int, name: str) -> tuple[fl
         values = ()
     if len(values) != axes or not all(0 < value < np.inf for value in values):
         raise ScanError(
-            f"a spacing of {spacing} for {axes} axes",
+            f"a spacing of {spacing} is invalid for an array of {axes} axes",
             where=name,
-            hint="give one number above 0 per axis, in mm; for a reversed axis give an orientation",
+            hint="pass one number above 0 per axis, in mm; for a reversed axis pass an orientation",
         )
     return values
 
@@ -157,13 +157,13 @@ def _scan_of_highdicom(volume: Any, name: str) -> Scan:
             f"a highdicom volume of {volume.array.dtype} and shape {volume.array.shape} is not a "
             "CT",
             where=name,
-            hint="give a volume with one real number per voxel",
+            hint="pass a volume with one real number per voxel",
         )
     if volume.coordinate_system.value != "PATIENT":
         raise ScanError(
             "a highdicom volume in slide coordinates is not a CT",
             where=name,
-            hint="give a volume in patient coordinates",
+            hint="pass a volume in patient coordinates",
         )
     array = np.array(volume.array)  # a copy: the caller may change the volume
     geometry = Geometry(check_shape(array.shape, name), np.asarray(volume.affine, np.float64))
@@ -187,7 +187,7 @@ def _array_of_simpleitk(image: Any, name: str) -> AnyArray:
         raise ScanError(
             f"an image of {image.GetPixelIDTypeAsString()} is not a CT",
             where=name,
-            hint="give an image with one real number per voxel",
+            hint="pass an image with one real number per voxel",
         )
     return array
 
@@ -212,7 +212,7 @@ def _orientation_warning(image: Any) -> tuple[Decision, ...]:
     if (*image.GetDirection(), *image.GetSpacing(), *image.GetOrigin()) != default:
         return ()
     reason = "spacing 1 mm, origin 0 and identity direction are the defaults of SimpleITK"
-    choice = "that of the image, perhaps never set; right and left may be swapped"
+    choice = "that of the image, which may not be set; right and left may be swapped"
     return (Decision("orientation", choice, reason, warning=True),)
 
 

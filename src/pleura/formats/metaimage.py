@@ -72,7 +72,7 @@ def read_metaimage(path: Path, name: str) -> Scan:
     fields, start = _header(path)
     try:
         if int(fields.get("ElementNumberOfChannels", "1")) != 1:
-            raise ScanError("a colour image", where=path, hint="export the CT values")
+            raise ScanError("the image is in colour", where=path, hint="export the CT values")
         sizes = tuple(int(n) for n in fields["DimSize"].split()[::-1])
         _check_dimensions(sizes)
         dtype = np.dtype(_TYPES[fields["ElementType"]])
@@ -90,7 +90,9 @@ def read_metaimage(path: Path, name: str) -> Scan:
     if _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))):
         dtype = dtype.newbyteorder(">")
     if not _is_true(fields.get("BinaryData", "True")):
-        raise ScanError("voxels stored as text", where=path, hint="save them as binary data")
+        raise ScanError(
+            "the voxels are stored as text", where=path, hint="save them as binary data"
+        )
     local = fields["ElementDataFile"] == "LOCAL"
     data = path if local else referenced_file(path, fields["ElementDataFile"])
     data_start = None if skip == -1 else skip + (start if local else 0)
@@ -180,7 +182,9 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             text = file.read(_MAX_HEADER)
     except OSError as error:
         raise ScanError(
-            f"the file cannot be read ({error.strerror})", where=path, hint="check the path"
+            f"the file cannot be read ({error.strerror})",
+            where=path,
+            hint="check the path and its permissions",
         ) from error
     fields, end = {}, 0
     while "ElementDataFile" not in fields:
@@ -194,7 +198,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             break
     if "ElementDataFile" not in fields:
         raise ScanError(
-            "not a MetaImage header: it has no ElementDataFile",
+            "not a MetaImage header: the field ElementDataFile is missing",
             where=path,
             hint="copy or export the file again",
         )
@@ -238,7 +242,7 @@ def _geometry(
 
 def _check_dimensions(sizes: tuple[int, ...]) -> None:
     if len(sizes) > 3:
-        message = f"{len(sizes)}-D, not one volume"
+        message = f"the image has {len(sizes)} axes, so it is not a single volume"
         raise ScanError(message, where=None, hint="save one volume per file")
 
 

@@ -111,9 +111,9 @@ def read_nibabel(image: Any, name: str) -> Scan:
     oriented = isinstance(image, nib.Nifti1Pair | nib.MGHImage)
     if not oriented or image.get_data_dtype().kind not in "iuf":
         raise ScanError(
-            f"a {type(image).__name__} of {image.get_data_dtype()} is not a CT",
+            f"a {type(image).__name__} of type {image.get_data_dtype()} is not a CT",
             where=name,
-            hint="give a Nifti1Image of numbers, or pleura.from_array(array, affine=...)",
+            hint="pass a Nifti1Image of numbers, or pleura.from_array(array, affine=...)",
         )
     shape = check_shape(_reverse_axes(image.shape), name)
 
@@ -193,8 +193,8 @@ class NiftiFormat:
             return ()
         choice = f"a NIfTI file sheared by {geometry.skew:.3g} degrees"
         reason = (
-            "tools based on ITK, such as 3D Slicer, ITK-SNAP and SimpleITK, refuse or straighten "
-            "it; write .nrrd or .mha for them"
+            "tools based on ITK, such as 3D Slicer, ITK-SNAP and SimpleITK, reject it or ignore "
+            "the shear; write .nrrd or .mha for them"
         )
         return (Decision("output", choice, reason, warning=True),)
 
@@ -225,7 +225,9 @@ def _header(path: Path) -> Any:
         )
     header = kind(content[: kind.template_dtype.itemsize])
     if bytes(header["magic"])[:2] not in (b"n+", b"ni"):
-        raise ScanError("an Analyze file, not NIfTI", where=None, hint="convert it to NIfTI")
+        raise ScanError(
+            "the file is in Analyze format, not NIfTI", where=None, hint="convert it to NIfTI"
+        )
     return header
 
 
@@ -254,7 +256,7 @@ def _voxel_file(path: Path, header: Any) -> tuple[Path, int]:
     raise ScanError(
         f"the file with the voxels is missing: {stem}.img or {stem}.img.gz",
         where=None,
-        hint="move header and data into one folder, with the same name",
+        hint="move header and data into one folder, under the same name",
     )
 
 

@@ -29,7 +29,7 @@ class NumpyFormat(PictureFormat):
         array = _map(path)
         if array.ndim == 3 and array.shape[2] > _MAX_CHANNELS:
             raise DataError(
-                f"a volume of shape {array.shape}, not a single slice",
+                f"the file contains a volume of shape {array.shape}, not a single slice",
                 where=path,
                 hint="save one slice per file",
             )

@@ -109,7 +109,7 @@ def read_nrrd(path: Path, name: str) -> Scan:
         raise ScanError(
             f"NRRD encoding '{encoding}' is not supported",
             where=path,
-            hint=f"save it with encoding {', '.join(sorted(_COMPRESSIONS))}",
+            hint=f"save it with one of the encodings {', '.join(sorted(_COMPRESSIONS))}",
         )
     data, skip = path, start
     if "data file" in header or "datafile" in header:
@@ -119,7 +119,7 @@ def read_nrrd(path: Path, name: str) -> Scan:
         raise ScanError(
             "NRRD files that skip lines or bytes are not supported",
             where=path,
-            hint="save it again",
+            hint="save it again without line skip and byte skip",
         )
     at_end = skipped == -1
 
@@ -199,7 +199,7 @@ def _dtype(header: Any, path: Path) -> np.dtype[Any]:
     name = str(header["type"]).lower()
     if name not in _TYPES:
         raise ScanError(
-            f"voxels of type '{name}' are not CT values", where=path, hint="export the CT values"
+            f"voxels of type {name} are not CT values", where=path, hint="export the CT values"
         )
     dtype = np.dtype(_TYPES[name])
     if dtype.itemsize == 1:

@@ -106,7 +106,7 @@ class PictureFormat(ABC):
         _check_numbers(picture, path)
         if picture.size == 0 or picture.ndim not in (2, 3):
             raise DataError(
-                f"not a single picture but an array of shape {picture.shape}",
+                f"the file contains an array of shape {picture.shape}, not a single image",
                 where=path,
                 hint="save one 2-D slice per file",
             )
@@ -117,9 +117,9 @@ class PictureFormat(ABC):
         slices = scan.geometry.shape[0]
         if slices > 1 and not self.stores_stacks:
             raise DataError(
-                f"a {self.name} file stores one slice, and the scan has {slices}",
+                f"a {self.name} file stores one slice, but the scan has {slices}",
                 where=path,
-                hint="write .nii.gz, or .tif for a stack",
+                hint="write .nii.gz, or .tif for a stack of slices",
             )
         check_voxel_type(path, self.name, dtype, self.voxel_types)
         return ()
@@ -162,9 +162,9 @@ def to_grey(picture: AnyArray, path: Path, *, labels: bool = False) -> AnyArray:
     content, hint = "CT values", "export the CT values themselves (16-bit TIFF or DICOM)"
     if labels:
         content = "labels"
-        hint = "save the mask in grey: 1 right and 2 left lung, or 255 for both"
+        hint = "save the mask in greyscale: 1 right and 2 left lung, or 255 for both"
     raise ScanError(
-        f"a colour picture with {picture.shape[2]} channels, not {content}", where=path, hint=hint
+        f"the image has {picture.shape[2]} colour channels, not {content}", where=path, hint=hint
     )
 
 
@@ -173,7 +173,7 @@ def _check_numbers(array: AnyArray, path: Path) -> None:
         raise DataError(
             f"values of type {array.dtype} are not intensities",
             where=path,
-            hint="save integers or floating point numbers",
+            hint="save integers or floating-point numbers",
         )
 
 
@@ -188,9 +188,9 @@ def _errors_of_decoding(path: Path) -> Iterator[None]:
         raise DataError(error.message, where=path, hint=error.hint) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
-            "the header claims a picture far larger than a CT slice",
+            "the header claims an image far larger than a CT slice",
             where=path,
-            hint="check the file: no CT slice is that large",
+            hint="copy or export the file again",
         ) from error
     except PermissionError as error:
         raise DataError(
@@ -198,7 +198,7 @@ def _errors_of_decoding(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise DataError(
-            f"the picture cannot be read: it is truncated or corrupt ({first_line(error)})",
+            f"the image cannot be read: it is truncated or corrupt ({first_line(error)})",
             where=path,
-            hint="copy or export the file again, or leave it out",
+            hint="copy or export the file again, or remove it",
         ) from error

@@ -15,6 +15,7 @@ from pleura.formats.npy import NUMPY
 from pleura.formats.picture_format import PictureFormat, scan_of_pictures, to_grey
 from pleura.formats.png import PNG
 from pleura.formats.tiff import TIFF
+from pleura.names import counted
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
@@ -43,8 +44,11 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) ->
     try:
         visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
         raise DataError(
-            f"no such file or folder, or it cannot be read ({error.strerror})",
+            "no such file or folder"
+            if is_missing
+            else f"the folder cannot be read ({error.strerror})",
             where=folder,
             hint="check the spelling and the permissions of the path",
         ) from error
@@ -52,22 +56,22 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURE_SUFFIXES) ->
     pictures = [p for p in named if p.is_file()]
     if broken := [p for p in named if p.is_symlink() and not p.exists()]:
         raise DataError(
-            f"{len(broken)} broken links: their targets are missing",
+            f"{counted(len(broken), 'link is', 'links are')} broken: the targets are missing",
             where=broken[0],
-            hint="restore the files (of git-annex or DVC: get them), or remove the links",
+            hint="restore the targets (git annex get or dvc pull), or remove the links",
         )
     for path in pictures:
         if not path.name.isprintable():
             raise DataError(
-                f"a file name with characters that are not printable: {path.name!r}",
+                f"the file name {path.name!r} contains characters that are not printable",
                 where=folder,
                 hint="rename the file",
             )
     if not pictures:
         raise DataError(
-            "the folder contains no picture",
+            "the folder contains no images",
             where=folder,
-            hint=f"give a folder with files that end in {', '.join(suffixes)}",
+            hint=f"pass a folder with files that end in {', '.join(suffixes)}",
         )
     return pictures
 
@@ -81,8 +85,8 @@ def read_picture(path: Path, *, labels: bool = False) -> AnyArray:
     Raises
     ------
     DataError
-        The file is missing, truncated, corrupt or not a single picture, or its size exceeds what
-        it can contain or the memory limit.
+        The file is missing, truncated, corrupt or not a single picture, or its claimed size
+        exceeds the capacity of the file or the memory limit.
     """
     return _picture_format(path).read_picture(path, labels=labels)
 
@@ -101,7 +105,7 @@ def write_picture(path: Path, picture: AnyArray) -> None:
     if picture_format is None or picture.dtype not in map(np.dtype, picture_format.voxel_types):
         suffix = path.suffix.lower() or "a file without suffix"
         raise DataError(
-            f"{picture.dtype} cannot be stored losslessly as {suffix}",
+            f"values of type {picture.dtype} cannot be stored losslessly as {suffix}",
             where=path,
             hint="choose a name that ends in .tif or .npy",
         )
@@ -120,17 +124,18 @@ def read_picture_stack(folder: Path) -> Scan:
     formats = list(dict.fromkeys(map(_picture_format, paths)))
     if len(formats) > 1:
         raise ScanError(
-            f"{' and '.join(f.name for f in formats)} pictures are not one volume",
+            f"the images have {len(formats)} formats, so they are not one volume: "
+            f"{' and '.join(f.name for f in formats)}",
             where=folder,
-            hint="keep the pictures of one format in the folder",
+            hint="keep only images of one format in the folder",
         )
     slices = [to_grey(read_picture(path), path) for path in paths]
     sizes = {image.shape for image in slices}
     if len(sizes) > 1:
         raise ScanError(
-            f"pictures of {len(sizes)} sizes are not one volume",
+            f"the images have {len(sizes)} different sizes, so they are not one volume",
             where=folder,
-            hint="leave out --stack to read each as a separate scan",
+            hint="omit --stack to read each image as a separate scan",
         )
     scan = scan_of_pictures(folder.name, np.stack(slices), folder, tuple(paths), formats[0])
     order = Decision("slices", f"{paths[0].name} to {paths[-1].name}", "by name, foot to head")
@@ -142,7 +147,7 @@ def _picture_format(path: Path) -> PictureFormat:
         if _has_suffix(path, candidate.suffixes):
             return candidate
     raise DataError(
-        f"'{path.suffix}' is not a picture format",
+        f"'{path.suffix}' is not a supported image format",
         where=path,
         hint=f"convert it to one of {', '.join(PICTURE_SUFFIXES)}",
     )

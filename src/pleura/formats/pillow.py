@@ -42,13 +42,13 @@ def decode_with_pillow(
         check_claimed_size(claimed, path.stat().st_size, path)
         if getattr(image, "n_frames", 1) > 1:
             raise DataError(
-                "several pictures in one file", where=path, hint="save one picture per file"
+                "the file contains several images", where=path, hint="save one image per file"
             )
         if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
             raise DataError(
-                "the picture is stored rotated or mirrored (EXIF orientation)",
+                "the image is stored rotated or mirrored (EXIF orientation)",
                 where=path,
-                hint="save it upright: programs disagree on whether they apply this tag",
+                hint="save it upright: not all programs apply this tag",
             )
         if image.mode == "P" and labels:
             return palette_labels(image, path)

@@ -39,14 +39,14 @@ def check_shape(
     leading = shape[:-3]
     if any(n != 1 for n in leading):
         raise ScanError(
-            f"{len(shape)}-D: {sizes}, not one volume",
+            f"the array of shape {sizes} is not a single volume",
             where=where,
             hint="save one volume per file",
         )
     padded = (1, 1, 1, *shape)[-3:]
     if len(shape) < 2 or min(padded) < 1:
         raise ScanError(
-            f"the header claims {sizes} voxels",
+            f"the header claims an impossible size of {sizes} voxels",
             where=where,
             hint="copy or export the file again",
         )
@@ -65,7 +65,7 @@ def referenced_file(header: Path, name: str) -> Path:
     """
     if name.upper().startswith("LIST") or "%" in name:
         raise ScanError(
-            f"the header refers to one file per slice ('{name}'); such volumes are not supported",
+            f"volumes with one file per slice are not supported (the header refers to '{name}')",
             where=header,
             hint="save the volume as one file: .nii.gz, .nrrd or .mha",
         )
@@ -73,15 +73,15 @@ def referenced_file(header: Path, name: str) -> Path:
     path = header.parent / name
     if Path(name).name == name and path.is_symlink():
         raise ScanError(
-            f"the header refers to '{name}' for the voxels, which is a link",
+            f"the file with the voxels, '{name}', is a link",
             where=header,
             hint="copy the file into the folder of the header",
         )
     if Path(name).name != name or not path.is_file():
         raise ScanError(
-            f"the header refers to '{name}' for the voxels, which is not a file in the same folder",
+            f"the file with the voxels, '{name}', is not in the folder of the header",
             where=header,
-            hint="move header and data into one folder, with the file names in the header",
+            hint="move header and data into one folder, under the names in the header",
         )
     return path
 
@@ -121,13 +121,13 @@ def read_voxels(
         raise ScanError(
             f"not enough memory for {readable_size(size)} of voxels",
             where=path,
-            hint="free memory or crop the scan; correct the header if the scan is smaller",
+            hint="free memory, or crop the scan; if the scan is smaller, correct its header",
         ) from error
     except OSError as error:
         raise ScanError(
             f"the voxels cannot be read ({error.strerror or error})",
             where=path,
-            hint="check that the file exists and is readable",
+            hint="check the path and its permissions",
         ) from error
     return content.view(dtype).reshape(shape)
 

@@ -48,8 +48,8 @@ def read(
     units:
         The intensity units of the values; ``auto`` estimates them.
     flip:
-        Flip left and right: the picture shows the patient's left on its left, against the
-        radiological convention. Only for files without an orientation.
+        Flip left and right, for pictures that show the patient's left on the left side, contrary
+        to the radiological convention. Only for files without an orientation.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def read(
         raise ScanError(
             f"{value} is not a scan",
             where=None,
-            hint="give a path, an array, or an image of SimpleITK, nibabel or highdicom",
+            hint="pass a path, an array, or an image of SimpleITK, nibabel or highdicom",
         )
     else:
         scan = _read_path(Path(source), series, stack)
@@ -120,14 +120,14 @@ def _read_files(
     else:
         if volumes:
             ignored = f"other files are ignored: {shorten_list([v.name for v in volumes], 3)}"
-            decision = Decision("files", "the DICOM series", ignored, warning=True)
+            decision = Decision("files", "the DICOM series is read", ignored, warning=True)
             scan = replace(scan, decisions=(decision, *scan.decisions))
         return _warn_of_missing_files(scan, unreachable)
     candidates = volumes or pictures
     if len(candidates) == 1:
         return _warn_of_missing_files(_read_file(candidates[0], series), unreachable)
-    contents = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} pictures"
-    hint = ("extract it and give" if path.is_file() else "give") + " one of them"
+    contents = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} images"
+    hint = ("extract it and pass" if path.is_file() else "pass") + " one of them"
     if not volumes:
         hint += ", or add --stack if they are one volume"
     raise ScanError(f"the folder or zip contains {contents}, not one scan", where=path, hint=hint)
@@ -152,7 +152,7 @@ def _read_zip(path: Path, series: str | None) -> Scan:
 def _warn_of_missing_files(scan: Scan, reasons: Sequence[str]) -> Scan:
     """Return a scan with a warning about files that may be slices of it."""
     decisions = tuple(
-        Decision("slices", f"{reasons.count(reason)} left out", f"{reason}: may be slices", True)
+        Decision("slices", f"{reasons.count(reason)} not read", f"may be slices: {reason}", True)
         for reason in dict.fromkeys(reasons)
     )
     return replace(scan, decisions=(*decisions, *scan.decisions))
@@ -162,9 +162,9 @@ def _unsupported_format(path: Path) -> ScanError | None:
     """Return an error with a hint for known formats that are not supported."""
     lower = path.name.lower()
     if lower.endswith(_COMPRESSED):
-        hint = "extract it and give the folder or file; the only supported archives are .zip"
+        hint = "extract it and pass the folder or file; the only supported archives are .zip"
     elif lower.endswith(_ARRAY_CONTAINERS):
-        hint = "save the array of the scan with numpy.save, and give the .npy file"
+        hint = "save the array of the scan with numpy.save, and pass the .npy file"
     else:
         return None
     suffix = path.suffixes[-2:] if lower.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) else ()

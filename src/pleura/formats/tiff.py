@@ -45,7 +45,7 @@ class TiffFormat(PictureFormat):
             pages = _pages(path, tiff)
             if len(pages) > 1:
                 raise DataError(
-                    f"a TIFF stack of {len(pages)} pages, not a single slice",
+                    f"the TIFF is a stack of {len(pages)} pages, not a single slice",
                     where=path,
                     hint="save one slice per file",
                 )
@@ -65,7 +65,7 @@ class TiffFormat(PictureFormat):
                 return _decode_contiguous(path, tiff)
             if len({(page.shape, page.dtype) for page in pages}) > 1:
                 raise DataError(
-                    "TIFF pages of different sizes or types are not a volume",
+                    "the TIFF pages have different sizes or types, so they are not a volume",
                     where=path,
                     hint="save one slice per file",
                 )
@@ -109,10 +109,10 @@ def _decode_contiguous(path: Path, tiff: tifffile.TiffFile) -> AnyArray | None:
 
 def _pages(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     if len(tiff.pages) == 0:
-        raise ValueError("it has no pages")
+        raise ValueError("the file has no pages")
     if len(tiff.pages) > _MAX_PAGES:
         raise DataError(
-            f"a TIFF of {len(tiff.pages)} pages",
+            f"the TIFF has {len(tiff.pages)} pages, more than supported",
             where=path,
             hint="save one scan per file",
         )
@@ -125,7 +125,7 @@ def _check_pages(path: Path, pages: Sequence[tifffile.TiffPage], *, palette: boo
         _check_tags(path, page, palette=palette)
         if not page.databytecounts or 0 in page.databytecounts or 0 in page.dataoffsets:
             raise DataError(
-                "the TIFF lacks some or all of its pixels: it is sparse or incomplete",
+                "pixels are missing in the TIFF: it is truncated or sparse",
                 where=path,
                 hint="save it again, with all pixels",
             )
@@ -179,7 +179,7 @@ def _decode_with_libtiff(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyA
                 decoded = np.moveaxis(decoded, -1, 0)
             if not _is_exact(decoded, page):
                 raise DataError(
-                    f"a TIFF of {page.dtype} with compression {int(page.compression)}, which "
+                    f"values of type {page.dtype} with compression {int(page.compression)} "
                     "cannot be decoded exactly",
                     where=path,
                     hint="save it uncompressed, or with deflate",
@@ -207,11 +207,11 @@ def _check_tags(path: Path, page: tifffile.TiffPage, *, palette: bool = False) -
         raise DataError(
             f"the TIFF is stored rotated or mirrored (orientation {orientation})",
             where=path,
-            hint="save it upright: programs disagree on whether they apply this tag",
+            hint="save it upright: not all programs apply this tag",
         )
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not palette:
         raise DataError(
-            "a TIFF of palette colours, not CT values",
+            "the TIFF contains palette colours, not CT values",
             where=path,
             hint="export the CT values themselves (16-bit TIFF)",
         )
@@ -219,5 +219,5 @@ def _check_tags(path: Path, page: tifffile.TiffPage, *, palette: bool = False) -
         raise DataError(
             "the TIFF is stored inverted, white as 0",
             where=path,
-            hint="save it with black as 0: programs disagree on whether they invert it",
+            hint="save it with black as 0: not all programs invert it",
         )

@@ -28,7 +28,7 @@ def check_can_write(path: Path, scan: Scan, dtype: DTypeLike | None = None) -> t
     Returns
     -------
     tuple of Decision
-        What the file does not store of the scan, and what other programs may refuse.
+        Properties of the scan that the file does not store or that other programs may reject.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reading of masks, also of other tools, whose labels have different meanings."""
+"""Reading of masks, including masks of other tools, whose labels have other meanings."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def read_mask(
             "mask and scan have different grids: "
             + label_scan.geometry.describe_difference(scan.geometry),
             where=label_scan.source,
-            hint="give a mask of this scan",
+            hint="pass a mask of this scan",
         )
     labels, sides, decision = _interpret_labels(label_scan, unknown_as_lung)
     return Mask(labels, scan, sides, ("", ""), (decision,), has_scan=has_scan)
@@ -106,7 +106,7 @@ def _interpret_labels(
         reason = PLEURA_LABELS
         swapped = sides and RIGHT in present and _swapped(values, label_scan)
         if swapped:
-            reason = "label 1 is to the patient's left of label 2: sides may be swapped"
+            reason = "label 1 is on the left side of label 2: right and left may be swapped"
         decision = Decision("labels", choice, reason, warning=swapped)
         return values.astype(np.uint8), sides, decision
     if len(present) == 1:
@@ -125,7 +125,7 @@ def _interpret_labels(
             warning = not label_scan.geometry.orientation_known
             return labels, True, Decision("labels", choice, scheme.name, warning)
     if unknown_as_lung:
-        reason = "the labels are unknown: trachea, vessels or lesions would count as lung"
+        reason = "the labels are unknown; they may include trachea, vessels or lesions"
         return (
             _mapped(values, present, BOTH),
             False,
@@ -134,7 +134,7 @@ def _interpret_labels(
     raise DataError(
         f"the labels {_list_labels(present)} of the mask are unknown",
         where=label_scan.source,
-        hint="give 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
+        hint="pass 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
         "TotalSegmentator: 10-14) without other structures",
     )
 

@@ -32,7 +32,7 @@ FLAG_TITLES = {
     "units": "Intensity units uncertain",
     "volume": "Unusual lung volume",
 }
-"""Titles of flags by name, for people."""
+"""Readable titles of flags, by name."""
 
 
 def flag_title(name: str) -> str:
@@ -99,7 +99,7 @@ class Mask(LabelMap):
         Warns
         -----
         MaskWarning
-            The file does not keep something of the scan, or readers may refuse it.
+            The file does not store all properties of the scan, or other programs may reject it.
         """
         for decision in check_can_write(Path(path), self.scan):
             warnings.warn(str(decision), MaskWarning, stacklevel=2)

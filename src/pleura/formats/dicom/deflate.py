@@ -10,7 +10,7 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 MAX_RATIO = 20
-"""CT with the air around the patient deflates to no less than a tenth of its bytes."""
+"""Maximum ratio: CT with air around the patient deflates to at least a tenth of its size."""
 
 MIN_LIMIT = 64 << 20
 """Bytes to which every file may inflate."""

@@ -40,7 +40,7 @@ class DicomFormat:
 
         if dtype is not None:
             raise DataError(
-                "only masks can be written as DICOM",
+                "only masks can be written as DICOM files",
                 where=path,
                 hint="write .nii.gz, .nrrd or .mha",
             )
@@ -100,7 +100,7 @@ def read_series(files: Sequence[Path], source: Path, name: str, series: str | No
             raise ScanError(
                 f"the slice cannot be read: {damaged.reason}",
                 where=damaged.path,
-                hint="copy or export it again",
+                hint="copy or export the file again",
             )
         raise _no_ct(contents.skipped, source)
     volume, decisions = select_volume(contents, source, series)
@@ -112,12 +112,12 @@ def _no_ct(skipped: Sequence[SkippedFile], source: Path) -> NoCTError:
     reasons = sorted({file.reason for file in skipped})
     listed = f"no CT found: {'; '.join(reasons[:4])}" if reasons else "no CT found"
     if any("Segmentation" in reason or "RT Structure" in reason for reason in reasons):
-        hint = "give masks as NIfTI, NRRD or MetaImage: DICOM masks are not supported as input"
+        hint = "pass masks as NIfTI, NRRD or MetaImage: DICOM masks are not supported as input"
         return NoCTError(listed, where=source, hint=hint)
     return NoCTError(
         listed if reasons else "no CT found: the folder is empty",
         where=source,
-        hint="give a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
+        hint="pass a file or folder of CT (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy)",
     )
 
 

@@ -147,7 +147,7 @@ def read_frames_of_file(path: Path) -> list[Frame] | SkippedFile:
         with suppress_pydicom_log():
             if exceeds_inflation_limit(path):
                 limit = readable_size(inflation_limit(path))
-                return SkippedFile(path, f"deflated, it inflates to more than {limit}", True)
+                return SkippedFile(path, f"it inflates to more than {limit}", True)
             return _extract_frames(path, read_dataset(path, stop_before_pixels=True))
     except InvalidDicomError:
         has_suffix = path.suffix.lower() in DICOM_SUFFIXES
@@ -166,8 +166,8 @@ def _extract_frames(path: Path, dataset: Dataset) -> list[Frame] | SkippedFile:
         _make_frame(path, dataset, i, plane) for i, plane in enumerate(planes) if plane is not None
     ]
     if len(frames) < len(planes):
-        missing = "it lacks Image Position, Image Orientation or Pixel Spacing"
-        return SkippedFile(path, f"no geometry: {missing}", damaged=True)
+        missing = "its Image Position, Image Orientation or Pixel Spacing is missing"
+        return SkippedFile(path, missing, damaged=True)
     for keyword, name in (
         ("RescaleSlope", "Rescale Slope"),
         ("RescaleIntercept", "Rescale Intercept"),
@@ -189,13 +189,13 @@ class _Defect(NamedTuple):
 
 
 def _check_object(dataset: Dataset) -> _Defect | None:
-    """Return why an object is not a CT, from its SOP class and image type."""
+    """Return why an object is not a CT, by its SOP class and image type."""
     sop_class = str(dataset.get("SOPClassUID", ""))
     stored = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     if not sop_class and stored in CT_CLASSES:
         return _Defect("its header is truncated", damaged=True)
     if sop_class not in CT_CLASSES:
-        name = "no image"
+        name = "an object without an image"
         if sop_class or stored:
             name = pydicom.uid.UID(sop_class or stored).name
         modality = str(dataset.get("Modality", ""))
@@ -208,7 +208,7 @@ def _check_object(dataset: Dataset) -> _Defect | None:
 def _check_image(dataset: Dataset) -> _Defect | None:
     """Return why an image cannot be read as HU."""
     if not dataset.get("Rows") or not dataset.get("Columns"):
-        return _Defect("its header has no Rows and Columns", damaged=True)
+        return _Defect("its Rows or Columns is missing or 0", damaged=True)
     if int(dataset.get("SamplesPerPixel", 1)) != 1:
         return _Defect("a colour image", damaged=False)
     if dataset.Rows * dataset.Columns > MAX_PIXELS:
@@ -216,12 +216,12 @@ def _check_image(dataset: Dataset) -> _Defect | None:
     stored, high = (int(dataset.get(name, 0) or 0) for name in ("BitsStored", "HighBit"))
     if stored and "HighBit" in dataset and high != stored - 1:
         return _Defect(
-            f"its High Bit is {high}, not {stored - 1} as for {stored} bits", damaged=True
+            f"its High Bit is {high} instead of {stored - 1} for {stored} bits", damaged=True
         )
     rescale_type = str(dataset.get("RescaleType", "") or "").strip()
     is_hounsfield = rescale_type.lower().startswith("houn")  # many spellings occur
     if not is_hounsfield and rescale_type.upper() not in ("", "HU", "HU_MOD", "US"):
-        return _Defect(f"values in {rescale_type}, not HU", damaged=False)
+        return _Defect(f"its values are in {rescale_type}, not in HU", damaged=False)
     return None
 
 
@@ -232,7 +232,7 @@ def _check_frames(dataset: Dataset) -> _Defect | None:
     if not 1 <= frames <= MAX_FRAMES or (groups is not None and len(groups) != frames):
         return _Defect(f"its header claims {frames} frames", damaged=True)
     if groups is None and frames > 1:
-        return _Defect(f"{frames} frames without a geometry per frame", damaged=True)
+        return _Defect(f"its {frames} frames have no geometry", damaged=True)
     return None
 
 

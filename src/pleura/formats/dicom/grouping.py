@@ -103,8 +103,8 @@ def group_series(frames: Sequence[Frame], decode: DecodeFrame) -> FrameGroup:
     except ScanError as error:
         return FrameGroup(tuple(frames), error=error)
     duplicates = len(frames) - len(unique)
-    choice = f"{duplicates} of {len(frames)} slices left out"
-    decision = Decision("slices", choice, "they are duplicates, pixel for pixel")
+    choice = f"{duplicates} of {len(frames)} slices are ignored"
+    decision = Decision("slices", choice, "they are duplicates of others")
     return FrameGroup(tuple(unique), (decision,) if duplicates else ())
 
 

@@ -128,12 +128,12 @@ class _Parts:
         if not self._are_one_volume(union, following=following, weak=all(weak)):
             return None
         reason = (
-            f"{' and '.join(FIELDS[field] for field in differing)} separated them, "
-            "and together they are evenly spaced"
+            f"they differ in {' and '.join(FIELDS[field] for field in differing)}, "
+            "but together they are evenly spaced"
         )
         minor = {"acquisition", "convolution_kernel", "image_type"}
         certain = (any(weak) or following) and set(differing) <= minor
-        choice = f"{len(union.present)} slices joined from {len(self.groups)} parts"
+        choice = f"{len(union.present)} slices from {len(self.groups)} groups are joined"
         return (Decision("series", choice, reason, warning=not certain),)
 
     def _are_one_volume(self, union: DicomVolume, *, following: bool, weak: bool) -> bool:

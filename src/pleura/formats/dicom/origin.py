@@ -73,6 +73,6 @@ def dicom_origin(scan: Scan, kind: str) -> DicomOrigin:
         raise ScanError(
             f"{kind} refers to DICOM slices, but the scan was not read from DICOM",
             where=scan.source or scan.name,
-            hint="write .nii.gz, .nrrd or .mha; or segment the DICOM series itself",
+            hint="write .nii.gz, .nrrd or .mha, or segment the DICOM series",
         )
     return scan.origin

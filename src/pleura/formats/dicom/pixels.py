@@ -45,7 +45,7 @@ def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
         raise ScanError(
             "the file has no pixel data: it is truncated or incomplete",
             where=frame.path,
-            hint="copy or export it again; or remove it from the folder, and the gap is reported",
+            hint="copy or export the file again, or remove it; the gap is then reported",
         )
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
@@ -95,10 +95,10 @@ def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
 def _check_size(rows: int, columns: int, frame: Frame) -> None:
     if (rows, columns) != (frame.rows, frame.columns):
         raise ScanError(
-            f"the compressed slice has {rows}x{columns} pixels, its header states "
+            f"the compressed slice has {rows}x{columns} pixels, but its header states "
             f"{frame.rows}x{frame.columns}",
             where=frame.path,
-            hint="copy or export it again",
+            hint="copy or export the file again",
         )
 
 

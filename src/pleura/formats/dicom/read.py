@@ -159,18 +159,17 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     # Decoders are C extensions and raise many kinds of errors, including SystemError.
     except Exception as error:
         raise ScanError(
-            f"the slice cannot be decoded: it is truncated, corrupt, or of an unsupported kind "
+            "the slice cannot be decoded: it is truncated, corrupt or not supported "
             f"({frame.transfer_syntax}; {first_line(error)})",
             where=frame.path,
-            hint="copy or export it again, without compression; or remove it from the folder, and "
-            "the gap is reported",
+            hint="export it again without compression, or remove it; the gap is then reported",
         ) from error
     if stored.shape != (frame.rows, frame.columns):
         raise ScanError(
-            f"the slice has {stored.shape} pixels, and its header states "
+            f"the slice has {stored.shape} pixels, but its header states "
             f"{(frame.rows, frame.columns)}",
             where=frame.path,
-            hint="copy or export it again",
+            hint="copy or export the file again",
         )
     return stored
 
@@ -197,7 +196,7 @@ def _skipped_decisions(skipped: Sequence[SkippedFile]) -> list[Decision]:
         Decision(
             "slices" if damaged else "files",
             f"{n} skipped",
-            reason + (", perhaps a slice" if damaged else ""),
+            reason + (" (may be a slice)" if damaged else ""),
             warning=damaged,
         )
         for (reason, damaged), n in counts.items()

@@ -98,7 +98,7 @@ def check_references(scan: Scan, kind: str) -> tuple[Decision, ...]:
     if not emptied:
         return ()
     names = ", ".join(emptied)
-    reason = "the values in the DICOM slices are not valid"
+    reason = "the values in the DICOM slices are invalid"
     return (Decision("header", f"left empty in {kind}: {names}", reason, warning=True),)
 
 
@@ -123,7 +123,7 @@ def copy_patient_and_study(frame: Frame) -> tuple[Dataset, list[str]]:
             encodings = convert_encodings(source.get("SpecificCharacterSet"))
     except (OSError, InvalidDicomError) as error:
         raise ScanError(
-            "the slice, to which the mask must refer, cannot be read again",
+            "the slice that the mask refers to cannot be read again",
             where=frame.path,
             hint="keep the DICOM files until the mask is written",
         ) from error

@@ -116,7 +116,7 @@ def padding_decisions(frames: Sequence[Frame], stored_of: DecodeFrame) -> list[D
     ambiguous = level < _TISSUE_LIMIT
     reason = f"Pixel Padding Value of {level:g} HU"
     if ambiguous:
-        reason += ", which is also a value of tissue: only regions at the border are replaced"
+        reason += ", which tissue can also have: only regions at the border are replaced"
     return [Decision("padding", "replaced by air", reason, warning=ambiguous)]
 
 
@@ -159,7 +159,7 @@ def infer_rescale(
     choice = f"Rescale Intercept is missing in {len(inferred)} of {len(frames)} slices"
     used = sorted({frame.rescale for frame in inferred.values() if frame.rescale is not None})
     lines = " or ".join(f"stored * {slope:g} {intercept:+g}" for slope, intercept in used)
-    reason = f"{lines} is used for them, with which their intensities match their neighbours"
+    reason = f"{lines} is used, with which they match their neighbours"
     return inferred, [Decision("units", choice, reason, warning=True)]
 
 
@@ -170,7 +170,7 @@ def _infer_from_neighbour(frame: Frame, neighbour: Frame, decode: DecodeFrame) -
     best = int(np.argmin(differences))
     if differences[best] > _MAX_DIFFERENCE:
         raise ScanError(
-            "the slice has no Rescale Intercept, and its values do not match its neighbour",
+            "the slice has no Rescale Intercept, and its values do not match its neighbours",
             where=frame.path,
             hint="export the series again, or remove the slices without Rescale Intercept",
         )
@@ -192,7 +192,7 @@ def _check_consistency(frames: Sequence[Frame], decode: DecodeFrame) -> None:
                 f"{_format_rescale(first)} and {_format_rescale(second)}, "
                 "but their pixels have the same units",
                 where=second.path,
-                hint="export the series again with its own Rescale Slope and Intercept",
+                hint="export the series again from the original",
             )
 
 

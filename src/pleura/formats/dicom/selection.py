@@ -55,7 +55,7 @@ def select_volume(
         raise ScanError(
             f"the folder contains scans of {len(patients)} patients",
             where=source,
-            hint="give the folder of one patient, or segment the parent folder as a cohort",
+            hint="pass the folder of one patient, or segment the parent folder as a cohort",
         )
 
     def is_selected(frame: Frame) -> bool:
@@ -68,7 +68,9 @@ def select_volume(
             raise rejected[0].error
         available = ", ".join(str(volume.first.series_number) for volume in contents.volumes)
         raise ScanError(
-            f"no series {series}", where=source, hint=f"choose one of {available}; see pleura info"
+            f"there is no series {series}",
+            where=source,
+            hint=f"choose one of {available}; `pleura info` lists them",
         )
     decisions = selection_decisions(volumes[0], volumes[1:], rejected, warn=series is None)
     _logger.info("Selected %s", volumes[0].describe())
@@ -149,7 +151,7 @@ def selection_decisions(
         decisions.append(Decision("series", choice, rejected[0].error.message, warning=True))
     if others:
         listed = "; ".join(other.describe() for other in others[:3])
-        reason = f"preferred by slices, image type, orientation and coverage; not {listed}"
+        reason = f"preferred by slices, image type, orientation and coverage to {listed}"
         same_series = any(_of_same_series(selected.first, other.first) for other in others)
         decisions.append(
             Decision("series", selected.describe(), reason, warning=warn or same_series)
@@ -177,11 +179,11 @@ def _lost_coverage(selected: DicomVolume, left_out: Sequence[Frame]) -> str:
     if extension > _MIN_EXTENSION and (
         is_related or np.ptp(omitted) > np.ptp(kept) + _MIN_EXTENSION
     ):
-        return f"the slices left out reach {extension:.0f} mm further"
+        return f"slices that are not read reach {extension:.0f} mm further"
     inside = omitted[(omitted > kept.min()) & (omitted < kept.max())]
     distance = np.abs(inside[:, None] - kept).min(1) if inside.size else inside
     if is_related and (distance > _MIN_DISTANCE * selected.geometry.orthogonal_spacing[0]).any():
-        return "slices between those that are read are left out"
+        return "other slices between them are not read"
     return ""
 
 

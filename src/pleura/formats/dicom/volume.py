@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import ScanError
 from pleura.formats.dicom.frames import Frame
+from pleura.names import counted
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.scan import Decision
 
@@ -92,9 +93,9 @@ def build_volume(frames: Sequence[Frame], decisions: Sequence[Decision] = ()) ->
     if len(frames) > 1 and np.diff(positions).min() <= _SAME_POSITION:
         raise ScanError(
             f"{len(frames)} slices of one acquisition have only "
-            f"{len(np.unique(positions.round(2)))} positions, with different pixels",
+            f"{counted(len(np.unique(positions.round(2))), 'position')}, with different pixels",
             where=frames[0].path.parent,
-            hint="keep one slice per position (one phase, one reconstruction) in the folder",
+            hint="keep only one phase and one reconstruction in the folder",
         )
     index, step = _index_on_even_grid(frames, positions)
     geometry = _fit_geometry(frames, index, step)
@@ -177,9 +178,9 @@ def _index_on_even_grid(
     if missing > max(3, len(frames) / 4) or (deviation > allowed).any():
         listed = ", ".join(f"{s:.4g}" for s in sorted({round(float(s), 2) for s in steps})[:6])
         raise ScanError(
-            f"{len(frames)} slices are unevenly spaced: {listed} mm",
+            f"{len(frames)} slices are unevenly spaced: {listed} mm apart",
             where=frames[0].path.parent,
-            hint="give evenly spaced slices, or each evenly spaced group in a separate folder",
+            hint="move each group of evenly spaced slices to a separate folder",
         )
     return np.concatenate([[0], np.cumsum(rounded)]).astype(np.int64), step
 
@@ -204,9 +205,9 @@ def _check_alignment(frames: Sequence[Frame], index: NDArray[np.int64], geometry
     deviation = np.linalg.norm(geometry.index_to_world(corners) - positions, axis=1)
     if deviation.max() > max(1.0, _STEP_TOLERANCE * geometry.spacing[0]):
         raise ScanError(
-            f"the slices are not aligned: {deviation.max():.3g} mm off",
+            f"the slice is {deviation.max():.3g} mm out of line with the others",
             where=frames[int(deviation.argmax())].path,
-            hint="give each group of aligned slices in a separate folder",
+            hint="move each group of aligned slices to a separate folder",
         )
 
 
