@@ -62,6 +62,7 @@ def main() -> None:
             chromium = shutil.which("chromium") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=chromium, args=SOFTWARE)
             page = browser.new_page(viewport={"width": 1280, "height": 800})
+            page.set_default_timeout(600_000)
             begin = time.perf_counter()
             page.goto(viewer.url)
             while page.evaluate("document.body.dataset.ready") != "0":
@@ -71,7 +72,7 @@ def main() -> None:
             used = memory["usedSize"] + memory.get("backingStorageSize", 0)
             found["memory_mb"] = used / 1e6
             for view in ("axial", "multi"):
-                page.select_option("#view", view)
+                page.click(f"#view [value={view}]")
                 page.evaluate("viewer.scene.crosshairPos = [0.5, 0.5, 0.1]")
                 frames = page.evaluate(SCROLL, options.steps)
                 found[view] = {

@@ -65,6 +65,23 @@ def test_the_file_input_can_be_reached_with_the_keyboard(page):
     assert page.evaluate(outline) == "solid"
 
 
+@ONE_GRID
+def test_the_page_shows_where_files_can_be_dropped(page):
+    """While files are dragged over the page, and not for text."""
+    drag = """(kind) => {
+      const dataTransfer = new DataTransfer();
+      if (kind === 'text') dataTransfer.setData('text/plain', 'text');
+      else dataTransfer.items.add(new File(['a'], 'scan.nii'));
+      document.body.dispatchEvent(new DragEvent('dragover', { dataTransfer, bubbles: true }));
+    }"""
+    page.evaluate(drag, "text")
+    assert page.is_hidden("#drop-hint")
+    page.evaluate(drag, "file")
+    assert page.is_visible("#drop-hint")
+    page.evaluate("document.body.dispatchEvent(new DragEvent('dragleave', { bubbles: true }))")
+    assert page.is_hidden("#drop-hint")
+
+
 def open_all_states(page):
     """Yield after each state of the page that has colours of its own."""
     page.click("#swap")
