@@ -100,7 +100,7 @@ def test_cohort_page_lists_failed_scans_with_hints_and_flagged_scans_first(cohor
     volume = by_name["volume"]
     assert volume["values"]["right_ml"] > 500
     assert -900 < volume["values"]["mean_hu"] < -500
-    assert volume["command"].endswith("--scan volume")
+    assert volume["command"].endswith("--select volume")
     assert by_name["LCTSC-201_009"]["flags"][0]["title"]
     for case in data["cases"]:
         assert (cohort / case["link"]).exists()

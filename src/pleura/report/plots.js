@@ -11,7 +11,7 @@ const svgNode = (name, attributes = {}, ...inside) => {
   return node;
 };
 
-const SIZE = { width: 420, height: 260, left: 56, right: 24, top: 24, bottom: 48 };
+const SIZE = { width: 420, height: 274, left: 56, right: 24, top: 32, bottom: 54 };
 
 function plotFigure(plot) {
   const { width, height, left, right, top, bottom } = SIZE;
@@ -23,7 +23,7 @@ function plotFigure(plot) {
   const svg = svgNode("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": description(plot) });
   for (const [value, label] of plot.y.ticks)
     svg.append(svgNode("line", { class: "grid", x1: left, x2: end, y1: atY(value), y2: atY(value) }),
-      text(left - 6, atY(value) + 4, "end", label, { class: "tick" }));
+      text(left - 8, atY(value) + 4, "end", label, { class: "tick" }));
   for (const bar of plot.bars)
     svg.append(svgNode("rect", { class: "bar", x: atX(bar.start) + 1, width: Math.max(atX(bar.stop) - atX(bar.start) - 2, 1),
       y: atY(bar.count), height: floor - atY(bar.count) }, svgNode("title", {}, `${bar.label}: ${bar.count}`)));
@@ -37,7 +37,7 @@ function plotFigure(plot) {
   for (const [value, label] of plot.x.ticks) {
     if (!plot.bars.length || plot.bars.length > plot.x.ticks.length)
       svg.append(svgNode("line", { class: "axis", x1: atX(value), x2: atX(value), y1: floor, y2: floor + 4 }));
-    svg.append(text(atX(value), floor + 20, "middle", label, { class: "tick" }));
+    svg.append(text(atX(value), floor + 24, "middle", label, { class: "tick" }));
   }
   svg.append(text((left + end) / 2, height - 6, "middle", plot.x.label), text(4, 12, "start", plot.y.label));
   const figure = make("figure", {}, make("h3", { textContent: plot.title }));
