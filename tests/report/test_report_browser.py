@@ -10,7 +10,7 @@ from pleura.report.check import check_page
 from pleura.report.cohort import write_cohort_report
 from pleura.report.comparison import comparison_page
 from pleura.report.evaluation import EvaluationOptions, evaluate_and_report
-from pleura.report.page import Column, Page, PageCase
+from pleura.report.page import Column, Notice, Page, PageCase
 from pleura.viewer.app import STATIC
 
 AXE = STATIC.with_name("web") / "node_modules" / "axe-core" / "axe.min.js"
@@ -81,6 +81,7 @@ def opened(browser, path, width=1440, scheme="light"):
     page.goto(path.as_uri())
     yield page
     assert faults == []
+    assert page.locator(".icon:empty, .icon:not(:has(*))").count() == 0
     context.close()
 
 
@@ -197,6 +198,13 @@ def test_a_long_table_shows_its_first_rows_and_all_on_demand(browser, tmp_path):
         assert len(column(page, 0)) == 200
         page.locator("#cases > button").click()
         assert len(column(page, 0)) == 450
+
+
+@pytest.mark.parametrize("level", ["", "warning", "error"])
+def test_notices_of_each_severity_have_an_icon(browser, tmp_path, level):
+    Page("t", "s", (), (), (), notices=(Notice("text", level),)).write(tmp_path / "a.html")
+    with opened(browser, tmp_path / "a.html") as page:
+        assert page.locator("#notices .icon").count() == 1
 
 
 def test_the_page_prints_without_controls(browser, pages):

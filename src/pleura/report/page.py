@@ -22,6 +22,7 @@ _ICONS = (
     "chevron-up",
     "copy",
     "error",
+    "info",
     "open",
     "search",
     "sort",
