@@ -45,10 +45,11 @@ def test_each_setup_has_its_number_of_scans(cohort, tmp_path):
     assert "at least 0.20" in text
 
 
-def test_damaged_reports_give_no_text_and_no_traceback(cohort, tmp_path):
+def test_damaged_reports_are_an_error_with_a_hint(cohort, tmp_path):
     (tmp_path / "summary.csv").write_bytes((cohort / "summary.csv").read_bytes())
     (tmp_path / "volume_lungs.json").write_text('{"options": {"model": 5}, "versions": 7}')
-    assert pleura.methods_paragraph(tmp_path) == ""
+    with pytest.raises(DataError, match="reports are damaged"):
+        pleura.methods_paragraph(tmp_path)
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pleura
 from pleura.cohort.tables import ScanResult, read_summaries
+from pleura.errors import DataError
 from pleura.files.records import read_record
 from pleura.masks.mask import flag_title
 from pleura.typing import StrPath
@@ -72,11 +73,18 @@ def methods_paragraph(folder: StrPath) -> str:
     Raises
     ------
     DataError
-        The folder has no results.
+        The folder has no results, or no report can be read.
     """
     rows = read_summaries(folder)
     reports = {row.name: read_record(Path(folder) / f"{row.name}_lungs.json") for row in rows}
-    return "\n\n".join(methods_of(rows, reports))
+    paragraphs = methods_of(rows, reports)
+    if not paragraphs:
+        raise DataError(
+            "no scan was segmented, or all reports are damaged",
+            where=folder,
+            hint="segment the folder again",
+        )
+    return "\n\n".join(paragraphs)
 
 
 def methods_of(
