@@ -1,8 +1,7 @@
 // The mask before the correction, beside the mask after it.
 import { requestVolume } from "./api.js";
-import { isOn, setOn } from "./controls.js";
+import { choose, isOn, setOn } from "./controls.js";
 import { $, createElement, showError } from "./dom.js";
-import { choose } from "./controls.js";
 import { showCaption, updateMask } from "./display.js";
 import { isChanged } from "./history.js";
 import { SIDES, measure } from "./measures.js";
