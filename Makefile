@@ -35,12 +35,12 @@ demo: $(READY)  ## segment a scan, then train, evaluate and export a model on th
 	$(BIN)/pleura export demo/run -o demo/lungs.onnx --data "the shipped sample"
 	$(BIN)/pleura segment $(SAMPLE)/images --model demo/lungs.onnx -o demo/segmented --preview \
 	    --overwrite
-	@echo "look at  demo/scan_lungs_preview.png         a real scan, and its lungs by the shipped model"
-	@echo "         demo/run/pairs.png                  what the network saw"
-	@echo "         demo/run/curves.png                 how it learned"
-	@echo "         demo/run/evaluation-test/cases.png  how well, on a patient it never saw"
-	@echo "         demo/masks/*_overlay.png            its masks"
-	@echo "         demo/segmented/*_preview.png        right and left lung, found without PyTorch"
+	@echo "results: demo/scan_lungs_preview.png         a scan with the mask of the shipped model"
+	@echo "         demo/run/pairs.png                  training images with their masks"
+	@echo "         demo/run/curves.png                 loss and accuracy by epoch"
+	@echo "         demo/run/evaluation-test/cases.png  predictions for a patient of the test set"
+	@echo "         demo/masks/*_overlay.png            predicted masks"
+	@echo "         demo/segmented/*_preview.png        right and left lung by the exported model"
 
 ##@ Test
 # One process for each core, four at most: each loads PyTorch, about 1 GB of memory.
