@@ -40,5 +40,6 @@ def test_metrics_agree_with_sets_of_pixels(a, b):
 
 
 def test_different_shapes_are_refused():
-    with pytest.raises(DataError, match="differ in shape"):
+    message = r"differ in shape: \(3, 3\) and \(3, 4\)\n  hint: resample both masks to one grid$"
+    with pytest.raises(DataError, match=message):
         iou(np.zeros((3, 3)), np.zeros((3, 4)))
