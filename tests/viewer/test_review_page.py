@@ -139,6 +139,28 @@ def test_surfaces_enclose_the_lungs_in_the_patient(browser, pair):
         until(page, f"viewer.meshes[0].id !== '{before}'")
 
 
+def test_interpolation_depends_on_the_patient_and_not_on_the_order_of_the_file(browser, varied):
+    """The same scan and mask, stored in another order of axes, give the same interpolated mask."""
+    mask = nib.load(varied[1])
+    labels = np.asarray(mask.dataobj).copy()
+    labels[..., 2:4] = 0
+    nib.save(nib.Nifti1Image(labels, mask.affine), varied[1])
+    results = []
+    for turned in (False, True):
+        for path in varied:
+            image = nib.load(path)
+            if turned:
+                image = image.as_reoriented(np.array([[1, -1], [2, 1], [0, -1]]))
+            nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine), path)
+        with served([case_from_files(*varied)]) as address, opened(browser, address) as page:
+            until(page, READY)
+            page.click("#interpolate")
+            until(page, "!document.querySelector('#save').disabled")
+            results.append(page.evaluate("[...viewer.drawBitmap]"))
+    assert np.count_nonzero(results[0])
+    assert results[0] == results[1]
+
+
 @ONE_GRID
 def test_the_slider_of_slices_follows_and_moves_the_crosshair(page, varied):
     _, labels = canonical(varied)

@@ -6,7 +6,7 @@ import { showCaption, updateMask } from "./display.js";
 import { isChanged } from "./history.js";
 import { SIDES, measure } from "./measures.js";
 import { hideOverlay, showChanges } from "./overlays.js";
-import { forEachLungVoxel, grid, niivue, state } from "./state.js";
+import { forEachLungVoxel, grid, inDrawingOrder, niivue, state } from "./state.js";
 
 let original = null, after = null; // label maps in the order of the drawing
 
@@ -19,10 +19,7 @@ export function forgetOriginal() {
 async function requestOriginal() {
   if (original) return original;
   const { index } = state.mask, { image } = await requestVolume(index, "original");
-  const labels = new Uint8Array(niivue.drawBitmap.length), { nx, ny, nz } = grid();
-  const { img2RASstart: start, img2RASstep: step } = niivue.back;
-  for (let z = 0, i = 0; z < nz; z++) for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++, i++)
-    labels[i] = image.img[start[0] + x * step[0] + start[1] + y * step[1] + start[2] + z * step[2]];
+  const labels = inDrawingOrder(image);
   if (state.mask?.index === index) original = labels;
   return labels;
 }

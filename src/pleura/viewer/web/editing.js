@@ -5,7 +5,7 @@ import { choice, setOn } from "./controls.js";
 import { showError, showMessage } from "./dom.js";
 import { recordEdit, removeDraft, replaceLabels, updateAfterEdit } from "./drafts.js";
 import { addToHistory, currentEntry, isChanged, markSaved, moveInHistory } from "./history.js";
-import { niivue, state } from "./state.js";
+import { inDrawingOrder, niivue, state } from "./state.js";
 
 // Return whether there is a mask to edit; display it if the one before the correction is displayed.
 function canEdit() {
@@ -32,7 +32,10 @@ export function swapSides() {
 
 export function interpolateSlices() {
   if (!canEdit()) return;
-  niivue.interpolateMaskSlices();
+  const { img, dims, dimsRAS } = niivue.back;
+  // NiiVue compares the drawing, which is in RAS order, with these two, which are in file order.
+  [niivue.back.img, niivue.back.dims] = [inDrawingOrder(niivue.back), dimsRAS];
+  try { niivue.interpolateMaskSlices(); } finally { [niivue.back.img, niivue.back.dims] = [img, dims]; }
   if (addToHistory()) recordEdit();
 }
 

@@ -27,6 +27,15 @@ export function grid() {
   return { nx, ny, nz, dx, dy, dz };
 }
 
+// Return the values of an image on the grid of the scan, in the order of the drawing.
+export function inDrawingOrder({ img }) {
+  const { nx, ny, nz } = grid(), { img2RASstart: start, img2RASstep: step } = niivue.back;
+  const values = new img.constructor(nx * ny * nz);
+  for (let z = 0, i = 0; z < nz; z++) for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++, i++)
+    values[i] = img[start[0] + x * step[0] + start[1] + y * step[1] + start[2] + z * step[2]];
+  return values;
+}
+
 // Call a function for each voxel of the mask, in all slices or one: its label, its index in the drawing and in the image,
 // and its position. NiiVue stores a drawing in the order right-anterior-superior, and an image as the file does.
 export function forEachLungVoxel(callback, slice = null, labels = niivue.drawBitmap) {
