@@ -166,7 +166,7 @@ def test_run_is_exported_and_segments_without_overwriting(sample, small_run, tmp
     assert "right" in done.stdout
     assert set(np.unique(read_picture(mask))) == {0, 1, 2}
     assert json.loads((tmp_path / "r.json").read_text())["volume_ml"] is None
-    refused(*arguments, says="the output file exists")
+    refused(*arguments, says="the output file already exists")
     pleura(*arguments, "--overwrite", "--single-label")
     assert set(np.unique(read_picture(mask))) == {0, 1}
 
@@ -208,7 +208,7 @@ def test_empty_folder(tmp_path):
 def test_no_pairs(pair, tmp_path):
     for path in pair[1].iterdir():
         path.rename(path.with_name(f"mask_{path.name}"))
-    train_refused(pair, tmp_path, "no image has a mask of the same name")
+    train_refused(pair, tmp_path, "no image has a mask with the same name")
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -267,7 +267,7 @@ def test_rgb_picture(pair, tmp_path):
     path = sorted(pair[0].iterdir())[4]
     path.unlink()
     Image.new("RGB", (256, 256), "red").save(path.with_suffix(".png"))
-    train_refused(pair, tmp_path, path.stem, "colour image with 3 channels")
+    train_refused(pair, tmp_path, path.stem, "3 colour channels")
 
 
 def test_unknown_recipe_key(sample, tmp_path):
@@ -295,7 +295,7 @@ def test_run_from_a_newer_version(sample, run, tmp_path):
 
 
 def test_folder_that_is_no_run(sample, tmp_path):
-    refused("evaluate", tmp_path, sample.images, sample.masks, says="is no run")
+    refused("evaluate", tmp_path, sample.images, sample.masks, says="is not a run folder")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

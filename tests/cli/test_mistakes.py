@@ -57,8 +57,8 @@ MISTAKES = {
     ),
     "existing output": (
         "segment ct.nii.gz -o lungs.nii.gz",
-        (1, "the output file exists", "lungs.nii.gz"),
-        "choose another path, or overwrite it (--overwrite)",
+        (1, "the output file already exists", "lungs.nii.gz"),
+        "choose another path, or add --overwrite",
     ),
     "folder without CT": (
         "segment notes -o out.nii.gz",
@@ -103,12 +103,12 @@ MISTAKES = {
             "areas, as in a mask or label map)",
             "lungs.nii.gz",
         ),
-        "give the CT first, then its mask",
+        "pass the CT first, then its mask",
     ),
     "scan in place of the mask": (
         "measure ct.nii.gz ct.nii.gz",
         (1, "values from -1000 to 1636 are not labels", "ct.nii.gz"),
-        "give a mask, not a CT; save it losslessly (PNG, TIFF, NIfTI), with 0 outside the lungs",
+        "pass a mask, not a CT; save it losslessly (PNG, TIFF, NIfTI), with 0 outside the lungs",
     ),
     "masks before images": (
         "train masks images -o run",
@@ -117,16 +117,16 @@ MISTAKES = {
             "the image is a mask, and the mask is an image",
             "masks/LCTSC-101_013.tif and images/LCTSC-101_013.tif",
         ),
-        "give the images first, then the masks: IMAGES MASKS",
+        "pass the images first, then the masks: IMAGES MASKS",
     ),
     "images as masks": (
         "train images images -o run",
         (
             1,
-            "images and masks are the same folder, so that each image would be its own mask",
+            "images and masks are the same folder",
             "images",
         ),
-        "move the masks into a folder of their own",
+        "move the masks to a separate folder",
     ),
     "typo in a model": (
         "segment ct.nii.gz -o out.nii.gz --model accurat",
@@ -135,7 +135,7 @@ MISTAKES = {
     ),
     "typo in a recipe": (
         f"{TRAIN} --recipe exercize",
-        (1, "no recipe 'exercize'; did you mean 'exercise'?", None),
+        (1, "there is no recipe 'exercize'; did you mean 'exercise'?", None),
         f"choose one of {RECIPES}, or pass the path of a .yaml file",
     ),
     "no such recipe file": (
@@ -184,8 +184,8 @@ MISTAKES = {
     ),
     "no results": (
         "report images",
-        (1, "no summary of `pleura segment` in this folder", "images"),
-        "give the output folder of `pleura segment`",
+        (1, "the folder contains no summary of `pleura segment`", "images"),
+        "pass the output folder of `pleura segment`",
     ),
     "nothing to view": (
         "view",

@@ -46,7 +46,7 @@ def test_one_command_writes_mask_report_preview_and_masked_ct(chest, tmp_path):
     assert read(tmp_path / "alone.nii.gz", units="hu").geometry.shape < mask.geometry.shape
     assert read(tmp_path / "soft.nrrd", units="hu").geometry.is_close(mask.geometry)
     again = pleura("segment", chest, "-o", tmp_path / "lungs.nii.gz", code=1)
-    assert "the output file exists" in again.stderr
+    assert "the output file already exists" in again.stderr
 
 
 def test_dicom_folder_to_a_segmentation_object(chest, tmp_path):

@@ -195,7 +195,7 @@ def test_a_full_disk_loses_nothing(cluster, cohort, options, tmp_path):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "nowhere.json"])
 def test_a_missing_scheduler_is_an_error(address):
-    with pytest.raises(PleuraError, match="no Dask scheduler responds"):
+    with pytest.raises(PleuraError, match="the Dask scheduler does not respond"):
         DaskWorkers(address, reconnect_seconds=0)
 
 

@@ -61,7 +61,7 @@ def test_a_file_and_a_cohort_have_the_same_report(picture, options, tmp_path):
     [
         ({"masked": "a.nii.gz"}, "two outputs have the same path"),
         ({"report": "./a.nii.gz"}, "two outputs have the same path"),
-        ({"crop": True}, "only the masked CT can be cropped"),
+        ({"crop": True}, "crop applies only to the masked CT"),
     ],
 )
 def test_contradicting_outputs_are_refused(fields, message):
@@ -75,7 +75,7 @@ def test_contradicting_outputs_are_refused(fields, message):
 def test_existing_files_are_kept(picture, options, tmp_path):
     mask = tmp_path / "a.png"
     mask.write_bytes(b"mine")
-    with pytest.raises(DataError, match="the output file exists"):
+    with pytest.raises(DataError, match="the output file already exists"):
         segment_file(picture, mask, options)
     assert mask.read_bytes() == b"mine"
     segment_file(picture, OutputFiles(mask, overwrite=True), options)

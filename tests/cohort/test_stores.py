@@ -109,7 +109,7 @@ def test_one_scan_at_an_address_and_a_manifest_of_them(bucket, scans, options, t
 def test_unusable_addresses_are_errors(bucket, options, monkeypatch, tmp_path):
     import s3fs
 
-    with pytest.raises(DataError, match="no file or folder at the address"):
+    with pytest.raises(DataError, match="no such file or folder"):
         segment_cohort(f"{bucket}/nowhere", tmp_path / "out", options)
     with pytest.raises(DataError, match="rotocol not known: nothing"):
         segment_cohort("nothing://somewhere", tmp_path / "out", options)
@@ -204,7 +204,7 @@ def test_a_manifest_names_scans_and_their_options(scans, options, tmp_path, kind
         ("path,units\na.png,stones\n", "row 2 of the manifest: units"),
         ("path,name\na.png,x,y\n", "unknown columns: more"),
         ("path,name\n,x\n", "row 2 of the manifest: path"),
-        ("path\na.png\na.png\n", "lists a scan twice"),
+        ("path\na.png\na.png\n", "have the same name"),
     ],
 )
 def test_a_bad_manifest_is_refused(options, tmp_path, text, says):

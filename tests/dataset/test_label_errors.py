@@ -88,7 +88,7 @@ def test_a_model_that_is_sure_says_how_much(slice_):
     ((weight, reason),) = find_disagreement(sure, spoilt)
     assert weight > 1
     missing = int((mask > 0)[:, 128:].sum())
-    assert f"{missing} pixels of lung are missing, 0 pixels are not lung" in reason
+    assert f"{missing} pixels of lung are missing, 0 pixels of the mask are not lung" in reason
 
 
 def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):

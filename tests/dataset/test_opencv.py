@@ -40,4 +40,4 @@ def test_missing_opencv_is_an_error_that_names_the_extra(sample, tmp_path, comma
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[0].startswith("error: OpenCV is not installed")
-    assert lines[1:] == ['  hint: pip install "pleura[check]"']
+    assert lines[1:] == ['  hint: run pip install "pleura[check]"']

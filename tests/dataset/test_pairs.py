@@ -48,7 +48,7 @@ def test_palette_with_black_elsewhere_is_refused(tmp_path):
 def test_palette_of_an_image_is_its_colours(tmp_path):
     path = palette(tmp_path / "m.png", LUNG, BLACK, RED)
     assert read_picture(path).shape == (12, 12, 3)
-    with pytest.raises(DataError, match="a colour image with 3 channels"):
+    with pytest.raises(DataError, match="the image has 3 colour channels"):
         read_image_2d(path)
 
 
@@ -68,7 +68,7 @@ def test_colour_and_transparency_are_refused(tmp_path, read):
     clear = np.stack([np.full_like(LUNG, 255)] * 3 + [LUNG * 255], axis=-1)
     Image.fromarray(clear).save(tmp_path / "rgba.png")
     for name, channels in (("rgb.png", 3), ("rgba.png", 4)):
-        with pytest.raises(DataError, match=f"a colour image with {channels} channels"):
+        with pytest.raises(DataError, match=f"has {channels} colour channels"):
             read(tmp_path / name)
 
 

@@ -69,8 +69,8 @@ def test_written_split_reads_back(tmp_path):
     ("text", "message"),
     [
         ("name,subset\na,training\nb,validation\nz,test\n", "unknown.*: z"),
-        ("name,subset\na,training\nb,validation\nc,tset\n", "'tset' is no subset"),
-        ("name,subset\na,training\na,validation\nc,test\n", "'a' is listed twice"),
+        ("name,subset\na,training\nb,validation\nc,tset\n", "'tset' is not a subset"),
+        ("name,subset\na,training\na,validation\nc,test\n", "'a' has two rows"),
         ("name,subset\na,training\nb,validation\n", "the test subset of the split is empty"),
         ("image,part\na,train\n", "no column 'name'"),
         ("", "no column 'name'"),

@@ -71,7 +71,7 @@ def test_a_whole_model_runs(tmp_path, runtime):
         ({"format": float("inf")}, "format"),
         ({"format": "1"}, "format"),
         ({"format": 0}, "format"),
-        ({"format": 10**300}, "update pleura"),
+        ({"format": 10**300}, "install --upgrade pleura"),
         ({"name": ""}, "name"),
         ({"name": "\x1b[31mred"}, "name"),
         ({"name": "n" * 65}, "name"),

@@ -65,7 +65,7 @@ def test_files_of_one_case_match_by_their_full_names_or_are_refused(folders):
     (folders[0] / "x_seg.png").unlink()
     with pytest.raises(DataError, match=r"share the name 'x'.*x\.png and x_seg\.png"):
         find_pairs(*folders)
-    with pytest.raises(DataError, match="two files of the case"):
+    with pytest.raises(DataError, match="two files belong to the case"):
         match_cases(*folders)
 
 

@@ -70,7 +70,7 @@ def test_valid_sizes_are_those_at_which_every_pooling_is_even(poolings):
 
 @pytest.mark.parametrize(("side", "fit"), [(573, 588), (512, 524), (184, 188), (12, 188)])
 def test_impossible_side_is_refused_with_the_next_that_fits(side, fit):
-    with pytest.raises(ValueError, match=f"{side} pixels is no valid input side .* is {fit}$"):
+    with pytest.raises(ValueError, match=f"{side} pixels is not a valid input side .* is {fit}$"):
         UNet2015(NARROW)(torch.zeros(1, 1, 572, side))
 
 

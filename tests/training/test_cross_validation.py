@@ -51,5 +51,5 @@ def test_networks_that_never_saw_a_mask_doubt_the_wrong_one_most(pairs, small_se
 
 
 def test_too_few_images_are_refused(pairs, tmp_path):
-    with pytest.raises(DataError, match="too few to cross-validate"):
+    with pytest.raises(DataError, match="is not possible with"):
         cross_validate(*pairs, load_recipe("quick"), 20, tmp_path)

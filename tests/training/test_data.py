@@ -53,7 +53,7 @@ def test_no_training_is_resumed_with_one_either(folders, recipe, tmp_path):
     data = load_data(*folders, recipe)
     names = copy_over(folders, 0, 9)
     run = create_run(tmp_path / "run", recipe, data.split, data.prepared.fingerprint).update()
-    with pytest.raises(RunError, match="not those that this run was started on"):
+    with pytest.raises(RunError, match="differ from those with which the run was started"):
         resume(*folders, run.folder)
     split = run.folder / "split.csv"
     split.write_text(split.read_text().replace(names[1].replace(".npy", ".tif"), names[1]))
@@ -73,7 +73,7 @@ def test_no_test_image_is_a_training_image_of_the_initial_weights(folders, recip
     )
     assert len(run.training_hashes()) == len(data.split.training)
     shuffled = override_recipe(recipe, ["split.method=shuffled", "split.seed=1"])
-    with pytest.raises(DataError, match=r"test subset are training images of the run .*LCTSC"):
+    with pytest.raises(DataError, match=r"test subset in the training subset of the run .*LCTSC"):
         load_data(*folders, shuffled, initial_weights=run.folder)
     for key in ("pretraining_hashes", "start_images"):  # the second by earlier versions
         further = create_run(tmp_path / key, shuffled, *made).update(**{key: ["ab"]})
@@ -98,13 +98,13 @@ def test_images_that_the_split_file_does_not_list_are_named(folders, recipe, tmp
     chosen = override_recipe(recipe, ["split.method=file", f"split.file={tmp_path / 'split.csv'}"])
     unlisted = lines[3].partition(",")[0]
     (text, *_) = load_data(*folders, chosen).warnings
-    assert text == f"1 image(s) are not in the split file and not used: {unlisted}"
+    assert text == f"1 image is not used, because the split file does not list it: {unlisted}"
     without = override_recipe(chosen, [f"split.exclude=[{unlisted}]"])
     assert not any("split file" in text for text in load_data(*folders, without).warnings)
 
 
 def test_images_alone_are_not_trained_on(folders, recipe, tmp_path):
-    with pytest.raises(DataError, match="the masks are missing"):
+    with pytest.raises(DataError, match="the folder of the masks is missing"):
         train(folders[0], None, tmp_path / "run", recipe)
     with pytest.raises(DataError, match="same folder"):
         train(folders[0], folders[0], tmp_path / "run", recipe)

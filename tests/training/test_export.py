@@ -241,7 +241,7 @@ def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_pa
         }
     )
     other = Run(small_run.folder, changed, small_run.record)
-    with pytest.raises(RunError, match="preprocessing or intensity units differ"):
+    with pytest.raises(RunError, match="preprocessing or the intensity units differ"):
         export([small_run, other], tmp_path / "a.onnx")
     grey = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": {"kind": "grey"}})
     with pytest.raises(RunError, match="trained on grey values"):
@@ -252,7 +252,7 @@ def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_pa
 def test_weights_of_another_network_are_not_exported(small_run, tmp_path):
     network = small_run.recipe.network.model_copy(update={"channels": (4, 8, 12)})
     recipe = small_run.recipe.model_copy(update={"network": network})
-    with pytest.raises(RunError, match="weights do not fit the run's network"):
+    with pytest.raises(RunError, match="weights do not fit the network of the run"):
         export(Run(small_run.folder, recipe, small_run.record), tmp_path / "a.onnx")
 
 

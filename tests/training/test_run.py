@@ -22,13 +22,13 @@ def run(tiny_run, tmp_path):
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_folder_without_a_run_is_refused(tmp_path, name):
-    with pytest.raises(RunError, match=r"no such run folder|is no run"):
+    with pytest.raises(RunError, match=r"no such run folder|is not a run folder"):
         open_run(tmp_path / name)
 
 
 def test_run_from_a_newer_version_is_refused(run):
     run.update(format=2)
-    with pytest.raises(RunError, match=r"(?s)format 2.*update pleura"):
+    with pytest.raises(RunError, match=r"(?s)format 2.*install --upgrade pleura"):
         open_run(run.folder)
 
 

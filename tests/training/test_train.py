@@ -193,7 +193,7 @@ def test_simulation_of_what_is_no_hu_is_refused(sample, tiny, tmp_path):
     sources = [{**SOURCES[0], "scale_factor": 1.3}]
     changes = {"preprocessing": {"scaling": "window"}, "split": {"method": "sorted", "file": None}}
     recipe = with_values(tiny, data=sources, simulation={}, augmentation={"flip": True}, **changes)
-    with pytest.raises(DataError, match="the simulation is in HU"):
+    with pytest.raises(DataError, match="the simulation requires images in HU"):
         train(sample.folder, None, tmp_path / "run", recipe)
     assert not (tmp_path / "run").exists()
 
@@ -385,7 +385,7 @@ def test_set_without_any_lung_is_refused(sample, tiny, tmp_path):
     masks = shutil.copytree(sample.masks, tmp_path / "masks")
     for path in masks.iterdir():
         write_picture(path, np.zeros_like(read_picture(path)))
-    with pytest.raises(DataError, match="every mask is empty"):
+    with pytest.raises(DataError, match="all masks are empty"):
         train(sample.images, masks, tmp_path / "run", tiny)
 
 
@@ -452,7 +452,7 @@ def test_resume_on_other_data_is_refused(sample, tiny, tmp_path):
     mask = read_picture(changed)
     mask[0, 0] = 255
     write_picture(changed, mask)
-    with pytest.raises(RunError, match="not those that this run was started on"):
+    with pytest.raises(RunError, match="differ from those with which the run was started"):
         resume(sample.images, masks, tmp_path / "run")
 
 

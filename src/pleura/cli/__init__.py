@@ -155,8 +155,8 @@ def _run() -> int:
         if (error.name or "").partition(".")[0] not in ("torch", "tensorboard"):
             raise
         click.secho(
-            f"error: this command needs {error.name}, which is not installed\n"
-            '  hint: pip install "pleura[train]"',
+            f"error: {error.name} is not installed; this command requires it\n"
+            '  hint: run pip install "pleura[train]"',
             fg="red",
             err=True,
         )

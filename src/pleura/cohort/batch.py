@@ -1,4 +1,4 @@
-"""Segment many scans: submit them to workers, collect the results, skip what is done."""
+"""Segment many scans: submit them to workers, collect results, skip completed scans."""
 
 from __future__ import annotations
 

@@ -95,9 +95,9 @@ class DaskWorkers(AbstractContextManager["DaskWorkers"]):
             from distributed import Client
         except ImportError as error:
             raise PleuraError(
-                "dask.distributed is not installed",
+                "dask.distributed is not installed; Dask clusters require it",
                 where=None,
-                hint='pip install "pleura[cluster]"',
+                hint='run pip install "pleura[cluster]"',
             ) from error
         end = time.monotonic() + timeout_seconds
         timeout = max(1, min(timeout_seconds, 10))
@@ -113,9 +113,9 @@ class DaskWorkers(AbstractContextManager["DaskWorkers"]):
             gc.collect()
             if time.monotonic() >= end:
                 raise PleuraError(
-                    f"no Dask scheduler responds ({reason})",
+                    f"the Dask scheduler does not respond ({reason})",
                     where=self.address,
-                    hint="check that it runs at this address; completed scans will be skipped",
+                    hint="start it, and segment again: completed scans are skipped",
                 )
             time.sleep(1)
 
@@ -136,7 +136,7 @@ class DaskWorkers(AbstractContextManager["DaskWorkers"]):
         for worker, version in versions.items():
             if version != pleura.__version__:
                 raise PleuraError(
-                    f"a worker has pleura {version}, this process has {pleura.__version__}",
+                    f"a worker has pleura {version}, but this process has {pleura.__version__}",
                     where=worker,
                     hint="install the same version on all machines",
                 )

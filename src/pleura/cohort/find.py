@@ -49,7 +49,7 @@ def find_tasks(inputs: StrPath, output: str, *, anonymous: bool = False) -> list
     else:
         tasks = list(_find_in_folder(Path(inputs), output))
     if not tasks:
-        raise ScanError("no scan found", where=inputs, hint="give a file or folder with scans")
+        raise ScanError("no scan found", where=inputs, hint="pass a file or folder with scans")
     counts = Counter(task.name.lower() for task in tasks)
     tasks = [
         task
@@ -60,7 +60,9 @@ def find_tasks(inputs: StrPath, output: str, *, anonymous: bool = False) -> list
     tasks = [anonymous_task(task) for task in tasks] if anonymous else tasks
     if len({task.name.lower() for task in tasks}) < len(tasks):
         raise DataError(
-            "the manifest lists a scan twice", where=inputs, hint="give each row a unique name"
+            "two rows of the manifest have the same name",
+            where=inputs,
+            hint="give each row a unique name",
         )
     return sorted(tasks, key=lambda task: task.name)
 

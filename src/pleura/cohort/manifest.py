@@ -66,7 +66,7 @@ def read_manifest(manifest: StrPath) -> list[Task]:
             if unknown
             else "the manifest has no column named path",
             where=manifest,
-            hint=f"name the columns {', '.join(_ManifestRow.model_fields)}; only path is required",
+            hint=f"use the columns {', '.join(_ManifestRow.model_fields)}; only path is required",
         )
     if not rows:
         raise DataError("the manifest is empty", where=manifest, hint="add one row per scan")
@@ -101,7 +101,7 @@ def _task(row: _ManifestRow, manifest: StrPath, folder: Path | str) -> Task:
         error = DataError(
             f"'{row.name}' is not a valid name for results",
             where=manifest,
-            hint="use a path below the output without : * ? < > | \\ and .., at most "
+            hint="use a relative path without : * ? < > | \\ and .., of at most "
             f"{LONGEST} bytes per part",
         )
         source = ScanEntry(name, Path(file), "", error=error)
@@ -136,14 +136,14 @@ def _read_table(manifest: StrPath) -> list[dict[str, Any]]:
         ) from error
     except ImportError as error:
         raise DataError(
-            "Parquet needs pyarrow, which is not installed",
+            "pyarrow is not installed; Parquet files require it",
             where=manifest,
-            hint='pip install "pleura[cluster]", or give a CSV',
+            hint='run pip install "pleura[cluster]", or pass a CSV file',
         ) from error
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"the manifest cannot be read ({first_line(error)})",
             where=manifest,
-            hint="give a table in CSV (UTF-8) or Parquet format",
+            hint="pass a table in CSV (UTF-8) or Parquet format",
         ) from error
     return rows

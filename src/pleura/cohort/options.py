@@ -26,7 +26,7 @@ class SegmentationOptions:
     model: StrPath | None = None
     """Model file that `export` wrote, or ``default`` (None) or ``accurate``."""
     threshold: float | None = None
-    """Probability from which a voxel is lung, 0 to 1; None: the threshold of the model."""
+    """Smallest probability of a lung voxel, 0 to 1; None: the threshold of the model."""
     sides: bool = True
     """Label the right lung 1 and the left lung 2; else label both 1."""
     threads: int | None = None
@@ -98,11 +98,11 @@ class OutputFiles:
                 raise DataError(
                     "two outputs have the same path",
                     where=path,
-                    hint="give each output a path of its own",
+                    hint="choose a different path for each output",
                 )
         if self.crop and self.masked is None:
             raise DataError(
-                "only the masked CT can be cropped", where=None, hint="add a path for masked"
+                "crop applies only to the masked CT", where=None, hint="add a path for masked"
             )
 
     def volumes(self) -> dict[str, Path]:
@@ -130,7 +130,7 @@ class OutputOptions:
     measure: bool = False
     """Add measurements of the lungs to the reports and tables."""
     anonymous: bool = False
-    """Name results by hashes, and leave the paths of scans out of them."""
+    """Name results by hashes, and omit the paths of scans from them."""
     overwrite: bool = False
     """Segment scans again that have a result."""
 
@@ -152,7 +152,7 @@ class DistributionOptions:
     shard: tuple[int, int] = (1, 1)
     """``(i, n)``: every n-th scan from the i-th on, 1 <= i <= n."""
     retries: int = 0
-    """Further attempts for a scan that failed for a reason that may pass."""
+    """Further attempts for a scan that failed for a temporary reason."""
 
     def __post_init__(self) -> None:
         index, count = self.shard

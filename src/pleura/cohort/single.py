@@ -51,7 +51,7 @@ def segment_file(
     options:
         How to read and segment the scan.
     series:
-        Number or UID of the DICOM series, if the folder holds several.
+        Number or UID of the DICOM series, if the folder contains several.
     stack:
         Read a folder of images as one volume.
     progress:
@@ -66,7 +66,7 @@ def segment_file(
     ScanError
         The scan cannot be read, or a DICOM object cannot refer to it.
     DataError
-        An output exists, is a file of the scan, or cannot be written.
+        An output already exists, is a file of the scan, or cannot be written.
     ModelError
         The model cannot be loaded.
     """
@@ -98,9 +98,9 @@ def _refuse_existing(outputs: OutputFiles) -> None:
     for path in outputs.volumes().values():
         if path.exists() and not outputs.overwrite:
             raise DataError(
-                "the output file exists",
+                "the output file already exists",
                 where=path,
-                hint="choose another path, or overwrite it (--overwrite)",
+                hint="choose another path, or add --overwrite",
             )
 
 

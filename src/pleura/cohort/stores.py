@@ -1,4 +1,4 @@
-"""Local folders and fsspec addresses that hold scans and results.
+"""Local folders and fsspec addresses of scans and results.
 
 An address is one of the library fsspec: ``s3://bucket/folder``, ``gs://``, ``https://``, or a chain
 such as ``zip://::s3://bucket/scans.zip``.
@@ -19,6 +19,7 @@ from typing import Any
 
 from pleura.errors import DataError, PleuraError, first_line
 from pleura.files.atomic import write_atomically
+from pleura.files.limits import readable_size
 from pleura.files.temporary import temporary_folder
 from pleura.formats.registry import SCAN_SUFFIXES
 from pleura.typing import StrPath
@@ -107,10 +108,10 @@ class RemoteScan:
         free = shutil.disk_usage(temporary).free
         if size > free:
             raise DataError(
-                f"the scan ({size >> 20} MB) does not fit into the temporary folder "
-                f"({free >> 20} MB free)",
+                f"the scan ({readable_size(size)}) does not fit into the temporary folder "
+                f"({readable_size(free)} free)",
                 where=_without_secrets(self.address),
-                hint="free some space, or set TMPDIR to another folder",
+                hint="free some disk space, or set TMPDIR to another folder",
             )
 
 
@@ -215,7 +216,7 @@ def list_files(address: str, output: str) -> tuple[str, list[str]]:
     address:
         Address of a file or folder.
     output:
-        Path or address of the results; files below it are left out.
+        Path or address of the results; files below it are excluded.
 
     Returns
     -------
@@ -225,7 +226,7 @@ def list_files(address: str, output: str) -> tuple[str, list[str]]:
     Raises
     ------
     DataError
-        The address cannot be reached, or holds no file.
+        The address cannot be reached, or there is no file.
     """
     with _file_system(address) as (system, root):
         system.invalidate_cache()
@@ -266,9 +267,9 @@ def _file_system(address: str) -> Iterator[tuple[Any, str]]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise DataError(
-            "addresses need fsspec, which is not installed",
+            "fsspec is not installed; addresses require it",
             where=_without_secrets(address),
-            hint='pip install "pleura[cluster]"',
+            hint='run pip install "pleura[cluster]"',
         ) from error
     try:
         system, root = url_to_fs(address)
@@ -277,7 +278,7 @@ def _file_system(address: str) -> Iterator[tuple[Any, str]]:
         raise
     except ImportError as error:  # fsspec names the package that the protocol needs
         raise DataError(
-            first_line(error), where=_without_secrets(address), hint="install it"
+            first_line(error), where=_without_secrets(address), hint="install the package"
         ) from error
     except FileNotFoundError as error:
         raise _nothing_found(address) from error
@@ -292,7 +293,7 @@ def _file_system(address: str) -> Iterator[tuple[Any, str]]:
 
 def _nothing_found(address: str) -> DataError:
     return DataError(
-        "no file or folder at the address",
+        "no such file or folder",
         where=_without_secrets(address),
         hint="check the address",
     )

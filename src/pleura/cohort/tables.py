@@ -135,9 +135,9 @@ def read_summaries(output: StrPath) -> list[ScanResult]:
                 results[result.name] = result
     if not results:
         raise DataError(
-            "no summary of `pleura segment` in this folder",
+            "the folder contains no summary of `pleura segment`",
             where=output,
-            hint="give the output folder of `pleura segment`",
+            hint="pass the output folder of `pleura segment`",
         )
     return [results[name] for name in sorted(results)]
 
@@ -162,5 +162,5 @@ def read_summary(path: Path) -> list[ScanResult]:
     # A row with more cells than there are columns has a list in place of text.
     except (OSError, ValueError, AttributeError, csv.Error) as error:
         raise DataError(
-            "the summary is damaged", where=path, hint="segment the folder again"
+            "the summary is damaged", where=path, hint="segment the cohort again"
         ) from error

@@ -51,7 +51,7 @@ class Task:
 
     @property
     def unique_key(self) -> str:
-        """Text that differs from that of all other tasks of a cohort, the same in each process."""
+        """Text that identifies the task within a cohort, in all processes."""
         source = self.source.source if isinstance(self.source, ScanEntry) else self.source
         description = self.source.description if isinstance(self.source, ScanEntry) else ""
         return f"{source} {description} {self.series} {self.stack} {self.units} {self.flip}"
@@ -99,7 +99,9 @@ def open_task(task: Task, units: UnitsOption, flip: bool) -> Iterator[Scan]:
 def _open_source(task: Task, units: UnitsOption) -> Iterator[Scan]:
     if isinstance(task.source, ScanEntry):
         if task.source.load is None:
-            raise task.source.error or DataError("no scan", where=task.name, hint="check the file")
+            raise task.source.error or DataError(
+                "the scan cannot be read", where=task.name, hint="check the file"
+            )
         yield task.source.load(units)
     elif isinstance(task.source, RemoteScan):
         with task.source.download(PurePosixPath(task.name).name) as path:

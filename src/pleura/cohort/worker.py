@@ -61,7 +61,7 @@ def segment_task(
     """
     if options.version != pleura.__version__:
         raise PleuraError(
-            f"a worker has pleura {pleura.__version__}, the cohort was started with "
+            f"a worker has pleura {pleura.__version__}, but the cohort was started with "
             f"{options.version}",
             where=None,
             hint="install the same version on all machines",

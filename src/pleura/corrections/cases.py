@@ -95,14 +95,14 @@ def cases_from_results(
     Raises
     ------
     DataError
-        The folder holds no results, or the scans are not found.
+        The folder contains no results, or the scans are missing.
     """
     reports = sorted(folder.rglob("*_lungs.json"))
     if not reports:
         raise DataError(
-            "the folder has no results of `pleura segment`",
+            "the folder contains no results of `pleura segment`",
             where=folder,
-            hint="give the output folder of `pleura segment`",
+            hint="pass the output folder of `pleura segment`",
         )
     scans = scans or _recorded_scans(folder)
     _check_version(reports[0])
@@ -124,9 +124,9 @@ def cases_from_results(
         cases.append(ReviewCase(name, read_scan, mask, None, _displayed(report)))
     if not cases:
         raise DataError(
-            "none of the results belongs to a scan at this path",
+            "no result belongs to a scan at this path",
             where=scans,
-            hint="give the folder or the manifest that was segmented: --scans PATH",
+            hint="pass the folder or the manifest that was segmented: --scans PATH",
         )
     return sorted(cases, key=lambda case: (-len(case.report.get("flags", {})), case.name))
 
@@ -153,7 +153,7 @@ def _recorded_scans(folder: Path) -> Path:
     scans = folder / os.fsdecode(record.read_bytes()) if record.exists() else None
     if scans is None or not scans.exists():
         raise DataError(
-            "the scans of these results are not found",
+            "the scans of the results are missing",
             where=scans or folder,
             hint="add --scans PATH, the folder or the manifest that was segmented",
         )
@@ -169,9 +169,9 @@ def _check_version(report: Path) -> None:
     version = read_record(report).get("versions", {}).get("pleura", "0")
     if _version_numbers(version) > _version_numbers(pleura.__version__):
         raise DataError(
-            f"pleura {version} wrote these results; the installed version is {pleura.__version__}",
+            f"the results are of pleura {version}, newer than the installed {pleura.__version__}",
             where=report,
-            hint="update pleura: pip install --upgrade pleura",
+            hint="run pip install --upgrade pleura",
         )
 
 

@@ -103,7 +103,9 @@ class FineTuningResult:
         """Reasons to evaluate the model further before it is used."""
         warnings = []
         if self.scores and not self.slices.held_out:
-            warnings.append("no scan is held out: correct three or more to evaluate the model")
+            warnings.append(
+                "no scan is held out: correct three or more scans to evaluate the model"
+            )
         if self.worse:
             names = ", ".join(score.case for score in self.worse)
             warnings.append(f"the fine-tuned model is worse on {names}: keep the original model")
@@ -194,7 +196,7 @@ def resume_fine_tuning(
     Parameters
     ----------
     results, output:
-        As given to `fine_tune_on_corrections`.
+        As passed to `fine_tune_on_corrections`.
     scans, progress, callbacks:
         See `FineTuningOptions` and `FineTuningCallbacks`.
 
@@ -257,7 +259,7 @@ def _slices_folder(output: Path) -> Path:
 def _check_one_process() -> None:
     if is_distributed():
         raise RunError(
-            "corrections are trained on in one process",
+            "fine-tuning on corrections requires a single process",
             where=None,
             hint="start pleura without torchrun",
         )

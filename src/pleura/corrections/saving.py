@@ -32,8 +32,8 @@ from pleura.typing import BoolArray
 def save_correction(case: ReviewCase, content: bytes) -> dict[str, Any]:
     """Write a corrected mask as ``NAME.corrected.nii.gz``, and its record.
 
-    The mask itself is not changed. The record ``NAME.corrected.json`` holds the user, the time, the
-    version of pleura, the changed slices, and the changes of each lung in voxels, ml and Dice.
+    The mask itself is not changed. The record ``NAME.corrected.json`` contains the user, the time,
+    the version of pleura, the changed slices, and the changes of each lung in voxels, ml and Dice.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ def _labels_of(content: bytes, scan: Scan) -> NDArray[np.uint8]:
             ) from error
     if labels is None or not set(np.unique(labels)) <= {0, RIGHT, LEFT}:
         raise DataError(
-            "the corrected mask is not a mask of this scan",
+            "the corrected mask does not fit the scan",
             where=scan.name,
-            hint="open the scan again; labels are 1 right and 2 left",
+            hint="open the scan again, and use the labels 1 right and 2 left",
         )
     return labels.astype(np.uint8)
 

@@ -20,6 +20,7 @@ from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.pictures import write_picture
 from pleura.masks.labels import read_mask
+from pleura.names import counted
 from pleura.scan.scan import Scan
 from pleura.typing import StrPath
 
@@ -73,7 +74,7 @@ def corrected_cases(results: Path, scans: StrPath | None = None) -> list[ReviewC
     ]
     if not cases:
         raise DataError(
-            "there are no corrected masks",
+            "the folder contains no corrected masks",
             where=results,
             hint=f"correct masks and save them: pleura view {results}",
         )
@@ -127,7 +128,8 @@ def write_training_slices(
     split = _split(training, test)
     if not (split.training and split.validation and split.test and n_corrected):
         raise DataError(
-            f"{n_corrected} corrected slices are too few for training, validation and test",
+            f"{counted(n_corrected, 'corrected slice is', 'corrected slices are')} not enough for "
+            "training, validation and test",
             where=folder,
             hint="correct more slices, or more scans",
         )
@@ -151,9 +153,9 @@ def read_training_slices(cases: Sequence[ReviewCase], folder: Path) -> TrainingS
         test = {csv_value(r["name"]) for r in rows if (r.get("subset") or r["part"]) == "test"}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(
-            "the training slices of this run are missing or damaged",
+            "the training slices of the run are missing or damaged",
             where=folder,
-            hint="start the training again, with --overwrite",
+            hint="start the training again with --overwrite",
         ) from error
     return _training_slices(folder, [case for case in cases if case.name in test], 0, 0)
 
@@ -166,7 +168,7 @@ def _training_slices(
 
 
 def _split(training: Sequence[str], test: Sequence[str]) -> Split:
-    """Take the validation subset, and the test subset if no case is held out, from training."""
+    """Split off a validation subset, and a test subset if no case is held out."""
     validation = training[_HOLD_OUT_EVERY - 1 :: _HOLD_OUT_EVERY] or training[-1:]
     test = test or training[_HOLD_OUT_EVERY - 2 :: _HOLD_OUT_EVERY] or training[-2:-1]
     train = [name for name in training if name not in {*validation, *test}]

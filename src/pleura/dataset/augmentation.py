@@ -25,7 +25,7 @@ class Augmentation(RecipeModel):
     shift: float = Field(0.1, ge=0, le=0.5)
     """Largest shift, as a fraction of the height and of the width."""
     rotation: float = Field(10.0, ge=0, le=180)
-    """Largest rotation, in degrees, either way."""
+    """Largest rotation in degrees, in both directions."""
     zoom: tuple[float, float] = (0.9, 1.1)
     """Smallest and largest zoom, sampled for each axis; above 1 the lungs grow."""
     anisotropy: float | None = Field(None, ge=1, le=2)

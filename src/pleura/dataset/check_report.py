@@ -12,6 +12,7 @@ from pleura.dataset.label_errors import SuspectedLabel
 from pleura.figures.html import html_table
 from pleura.files.atomic import write_text
 from pleura.intensity.estimate import UnitsEstimate
+from pleura.names import counted
 from pleura.typing import StrPath
 
 Severity = Literal["error", "warning", "note"]
@@ -130,7 +131,8 @@ class CheckReport:
 
     def __repr__(self) -> str:
         return (
-            f"<CheckReport: {self.pairs} pairs, {self.readable} readable, {self.units.kind}; "
+            f"<CheckReport: {counted(self.pairs, 'pair')}, {self.readable} readable, "
+            f"{self.units.kind}; "
             f"{self._counted_findings()}>"
         )
 
@@ -153,7 +155,7 @@ class CheckReport:
 
     def _counted_findings(self) -> str:
         counts = Counter(finding.severity for finding in self.findings)
-        names = [f"{n} {severity}{'' if n == 1 else 's'}" for severity, n in counts.items()]
+        names = [counted(n, severity) for severity, n in counts.items()]
         return ", ".join(names) or "no findings"
 
 

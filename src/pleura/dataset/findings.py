@@ -14,6 +14,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.intensity.decision import decide_units_from_levels
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.levels import Levels
+from pleura.names import counted
 
 
 def of_pairing(pairing: Pairing) -> Iterator[Finding]:
@@ -31,7 +32,7 @@ def of_pairing(pairing: Pairing) -> Iterator[Finding]:
                 "files",
                 f"{_count(files, 'file')} without {partner}",
                 files,
-                f"add each missing {partner} under the same name, or move its partner away",
+                f"add each missing {partner} under the same name, or remove the file",
             )
 
 
@@ -71,7 +72,7 @@ def of_units(
     try:
         decision = decide_units_from_levels(levels, state_hu(files), units)
     except ScanError as error:
-        hint = f"`segment` refuses such images: {error.hint}"
+        hint = f"`pleura segment` rejects such images: {error.hint}"
         yield Finding("warning", "units", error.message, (), hint)
     else:
         if decision.warning or units.noise is not None:
@@ -81,26 +82,26 @@ def of_units(
         yield Finding(
             "warning",
             "units",
-            f"{_count(differing, 'image')} in other units than the rest of the set",
+            f"{_count(differing, 'image')} in other units than the rest",
             differing,
-            "export them again in the units of the others, or leave them out",
+            "export them again in the units of the others, or remove them",
         )
 
 
 def _units_hint(units: UnitsEstimate) -> str:
     if units.kind == "HU":
-        return "expect lower accuracy on other scans: they lack the noise of this set"
+        return "expect lower accuracy on other scans, which do not have this noise"
     if units.kind == "mixed":
         return "convert all images to HU before training"
     if units.scale is None or units.offset is None:
-        return "train for this set alone, or export the CT values themselves (16-bit TIFF)"
+        return "train for this data set only, or export the CT values themselves (16-bit TIFF)"
     if units.wraparound is not None:
         return "export the set again as signed integers"
     sign = "-" if units.offset > 0 else "+"
     inverse = f"stored {sign} {abs(units.offset):.6g}" if units.offset else "stored"
     if units.scale != 1:
         inverse = f"{f'({inverse})' if units.offset else inverse} / {units.scale:.4g}"
-    return f"train for this set alone, or convert it: HU = {inverse}"
+    return f"train for this data set only, or convert it: HU = {inverse}"
 
 
 def of_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
@@ -110,10 +111,10 @@ def of_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "duplicates",
-            f"{len(group)} images have the same pixels; their masks "
+            f"{len(group)} images have the same pixels; the masks "
             f"{'are equal' if equal_masks else 'differ'}",
             tuple(one.pair.image for one in group),
-            "keep one of them: in two subsets of a split they bias the test scores",
+            "keep one of them: duplicates in two subsets of a split bias the test scores",
         )
     for group in _group(summaries, lambda one: one.mask_hash if one.lung_fraction else None):
         if len({one.image_hash for one in group}) > 1:
@@ -146,9 +147,9 @@ def of_empty_masks(summaries: Sequence[PairSummary], masks: Path) -> Iterator[Fi
         yield Finding(
             "error",
             "masks",
-            "every mask is empty: the set shows no lung",
+            "all masks are empty",
             (masks,),
-            "give masks with 0 outside and 255 (or 1) inside the lungs",
+            "add masks with 0 outside and 255 (or 1) inside the lungs",
         )
     elif empty:
         hint = "no action is needed if these slices show no lung"
@@ -169,7 +170,8 @@ def of_near_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "duplicates",
-            f"{len(pairs)} pairs of near duplicates, such as slices of one patient: {names}",
+            f"{counted(len(pairs), 'pair')} of near duplicates, such as slices of one patient: "
+            f"{names}",
             tuple(dict.fromkeys(path for pair in pairs for path in pair)),
             "keep such images in one subset of the split (split.method=file)",
         )
@@ -182,7 +184,7 @@ def of_rotated_slices(pairs: Sequence[Pair]) -> Iterator[Finding]:
         yield Finding(
             "note",
             "orientation",
-            f"{_count(files, 'slice')} upside down, or of prone patients: "
+            f"{_count(files, 'slice')} upside down, or of a prone patient: "
             f"{', '.join(pair.name for pair in pairs[:5])}",
             files,
             "rotate the images if they were saved upside down",
@@ -193,7 +195,7 @@ def of_label_errors(label_errors: Sequence[SuspectedLabel]) -> Iterator[Finding]
     """Yield masks with suspected label errors."""
     for one in label_errors:
         message = f"suspected label error in {one.name}: {'; '.join(one.reasons)}"
-        hint = "inspect the mask; correct it, or leave it out with train --exclude"
+        hint = "inspect the mask; correct it, or exclude it with `pleura train --exclude`"
         yield Finding("warning", "label errors", message, (one.pair.mask,), hint)
 
 
@@ -210,4 +212,4 @@ def of_variety(sizes: Mapping[str, int], dtypes: Mapping[str, int]) -> Iterator[
 
 
 def _count(files: Sequence[Path], noun: str) -> str:
-    return f"{len(files)} {noun}{'' if len(files) == 1 else 's'}"
+    return counted(len(files), noun)

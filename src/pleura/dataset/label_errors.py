@@ -60,7 +60,7 @@ class SuspectedLabel:
     pair:
         The image and the mask.
     score:
-        Sum over the criteria that exceed their limits, each as a multiple of its limit.
+        Sum of all criteria that exceed their limits, each relative to its limit.
     reasons:
         Descriptions of the problems, in order of descending score.
     """
@@ -180,7 +180,7 @@ def find_mask_problems(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> Iterat
 def is_upside_down(hu: NDArray[np.int16], mask: NDArray[np.uint8]) -> bool:
     """Whether a slice (rows, columns) has the spine at the top and the heart at the bottom.
 
-    This is so for a prone patient, and for an image that was saved upside down.
+    This is the case for a prone patient, and for an image that was saved upside down.
     """
     rows = np.nonzero(mask)[0]
     if len(rows) < mask.size // 50:
@@ -220,7 +220,7 @@ def find_disagreement(probability: NDArray[np.uint8], mask: NDArray[np.uint8]) -
         (
             fraction / MAX_DISAGREEMENT,
             f"the model disagrees with high confidence: {missing} pixels of lung are missing, "
-            f"{surplus} pixels are not lung",
+            f"{surplus} pixels of the mask are not lung",
         )
     ]
 

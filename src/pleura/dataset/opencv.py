@@ -1,6 +1,6 @@
 """OpenCV, an optional dependency: without it, the first use of ``cv2`` raises an error.
 
-Recipes and the types of results can thus be read without OpenCV.
+Recipes and the types of results can be imported without OpenCV.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ else:
         class _MissingOpenCV:
             def __getattr__(self, name: str) -> object:
                 raise PleuraError(
-                    "OpenCV is not installed, and training data cannot be processed without it",
+                    "OpenCV is not installed; it is required to process training data",
                     where=None,
-                    hint='pip install "pleura[check]"',
+                    hint='run pip install "pleura[check]"',
                 )
 
         cv2 = _MissingOpenCV()

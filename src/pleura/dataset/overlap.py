@@ -16,7 +16,7 @@ from pleura.dataset.splits import SplitRecipe
 from pleura.dataset.subsets import SUBSETS, Split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import normalize_name
-from pleura.names import shorten_list
+from pleura.names import counted, shorten_list
 
 
 def resolve_duplicates(
@@ -51,7 +51,8 @@ def resolve_duplicates(
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise DataError(
-            f"{len(twice)} image(s) are in two subsets of the split: {shorten_list(twice)}",
+            f"{counted(len(twice), 'image is', 'images are')} in two subsets of the split: "
+            f"{shorten_list(twice)}",
             where="split",
             hint="list each image in one subset",
         )
@@ -60,13 +61,15 @@ def resolve_duplicates(
         subset = split.subset_by_name()
         shown = shorten_list([f"{a} ({subset[a]}) and {b} ({subset[b]})" for a, b in duplicates])
         raise DataError(
-            f"{len(duplicates)} pair(s) of images in two subsets have the same pixels: {shown}",
+            f"{counted(len(duplicates), 'pair')} of images in two subsets with the same pixels: "
+            f"{shown}",
             where="split",
-            hint="exclude one of each pair (--exclude), or all in training and validation: --set "
+            hint="exclude one image of each pair (--exclude), or all copies outside the test "
+            "subset: --set "
             "split.duplicates=exclude",
         )
     removed = {first for first, _ in duplicates}
-    return require_nonempty(split.without(removed), f"{len(removed)} duplicates excluded")
+    return require_nonempty(split.without(removed), f"{len(removed)} copies excluded")
 
 
 def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | None:
@@ -87,8 +90,9 @@ def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | N
     subset = split.subset_by_name()
     shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in similar[:3])
     return (
-        f"{len(similar)} pair(s) of near duplicates in different subsets, such as slices of one "
-        f"patient: {shown}. Scores on them are biased. hint: keep all images of a "
+        f"{counted(len(similar), 'pair')} of near duplicates in different subsets, such as slices "
+        "of "
+        f"one patient: {shown}. Scores on them are biased. hint: keep all images of a "
         "patient in one subset (split.method=grouped)"
     )
 

@@ -34,15 +34,15 @@ def read_image_2d(path: Path) -> AnyArray:
     image = equal_channels(stored)
     if image is None:
         raise DataError(
-            f"a colour image with {stored.shape[2]} channels, not CT values",
+            f"the image has {stored.shape[2]} colour channels, not CT values",
             where=path,
             hint="export the CT values themselves (16-bit TIFF), not a screenshot",
         )
     if image.dtype.kind == "b":
         raise DataError(
-            "an image with two values is a mask, not a CT image",
+            "the image has only two values: it is a mask, not a CT image",
             where=path,
-            hint="give the CT values, or swap images and masks",
+            hint="pass the CT images; check whether images and masks are swapped",
         )
     if not np.abs(image, dtype=np.float64).max() <= np.finfo(np.float32).max:
         raise DataError(
@@ -79,7 +79,7 @@ def read_mask_2d(path: Path) -> NDArray[np.uint8]:
     mask = equal_channels(stored)
     if mask is None:
         raise DataError(
-            f"a colour image with {stored.shape[2]} channels, not a mask",
+            f"the mask has {stored.shape[2]} colour channels",
             where=path,
             hint="save the mask with one channel, 0 outside and 255 (or 1) inside the lungs",
         )
@@ -98,7 +98,8 @@ def read_mask_2d(path: Path) -> NDArray[np.uint8]:
         )
     if len(values) > 2 or values[0] != 0:
         raise DataError(
-            f"the mask has {len(values)} grey levels ({shorten_list([str(v) for v in values])})",
+            f"the mask has {len(values)} grey levels ({shorten_list([str(v) for v in values])}) "
+            "instead of two",
             where=path,
             hint="save it losslessly with 0 outside and one other value inside the lungs",
         )
@@ -163,7 +164,7 @@ class PairReader:
                 raise DataError(
                     "the image is a mask, and the mask is an image",
                     where=f"{pair.image} and {pair.mask}",
-                    hint="give the images first, then the masks: IMAGES MASKS",
+                    hint="pass the images first, then the masks: IMAGES MASKS",
                 ) from error
             raise
         require_same_size(pair, image.shape, mask.shape)

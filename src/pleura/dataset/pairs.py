@@ -14,7 +14,7 @@ from pleura.errors import DataError
 from pleura.formats.matching import match_files, normalize_name
 from pleura.formats.pictures import PICTURE_SUFFIXES, list_pictures
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
-from pleura.names import shorten_list
+from pleura.names import counted, shorten_list
 from pleura.scan.scan import Scan
 from pleura.typing import StrPath
 
@@ -113,7 +113,7 @@ def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
         )
     if not pairing.pairs:
         raise DataError(
-            "no image has a mask of the same name",
+            "no image has a mask with the same name",
             where=f"{images} and {masks}",
             hint="name each mask like its image, for example images/017.tif and masks/017.tif",
         )
@@ -124,9 +124,9 @@ def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
         if files:
             names = shorten_list([path.name for path in files])
             raise DataError(
-                f"{len(files)} file(s) without {partner}: {names}",
+                f"{counted(len(files), 'file')} without {partner}: {names}",
                 where=files[0].parent,
-                hint=f"add each missing {partner} under the same name, or move its partner away",
+                hint=f"add each missing {partner} under the same name, or remove the file",
             )
     return [one for pair in pairing.pairs for one in expand_slices(pair)]
 
@@ -167,7 +167,7 @@ def patient_key(scan: Scan) -> str:
 
 
 def match_folders(images: Path, masks: Path) -> Pairing:
-    """Match the files of two folders by name; missing partners are no error.
+    """Match the files of two folders by name; missing partners are not an error.
 
     Raises
     ------
@@ -178,9 +178,9 @@ def match_folders(images: Path, masks: Path) -> Pairing:
     files = list_pictures(images, suffixes), list_pictures(masks, suffixes)
     if images.samefile(masks):
         raise DataError(
-            "images and masks are the same folder, so that each image would be its own mask",
+            "images and masks are the same folder",
             where=images,
-            hint="move the masks into a folder of their own",
+            hint="move the masks to a separate folder",
         )
     matching = match_files(*files, (images, masks))
     pairs = [Pair(normalize_name(image.name), image, mask) for _, image, mask in matching.pairs]

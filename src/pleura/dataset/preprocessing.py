@@ -49,7 +49,7 @@ class Preprocessing(RecipeModel):
         if self.window[0] >= self.window[1]:
             raise ValueError("window: the lower limit must be below the upper limit")
         if max(map(abs, self.window)) > 1e9:
-            raise ValueError("window: must be in -1e9 to 1e9")
+            raise ValueError("window: must be from -1e9 to 1e9")
         if min(self.size) < 8 or max(self.size) > MAX_SIDE:
             raise ValueError(f"size: must be 8 to {MAX_SIDE} rows and columns")
         return self
@@ -112,7 +112,7 @@ def preprocess_pairs(
             f"{len(pairs)} images of {' x '.join(map(str, preprocessing.size))} pixels do not fit "
             "into memory",
             where="recipe key 'preprocessing.size'",
-            hint="choose a smaller size, or give fewer images",
+            hint="choose a smaller size, or use fewer images",
         ) from error
     hashes, thumbnails = [], []
     reader = PairReader()
@@ -220,7 +220,7 @@ def scale_intensity(
         return (image - low) / (high - low)
     if high <= 0:
         raise DataError(
-            f"the maximum of the image is {high:g}, which scaling 'max' cannot divide by",
+            f"the maximum of the image is {high:g}; scaling 'max' requires a positive maximum",
             where=where,
             hint="use scaling 'minmax' or 'window', such as --set preprocessing.scaling=minmax",
         )

@@ -18,7 +18,7 @@ from pleura.dataset.subsets import SUBSETS, Split, read_split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import name_key, normalize_name
 from pleura.formats.registry import scan_name
-from pleura.names import shorten_list
+from pleura.names import counted, shorten_list
 
 PACKAGE_MASKS = Path(__file__).parents[1] / "recipes"
 """Folder of the masks in the package, which patterns that start with ``pleura:`` refer to."""
@@ -30,9 +30,9 @@ class Source(RecipeModel):
     images: str
     """A folder, or a file pattern with one `*`, such as `lctsc/*/ct.nii.gz`."""
     masks: str | None
-    """The folder of the masks, or their pattern: image and mask pair by what `*` matches. `null`:
-    no image shows lung, checked by a person. A pattern that starts with `pleura:` is of masks in
-    the package."""
+    """The folder of the masks, or their pattern: images and masks are paired by what `*` matches.
+    `null`: no image shows lung, as checked by a person. A pattern that starts with `pleura:`
+    matches masks in the package."""
     scale_factor: PositiveFloat = 1.0
     """Stored values are HU times this factor."""
     subset: Literal["split", "training"] = "split"
@@ -126,7 +126,7 @@ def _split_groups(groups: Sequence[_SourcePairs], recipe: SplitRecipe) -> Split:
     split = _split_sources(groups, recipe)
     if recipe.method in ("sorted", "shuffled"):
         _require_disjoint_groups(pairs, split)
-    where = f"{len(pairs)} images, {len(excluded)} excluded"
+    where = f"{counted(len(pairs), 'image')}, {len(excluded)} excluded"
     return require_nonempty(split.without(excluded), where, grouped=any(p.group for p in pairs))
 
 
@@ -156,7 +156,7 @@ def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[
     unknown = [name for name in wanted if name_key(name) not in known]
     if unknown:
         raise DataError(
-            f"{len(unknown)} unknown image name(s): {shorten_list(unknown)}",
+            f"{counted(len(unknown), 'unknown image name')}: {shorten_list(unknown)}",
             where=where,
             hint="correct the names, or remove them",
         )
@@ -196,9 +196,9 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
         return [_SourcePairs(find_pairs(images, masks), set(), only_training=False)]
     if not sources:
         raise DataError(
-            "the masks are missing",
+            "the folder of the masks is missing",
             where=images,
-            hint="give the folder of the masks, or a recipe with data sources (recipe key 'data')",
+            hint="pass the folder of the masks, or a recipe with data sources (recipe key 'data')",
         )
     found = [_find_source_pairs(source, images) for source in sources]
     counts = Counter(name_key(pair.name) for pairs in found for pair in pairs)
@@ -212,7 +212,7 @@ def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> lis
         for pair in group.pairs:
             if counts[name_key(pair.name)] > 1:
                 raise DataError(
-                    "the image is in two sources",
+                    "the image is in two data sources",
                     where=pair.image,
                     hint="exclude it from one of them (recipe key 'data': include, exclude)",
                 )
@@ -233,7 +233,8 @@ def _split_sources(groups: Sequence[_SourcePairs], recipe: SplitRecipe) -> Split
         wrong = sorted({*training} & {*listed.validation, *listed.test})
         if wrong:
             raise DataError(
-                f"{len(wrong)} image(s) of a source with 'subset: training' are in another subset: "
+                f"{counted(len(wrong), 'image')} of a source with 'subset: training' in another "
+                "subset: "
                 f"{shorten_list(wrong)}",
                 where=recipe.file,
                 hint="list them as training, or set the subset of the source to split",
@@ -263,7 +264,8 @@ def _require_disjoint_groups(pairs: Sequence[Pair], split: Split) -> None:
         other = first.setdefault(pair.group, pair)
         if subset[other.name] != subset[pair.name]:
             raise DataError(
-                f"images of one patient are in {subset[other.name]} and {subset[pair.name]}: "
+                f"images of one patient are in two subsets, {subset[other.name]} and "
+                f"{subset[pair.name]}: "
                 f"{other.name} and {pair.name}",
                 where=pair.image,
                 hint="specify patients (split.method=grouped) or subsets (split.method=file)",
@@ -277,8 +279,9 @@ def _require_disjoint_patients(
     shared = sorted({patients[n] for n in (*split.validation, *split.test)} & training_patients)
     if shared:
         raise DataError(
-            f"{len(shared)} patient(s) of a source with 'subset: training' are also in validation "
-            f"or test: {shorten_list(shared)}",
+            f"{counted(len(shared), 'patient')} of a source with 'subset: training' in validation "
+            "or "
+            f"test: {shorten_list(shared)}",
             where="recipe key 'data'",
             hint="exclude the patients from one source, or set the subset of the source to split",
         )
@@ -323,14 +326,14 @@ def _match_patterns(source: Source, root: Path) -> list[Pair]:
         pairs.append(Pair(name, image, mask))
     if source.masks is not None and "*" not in source.masks and len(pairs) > 1:
         raise DataError(
-            f"{len(pairs)} images would share one mask",
+            f"{len(pairs)} images match the same mask",
             where=root / source.masks,
-            hint="use * in the pattern of the masks too (recipe key 'data')",
+            hint="use * also in the pattern of the masks (recipe key 'data')",
         )
     if not pairs:
         raise DataError(
             "no image matches the pattern",
             where=root / source.images,
-            hint="give the folder that contains the data sources (recipe key 'data')",
+            hint="pass the folder that contains the data sources (recipe key 'data')",
         )
     return pairs

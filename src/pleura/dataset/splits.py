@@ -15,7 +15,7 @@ from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.subsets import Split, read_rows, read_split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import normalize_name
-from pleura.names import shorten_list
+from pleura.names import counted, shorten_list
 
 
 class SplitRecipe(RecipeModel):
@@ -50,9 +50,7 @@ class SplitRecipe(RecipeModel):
     @model_validator(mode="after")
     def _possible(self) -> SplitRecipe:
         if self.training_fraction + self.validation_fraction >= 1:
-            raise ValueError(
-                "training_fraction and validation_fraction leave no images for the test"
-            )
+            raise ValueError("training_fraction and validation_fraction must sum to less than 1")
         sources = (self.patient_pattern is not None) + (self.patient_file is not None)
         if self.method == "grouped" and sources != 1:
             raise ValueError("method 'grouped' requires either patient_pattern or patient_file")
@@ -94,7 +92,7 @@ def split_names(names: Sequence[str], recipe: SplitRecipe) -> Split:
         split = split_by_fraction(pairs, recipe)
     excluded = set(recipe.exclude)
     return require_nonempty(
-        split.without(excluded), f"{len(names)} images, {len(excluded)} excluded"
+        split.without(excluded), f"{counted(len(names), 'image')}, {len(excluded)} excluded"
     )
 
 
@@ -161,9 +159,9 @@ def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, st
             name = normalize_name(row["name"])
             if listed.setdefault(name, row["patient"]) != row["patient"]:
                 raise DataError(
-                    f"'{name}' has two patients",
+                    f"image '{name}' has two patients",
                     where=recipe.patient_file,
-                    hint="list each image once",
+                    hint="list each image only once",
                 )
         found = {p.name: listed.get(p.name) or listed.get(p.file_name) for p in pairs}
     else:
@@ -175,9 +173,9 @@ def find_patients(pairs: Sequence[Pair], recipe: SplitRecipe) -> Mapping[str, st
     missing = [name for name, patient in found.items() if not patient]
     if missing:
         raise DataError(
-            f"{len(missing)} image(s) without patient: {shorten_list(missing)}",
+            f"{counted(len(missing), 'image')} without patient: {shorten_list(missing)}",
             where=where,
-            hint="specify the patient of every image",
+            hint="add the patient of each image",
         )
     of_volume: dict[Path, str | None] = {}
     for pair in pairs:

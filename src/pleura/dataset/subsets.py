@@ -11,7 +11,7 @@ from pleura.errors import DataError
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.matching import normalize_name
-from pleura.names import shorten_list
+from pleura.names import counted, shorten_list
 
 SUBSETS = ("training", "validation", "test")
 
@@ -69,10 +69,10 @@ def require_nonempty(split: Split, where: str, *, grouped: bool = False) -> Spli
             raise DataError(
                 f"the {subset} subset of the split is empty",
                 where=where,
-                hint="slices of a volume, and files of a patient, stay together: give three "
-                "or more volumes (patients), or assign the slices with split.method=file"
+                hint="use three or more volumes or patients, or assign single slices with "
+                "split.method=file: slices of a volume and files of a patient stay together"
                 if grouped
-                else "give more images (or patients), or change the fractions",
+                else "add images or patients, or change the fractions",
             )
     return split
 
@@ -101,20 +101,22 @@ def read_split(path: Path, names: Sequence[str]) -> Split:
         name, subset = normalize_name(row["name"]), _OLD_NAMES.get(row["subset"], row["subset"])
         if subset not in subsets:
             raise DataError(
-                f"'{subset}' is no subset of a split (image '{name}')",
+                f"'{subset}' is not a subset of a split (image '{name}')",
                 where=path,
                 hint="use training, validation or test",
             )
         if name in listed:
             raise DataError(
-                f"'{name}' is listed twice", where=path, hint="list each image in one subset"
+                f"image '{name}' has two rows",
+                where=path,
+                hint="list each image in one subset only",
             )
         listed.add(name)
         subsets[subset].append(known.get(name, name))
     unknown = sorted(listed - known.keys())
     if unknown:
         raise DataError(
-            f"the split lists {len(unknown)} unknown image(s): {shorten_list(unknown)}",
+            f"the split lists {counted(len(unknown), 'unknown image')}: {shorten_list(unknown)}",
             where=path,
             hint="correct the names (with suffix), or add the images",
         )
@@ -148,7 +150,9 @@ def read_names(path: Path) -> list[str]:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the list of names cannot be read ({error})", where=path, hint="save it as UTF-8"
+            f"the list of names cannot be read ({error})",
+            where=path,
+            hint="pass a text file in UTF-8",
         ) from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -177,5 +181,5 @@ def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             return columns, list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"the table cannot be read ({error})", where=path, hint="give a CSV file in UTF-8"
+            f"the table cannot be read ({error})", where=path, hint="pass a CSV file in UTF-8"
         ) from error

@@ -72,7 +72,7 @@ def read_volume_mask(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
     Raises
     ------
     DataError
-        The file cannot be read, or holds other values than labels.
+        The file cannot be read, or contains values that are not labels.
     """
     with _as_data_error(path):
         mask = read_mask(path, unknown_as_lung=True)

@@ -94,7 +94,7 @@ class Engine:
             raise ModelError(
                 f"the model cannot run on {_size(hu)} ({_last_line(error)})",
                 where=None,
-                hint="try the model `default`; if that works, export the other one again",
+                hint="try the model `default`; if it works, export the other model again",
             ) from error
         if output.shape != hu.shape or output.dtype != np.uint8:
             raise ModelError(

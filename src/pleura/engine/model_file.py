@@ -86,7 +86,7 @@ class ModelMetadata:
             raise _invalid("labels", '["lung"]')
         number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
         if not number or not 0 < self.threshold <= 1:
-            raise _invalid("threshold", "a number above 0, up to 1")
+            raise _invalid("threshold", "a number above 0 and up to 1")
         if not isinstance(self.recipe, dict) or not _within(self.recipe, _MAX_DEPTH):
             raise _invalid("recipe", f"an object of up to {_MAX_DEPTH} levels")
 
@@ -134,7 +134,7 @@ def read_metadata(path: Path) -> ModelMetadata:
         ) from error
     except (KeyError, ValueError, TypeError, IndexError, RecursionError, OverflowError) as error:
         raise ModelError(
-            "this is not a model file of pleura, or it is truncated",
+            "the file is not a model file of pleura, or it is truncated",
             where=path,
             hint="pass a file that `pleura export` wrote, or copy it again",
         ) from error
@@ -157,7 +157,7 @@ def _parse(content: Any) -> ModelMetadata:
         raise ModelError(
             f"the model has format {version:.9g}; this version of pleura reads up to {FORMAT}",
             where=None,
-            hint="update pleura: pip install --upgrade pleura",
+            hint="run pip install --upgrade pleura",
         )
     names = {field.name for field in fields(ModelMetadata)}
     if content.keys() != names:
@@ -171,7 +171,7 @@ def _invalid(name: str, expected: str) -> ModelError:
     return ModelError(
         f"invalid model metadata: {name} must be {expected}",
         where=None,
-        hint="export the run again, with valid options",
+        hint="export the run again with valid options",
     )
 
 

@@ -41,7 +41,7 @@ class OnnxRuntimeModel:
             raise ModelError(
                 "ONNX Runtime is not installed",
                 where=None,
-                hint='pip install "pleura[onnxruntime]", or onnxruntime-gpu for CUDA',
+                hint='run pip install "pleura[onnxruntime]" (or onnxruntime-gpu for CUDA)',
             ) from error
         if hasattr(onnxruntime, "disable_telemetry_events"):
             onnxruntime.disable_telemetry_events()
@@ -57,7 +57,7 @@ class OnnxRuntimeModel:
             raise ModelError(
                 "the model file is truncated or corrupt",
                 where=path,
-                hint="copy it again, or export the run again",
+                hint="copy the file again, or export the run again",
             ) from error
 
     def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -78,4 +78,4 @@ class OnnxRuntimeModel:
         """Do nothing: ONNX Runtime does not compile for a shape."""
 
     def release(self) -> None:
-        """Do nothing: nothing is kept between runs."""
+        """Do nothing: no memory is kept between runs."""

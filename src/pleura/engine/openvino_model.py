@@ -49,8 +49,8 @@ ov.Tensor(np.zeros(1, np.uint8)).element_type.to_dtype()
 class OpenVinoModel:
     """A model that OpenVINO compiles once for each size of slices.
 
-    Inferences are queued: each uses all threads, so that two at a time would not be faster, and
-    every further request takes as much memory as the first.
+        Inferences are queued: each uses all threads, so two at a time would not be faster, and each
+    further request takes as much memory as the first.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class OpenVinoModel:
             raise ModelError(
                 "the model file is truncated or corrupt",
                 where=path,
-                hint="copy it again, or export the run again",
+                hint="copy the file again, or export the run again",
             ) from error
         self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
         self._lock = threading.Lock()

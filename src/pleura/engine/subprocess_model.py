@@ -1,4 +1,4 @@
-"""Inference in a subprocess, for forked processes, in which no runtime works."""
+"""Inference in a subprocess, for forked processes, in which runtimes do not work."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def canonical_orders(*scans: Scan | LabelMap) -> list[Reorientation]:
     """Return the reorientation of each scan or mask to canonical axial slices.
 
     A file without a known orientation is assumed to be stored as the first one with a known
-    orientation: a TIFF that was written from a NIfTI file is.
+    orientation, as a TIFF file that was written from a NIfTI file is.
     """
     known = [s.geometry.to_canonical() for s in scans if s.geometry.orientation_known]
     return [

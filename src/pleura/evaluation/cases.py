@@ -17,7 +17,7 @@ Subset = Literal["training", "validation", "test", "all"]
 """Subset of the split of a run; ``all`` is every pair."""
 
 NO_GROUP = "(not given)"
-"""Group of the cases that a table with groups does not have."""
+"""Group of the cases that are not in a table with groups."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class CaseTable:
         return Case(name, known, group)
 
     def warn_unknown(self, names: Iterable[str]) -> None:
-        """Warn of cases that the table does not have.
+        """Warn of cases that are not in the table.
 
         Warns
         -----
@@ -77,8 +77,8 @@ class CaseTable:
             listed = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
             table = self.source or "the table"
             warnings.warn(
-                f"{len(unknown)} of {len(cases)} cases are not in {table}, or have no patient: "
-                f"{listed}; each counts as a patient of its own",
+                f"{len(unknown)} of {len(cases)} cases have no patient in {table}: {listed}; "
+                "each is treated as a separate patient",
                 DataWarning,
                 stacklevel=3,
             )
@@ -90,9 +90,9 @@ def read_case_table(path: StrPath, group_by: str | None = None) -> CaseTable:
     Parameters
     ----------
     path:
-        CSV with one row per case and the column ``name``, the case's name or file name; intervals
-        are over the column ``patient``, if there is one. A case without a patient counts as a
-        patient of its own.
+        CSV with one row per case and the column ``name``, the case's name or file name.
+        Confidence intervals are over the column ``patient``, if there is one. A case without a
+        patient is treated as a separate patient.
     group_by:
         Column with the group of each case.
 
@@ -103,22 +103,24 @@ def read_case_table(path: StrPath, group_by: str | None = None) -> CaseTable:
     Raises
     ------
     DataError
-        The file cannot be read, or lacks a column.
+        The file cannot be read, or a column is missing.
     """
     source = Path(path)
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError("the table cannot be read", where=source, hint="give a CSV file") from error
+        raise DataError(
+            "the table cannot be read", where=source, hint="pass a CSV file in UTF-8"
+        ) from error
     columns = set(rows[0]) if rows else set()
     missing = sorted({"name", *([group_by] if group_by else [])} - columns)
     if missing:
         present = ", ".join(sorted(map(str, columns)))
         raise DataError(
-            f"no column {' and '.join(missing)} (columns: {present})",
+            f"the table has no column {' and '.join(missing)} (columns: {present})",
             where=source,
-            hint="name the columns in the first row; 'name' holds the file name of each case",
+            hint="write the column names in the first row; 'name' is the file name of each case",
         )
 
     def column(key: str) -> dict[str, str]:

@@ -45,12 +45,12 @@ def compare(
     Raises
     ------
     ScanError, DataError
-        A mask cannot be read, has no partner, or lies on another grid.
+        A mask cannot be read, has no partner, or is on another grid.
 
     Warns
     -----
     DataWarning
-        ``cases`` lacks some cases.
+        Some cases are not in ``cases``.
     """
     table = cases or CaseTable()
     pairs = match_cases(Path(predicted), Path(reference))

@@ -20,7 +20,7 @@ from pleura.evaluation.statistics import (
 from pleura.figures.html import html_table
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text
-from pleura.names import printable
+from pleura.names import counted, printable
 from pleura.typing import StrPath
 
 _OUTCOME_TEXTS: dict[Outcome, str] = {
@@ -42,8 +42,8 @@ class Comparison:
     fingerprint:
         SHA-256 of the names and contents of the files.
     label_decisions:
-        How labels were interpreted, other than 1 right and 2 left lung or 1 both, with the number
-        of masks; masks of an entry that begins with "warning" should be checked.
+        How labels other than 1 right and 2 left lung, or 1 both, were interpreted, with the number
+        of masks. Check the masks of entries that begin with "warning".
     """
 
     scores: tuple[Score, ...]
@@ -108,7 +108,7 @@ class Comparison:
         pairs = [pair for pair in pairs if any(score.metrics for score in pair)]
         if first.keys() != second.keys() or not pairs:
             raise DataError(
-                f"the two comparisons share {len(pairs)} cases that have lung",
+                f"the two comparisons have {counted(len(pairs), 'case')} with lung in common",
                 where=region,
                 hint="compare both models on the same references",
             )
@@ -226,7 +226,7 @@ class Comparison:
 
 
 SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max")
-"""Columns of a table of statistics, as people read it."""
+"""Column titles of a table of statistics."""
 
 
 def outcomes_text(counts: Mapping[Outcome, int]) -> str:

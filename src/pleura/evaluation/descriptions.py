@@ -1,4 +1,4 @@
-"""Names, units and definitions of the metrics, for people."""
+"""Readable names, units and definitions of the metrics."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pleura.files.listing import list_below
 from pleura.formats.matching import Matching, case_name, match_files
 from pleura.formats.pictures import PICTURE_SUFFIXES
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
+from pleura.names import counted, shorten_list
 
 
 def match_cases(
@@ -21,7 +22,7 @@ def match_cases(
     predicted, reference:
         Two files or two folders; a suffix such as ``_lungs`` of a name is ignored.
     kind:
-        What the first are called in an error.
+        Name of the predicted files in an error.
 
     Returns
     -------
@@ -38,14 +39,14 @@ def match_cases(
     matching = match_folders(predicted, reference)
     for first, second, *_ in matching.ambiguous:
         raise DataError(
-            f"two files of the case '{case_name(first)}': {first.name} and {second.name}",
+            f"two files belong to the case '{case_name(first)}': {first.name} and {second.name}",
             where=first.parent,
-            hint="keep one per case",
+            hint="keep one file per case",
         )
     missing = [path.relative_to(reference).as_posix() for path in matching.unmatched_second]
     if missing:
         raise DataError(
-            f"{len(missing)} reference(s) without {kind}: {', '.join(missing[:5])}",
+            f"{counted(len(missing), 'reference')} without {kind}: {shorten_list(missing)}",
             where=predicted,
             hint="add them; write an empty mask where no lung was found"
             if kind == "prediction"
@@ -60,7 +61,7 @@ def match_folders(first: Path, second: Path) -> Matching:
     Raises
     ------
     DataError
-        A folder is missing, or has no image and no mask.
+        A folder is missing, or contains neither images nor masks.
     """
     return match_files(_files_below(first), _files_below(second), (first, second))
 
@@ -68,7 +69,7 @@ def match_folders(first: Path, second: Path) -> Matching:
 def _files_below(folder: Path) -> list[Path]:
     suffixes = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
     if not folder.is_dir():
-        raise DataError("no such folder", where=folder, hint="give two folders, or two files")
+        raise DataError("no such folder", where=folder, hint="pass two folders, or two files")
     listing = list_below(folder, outside=True)
     for error in listing.unreachable:
         raise DataError(error.message, where=error.where, hint=error.hint)
@@ -79,6 +80,8 @@ def _files_below(folder: Path) -> list[Path]:
     ]
     if not files:
         raise DataError(
-            "the folder has no mask", where=folder, hint=f"give files in {', '.join(suffixes)}"
+            "the folder contains no masks",
+            where=folder,
+            hint=f"pass a folder with files that end in {', '.join(suffixes)}",
         )
     return files

@@ -1,7 +1,7 @@
 """Overlap metrics of two masks.
 
-IoU and Dice of two empty masks are 0/0 and returned as NaN: a slice without lung that is correctly
-empty has no overlap, and must not change a mean. If exactly one mask is empty, they are 0.
+IoU and Dice of two empty masks are 0/0 and returned as NaN, so that a slice without lung that is
+correctly predicted as empty does not change a mean. If exactly one mask is empty, they are 0.
 """
 
 from __future__ import annotations
@@ -105,5 +105,5 @@ def _check_shapes(reference: AnyArray, prediction: AnyArray) -> None:
         raise DataError(
             f"the masks differ in shape: {reference.shape} and {prediction.shape}",
             where=None,
-            hint="resample both masks to one grid",
+            hint="resample both masks to the same grid",
         )

@@ -1,4 +1,4 @@
-"""Evaluate a model: its masks, and the probabilities behind them."""
+"""Evaluate the masks and the probabilities of a model."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ModelEvaluation(Comparison):
     scores, fingerprint, label_decisions:
         See `Comparison`.
     threshold:
-        The probability from which on a pixel is lung.
+        Smallest probability of a lung pixel.
     histograms:
         Histogram of the network's probabilities, before postprocessing, by case.
     flags:
@@ -173,12 +173,12 @@ def evaluate_model(
     ModelError
         The file is not a model of pleura.
     ScanError, DataError
-        An image or mask cannot be read, has no partner, or lies on another grid.
+        An image or mask cannot be read, has no partner, or is on another grid.
 
     Warns
     -----
     DataWarning
-        ``cases`` lacks some cases.
+        Some cases are not in ``cases``.
     """
     table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
     metadata = read_metadata(model_path(model))

@@ -1,7 +1,7 @@
 """Surface distance metrics of two masks.
 
-The surface of a mask is the set of its voxels with a face neighbour outside the mask; outside the
-array counts as outside the mask. Distances are between the centres of surface voxels.
+The surface of a mask is the set of its voxels with a face neighbour outside the mask or outside the
+array. Distances are between the centres of surface voxels.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def largest_missed_area(
 ) -> float:
     """Compute the area of the largest connected false negative region in any slice.
 
-    A pleural nodule that is left out changes this metric, and hardly changes Dice.
+    A missed pleural nodule changes this metric, but hardly changes Dice.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ except ImportError as _error:
     raise PleuraError(
         "matplotlib is not installed; figures require it",
         where=None,
-        hint='pip install "pleura[plot]"',
+        hint='run pip install "pleura[plot]"',
     ) from _error
 
 __all__ = ["Axes", "ConstrainedLayoutEngine", "Figure", "Line2D", "Rectangle"]

@@ -184,7 +184,7 @@ def _keep_values(levels: Sequence[Levels], units: UnitsEstimate, states_hu: bool
     raise ScanError(
         f"cannot determine the intensity units ({units.reason.rstrip('.')})",
         where=None,
-        hint="give the CT first, then its mask"
+        hint="pass the CT first, then its mask"
         if is_mask
         else "pass --units hu, offset (HU plus 1024), grey or inverted",
     )

@@ -158,7 +158,7 @@ def whole_labels(label_scan: Scan) -> AnyArray:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",
             where=label_scan.source or label_scan.name,
-            hint="give a mask, not a CT; save it losslessly (PNG, TIFF, NIfTI), with 0 outside "
+            hint="pass a mask, not a CT; save it losslessly (PNG, TIFF, NIfTI), with 0 outside "
             "the lungs",
         )
     return values

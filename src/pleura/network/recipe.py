@@ -32,7 +32,7 @@ class NetworkRecipe(RecipeModel):
     @model_validator(mode="after")
     def _possible(self) -> NetworkRecipe:
         if self.architecture == "exercise" and len(self.channels) != 3:
-            raise ValueError("channels: the exercise's network has three levels")
+            raise ValueError("channels: must be three numbers for the network of the exercise")
         if min(self.channels) < 1 or max(self.channels) > MAX_CHANNELS:
-            raise ValueError(f"channels: from 1 to {MAX_CHANNELS} channels per level")
+            raise ValueError(f"channels: must be 1 to {MAX_CHANNELS} per level")
         return self

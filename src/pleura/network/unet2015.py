@@ -110,6 +110,6 @@ class UNet2015(SegmentationNetwork):
             fit = self.valid_size(max(output, 1))
             if side != fit:
                 raise ValueError(
-                    f"{side} pixels is no valid input side of this network: "
+                    f"{side} pixels is not a valid input side of this network; "
                     f"the next larger valid side is {fit}"
                 )

@@ -132,7 +132,7 @@ def _device(name: str) -> torch.device:
         return torch.device(names[0])
     if name not in names:
         raise RecipeError(
-            f"this computer has no {name} device",
+            f"the device {name} is not available on this computer",
             where="training.device",
             hint=f"choose auto or one of {', '.join(names)}",
         )

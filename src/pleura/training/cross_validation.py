@@ -14,6 +14,7 @@ from pleura.dataset.pairs import Pair, find_pairs
 from pleura.dataset.subsets import Split
 from pleura.engine.engine import Engine
 from pleura.errors import DataError, DataWarning
+from pleura.names import counted
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.export import export
 from pleura.training.recipe import Recipe
@@ -65,9 +66,10 @@ def cross_validate(
     groups = list(dict.fromkeys(_group(pair) for pair in pairs))
     if folds < MIN_FOLDS or len(groups) < 2 * folds:
         raise DataError(
-            f"{len(groups)} images and {folds} folds are too few to cross-validate",
+            f"cross-validation with {folds} folds is not possible with "
+            f"{counted(len(groups), 'image')}",
             where=images,
-            hint="choose 3 folds or more, with at least two images per fold",
+            hint="choose 3 or more folds, with at least two images per fold",
         )
     fold_of_group = {group: i % folds for i, group in enumerate(groups)}
     fold_of_name = {pair.name: fold_of_group[_group(pair)] for pair in pairs}

@@ -52,7 +52,7 @@ def require_same_components(
     Raises
     ------
     RunError
-        A component is missing, or is another one.
+        A component is missing or has another name.
     """
     given, recorded = component_names(components), record.get("custom", {})
     for kind in CustomComponents.__annotations__:
@@ -66,7 +66,7 @@ def require_same_components(
         raise RunError(
             f"the run was started with the custom {kind} {recorded[kind]}{other}",
             where=folder,
-            hint=f"pass it again, as {kind}=...",
+            hint=f"pass the same component as {kind}=...",
         )
 
 
@@ -119,14 +119,14 @@ def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatA
         raise RunError(
             f"the custom network fails on images of shape {shape}: {first_line(error)}",
             where="network",
-            hint="accept images (n, 1, rows, columns) of the recipe's preprocessing.size",
+            hint="make it accept images (n, 1, rows, columns) of the recipe's preprocessing.size",
         ) from error
     if not isinstance(logits, Tensor) or logits.shape != shape:
         output = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise RunError(
             f"the custom network maps images of shape {shape} to {output}",
             where="network",
-            hint="return logits of the shape of the images",
+            hint="return logits with the shape of the images",
         )
     return logits.float()
 
@@ -138,7 +138,7 @@ def _check_loss(loss_function: LossFunction, logits: Tensor, targets: Tensor) ->
         raise RunError(
             f"the custom loss fails on logits of shape {tuple(logits.shape)}: {first_line(error)}",
             where="loss",
-            hint="accept logits and targets (n, 1, rows, columns)",
+            hint="make it accept logits and targets (n, 1, rows, columns)",
         ) from error
     if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
         raise RunError(
@@ -150,5 +150,5 @@ def _check_loss(loss_function: LossFunction, logits: Tensor, targets: Tensor) ->
         raise RunError(
             f"the custom loss is {float(loss.detach())} before the first step",
             where="loss",
-            hint="accept logits of any size and targets from 0 to 1",
+            hint="make it accept logits of any size and targets from 0 to 1",
         )

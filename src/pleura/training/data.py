@@ -1,4 +1,4 @@
-"""The data of a training: read, split, and checked before its first step."""
+"""The data of a training, which are read, split and checked before its first step."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pleura.dataset.subsets import Split
 from pleura.errors import DataError, RunError
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.units import estimate_units
+from pleura.names import counted
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
 from pleura.typing import Progress, StrPath
@@ -23,7 +24,7 @@ from pleura.typing import Progress, StrPath
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All pairs, prepared, and their split, of which no image is in two subsets.
+    """All pairs, preprocessed, and their split, in which no image is in two subsets.
 
     ``units`` and ``warnings`` are for the run's record.
     """
@@ -55,7 +56,7 @@ def load_data(
     DataError
         The data cannot be used, or an image is in two subsets.
     RunError
-        The images or masks are not those that the run was started on.
+        The images or masks differ from those with which the run was started.
     """
     where = Path(images), None if masks is None else Path(masks)
     pairs = collect_pairs(*where, recipe.data)
@@ -63,9 +64,9 @@ def load_data(
     prepared = preprocess_pairs(pairs, recipe.preprocessing, progress)
     if run is not None and prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(
-            "the images or masks are not those that this run was started on",
+            "the images or masks differ from those with which the run was started",
             where=images,
-            hint="give the same data, or train anew in another folder",
+            hint="pass the same data, or start a new run in another folder",
         )
     if split is None:
         assert run is not None  # noqa: S101  (for mypy)
@@ -75,16 +76,16 @@ def load_data(
     _require_unseen(pretraining, prepared, apart, str(initial_weights))
     if not prepared.masks.any():
         raise DataError(
-            "every mask is empty: there is no lung to learn",
+            "all masks are empty",
             where=images if masks is None else masks,
-            hint="give masks with 0 outside and 255 (or 1) inside the lungs",
+            hint="pass masks with 0 outside and 255 (or 1) inside the lungs",
         )
     units = _units(named(pairs, apart.training))
     if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
         raise DataError(
-            f"the simulation is in HU, and the images are not: {units.reason}",
+            f"the simulation requires images in HU: {units.reason}",
             where=images,
-            hint="convert them (docs/explanation/units.md), or train with simulation=null",
+            hint="convert them (docs/explanation/units.md), or add --set simulation=null",
         )
     record = {key: getattr(units, key) for key in ("kind", "formula", "scale", "offset")}
     noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
@@ -105,11 +106,12 @@ def _require_unseen(
     known = [name for name in split.test if hashes[name] in pretraining]
     if known:
         raise DataError(
-            f"{len(known)} image(s) of the test subset are training images of the run with the "
-            f"initial weights: {_some(known)}",
+            f"{counted(len(known), 'image')} of the test subset in the training subset of the "
+            f"run with the initial weights: {_some(known)}",
             where=initial_weights,
-            hint="use that run's split (--set split.method=file --set split.file=RUN/split.csv), "
-            "or other initial weights",
+            hint="use the split of that run (--set split.method=file --set "
+            "split.file=RUN/split.csv), "
+            "or choose other initial weights",
         )
 
 
@@ -129,15 +131,18 @@ def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
 def _warnings(
     pairs: Sequence[Pair], prepared: PreprocessedPairs, split: Split, apart: Split, recipe: Recipe
 ) -> Iterator[str]:
-    """Yield what makes the results less trustworthy than they look."""
+    """Yield properties of the data that make the results unreliable."""
     split_names, used = split.subset_by_name(), apart.subset_by_name()
     left_out = find_names(pairs, recipe.split.exclude, "split.exclude")
     unlisted = [p.name for p in pairs if p.name not in split_names and p.name not in left_out]
     if unlisted:
-        yield f"{len(unlisted)} image(s) are not in the split file and not used: {_some(unlisted)}"
+        text = counted(len(unlisted), "image is", "images are")
+        it = "it" if len(unlisted) == 1 else "them"
+        yield f"{text} not used, because the split file does not list {it}: {_some(unlisted)}"
     copies = [name for name in split_names if name not in used]
     if copies:
-        yield f"{len(copies)} copies of images in other subsets are not used: {_some(copies)}"
+        text = counted(len(copies), "image is", "images are")
+        yield f"{text} not used, because other subsets contain copies: {_some(copies)}"
     if similar := near_duplicate_warning(prepared, apart):
         yield similar
 

@@ -16,6 +16,7 @@ from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import preprocess_pairs
 from pleura.dataset.sources import collect_pairs, split_listed_pairs, split_pairs
 from pleura.dataset.training_set import TrainingSet, build_training_set
+from pleura.names import counted
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
 from pleura.typing import StrPath
@@ -82,7 +83,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __repr__(self) -> str:
         rows, columns = self[0][0].shape[1:]
-        return f"SegmentationDataset({self._subset}; {len(self)} pairs of {rows}x{columns})"
+        size = counted(len(self), "pair")
+        return f"SegmentationDataset({self._subset}; {size} of {rows}x{columns})"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -95,5 +97,5 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(images), torch.from_numpy(masks)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, from 0, so that each epoch has other augmentations."""
+        """Set the epoch, counted from 0; each epoch has different augmentations."""
         self._epoch.fill_(epoch)

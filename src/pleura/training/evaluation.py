@@ -36,7 +36,7 @@ from pleura.training.versions import versions
 from pleura.typing import AnyArray, BoolArray, FloatArray, StrPath
 
 GRID_COLUMNS = ("grid", "threshold", "mean IoU", "median", "min", "mean Dice", "both empty")
-"""Columns of the table of grids and thresholds, as people read it."""
+"""Column titles of the table of grids and thresholds."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -183,7 +183,7 @@ def evaluate(
     Warns
     -----
     DataWarning
-        ``cases`` lacks some cases.
+        Some cases are not in ``cases``.
     """
     run = run if isinstance(run, Run) else open_run(run)
     table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
@@ -206,7 +206,7 @@ def evaluate(
 
 
 class _Evaluator:
-    """Predict one pair after the other and collect the scores."""
+    """Predict pairs one after another and collect the scores."""
 
     def __init__(self, run: Run, callbacks: EvaluationCallbacks) -> None:
         self.predictor = Predictor(run)
@@ -296,9 +296,9 @@ def _names(run: Run, names: Sequence[str], subset: Subset) -> list[str]:
         return list(getattr(run.split(names), subset))
     except DataError as error:
         raise DataError(
-            f"these are not the images of the run: {error.message}",
+            f"the images differ from those of the run: {error.message}",
             where=error.where,
-            hint="add --subset all to evaluate the run on other images",
+            hint="pass the images of the run, or add --subset all to evaluate it on other images",
         ) from error
 
 

@@ -22,6 +22,7 @@ from pleura.engine.model_file import FORMAT, METADATA_KEY, ModelMetadata
 from pleura.errors import RunError
 from pleura.files.atomic import remove_unfinished, write_atomically
 from pleura.intensity.mapping import HU, IntensityMapping
+from pleura.names import counted
 from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.training.log_level import log_level
@@ -201,9 +202,10 @@ def export(
             mapping,
         ):
             raise RunError(
-                f"preprocessing or intensity units differ from those of {first.folder.name}",
+                "the preprocessing or the intensity units differ from those of "
+                f"{first.folder.name}",
                 where=run.folder,
-                hint="combine runs with the same preprocessing, trained on the same units",
+                hint="combine only runs with the same preprocessing and units",
             )
     networks = [trained_network(run) for run in opened]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
@@ -228,7 +230,8 @@ def export(
     model = _with_metadata(content, metadata)
     write_atomically(Path(output), lambda file: file.write(model))
     remove_unfinished(Path(output))
-    _logger.info("Exported %d run(s) as model %s %s", len(opened), metadata.name, metadata.version)
+    runs_text = counted(len(opened), "run")
+    _logger.info("Exported %s as model %s %s", runs_text, metadata.name, metadata.version)
     return metadata
 
 

@@ -64,7 +64,7 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
             raise RecipeError(
                 "the model was trained with custom components",
                 where=str(source),
-                hint="start from the run folder, and pass the recipe and the components",
+                hint="pass the run folder, the recipe and the components",
             )
     values |= {
         "name": "fine-tuned",
@@ -106,7 +106,7 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
         raise RecipeError(
             "the initial weights do not fit the network of the recipe",
             where=str(source),
-            hint="omit --recipe, or choose the network of the initial weights",
+            hint="omit --recipe, or set the network of the recipe to that of the initial weights",
         ) from error
 
 
@@ -128,7 +128,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         graph = onnx.load(path).graph
     except DecodeError as error:
         raise ModelError(
-            "the model file is truncated or corrupt", where=path, hint="copy it again"
+            "the model file is truncated or corrupt",
+            where=path,
+            hint="copy the file again, or export the run again",
         ) from error
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:

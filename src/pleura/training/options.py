@@ -19,8 +19,8 @@ class TrainingOptions:
     overwrite:
         Replace an existing run. Not for `resume`.
     progress:
-        Show a progress bar and a line per epoch on standard error. None shows them in terminals and
-        notebooks only.
+        Show a progress bar and one line per epoch on standard error. None shows them in terminals
+        and notebooks only.
     """
 
     initial_weights: StrPath | None = None

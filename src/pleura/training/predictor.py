@@ -16,6 +16,7 @@ from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resamp
 from pleura.errors import DataError, PleuraError
 from pleura.figures.overlay import overlay
 from pleura.formats.pictures import PICTURE_OUTPUT_SUFFIXES, list_pictures, write_picture
+from pleura.names import counted, shorten_list
 from pleura.scan.scan import BACKGROUND_HU
 from pleura.training.compute import ComputeDevice
 from pleura.training.run import Run, open_run
@@ -42,7 +43,7 @@ class Predictor:
     def __init__(self, run: Run) -> None:
         self.run: Run = run
         self.preprocessing: Preprocessing = run.recipe.preprocessing
-        # The computer that predicts may be another one than that which trained.
+        # The run may have been trained on another computer.
         here = {"device": "auto", "precision": "auto", "threads": None}
         self._compute = ComputeDevice(run.recipe.training.model_copy(update=here))
         self._network = self._compute.place(trained_network(run))
@@ -90,7 +91,7 @@ class PredictionOptions:
     Parameters
     ----------
     threshold:
-        Probability from which on a pixel is lung; None is the threshold of the run.
+        Smallest probability of a lung pixel; None is the threshold of the run.
     overlay:
         Also write ``NAME_overlay.png``, the image with the contour of the mask.
     masked:
@@ -115,9 +116,9 @@ class PredictionOptions:
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise DataError(
-                f"{self.threshold} is not a probability",
+                f"the threshold {self.threshold} is not a probability",
                 where="threshold",
-                hint="give a number from 0 to 1",
+                hint="pass a number from 0 to 1",
             )
 
 
@@ -155,7 +156,7 @@ def predict(
     options: PredictionOptions = PredictionOptions(),
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Write a 0/255 mask of one picture, or of each picture of a folder, named as the image.
+    """Write a mask (0 and 255) for one image, or for each image of a folder, under its name.
 
     Parameters
     ----------
@@ -256,7 +257,7 @@ def _check_targets(
     for file in files:
         if file.name.casefold() in names:
             raise DataError(
-                f"two results would have the name {file.name}",
+                f"two images have the same output file {file.name}",
                 where=file.parent,
                 hint="rename one of the images",
             )
@@ -271,14 +272,15 @@ def _check_targets(
         )
     if existing and not overwrite:
         raise DataError(
-            f"{len(existing)} output file(s) already exist, such as {existing[0].name}",
+            f"{counted(len(existing), 'output file exists', 'output files exist')} already: "
+            f"{shorten_list([path.name for path in existing], 3)}",
             where=existing[0].parent,
             hint="choose another folder, or add --overwrite",
         )
 
 
 def _check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written once, not for each image."""
+    """Raise one error for a folder that cannot be written, instead of one per image."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

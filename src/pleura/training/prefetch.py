@@ -1,4 +1,4 @@
-"""Batches that are augmented in other threads while a step is computed."""
+"""Augment batches in other threads while a step is computed."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pleura.errors import RecipeError
+from pleura.names import counted
 from pleura.network.tiling import SegmentationNetwork, forward_whole
 from pleura.typing import FloatArray
 
@@ -86,7 +87,7 @@ class Processes:
             raise RecipeError(
                 f"a batch of {size} images cannot be divided by {self.size} processes",
                 where="training.batch_size",
-                hint=f"give a multiple of {self.size}",
+                hint=f"set training.batch_size to a multiple of {self.size}",
             )
 
     def network(self, network: SegmentationNetwork) -> Callable[[Tensor], Tensor]:
@@ -163,9 +164,9 @@ def process_group(device: str) -> Iterator[Processes]:
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if gpus and local_rank >= gpus:
         raise RecipeError(
-            f"there are more processes than GPUs ({gpus})",
+            f"there are more processes than GPUs: this computer has {counted(gpus, 'GPU')}",
             where="training.device",
-            hint=f"give torchrun --nproc-per-node={gpus}",
+            hint=f"start torchrun with --nproc-per-node={gpus}",
         )
     if device in ("auto", "mps") and torch.backends.mps.is_available():
         raise RecipeError(

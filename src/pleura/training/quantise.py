@@ -92,9 +92,9 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
         from onnxruntime.quantization import QuantType, quantize_static
     except ImportError as error:
         raise RunError(
-            "ONNX Runtime is not installed, and the export of an 8-bit model needs it",
+            "ONNX Runtime is not installed; it is required to export an 8-bit model",
             where=None,
-            hint='pip install "pleura[onnxruntime]"',
+            hint='run pip install "pleura[onnxruntime]"',
         ) from error
 
     class Reader:

@@ -76,7 +76,7 @@ class ScheduleRecipe(RecipeModel):
         if list(self.restarts) != sorted(set(self.restarts)):
             raise ValueError("restarts: must be increasing")
         if self.restarts and self.name != "one-cycle":
-            raise ValueError("restarts: only one-cycle has cycles")
+            raise ValueError("restarts: must be empty unless the schedule is one-cycle")
         return self
 
 
@@ -96,7 +96,7 @@ class TrainingRecipe(RecipeModel):
     threads: int | None = Field(None, ge=1, le=4096)
     """CPU threads; unset: one per core."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay of an exponential moving average of the weights, which then is the result; 0: none."""
+    """Decay of the exponential moving average of the weights that is the result; 0: no average."""
     freeze_batch_norm: bool = False
     """Keep the statistics of batch normalisation: for small, homogeneous data sets, and
     required for initial weights from a model file."""
@@ -144,9 +144,9 @@ class Recipe(RecipeModel):
     def _possible(self) -> Recipe:
         if self.simulation is not None:
             if self.preprocessing.scaling != "window":
-                raise ValueError("simulation needs HU: set preprocessing.scaling to window")
+                raise ValueError("simulation requires HU: set preprocessing.scaling to window")
             if self.augmentation is None:
-                raise ValueError("simulation needs an augmentation")
+                raise ValueError("simulation requires an augmentation")
         return self
 
     def __repr__(self) -> str:

@@ -121,14 +121,16 @@ def _read(recipe: StrPath) -> tuple[dict[str, Any], str]:
     else:
         near = difflib.get_close_matches(str(recipe), known_recipes(), 1)
         raise RecipeError(
-            f"no recipe '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"there is no recipe '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
             where=None,
             hint=f"choose one of {', '.join(known_recipes())}, or pass the path of a .yaml file",
         )
     values = read_recipe_text(source, where)
     if not isinstance(values, dict):
         raise RecipeError(
-            "the recipe is no mapping of keys", where=where, hint="write 'key: value'"
+            "the recipe is not a mapping of keys",
+            where=where,
+            hint="write lines such as 'key: value'",
         )
     values = _with_current_names(values, where)
     values.setdefault("name", path.stem)
@@ -136,7 +138,7 @@ def _read(recipe: StrPath) -> tuple[dict[str, Any], str]:
     if base is not None:
         if str(base) not in known_recipes():
             raise RecipeError(
-                f"no base recipe '{base}'",
+                f"there is no base recipe '{base}'",
                 where=where,
                 hint=f"choose base from {', '.join(known_recipes())}",
             )
@@ -186,7 +188,9 @@ def _set(values: dict[str, Any], override: str) -> None:
         below = table.setdefault(parent, {})
         if not isinstance(below, dict):
             raise RecipeError(
-                f"'{parent}' in '{key}' contains no keys", where="--set", hint="set all of it"
+                f"'{parent}' in '{key}' contains no keys",
+                where="--set",
+                hint=f"set '{parent}' itself",
             )
         table = below
     table[last] = value

@@ -21,7 +21,7 @@ def parse_recipe_text(text: str, where: str) -> Any:
     Raises
     ------
     RecipeError
-        The text is no YAML, exceeds a limit, or repeats a key.
+        The text is not YAML, exceeds a limit, or repeats a key.
     """
     try:
         _check_limits(text, where)
@@ -30,7 +30,7 @@ def parse_recipe_text(text: str, where: str) -> Any:
         raise RecipeError(
             f"the recipe cannot be read ({' '.join(str(error).split())})",
             where=where,
-            hint="correct the YAML",
+            hint="correct the YAML syntax",
         ) from error
 
 
@@ -87,7 +87,7 @@ def _check_limits(text: str, where: str) -> None:
 
 def _too_large(what: str, where: str) -> RecipeError:
     return RecipeError(
-        f"the recipe has {what}", where=where, hint="write a smaller recipe, without aliases"
+        f"the recipe has {what}", where=where, hint="write a smaller recipe without aliases"
     )
 
 
@@ -99,6 +99,6 @@ class _Loader(yaml.SafeLoader):
         twice = next((key for key, n in counts.items() if n > 1 and key != "<<"), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice}' is written twice", node.start_mark
+                None, None, f"the key '{twice}' occurs twice", node.start_mark
             )
         return super().construct_mapping(node, deep)

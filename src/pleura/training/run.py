@@ -46,7 +46,7 @@ class Run:
     record:
         Content of ``run.json``.
     network:
-        Custom network of the run, with any weights; None if it has none, or if it is not known.
+        Custom network of the run, with any weights; None if it has none or it is not known.
     """
 
     folder: Path
@@ -87,7 +87,7 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """The probability from which on `predict` segments a pixel as lung."""
+        """Smallest probability with which `predict` segments a pixel as lung."""
         return float(self.record.get("threshold", self.recipe.evaluation.thresholds[0]))
 
     def split(self, names: Sequence[str]) -> Split:
@@ -171,7 +171,9 @@ def create_run(
         (folder / "run.json").open("x").close()  # fails if another process has created it
     except FileExistsError as error:
         raise RunError(
-            "another training has started in this folder", where=folder, hint="choose another one"
+            "another training has started in this folder",
+            where=folder,
+            hint="choose another folder",
         ) from error
     record = {
         "format": FORMAT,
@@ -222,7 +224,7 @@ def open_run(folder: StrPath, network: nn.Module | None = None) -> Run:
     Raises
     ------
     RunError
-        The folder is missing, is no run, or was written by a newer version.
+        The folder is missing, is not a run folder, or was written by a newer version.
     """
     folder = Path(folder)
     try:
@@ -241,13 +243,13 @@ def open_run(folder: StrPath, network: nn.Module | None = None) -> Run:
         _ = recipe_file.stat()
     except FileNotFoundError as error:
         raise RunError(
-            "the folder is no run" if folder.is_dir() else "no such run folder",
+            "the folder is not a run folder" if folder.is_dir() else "no such run folder",
             where=folder,
             hint="pass the folder that `pleura train ... -o FOLDER` wrote",
         ) from error
     except (OSError, LookupError, TypeError, OverflowError, RecursionError, ValueError) as error:
         raise RunError(
-            f"the run's record cannot be read ({error})",
+            f"the record of the run cannot be read ({error})",
             where=folder / "run.json",
             hint="restore the folder from a copy, or train again",
         ) from error
@@ -255,7 +257,7 @@ def open_run(folder: StrPath, network: nn.Module | None = None) -> Run:
         raise RunError(
             f"the run has format {written}; pleura {pleura.__version__} reads up to {FORMAT}",
             where=folder,
-            hint="update pleura: pip install --upgrade pleura",
+            hint="run pip install --upgrade pleura",
         )
     if network is not None and "network" not in record.get("custom", {}):
         raise RunError(
@@ -270,11 +272,11 @@ def _recipe_of(path: Path) -> Recipe:
         if isinstance(values, dict):
             resolve_paths(values, path)
             return build_recipe(values, str(path))
-        reason = "it is no mapping of keys"
+        reason = "it is not a mapping of keys"
     except RecipeError as error:
         reason = error.message
     raise RunError(
-        f"the run's recipe cannot be read: {reason}",
+        f"the recipe of the run cannot be read: {reason}",
         where=path,
         hint="restore the folder from a copy, or train again",
     )

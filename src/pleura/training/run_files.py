@@ -41,12 +41,12 @@ def clear_run(folder: Path) -> None:
     if not folder.exists():
         return
     if folder.is_symlink() or not folder.is_dir():
-        raise RunError("the run folder is no folder", where=folder, hint="choose another one")
+        raise RunError("the run folder is not a folder", where=folder, hint="choose another path")
     inside = list(folder.iterdir())
     foreign = [path.name for path in inside if not _is_run_file(path.name)]
     if foreign or (inside and not _is_record(folder / "run.json")):
         raise RunError(
-            "the folder contains no run and is not overwritten"
+            "the folder is not a run folder and is not overwritten"
             if not foreign
             else f"the folder contains other files and is not overwritten: {foreign[0]}",
             where=folder,

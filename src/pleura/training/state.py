@@ -130,7 +130,7 @@ def trained_network(run: Run) -> SegmentationNetwork:
     custom = run.record.get("custom", {}).get("network")
     if custom is not None and run.network is None:
         raise RunError(
-            f"the run has the custom network {custom}, which its folder does not contain",
+            f"the run folder does not contain the custom network {custom} of the run",
             where=run.folder,
             hint="in Python, pass pleura.open_run(folder, network=...) instead of the folder",
         )
@@ -139,7 +139,7 @@ def trained_network(run: Run) -> SegmentationNetwork:
         network.load_state_dict(rename_weights(load_tensors(run.weights)["network"], network))
     except (KeyError, RuntimeError) as error:
         raise RunError(
-            "the weights do not fit the run's network",
+            "the weights do not fit the network of the run",
             where=run.weights,
             hint="restore the folder from a copy, or train again",
         ) from error

@@ -29,7 +29,7 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
         raise RunError(
             f"the checkpoint cannot be saved: {error.message}",
             where=path,
-            hint="free some space, then resume with --resume; the last checkpoint is kept",
+            hint="free some disk space, and resume with --resume; the last checkpoint is kept",
         ) from error
 
 
@@ -39,28 +39,30 @@ def load_tensors(path: Path) -> dict[str, Any]:
     Raises
     ------
     RunError
-        The file is missing, truncated, or no checkpoint.
+        The file is missing, truncated, or not a checkpoint.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         interrupted = path.with_name("checkpoint.pt").exists()
         raise RunError(
-            "the run has no weights yet: its training was interrupted",
+            "the run has no weights: its training was interrupted",
             where=path,
-            hint="finish it with pleura train ... --resume"
+            hint="resume it with pleura train ... --resume"
             if interrupted
             else "train again with --overwrite",
         ) from error
     # For a damaged file, torch raises various errors, from RuntimeError to UnpicklingError.
     except Exception as error:
         raise RunError(
-            "the weights cannot be read: the file is truncated or no checkpoint",
+            "the weights cannot be read: the file is truncated or not a checkpoint",
             where=path,
-            hint="restore it from a copy, or train again",
+            hint="restore the file from a copy, or train again",
         ) from error
     if not isinstance(content, dict):
         raise RunError(
-            "the file is no checkpoint", where=path, hint="restore it from a copy, or train again"
+            "the file is not a checkpoint",
+            where=path,
+            hint="restore the file from a copy, or train again",
         )
     return content

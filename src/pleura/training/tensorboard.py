@@ -36,7 +36,7 @@ def write_epoch(writer: Any, row: Mapping[str, float], epoch: int) -> None:
 
 
 def remove_host_name(folder: Path) -> None:
-    """Rename event files, whose names TensorBoard makes of the name of this machine."""
+    """Rename event files: TensorBoard writes the host name into their names."""
     number = len(list(folder.glob("events.out.tfevents.run-*")))
     for path in sorted(folder.glob("events.out.tfevents.[0-9]*")):
         number += 1

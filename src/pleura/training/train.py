@@ -84,7 +84,7 @@ def train(
     RecipeError
         The recipe cannot be used.
     RunError
-        The run folder exists or cannot be written, a custom component cannot be used, or the
+        The run folder already exists or cannot be written, a custom component is invalid, or the
         training diverged.
     """
     output, weights = Path(output), options.initial_weights
@@ -134,7 +134,7 @@ def resume(
     Parameters
     ----------
     images, masks:
-        As given to `train`.
+        As passed to `train`.
     folder:
         The run folder.
     options:
@@ -142,7 +142,7 @@ def resume(
     callbacks:
         Functions called during the training.
     **components:
-        The custom components that were given to `train`.
+        The custom components that were passed to `train`.
 
     Returns
     -------
@@ -154,7 +154,8 @@ def resume(
     DataError
         The data cannot be used.
     RunError
-        The folder is no run, or the data or the custom components are not those of the run.
+        The folder is not a run folder, or the data or the custom components differ from those of
+        the run.
     """
     require_same_components(components, open_run(folder).record, Path(folder))
     run = open_run(folder, components.get("network"))
@@ -185,7 +186,7 @@ def require_empty(output: Path) -> None:
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise RunError(
-            "the run folder exists",
+            "the run folder already exists",
             where=output,
             hint="choose another folder, add --overwrite to replace it, or --resume to continue it",
         )
@@ -211,7 +212,7 @@ def _require_usable(network: nn.Module, initial_weights: StrPath | None) -> None
         raise RunError(
             "a custom network cannot start from the weights of a model file",
             where=str(initial_weights),
-            hint="pass a run folder, or load the weights into the network before",
+            hint="pass a run folder, or load the weights into the network before the training",
         )
 
 
@@ -267,7 +268,7 @@ def _load_checkpoint(run: Run, state: TrainingState) -> None:
         state.load_dict(load_tensors(run.checkpoint))
     except (KeyError, RuntimeError, ValueError) as error:
         raise RunError(
-            "the checkpoint does not fit the run's recipe",
+            "the checkpoint does not fit the recipe of the run",
             where=run.checkpoint,
             hint="restore the folder from a copy, or train again",
         ) from error

@@ -1,7 +1,7 @@
 """The training loop.
 
-All random numbers are functions of seed, epoch and step, so that a training which is resumed at any
-step gives the same weights.
+All random numbers are functions of seed, epoch and step, so that resuming at any step results in
+the same weights.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Trainer:
         write_history(self.run.folder, self.state.history)
 
     def _train_epoch(self, stop: threading.Event) -> bool:
-        """Train the rest of an epoch; return False where it was stopped before its last step."""
+        """Train the rest of an epoch; return False if it was stopped before the last step."""
         state = self.state
         state.network.train()
         if self.recipe.training.freeze_batch_norm:
@@ -180,9 +180,9 @@ class Trainer:
         mean_loss, accuracy = self.processes.mean(
             float(loss.detach()), accuracy_of(logits.detach(), targets)
         )
-        if not math.isfinite(mean_loss):  # of all, so that none waits for one that gave up
+        if not math.isfinite(mean_loss):  # the mean over all processes, so that all of them stop
             raise RunError(
-                f"the training diverged: the loss of epoch {state.epoch + 1} is no finite number",
+                f"the training diverged: the loss of epoch {state.epoch + 1} is not finite",
                 where=self.run.folder,
                 hint="lower schedule.learning_rate; the last good checkpoint is kept",
             )
@@ -241,7 +241,7 @@ class Trainer:
         return row
 
     def _close(self) -> None:
-        """Keep the weights, draw the curves, choose the threshold."""
+        """Save the weights and the curves, and choose the threshold."""
         state, run = self.state, self.run
         remove_host_name(run.folder / "tensorboard")
         write_history(
@@ -276,5 +276,5 @@ def _binary(masks: FloatArray) -> NDArray[np.uint8]:
 
 
 def accuracy_of(logits: Tensor, targets: Tensor) -> float:
-    """Return the fraction of pixels on the right side of probability 0.5."""
+    """Return the fraction of pixels that probability 0.5 classifies correctly."""
     return float(((logits > 0) == (targets > 0.5)).float().mean())

@@ -111,7 +111,7 @@ def open_viewer(
         from pleura.viewer.server import Viewer
     except ImportError as error:
         raise PleuraError(
-            "the viewer is not installed", where=None, hint='pip install "pleura[view]"'
+            "the viewer is not installed", where=None, hint='run pip install "pleura[view]"'
         ) from error
     path, *others = (None if p is None else Path(p) for p in (path, mask, reference, scans))
     cases = find_cases(path, *others)
