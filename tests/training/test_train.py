@@ -3,7 +3,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,7 +50,7 @@ def test_run_folder_holds_all_that_defines_and_follows_from_a_training(tiny_run,
     }
     opened = open_run(tiny_run.folder)
     # The file that the split was read from is the run's own now.
-    own = {"split": tiny.split.model_copy(update={"file": Path("split.csv")})}
+    own = {"split": tiny.split.model_copy(update={"file": tiny_run.folder / "split.csv"})}
     assert opened.recipe == tiny.model_copy(update=own)
     assert opened.finished
     assert opened.record["subsets"] == {"training": 32, "validation": 8, "test": 20}
