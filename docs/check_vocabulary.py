@@ -27,12 +27,15 @@ def main(paths: list[str]) -> int:
     """Print the problems in these files, or in all, and return the exit code."""
     files = [Path(path).resolve() for path in paths] or list(_files())
     vocabulary = yaml.safe_load(VOCABULARY.read_text())
-    terms = re.compile("|".join(rf"\b{term}(?!\w)" for term in vocabulary["text"]), re.IGNORECASE)
+    terms = {
+        re.compile(rf"\b(?:{term})(?!\w)", re.IGNORECASE): hint
+        for term, hint in vocabulary["text"].items()
+    }
     problems = [
         problem for file in files for problem in _problems(file, terms, vocabulary["names"])
     ]
     for file, line, found, hint in problems:
-        print(f"{file.relative_to(ROOT)}:{line}: '{found}'; use {hint or _hint(found, vocabulary)}")
+        print(f"{file.relative_to(ROOT)}:{line}: '{found}'; use {hint}")
     return 1 if problems else 0
 
 
@@ -52,11 +55,14 @@ def _files() -> Iterator[Path]:
                 yield file
 
 
-def _problems(file: Path, terms: re.Pattern[str], names: dict[str, str]) -> Iterator[Problem]:
+def _problems(
+    file: Path, terms: dict[re.Pattern[str], str], names: dict[str, str]
+) -> Iterator[Problem]:
     source = file.read_text(encoding="utf-8")
     for line, text in _texts(file, source):
-        for match in terms.finditer(text):
-            yield file, line + text.count("\n", 0, match.start()), match.group(), ""
+        for term, hint in terms.items():
+            for match in term.finditer(text):
+                yield file, line + text.count("\n", 0, match.start()), match.group(), hint
     if file.suffix == ".py":
         for line, name in _names(source):
             if name in names:
@@ -90,14 +96,6 @@ def _names(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.arg
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.lineno, node.id
-
-
-def _hint(found: str, vocabulary: dict[str, dict[str, str]]) -> str:
-    return next(
-        hint
-        for term, hint in vocabulary["text"].items()
-        if re.fullmatch(term, found, re.IGNORECASE)
-    )
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ MISTAKES = {
     ),
     "nothing to view": (
         "view",
-        (2, "give a scan, a folder of results, or --open", None),
+        (2, "pass a scan, a folder of results, or --open", None),
         OPTIONS.format("view"),
     ),
 }

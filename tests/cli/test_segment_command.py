@@ -121,8 +121,8 @@ def test_folders_without_ct_are_refused(tmp_path):
         (("-o", "x.nii.gz", "--preview", "--json", "x_preview.png"), "two outputs"),
         (("-o", "x.mhd"), "not the suffix of a mask"),
         (("-o", "x.nii.bz2"), "not the suffix of a mask"),
-        (("-o", "x.nrrd", "--format", "nrrd"), "--format is for a cohort"),
-        (("-o", "x.nii.gz", "--jobs", "2"), "--jobs is for a cohort"),
+        (("-o", "x.nrrd", "--format", "nrrd"), "--format applies to a cohort"),
+        (("-o", "x.nii.gz", "--jobs", "2"), "--jobs applies to a cohort"),
     ],
 )
 def test_no_output_replaces_the_scan_or_another_output(chest, tmp_path, monkeypatch, options, says):

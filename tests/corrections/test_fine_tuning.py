@@ -87,7 +87,7 @@ def test_the_installed_sample_is_that_of_the_tests(sample):
     ("arguments", "message"),
     [
         (["--corrected", "out", "images"], "takes no IMAGES"),
-        ([], "IMAGES is missing, or --corrected"),
+        ([], "IMAGES or --corrected is missing"),
     ],
 )
 def test_contradictory_arguments_are_refused(arguments, message, tmp_path):

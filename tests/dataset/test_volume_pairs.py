@@ -34,7 +34,7 @@ def save(path, array):
 
 
 def mhd(path, array):
-    """Write a MetaImage header once; its voxels, in a file of their own, each time."""
+    """Write a MetaImage header once; its voxels, in a separate file, each time."""
     if not path.exists():
         size = " ".join(map(str, array.T.shape[::-1]))
         path.write_text(

@@ -1,4 +1,4 @@
-"""One array has one mapping to HU, whichever way it enters pleura; what is no CT gets none."""
+"""One array has one mapping to HU, whichever way it enters pleura; other images are refused."""
 
 import json
 

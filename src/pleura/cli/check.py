@@ -18,6 +18,7 @@ from pleura.cli.common import (
     quiet_option,
     write_json,
 )
+from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.dataset.check_report import CheckReport, Finding
@@ -125,7 +126,7 @@ def _print(report: CheckReport) -> None:
         lung = report.lung_fraction
         echo(
             f"lung     {lung.median:.1%} of an image (median; {lung.minimum:.1%} to "
-            f"{lung.maximum:.1%}); {lung.empty} empty masks"
+            f"{lung.maximum:.1%}); {counted(lung.empty, 'empty mask')}"
         )
     echo(f"units    {report.units.reason}")
     for finding in report.findings:

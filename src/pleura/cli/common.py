@@ -193,7 +193,7 @@ def progress_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[dict[str, 
 
 
 def require_masks(masks: Path | None, recipe: Recipe) -> None:
-    """Require MASKS, unless the recipe names its own data below IMAGES.
+    """Require MASKS, unless the recipe lists data sources below IMAGES.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def require_masks(masks: Path | None, recipe: Recipe) -> None:
         MASKS is missing.
     """
     if masks is None and not recipe.data:
-        raise click.UsageError("MASKS is missing, and the recipe names no data of its own")
+        raise click.UsageError("MASKS is missing, and the recipe has no data sources")
 
 
 def command_line() -> str:

@@ -22,6 +22,7 @@ from pleura.cli.common import (
     write_json,
 )
 from pleura.cli.scores import by_option, case_table, cases_option, print_scores
+from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.evaluation.cases import Subset
@@ -118,7 +119,7 @@ def _grid_table(evaluation: RunEvaluation) -> Table:
     from pleura.training.evaluation import GRID_COLUMNS
 
     table = Table(
-        title=f"{len(evaluation.cases)} images ({evaluation.subset}): "
+        title=f"{counted(len(evaluation.cases), 'image')} ({evaluation.subset}): "
         f"loss {evaluation.loss:.4f}, accuracy {evaluation.accuracy:.4f}",
         title_justify="left",
         caption="* the threshold of the run",

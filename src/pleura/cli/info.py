@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pleura.cli.common import PATH, echo, json_option, progress_bar, quiet_option, write_json
+from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.formats.describe import ScanDescription
@@ -19,7 +20,7 @@ Examples:
   pleura info dicom_folder/
   pleura info cohort/ --json cohort.json
 
-Exit code 1 where something that looks like a scan cannot be read.
+The exit code is 1 if a scan cannot be read.
 """
 
 
@@ -41,7 +42,7 @@ def command(path: Path, json_file: Path | None, quiet: bool) -> int:
     if str(json_file) != "-":
         for scan in scans:
             _print(scan)
-        echo(f"{readable} of {len(scans)} scans can be read")
+        echo(f"{readable} of {counted(len(scans), 'scan')} can be read")
     return 0 if readable == len(scans) else 1
 
 

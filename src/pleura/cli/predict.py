@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pleura.cli.common import PATH, echo, json_option, progress_bar, silent_option, write_json
+from pleura.names import counted
 
 _EPILOG = """\
 \b
@@ -25,7 +26,7 @@ Examples:
 @click.option(
     "--threshold",
     type=float,
-    help="Probability from which a pixel is lung.  [default: the threshold of the run]",
+    help="Smallest probability of a lung pixel.  [default: the threshold of the run]",
 )
 @click.option("--overlay", is_flag=True, help="Also write the image with the contour of the mask.")
 @click.option("--masked", is_flag=True, help="Also write the image with air outside the lungs.")
@@ -65,5 +66,5 @@ def command(
     for result in failed:
         echo(f"{result.image}: {result.error}", fg="red", err=True)
     if str(json_file) != "-" and not quiet:
-        echo(f"{len(results) - len(failed)} masks in {output}")
+        echo(f"{counted(len(results) - len(failed), 'mask')} in {output}")
     return 1 if failed else 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pleura.cli.common import PATH, echo
+from pleura.names import counted
 
 _EPILOG = """\
 \b
@@ -31,7 +32,7 @@ def command(folder: Path, output: Path | None, methods: bool) -> None:
         from pleura.report.methods import methods_paragraph
 
         if output is not None:
-            raise click.UsageError("--methods prints text: leave out --output")
+            raise click.UsageError("--methods prints text: omit --output")
         echo(methods_paragraph(folder))
         return
     from pleura.cohort.tables import read_summaries
@@ -41,4 +42,4 @@ def command(folder: Path, output: Path | None, methods: bool) -> None:
     write_cohort_report(path, folder)
     results = read_summaries(folder)
     failed = sum(result.status == "failed" for result in results)
-    echo(f"{len(results)} scans, {failed} failed: {path}")
+    echo(f"{counted(len(results), 'scan')}, {failed} failed: {path}")

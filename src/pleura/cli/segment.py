@@ -43,7 +43,7 @@ Examples:
 
 If the suffix of --output is that of a mask, SCAN is segmented as one scan: .nii.gz, .nii, .nrrd,
 .mha, .dcm (DICOM SEG), .rtstruct.dcm, .tif, .png, .npy. Otherwise --output is a folder, and every
-scan in SCAN is segmented; the exit code is 1 if one fails. Addresses and --dask need
+scan in SCAN is segmented; the exit code is 1 if one fails. Addresses and --dask require
 `pip install "pleura[cluster]"`.
 """
 
@@ -62,7 +62,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
         return 1, 1
     index, _, count = value.partition("/")
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise click.BadParameter(f"{value} is not a shard: give I/N with 1 <= I <= N, such as 3/40")
+        raise click.BadParameter(f"{value} is not a shard: pass I/N with 1 <= I <= N, such as 3/40")
     return int(index), int(count)
 
 
@@ -106,7 +106,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Try a failed scan again this often.",
+    help="Number of further attempts for a scan that failed for a temporary reason.",
 )
 @click.option(
     "--series",
@@ -123,7 +123,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Probability from which a voxel is lung.  [default: the threshold of the model]",
+    help="Smallest probability of a lung voxel.  [default: the threshold of the model]",
 )
 @click.option(
     "--threads", type=click.IntRange(1), help="Number of CPU threads.  [default: all cores]"
@@ -153,7 +153,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option(
     "--anonymous",
     is_flag=True,
-    help="Name the results of a cohort by hashes, and leave paths of scans out of them.",
+    help="Name the results of a cohort by hashes, and omit the paths of scans from them.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
 @json_option
@@ -204,7 +204,7 @@ def command(
     )
     if _is_mask(output):
         _refuse(
-            "is for a cohort: give a folder as --output",
+            "applies to a cohort: pass a folder as --output",
             report=report is not None,
             dask=dask is not None,
             shard=shard != (1, 1),
@@ -236,7 +236,7 @@ def command(
             _print_report(result, quiet)
         return 0
     _refuse(
-        "is for one scan: give a mask as --output, such as lungs.nii.gz",
+        "applies to one scan: pass a mask as --output, such as lungs.nii.gz",
         series=series is not None,
         stack=stack,
         masked=masked is not None,
@@ -244,7 +244,7 @@ def command(
         probability=probability is not None,
     )
     if report is not None and isinstance(output, str):
-        raise click.UsageError("--report reads a local folder: give a local folder as --output")
+        raise click.UsageError("--report requires a local folder: pass one as --output")
     from pleura.cohort.batch import segment_cohort
 
     outputs = OutputOptions(
@@ -276,7 +276,9 @@ def _is_mask(output: Path | str) -> bool:
 
     if str(output).lower().endswith(OUTPUT_SUFFIXES):
         if isinstance(output, str):
-            raise click.UsageError("a single mask needs a local path: give a file or a folder")
+            raise click.UsageError(
+                "the mask of one scan requires a local path: pass a file, or a folder"
+            )
         return True
     suffix = PurePath(str(output)).suffix
     if _FILE_SUFFIX.fullmatch(suffix) and isinstance(output, Path) and not output.is_dir():

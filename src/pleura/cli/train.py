@@ -118,7 +118,7 @@ def command(
             raise click.UsageError("--corrected takes no IMAGES: omit them")
         return _fine_tune(corrected, scans, uncorrected_fraction, options)
     if images is None:
-        raise click.UsageError("IMAGES is missing, or --corrected")
+        raise click.UsageError("IMAGES or --corrected is missing")
     return _train(images, masks, options)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pleura.cli.common import PATH, echo
+from pleura.names import counted
 
 _EPILOG = """\
 \b
@@ -74,7 +75,7 @@ def command(
     only, and it loads nothing from the network.
     """
     if (path is None) != empty:
-        raise click.UsageError("give a scan, a folder of results, or --open")
+        raise click.UsageError("pass a scan, a folder of results, or --open")
     from pleura.viewer.view import ViewerOptions, open_viewer
 
     # Clients can cause warnings; only the application configures loggers, which is the command.
@@ -82,7 +83,7 @@ def command(
     options = ViewerOptions(model, host, port, selected)
     with open_viewer(path, mask, reference=reference, scans=scans, options=options) as viewer:
         count = len(viewer.cases)
-        echo(f"{count} scan{'' if count == 1 else 's'} at {viewer.url}")
+        echo(f"{counted(count, 'scan')} at {viewer.url}")
         for url in viewer.urls[1:]:
             echo(f"from other machines: {url}")
         if not no_browser:

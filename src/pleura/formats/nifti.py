@@ -276,7 +276,7 @@ def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple
     sform, sform_code = header.get_sform(coded=True)
     try:
         qform, qform_code = header.get_qform(coded=True)
-    except ValueError:  # an invalid quaternion, but perhaps a valid sform
+    except ValueError:  # an invalid quaternion; the sform may be valid
         if not sform_code:
             raise
         qform, qform_code = None, 0

@@ -43,7 +43,7 @@ def listen(host: str, port: int, path: Path | None = None) -> socket.socket:
         raise PleuraError(
             f"cannot listen at {host_and_port(host, port)} ({_reason(error)})",
             where=None,
-            hint="leave out --port to use a free port, or choose another one; --host must be an "
+            hint="omit --port to use a free port, or choose another one; --host must be an "
             "address of this machine",
         ) from error
 

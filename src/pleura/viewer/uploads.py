@@ -76,7 +76,9 @@ class Uploads:
         folder = self.folder / str(upload)
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         if not files:
-            raise DataError("nothing was uploaded", where=None, hint="drop a scan on the page")
+            raise DataError(
+                "the upload contains no files", where=None, hint="drop a scan on the page"
+            )
         source = files[0] if len(files) == 1 else folder
         scan = read(source)
         with self._segmenting:

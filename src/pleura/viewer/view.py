@@ -119,7 +119,7 @@ def open_viewer(
         raise DataError(
             f"there is no scan {options.selected}",
             where=path,
-            hint="give a name of the column name of summary.csv",
+            hint="pass a name from the column `name` of summary.csv",
         )
     return Viewer(
         cases,
