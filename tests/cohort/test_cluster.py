@@ -201,7 +201,7 @@ def test_a_missing_scheduler_is_an_error(address):
 
 def test_workers_of_another_version_are_refused(cluster, cohort, monkeypatch, tmp_path):
     monkeypatch.setattr("pleura.__version__", "99.0")
-    with pytest.raises(PleuraError, match=r"a worker has pleura 0\.\S+, this process has 99\.0"):
+    with pytest.raises(PleuraError, match=r"has pleura 0\.\S+, but this process has 99\.0"):
         segment_cohort(
             cohort,
             tmp_path / "out",

@@ -80,7 +80,7 @@ def test_results_without_corrected_masks_are_refused(results, tmp_path):
 
 def test_one_scan_with_two_corrected_slices_is_enough_only_with_uncorrected_ones(results, tmp_path):
     cases = corrected_cases(results)[:1]
-    with pytest.raises(DataError, match="too few"):
+    with pytest.raises(DataError, match="not enough"):
         write_training_slices(cases, tmp_path / "none", uncorrected_fraction=0)
     found = write_training_slices(cases, tmp_path / "some", uncorrected_fraction=0.5)
     assert found.held_out == ()
