@@ -54,7 +54,7 @@ def test_an_interrupted_fine_tuning_is_resumed_and_evaluated(
         pleura(*arguments, *small, code=130)
     slices = sorted((tmp_path / "mine.corrected" / "images").iterdir())
     again = CliRunner().invoke(cli, arguments)
-    assert "the run folder exists" in str(again.exception)
+    assert "the run folder already exists" in str(again.exception)
     assert sorted((tmp_path / "mine.corrected" / "images").iterdir()) == slices
     result = CliRunner().invoke(cli, [*arguments, "--resume"], catch_exceptions=False)
     assert result.exit_code == 0, result.output

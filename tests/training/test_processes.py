@@ -90,4 +90,4 @@ def test_what_cannot_be_shared_is_refused_by_all(sample, tiny, tmp_path):
     recipe = recipe_file(tiny, tmp_path / "recipe.yaml")
     done = torchrun(2, *data, "-o", tmp_path / "there", check=False)
     assert done.returncode != 0
-    assert "the run folder exists" in done.stderr
+    assert "the run folder already exists" in done.stderr
