@@ -40,6 +40,8 @@ def test_metrics_agree_with_sets_of_pixels(a, b):
 
 
 def test_different_shapes_are_refused():
-    message = r"differ in shape: \(3, 3\) and \(3, 4\)\n  hint: resample both masks to one grid$"
+    message = (
+        r"differ in shape: \(3, 3\) and \(3, 4\)\n  hint: resample both masks to the same grid$"
+    )
     with pytest.raises(DataError, match=message):
         iou(np.zeros((3, 3)), np.zeros((3, 4)))
