@@ -132,7 +132,7 @@ def test_options_of_predict_reach_it(sample, run, tmp_path):
     (result,) = json.loads((tmp_path / "p.json").read_text())["images"]
     assert result["crop_box"] == [0, 0, 256, 256]
     assert (tmp_path / "LCTSC-201_058_masked.tif").exists()
-    refused("predict", run, image, "-o", tmp_path, says="already exist")
+    refused("predict", run, image, "-o", tmp_path, says="exists already")
     pleura("predict", run, image, "-o", tmp_path, "--overwrite", "-q")
 
 

@@ -121,7 +121,7 @@ def test_masks_never_overwrite_the_images(run, lung_slice, tmp_path):
 
 def test_files_that_are_there_are_replaced_only_when_told(run, lung_slice, tmp_path):
     (tmp_path / lung_slice.name).write_bytes(b"drawn by an expert")
-    with pytest.raises(DataError, match="already exist"):
+    with pytest.raises(DataError, match="exists already"):
         predict(run, lung_slice, tmp_path)
     assert (tmp_path / lung_slice.name).read_bytes() == b"drawn by an expert"
     predict(run, lung_slice, tmp_path, PredictionOptions(overwrite=True))
@@ -136,7 +136,7 @@ def test_two_images_never_share_a_result(run, lung_slice, tmp_path):
     shutil.copy(lung_slice, folder / "a_overlay.tif")
     predict(run, folder, tmp_path / "out")  # a.tif, a.png and a_overlay.tif
     Image.new("L", (9, 9)).save(folder / "a.png")
-    with pytest.raises(DataError, match=r"name a\.png"):
+    with pytest.raises(DataError, match=r"same output file a\.png"):
         predict(run, folder, tmp_path / "other")
 
 

@@ -459,7 +459,7 @@ def test_device_that_is_not_there_is_refused(sample, tiny, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     recipe = with_values(tiny, training={"device": "cuda"})
-    with pytest.raises(RecipeError, match="no cuda device"):
+    with pytest.raises(RecipeError, match="device cuda is not available"):
         train(sample.images, sample.masks, tmp_path / "run", recipe)
 
 

@@ -165,8 +165,7 @@ def test_interpolation_depends_on_the_patient_and_not_on_the_order_of_the_file(b
 def test_the_slider_of_slices_follows_and_moves_the_crosshair(page, varied):
     _, labels = canonical(varied)
     page.locator("#slice").focus()
-    page.evaluate("document.getElementById('slice').value = 1")
-    page.dispatch_event("#slice", "input")
+    page.evaluate("(s => { s.value = 1; s.dispatchEvent(new Event('input')); })(slice)")
     assert page.evaluate(VOXEL)[2] == 0
     page.locator("#canvas").focus()
     page.keyboard.press("ArrowUp")

@@ -147,7 +147,7 @@ def test_results_of_a_cohort_are_found_with_their_scans_worst_flags_first(sample
     for case in cases:
         assert case.read_scan().geometry.matches(read(case.mask_path, units="hu").geometry)
     scans.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match="are not found"):
+    with pytest.raises(DataError, match="are missing"):
         cases_from_results(out)
     assert len(cases_from_results(out, tmp_path / "moved")) == 2
 
@@ -261,7 +261,7 @@ def test_results_of_a_newer_version_are_refused(sample, tmp_path):
     report = out / "part_lungs.json"
     served = json.loads(report.read_text())
     report.write_text(json.dumps({**served, "versions": {"pleura": "99.1"}}))
-    with pytest.raises(DataError, match=r"pleura 99\.1 wrote these results"):
+    with pytest.raises(DataError, match=r"results are of pleura 99\.1"):
         cases_from_results(out)
 
 

@@ -71,8 +71,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option(
     "--model",
     type=PATH,
-    help="Model: a file that `pleura export` wrote, or `accurate`, an ensemble that is slower and "
-    "slightly more accurate.  [default: the model that ships]",
+    help="Model file of `pleura export`, or `accurate`, an ensemble.  [default: the shipped model]",
 )
 @click.option("--output", "-o", type=path_or_url, required=True, help="Mask or folder to write.")
 @click.option(
@@ -345,8 +344,7 @@ def _print_report(report: ScanReport, quiet: bool) -> None:
             echo(f"warning  {text}", fg="yellow", err=True)
     for message in report.flags.values():
         echo(f"flag     {message}", fg="red", err=True)
-    sizes = report.volume_ml or report.voxels
-    unit = "ml" if report.volume_ml else "pixels"
+    sizes, unit = (report.volume_ml, "ml") if report.volume_ml else (report.voxels, "pixels")
     show(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())
     show(f"{report.mask} ({seconds})")
