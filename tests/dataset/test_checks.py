@@ -178,6 +178,21 @@ def test_a_set_without_any_lung_is_not_fit_to_train(pairs):
     assert "all masks are empty" in finding.message
 
 
+def test_exchanged_folders_are_named(pairs):
+    report = check(pairs[0].mask.parent, pairs[0].image.parent)
+    (finding,) = findings(report, "error")
+    assert "the image is a mask, and the mask is an image" in finding.message
+    assert finding.hint == "pass the images first, then the masks: IMAGES MASKS"
+
+
+def test_inverted_masks_are_a_warning(pairs):
+    for pair in pairs[:2]:
+        rewrite(pair.mask, lambda mask: np.uint8(mask == 0))
+    (finding,) = (f for f in check_folders(pairs).findings if "more than half" in f.message)
+    assert finding.severity == "warning"
+    assert finding.files == tuple(pair.mask for pair in pairs[:2])
+
+
 def test_different_sizes_are_a_note(pairs):
     for path in (pairs[0].image, pairs[0].mask):
         rewrite(path, lambda x: x[:240])

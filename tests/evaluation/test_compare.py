@@ -128,6 +128,8 @@ def test_masks_of_other_grids_are_refused(folders, tmp_path):
         compare(*folders)
     with pytest.raises(DataError, match="no such folder"):
         compare(tmp_path / "gone", folders[1])
+    with pytest.raises(DataError, match="a file, not a folder"):
+        compare(folders[1] / "case1.nii.gz", folders[1])
 
 
 def test_two_models_are_compared_on_the_same_cases(folders):

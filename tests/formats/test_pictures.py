@@ -196,6 +196,11 @@ def test_failing_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_a_folder_in_place_of_the_output_file_is_named(tmp_path):
+    with pytest.raises(DataError, match="the output path is a folder"):
+        write_atomically(tmp_path, lambda file: file.write(b"new"))
+
+
 def test_pictures_are_listed_in_order_without_hidden_and_other_files(tmp_path):
     for name in ("b.TIF", "a.png", ".c.png", "notes.txt", "d.npy"):
         (tmp_path / name).write_bytes(b"")

@@ -285,6 +285,14 @@ def test_hu_and_offset_hu_are_calibrated(offset):
     assert mapping.calibrated
 
 
+@pytest.mark.parametrize("offset", [0, 1024])
+def test_offset_that_the_values_contradict_is_a_warning(offset):
+    decision = decide_units([(phantom() + offset).astype(np.int16)], "offset")
+    assert decision.mapping.offset == 1024
+    assert decision.warning == (offset == 0)
+    assert ("probably HU" in decision.reason) == (offset == 0)
+
+
 def test_values_beyond_single_precision_are_clipped():
     values = np.array([[-1e300, -1000.4, 1e300]])
     assert HU.to_hu(values).tolist() == [[-1024, -1000, 32767]]

@@ -120,8 +120,9 @@ def test_run_on_grey_pictures_is_not_exported(small_run, tmp_path):
     changed = Run(
         small_run.folder, small_run.recipe, {**small_run.record, "units": {"kind": "grey"}}
     )
-    with pytest.raises(RunError, match="trained on grey values"):
+    with pytest.raises(RunError, match="trained on grey values") as raised:
         export(changed, tmp_path / "a.onnx")
+    assert "pleura predict" in raised.value.hint
 
 
 @pytest.fixture(scope="module")

@@ -334,6 +334,8 @@ def _label(result: ScanResult) -> str:
 
 def _print_report(report: ScanReport, quiet: bool) -> None:
     """Print the result; only warnings and flags if quiet."""
+    from pleura.formats.dicom.suffixes import dicom_kind
+
     show = (lambda _: None) if quiet else echo
     show(f"{report.scan}: {report.grid}; {report.units}")
     for decision in report.decisions:
@@ -347,4 +349,4 @@ def _print_report(report: ScanReport, quiet: bool) -> None:
     sizes, unit = (report.volume_ml, "ml") if report.volume_ml else (report.voxels, "pixels")
     show(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())
-    show(f"{report.mask} ({seconds})")
+    show(f"{report.mask} ({dicom_kind(str(report.mask))}{seconds})")

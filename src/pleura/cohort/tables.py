@@ -126,6 +126,9 @@ def read_summaries(output: StrPath) -> list[ScanResult]:
     DataError
         The folder has no summary, or one is damaged.
     """
+    if not Path(output).is_dir():
+        hint = "pass the output folder of `pleura segment`"
+        raise DataError("no such folder", where=output, hint=hint)
     results: dict[str, ScanResult] = {}
     paths = sorted(Path(output).glob("summary*.csv"), key=lambda path: path.stat().st_mtime_ns)
     for path in paths:

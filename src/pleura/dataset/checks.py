@@ -91,6 +91,7 @@ def check_folders(
             *findings.of_units(units, levels, files),
             *findings.of_duplicates(summaries),
             *findings.of_empty_masks(summaries, masks),
+            *findings.of_large_masks(summaries),
             *findings.of_near_duplicates(summaries),
             *findings.of_rotated_slices(rotated),
             *findings.of_label_errors(label_errors),

@@ -156,6 +156,15 @@ def of_empty_masks(summaries: Sequence[PairSummary], masks: Path) -> Iterator[Fi
         yield Finding("note", "masks", f"{_count(empty, 'mask')} without lung", empty, hint)
 
 
+def of_large_masks(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
+    """Yield masks that cover most of the image, as inverted masks do."""
+    large = tuple(one.pair.mask for one in summaries if (one.lung_fraction or 0) > 0.5)
+    if large:
+        message = f"{_count(large, 'mask')} with lung in more than half of the image"
+        hint = "inspect them: a mask has 0 outside the lungs, and another value inside"
+        yield Finding("warning", "masks", message, large, hint)
+
+
 def of_near_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
     """Yield near duplicates in different files; slices of one volume are expected to be similar."""
     with_thumbnail = [one for one in summaries if one.thumbnail is not None]

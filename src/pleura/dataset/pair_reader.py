@@ -160,12 +160,7 @@ class PairReader:
                 return image, np.zeros(image.shape, np.uint8)
             mask = read_mask_2d(pair.mask)
         except DataError as error:
-            if _are_exchanged(pair):
-                raise DataError(
-                    "the image is a mask, and the mask is an image",
-                    where=f"{pair.image} and {pair.mask}",
-                    hint="pass the images first, then the masks: IMAGES MASKS",
-                ) from error
+            require_not_exchanged(pair, error)
             raise
         require_same_size(pair, image.shape, mask.shape)
         return image, mask
@@ -201,13 +196,24 @@ def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
     return PairReader().read(pair)
 
 
-def _are_exchanged(pair: Pair) -> bool:
-    """Return whether the image has at most two values, as a mask, and the mask has more."""
+def require_not_exchanged(pair: Pair, cause: DataError | None = None) -> None:
+    """Require that the image does not have at most two values, as a mask, and the mask more.
+
+    Raises
+    ------
+    DataError
+        Image and mask are exchanged.
+    """
     try:
         image, mask = read_picture(pair.image), read_picture(pair.mask)
     except DataError:
-        return False
-    return len(np.unique(image)) <= 2 < len(np.unique(mask))
+        return
+    if len(np.unique(image)) <= 2 < len(np.unique(mask)):
+        raise DataError(
+            "the image is a mask, and the mask is an image",
+            where=f"{pair.image} and {pair.mask}",
+            hint="pass the images first, then the masks: IMAGES MASKS",
+        ) from cause
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.duplicates import pixel_hash, thumbnail
-from pleura.dataset.pair_reader import PairReader, read_image_2d, read_mask_2d, require_same_size
+from pleura.dataset.pair_reader import (
+    PairReader,
+    read_image_2d,
+    read_mask_2d,
+    require_not_exchanged,
+    require_same_size,
+)
 from pleura.dataset.pairs import Pair, expand_slices
 from pleura.errors import PleuraError
 from pleura.intensity.levels import Levels, measure_levels
@@ -65,6 +71,10 @@ def summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
     if pair.index is None:  # one by one: the other file is measured where one cannot be read
         image = _collect_error(lambda: read_image_2d(pair.image), errors)
         mask = _collect_error(lambda: read_mask_2d(pair.mask), errors)
+        if errors:
+            exchanged: list[PleuraError] = []
+            _collect_error(lambda: require_not_exchanged(pair), exchanged)
+            errors = exchanged or errors
     else:
         image, mask = _collect_error(lambda: reader.read(pair), errors) or (None, None)
     if image is not None and mask is not None:

@@ -69,7 +69,8 @@ def match_folders(first: Path, second: Path) -> Matching:
 def _files_below(folder: Path) -> list[Path]:
     suffixes = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
     if not folder.is_dir():
-        raise DataError("no such folder", where=folder, hint="pass two folders, or two files")
+        message = "a file, not a folder" if folder.exists() else "no such folder"
+        raise DataError(message, where=folder, hint="pass two folders, or two files")
     listing = list_below(folder, outside=True)
     for error in listing.unreachable:
         raise DataError(error.message, where=error.where, hint=error.hint)

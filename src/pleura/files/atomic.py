@@ -33,6 +33,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
+        if path.is_dir():
+            raise DataError(
+                "the output path is a folder", where=path, hint="choose another path"
+            ) from error
         raise DataError(
             f"the file cannot be written ({error.strerror or error})",
             where=path,

@@ -53,10 +53,11 @@ def decide_units(
     ScanError
         The units cannot be determined, the slices differ in units, or the values are not CT.
     """
-    requested = {"hu": HU, "offset": IntensityMapping(1, 1024, "HU plus 1024")}.get(option)
-    if requested is not None:
-        return UnitsDecision(requested, "as requested", warning=False)
+    if option == "hu":
+        return UnitsDecision(HU, "as requested", warning=False)
     levels = [measure_levels(image) for image in slices]
+    if option == "offset":
+        return _subtract_offset(levels)
     if option == "inverted":
         negative = [measure_levels(-image.astype(np.float64)) for image in slices]
         levels = [replace(a, inverted=b) for a, b in zip(levels, negative, strict=True)]
@@ -113,6 +114,16 @@ def decide_units_from_levels(
         inverted = sum(image.inverted is not None for image in levels) > len(levels) / 2
         return _map_picture(levels, inverted, units.reason)
     return _keep_values(levels, units, states_hu)
+
+
+def _subtract_offset(levels: Sequence[Levels]) -> UnitsDecision:
+    estimate = estimate_units_from_levels(levels)
+    contradicted = estimate.kind == "HU"
+    reason = "as requested"
+    if contradicted:
+        evidence = estimate.reason.removeprefix("HU: ").rstrip(".")
+        reason = f"as requested, but the values are probably HU: {evidence}"
+    return UnitsDecision(IntensityMapping(1, 1024, "HU plus 1024"), reason, warning=contradicted)
 
 
 def _check_range(levels: Sequence[Levels]) -> None:

@@ -29,7 +29,7 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
         The units cannot be determined, the slices differ in units, or the values are not CT.
     """
     try:
-        slices = [] if option in ("hu", "offset") else _sample_axial_slices(scan)
+        slices = [] if option == "hu" else _sample_axial_slices(scan)
         decided = decide_units(slices, option, scan.origin.states_hu)
     except ScanError as error:
         where = scan.source if error.where is None else error.where

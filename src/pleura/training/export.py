@@ -259,7 +259,7 @@ def _intensity_mapping(run: Run) -> IntensityMapping:
         raise RunError(
             f"the run was trained on {units['kind']} values, which cannot be computed from HU",
             where=run.folder,
-            hint="train on images in HU",
+            hint="segment such images with `pleura predict`, or train on images in HU",
         )
     if units.get("scale") is None or units.get("offset") is None:
         return HU
