@@ -14,6 +14,7 @@ import pytest
 from commands import pleura, refused
 from dicom_files import write_series
 
+from pleura.cli.common import describe_mask
 from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 
@@ -47,6 +48,18 @@ def test_one_command_writes_mask_report_preview_and_masked_ct(chest, tmp_path):
     assert read(tmp_path / "soft.nrrd", units="hu").geometry.is_close(mask.geometry)
     again = pleura("segment", chest, "-o", tmp_path / "lungs.nii.gz", code=1)
     assert "the output file already exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "start"),
+    [
+        ("a.dcm", "a.dcm (DICOM SEG; read 1.0 s)"),
+        ("a.rtstruct.dcm", "a.rtstruct.dcm (RT Structure Set; read 1.0 s)"),
+        ("a.nii.gz", "a.nii.gz (read 1.0 s)"),
+    ],
+)
+def test_kind_of_a_dicom_mask_is_printed(path, start):
+    assert describe_mask(path, {"read": 1.0}) == start
 
 
 def test_dicom_folder_to_a_segmentation_object(chest, tmp_path):

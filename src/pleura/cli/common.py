@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from pleura.formats.dicom.suffixes import dicom_kind
 from pleura.names import printable
 from pleura.training.progress_bar import new_progress_bar
 from pleura.typing import Progress as ProgressCallback
@@ -75,6 +76,12 @@ def units_option(command: Command) -> Command:
 def quiet_option(command: Command) -> Command:
     """Add the option ``--quiet`` to a command whose result is what it prints."""
     return click.option("--quiet", "-q", is_flag=True, help="Do not show progress.")(command)
+
+
+def describe_mask(path: str, seconds: Mapping[str, float]) -> str:
+    """Return the path of a mask, the kind of a DICOM object, and the seconds of each stage."""
+    times = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
+    return f"{path} ({dicom_kind(path)}{times})"
 
 
 def silent_option(command: Command) -> Command:

@@ -12,6 +12,7 @@ import click
 
 from pleura.cli.common import (
     PATH,
+    describe_mask,
     echo,
     json_option,
     path_or_url,
@@ -334,8 +335,6 @@ def _label(result: ScanResult) -> str:
 
 def _print_report(report: ScanReport, quiet: bool) -> None:
     """Print the result; only warnings and flags if quiet."""
-    from pleura.formats.dicom.suffixes import dicom_kind
-
     show = (lambda _: None) if quiet else echo
     show(f"{report.scan}: {report.grid}; {report.units}")
     for decision in report.decisions:
@@ -348,5 +347,4 @@ def _print_report(report: ScanReport, quiet: bool) -> None:
         echo(f"flag     {message}", fg="red", err=True)
     sizes, unit = (report.volume_ml, "ml") if report.volume_ml else (report.voxels, "pixels")
     show(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
-    seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())
-    show(f"{report.mask} ({dicom_kind(str(report.mask))}{seconds})")
+    show(describe_mask(str(report.mask), report.seconds))
