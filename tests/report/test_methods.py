@@ -55,6 +55,8 @@ def test_damaged_reports_are_an_error_with_a_hint(cohort, tmp_path):
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(DataError, match="no summary"):
         pleura.methods_paragraph(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        pleura.methods_paragraph(tmp_path / "gone")
 
 
 def test_the_command_prints_the_text_and_writes_nothing(cohort):
