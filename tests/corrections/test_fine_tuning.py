@@ -19,7 +19,7 @@ from pleura.training.callbacks import TrainingCallbacks
 def test_the_command_prints_the_scores_before_and_after(results, tmp_path):
     shutil.copytree(results.parent, tmp_path / "cohort")
     out = tmp_path / "cohort" / "out"
-    arguments = ["train", "--from", "default", "--corrected", str(out), "-q"]
+    arguments = ["train", "--from", "default", "--corrected", str(out)]
     small = ["--set", "training.epochs=1", "--set", "training.threads=1"]
     target = ["-o", str(tmp_path / "mine")]
     result = CliRunner().invoke(cli, [*arguments, *target, *small], catch_exceptions=False)
