@@ -88,6 +88,7 @@ __all__ = [
     "ScanLike",
     "ScanReport",
     "ScanResult",
+    "ScheduleFunction",
     "Score",
     "ScoreChange",
     "Segmentation",
@@ -242,6 +243,7 @@ if TYPE_CHECKING:
     from pleura.training.check import check as check
     from pleura.training.custom import CustomComponents as CustomComponents
     from pleura.training.custom import LossFunction as LossFunction
+    from pleura.training.custom import ScheduleFunction as ScheduleFunction
     from pleura.training.dataset import SegmentationDataset as SegmentationDataset
     from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
@@ -324,7 +326,7 @@ _NAMES_BY_MODULE = {
     "pleura.segmentation.segmenter": "Segmenter segment",
     "pleura.training.callbacks": "StepReport TrainingCallbacks",
     "pleura.training.check": "CheckOptions check",
-    "pleura.training.custom": "CustomComponents LossFunction",
+    "pleura.training.custom": "CustomComponents LossFunction ScheduleFunction",
     "pleura.training.dataset": "SegmentationDataset",
     "pleura.training.evaluation": "RunEvaluation evaluate",
     "pleura.training.export": "ExportOptions export",

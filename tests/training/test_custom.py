@@ -50,7 +50,20 @@ def add_noise(image, mask, rng):
     return image + rng.normal(0, 0.05, image.shape).astype(np.float32), mask
 
 
-COMPONENTS = CustomComponents(network=SmallNetwork(), loss=dice_loss, augmentation=add_noise)
+def halved_in_each_epoch(epoch):
+    return 0.01 * 0.5**epoch
+
+
+def rate_of_first_epoch(epoch):
+    return [0.001][epoch]
+
+
+COMPONENTS = CustomComponents(
+    network=SmallNetwork(),
+    loss=dice_loss,
+    augmentation=add_noise,
+    schedule=halved_in_each_epoch,
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +91,10 @@ def test_custom_components_train_and_are_recorded_by_name(custom_run):
         "network": f"{__name__}.SmallNetwork",
         "loss": f"{__name__}.dice_loss",
         "augmentation": f"{__name__}.add_noise",
+        "schedule": f"{__name__}.halved_in_each_epoch",
     }
     history = custom_run.history()
+    assert [row["learning_rate"] for row in history] == [0.01, 0.005]
     assert history[1]["loss"] < history[0]["loss"]
     assert 0 < history[0]["validation_loss"] < 1
     initial = SmallNetwork().state_dict()
@@ -143,7 +158,7 @@ def custom_model(custom_run):
 def test_metadata_of_an_exported_network_names_it(custom_run, custom_model):
     recipe = read_metadata(custom_model).recipe
     assert recipe["custom"] == custom_run.record["custom"]
-    assert not {"network", "loss", "augmentation"} & set(recipe)
+    assert not {"network", "loss", "augmentation", "schedule"} & set(recipe)
     with pytest.raises(RecipeError, match="trained with custom components"):
         fine_tuning_recipe(custom_model)
 
@@ -199,6 +214,10 @@ FROZEN = SmallNetwork().requires_grad_(False)
         ({"loss": lambda logits, _: logits.sum() / 0}, "is nan"),
         ({"loss": lambda logits, targets: F.mse_loss(logits, targets[0, 0, 0, :3])}, "loss fails"),
         ({"augmentation": lambda image, mask, _: (image[1:], mask)}, "augmentation changes"),
+        ({"schedule": rate_of_first_epoch}, "schedule fails on epoch 1: list index"),
+        ({"schedule": lambda _: None}, "schedule fails on epoch 0"),
+        ({"schedule": lambda epoch: 0.1 - epoch}, r"schedule returns -0\.9 for epoch 1"),
+        ({"schedule": lambda _: float("nan")}, "schedule returns nan for epoch 0"),
     ],
 )
 def test_component_that_cannot_be_used_is_refused_before_the_run_is_written(
@@ -220,6 +239,16 @@ def test_custom_network_starts_from_a_run_but_not_from_a_model_file(
     recipe = override_recipe(tiny, ["training.epochs=1"])
     run = pleura.train(*data, recipe, options=options, network=SmallNetwork(), loss=dice_loss)
     assert run.history()[0]["loss"] < custom_run.history()[0]["loss"]
+
+
+def test_steps_have_the_rate_of_the_custom_schedule(sample, custom_recipe, tmp_path):
+    initial = SmallNetwork()
+    data = sample.images, sample.masks, tmp_path / "run", custom_recipe
+    run = pleura.train(*data, network=initial, schedule=lambda _: 0)
+    parameters = dict(initial.named_parameters())
+    trained = weights(run)
+    assert all(torch.equal(trained[name], parameters[name]) for name in parameters)
+    assert [row["learning_rate"] for row in run.history()] == [0, 0]
 
 
 def test_custom_augmentation_is_a_function_of_the_random_number_generator():

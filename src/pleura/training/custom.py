@@ -1,8 +1,9 @@
-"""Networks, losses and augmentations that replace those of the recipe."""
+"""Networks, losses, augmentations and schedules that replace those of the recipe."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -21,6 +22,9 @@ from pleura.typing import FloatArray
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Loss of float32 logits and targets in [0, 1], both (n, 1, rows, columns), as a scalar tensor."""
 
+ScheduleFunction = Callable[[int], float]
+"""Learning rate of an epoch, counted from 0."""
+
 
 class CustomComponents(TypedDict, total=False):
     """Components of a training that replace those of the recipe; the run records their names."""
@@ -32,6 +36,8 @@ class CustomComponents(TypedDict, total=False):
     augmentation: AugmentationFunction
     """Maps a preprocessed image and its mask, float32 (rows, columns), and a random number
     generator to the augmented image and mask; called in several threads."""
+    schedule: ScheduleFunction
+    """Maps an epoch, counted from 0, to the learning rate of all its steps."""
 
 
 def component_names(components: CustomComponents) -> dict[str, str]:
@@ -107,6 +113,31 @@ def check_components(
         logits = _logits(network, compute, images)
     if "loss" in components:
         _check_loss(components["loss"], logits.detach().requires_grad_(), targets)
+
+
+def check_schedule(schedule: ScheduleFunction, epochs: int) -> None:
+    """Check the learning rate of each epoch.
+
+    Raises
+    ------
+    RunError
+        The schedule fails, or a learning rate is not a finite number from 0.
+    """
+    for epoch in range(epochs):
+        try:
+            rate = float(schedule(epoch))
+        except Exception as error:
+            raise RunError(
+                f"the custom schedule fails on epoch {epoch}: {first_line(error)}",
+                where="schedule",
+                hint="make it return a learning rate for each epoch, counted from 0",
+            ) from error
+        if not math.isfinite(rate) or rate < 0:
+            raise RunError(
+                f"the custom schedule returns {rate} for epoch {epoch}",
+                where="schedule",
+                hint="return a learning rate that is finite and not negative",
+            )
 
 
 def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatArray) -> Tensor:

@@ -14,6 +14,7 @@ from pleura.training.compute import ComputeDevice, torch_threads
 from pleura.training.custom import (
     CustomComponents,
     check_components,
+    check_schedule,
     component_names,
     require_same_components,
 )
@@ -70,7 +71,7 @@ def train(
         Functions called during the training.
     **components:
         Custom components instead of those of the recipe, see `CustomComponents`: ``network``,
-        ``loss`` and ``augmentation``.
+        ``loss``, ``augmentation`` and ``schedule``.
 
     Returns
     -------
@@ -219,10 +220,11 @@ def _require_usable(network: nn.Module, initial_weights: StrPath | None) -> None
 def _check_components(
     components: CustomComponents, data: TrainingData, state: TrainingState, recipe: Recipe
 ) -> None:
+    if "schedule" in components:
+        check_schedule(components["schedule"], recipe.training.epochs)
     if components:
-        pictures = data.prepared.select(data.split.training[:2])
-        compute = ComputeDevice(recipe.training)
-        check_components(components, state.network, compute, *pictures)
+        pairs = data.prepared.select(data.split.training[:2])
+        check_components(components, state.network, ComputeDevice(recipe.training), *pairs)
 
 
 def _create_run(

@@ -32,7 +32,7 @@ from pleura.figures.plots import save_figure
 from pleura.network.weight_names import names_in_file
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
-from pleura.training.custom import CustomComponents, LossFunction
+from pleura.training.custom import CustomComponents, LossFunction, ScheduleFunction
 from pleura.training.data import TrainingData, named
 from pleura.training.history import write_history
 from pleura.training.interrupt import interrupt_flag
@@ -74,6 +74,7 @@ class Trainer:
         self.custom_loss: LossFunction | None = components.get("loss")
         if isinstance(self.custom_loss, nn.Module):  # with weights or buffers
             self.custom_loss = copy.deepcopy(self.custom_loss).to(self.compute.device)
+        self.custom_schedule: ScheduleFunction | None = components.get("schedule")
         self._record(device=self.compute.device.type, precision=self.compute.precision)
         split, prepared = data.split, data.prepared
         augmentation = components.get("augmentation", self.recipe.augmentation)
@@ -267,6 +268,8 @@ class Trainer:
             yield resample_probability(probability, mask.shape, self.recipe.preprocessing), mask
 
     def _learning_rate(self, step: int) -> float:
+        if self.custom_schedule is not None:
+            return float(self.custom_schedule(self.state.epoch))
         recipe = self.recipe.schedule
         return learning_rate(recipe, self.state.epoch, step, self.epochs, self.steps)
 

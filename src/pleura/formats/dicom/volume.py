@@ -178,7 +178,7 @@ def _index_on_even_grid(
     if missing > max(3, len(frames) / 4) or (deviation > allowed).any():
         listed = ", ".join(f"{s:.4g}" for s in sorted({round(float(s), 2) for s in steps})[:6])
         raise ScanError(
-            f"{len(frames)} slices are unevenly spaced: {listed} mm apart",
+            f"{len(frames)} slices are unevenly spaced: {listed} mm",
             where=frames[0].path.parent,
             hint="move each group of evenly spaced slices to a separate folder",
         )
