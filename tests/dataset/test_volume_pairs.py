@@ -7,6 +7,7 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
 from pleura.dataset.volumes import read_volume, read_volume_mask
 from pleura.errors import DataError, DataWarning
+from pleura.formats.pictures import write_picture
 
 AFFINE = np.diag([-4.0, -4.0, 6.0, 1.0])
 
@@ -91,6 +92,21 @@ def test_volume_with_nan_is_a_data_error(folders):
     save(folders[0] / "chest.nii.gz", hu)
     with pytest.raises(DataError, match="NaN"):
         read_pair(find_pairs(*folders)[0])
+
+
+@pytest.mark.parametrize("stored", ["LPS", "RPS", "LAS", "RAS"])
+def test_mask_without_orientation_is_stored_as_its_image(tmp_path, stored):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    image = np.full((16, 16, 1), -900, np.int16)
+    image[2:5, 3:9] = 40
+    axes = nib.orientations.axcodes2ornt(stored, [("R", "L"), ("A", "P"), ("I", "S")])
+    affine = nib.orientations.inv_ornt_aff(axes, image.shape)
+    nib.save(nib.Nifti1Image(image, np.diag([-4, -4, 6, 1]) @ affine), tmp_path / "images/a.nii.gz")
+    write_picture(tmp_path / "masks/a.png", (image[..., 0].T > 0).astype(np.uint8) * 255)
+    (pair,) = find_pairs(tmp_path / "images", tmp_path / "masks")
+    hu, mask = read_pair(pair)
+    assert np.array_equal(mask > 0, hu > 0)
 
 
 def test_missing_or_broken_volume_is_a_data_error(tmp_path):

@@ -15,7 +15,7 @@ from pleura.errors import DataError, DataWarning, ScanError
 from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
 from pleura.masks.labels import read_mask
-from pleura.scan.geometry import Geometry
+from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
@@ -32,11 +32,14 @@ class Volume:
         The same slices in the units of the file.
     geometry:
         The grid of the slices.
+    order:
+        Reorientation of the stored array to the slices; None if the file has no orientation.
     """
 
     hu: NDArray[np.int16]
     stored: AnyArray
     geometry: Geometry
+    order: Reorientation | None
 
 
 def read_volume(path: Path) -> Volume:
@@ -56,11 +59,22 @@ def read_volume(path: Path) -> Volume:
     hu = scan.intensity.to_hu(stored)
     if scan.intensity == HU:
         stored = hu  # one array in memory instead of two
-    return Volume(hu, stored, order.apply_to(scan.geometry))
+    known = scan.geometry.orientation_known
+    return Volume(hu, stored, order.apply_to(scan.geometry), order if known else None)
 
 
-def read_volume_mask(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
+def read_volume_mask(
+    path: Path, stored_order: Reorientation | None = None
+) -> tuple[NDArray[np.uint8], Geometry]:
     """Read the mask of a volume.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    stored_order:
+        Reorientation of the volume's array. A mask without orientation, such as a PNG, is stored
+        as the volume is.
 
     Returns
     -------
@@ -78,6 +92,8 @@ def read_volume_mask(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
         mask = read_mask(path, unknown_as_lung=True)
     _warn_of_decisions(path, mask.decisions)
     order = mask.geometry.to_canonical()
+    if stored_order is not None and not mask.geometry.orientation_known:
+        order = stored_order
     lung = order.apply(mask.labels) > 0
     return np.ascontiguousarray(lung, np.uint8), order.apply_to(mask.geometry)
 
