@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -25,7 +26,7 @@ def test_each_fault_changes_values_and_keeps_shape_and_type(slice_, name):
         assert np.isfinite(image).all()
         assert set(np.unique(kept)) <= {0, 1}
         changed += not np.array_equal(image, hu)
-        if name not in ("missing_lung", "field_of_view"):
+        if name not in ("dense_disease", "missing_lung", "field_of_view"):
             assert np.array_equal(kept, mask)
     assert changed > 8
 
@@ -42,6 +43,37 @@ def test_disease_stays_inside_the_lungs(slice_):
         image, _ = simulate_effect("disease", hu, mask, np.random.default_rng(seed))
         outside = (mask == 0) & (image != hu)
         assert not outside.any()
+
+
+def test_dense_disease_removes_only_fluid_from_the_mask(slice_):
+    hu, mask = slice_
+    volumes, dense = [], []
+    for seed in range(40):
+        image, kept = simulate_effect("dense_disease", hu, mask, np.random.default_rng(seed))
+        fluid = (mask > 0) & (kept == 0)
+        assert np.array_equal(kept[mask == 0], mask[mask == 0])
+        volumes.append(fluid.mean())
+        if fluid.any():
+            assert -30 < np.median(image[fluid]) < 50
+        else:
+            dense.append(np.mean(image[mask > 0] > -100))
+    assert 4 < np.count_nonzero(volumes) < 25
+    assert np.median(dense) > 0.1
+    assert max(dense) > 0.6
+
+
+def test_dense_disease_leaves_no_dark_line_at_the_border(slice_):
+    hu, mask = slice_
+    border = (cv2.dilate(mask, np.ones((3, 3))) > 0) & (mask == 0)
+    dark = (hu < -200) & border
+    assert dark.sum() > 50
+    filled = 0
+    for seed in range(40):
+        image, kept = simulate_effect("dense_disease", hu, mask, np.random.default_rng(seed))
+        if np.array_equal(kept, mask) and np.mean(image[mask > 0] > -100) > 0.9:
+            filled += 1
+            assert (image[dark] < -200).mean() < 0.5
+    assert filled
 
 
 def test_gas_stays_outside_the_lungs(slice_):

@@ -1,7 +1,8 @@
 """Simulated disease, artefacts, scanners and picture formats, as augmentation of training images.
 
-Images are float32 (rows, columns) in HU. Only a missing lung and the field of view change the
-reference mask. All random numbers are from one generator, so that a batch can be reproduced.
+Images are float32 (rows, columns) in HU. Only a missing lung, effusion and the field of view
+change the reference mask. All random numbers are from one generator, so that a batch can be
+reproduced.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pleura.dataset.dense_disease import add_dense_disease
 from pleura.dataset.diseases import add_disease, blend, blur, random_field
 from pleura.dataset.opencv import cv2
 from pleura.dataset.recipe_model import RecipeModel
@@ -26,6 +28,9 @@ class Simulation(RecipeModel):
 
     disease: float = Field(0.3, ge=0, le=1)
     """Consolidation, ground glass, masses, emphysema or fibrosis added to the lungs."""
+    dense_disease: float = Field(0, ge=0, le=1)
+    """Consolidation of large parts of the lungs and masses at the pleura, which stay in the mask,
+    and effusion, which is removed from it; 0 in `default`."""
     missing_lung: float = Field(0.03, ge=0, le=1)
     """One lung becomes soft tissue, in image and mask."""
     gas: float = Field(0.2, ge=0, le=1)
@@ -109,6 +114,8 @@ def _changed_body(
         hu, mask = _remove_lung(hu, mask, rng)
     if occurs(simulation.disease):
         hu = add_disease(hu, mask > 0.5, rng)
+    if simulation.dense_disease and occurs(simulation.dense_disease):
+        hu, mask = add_dense_disease(hu, mask, rng)
     if occurs(simulation.gas):
         hu = _gas(hu, mask, rng)
     return hu, mask
