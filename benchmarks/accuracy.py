@@ -32,7 +32,7 @@ from pleura.errors import PleuraError
 from pleura.evaluation.metrics import dice, iou
 from pleura.evaluation.statistics import bootstrap_interval
 from pleura.evaluation.surface import distance_metrics
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
@@ -152,7 +152,7 @@ def lctsc(patients: list[str], data: Path, segmenter: Segmenter) -> Iterator[Cas
 
 def covid(data: Path, segmenter: Segmenter) -> Iterator[Case]:
     for path in sorted((data / "covid" / "images").iterdir()):
-        mask = read_picture(data / "covid" / "masks" / path.name) > 0
+        mask = read_image_file(data / "covid" / "masks" / path.name) > 0
         labels = segmenter(read(path)).labels[0] > 0
         yield {"case": path.name, "patient": patient_of(data, path), **overlap(mask, labels)}
 

@@ -127,7 +127,7 @@ def main() -> None:
         parser.error("--epochs: the first one is warm-up, so give at least 2")
     pairs = len(list(options.images.glob("*.tif")))
     if pairs < ENOUGH:
-        parser.error(f"--images: {pairs} .tif pictures there; give at least {ENOUGH}")
+        parser.error(f"--images: {pairs} .tif images there; give at least {ENOUGH}")
 
     pythons = {"pleura": Path(sys.executable), "keras": options.keras or keras_python()}
     shared = ["--epochs", str(options.epochs)]

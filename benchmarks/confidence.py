@@ -21,7 +21,7 @@ import pleura
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, split_names
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.scan.scan import Scan
 from pleura.segmentation.flags import LUNG_SHARE_EXPONENT, MAX_LOW_CONFIDENCE, MAX_LOW_CONFIDENCE_2D
@@ -55,7 +55,7 @@ def cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
             bad = any(word in path.name for word in seen_bad)
             yield from case(name, path.stem, read(path), segmenter, bad, choice=name == "sbu")
     for path in sorted((data / "covid" / "images").iterdir()):
-        mask = read_picture(data / "covid" / "masks" / path.name) > 0
+        mask = read_image_file(data / "covid" / "masks" / path.name) > 0
         odd = int(patient_of(data, path)[-2:]) % 2 == 1
         yield from case("covid", path.stem, read(path), segmenter, mask, choice=odd)
     pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")

@@ -30,8 +30,8 @@ from pleura.cohort.batch import segment_cohort
 from pleura.cohort.options import SegmentationOptions
 from pleura.corrections.comparison import SAMPLE
 from pleura.evaluation.metrics import dice
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.formats.images import from_array
-from pleura.formats.pictures import read_picture, write_picture
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
@@ -52,7 +52,7 @@ def scans(covid: Path) -> dict[str, list[tuple[Volume, Mask]]]:
     slices = defaultdict(list)
     for row in rows:
         image = covid / "images" / row[name]
-        mask = read_picture(covid / "masks" / row[name]) > 0
+        mask = read_image_file(covid / "masks" / row[name]) > 0
         slices[row[patient]].append((read(image).hu()[0], mask.astype(np.uint8)))
     return {
         key: [
@@ -88,8 +88,8 @@ def degrade_model(pool: list[tuple[Volume, Mask]], runs: Path) -> Path:
     data = runs / "degraded-data"
     for i, (hu, mask) in enumerate(pool):
         for j, (image, lung) in enumerate(zip(hu, degrade(hu, mask), strict=True)):
-            write_picture(data / "images" / f"{i:02d}_{j}.tif", image)
-            write_picture(data / "masks" / f"{i:02d}_{j}.tif", lung * np.uint8(255))
+            write_image_file(data / "images" / f"{i:02d}_{j}.tif", image)
+            write_image_file(data / "masks" / f"{i:02d}_{j}.tif", lung * np.uint8(255))
     run = runs / "degraded"
     arguments = (data / "images", data / "masks", "-o", run, "--overwrite", "-q")
     pleura("train", *arguments, "--from", "default", "--set", "training.epochs=10")

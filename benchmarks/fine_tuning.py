@@ -2,7 +2,7 @@
 
     python benchmarks/fine_tuning.py DATA [--slices 5 10 20 40 80 160]
 
-The data set is `covid`: pictures in changed grey levels, with lesions inside the masks, which the
+The data set is `covid`: images in changed grey levels, with lesions inside the masks, which the
 default model was not trained on. Slices of seven patients are for training, of three for the test.
 Both trainings have the same network, steps and slices; from random weights at the full learning
 rate of the recipe, from the model at a lower one. Prints a Markdown table of the mean Dice, and
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from accuracy import overlap
 
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.formats.read import read
 from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.options import TrainingOptions
@@ -44,10 +44,10 @@ def patients(data: Path) -> dict[str, list[str]]:
 
 
 def write_pairs(names: list[str], data: Path, folder: Path) -> None:
-    """Write images in HU, as pleura reads these pictures, and their masks."""
+    """Write images in HU, as pleura reads these images, and their masks."""
     for name in names:
         stem = Path(name).stem
-        write_picture(
+        write_image_file(
             folder / "images" / f"{stem}.tif", read(data / "covid" / "images" / name).hu()[0]
         )
         target = folder / "masks" / f"{stem}.png"
@@ -57,7 +57,7 @@ def write_pairs(names: list[str], data: Path, folder: Path) -> None:
 
 def recipe_for(n: int, start: bool, seed: int) -> Recipe:
     values: dict[str, Any] = fine_tuning_recipe("default").model_dump(mode="json")
-    values["simulation"] = None  # the pictures are not CT in HU
+    values["simulation"] = None  # the images are not CT in HU
     values["augmentation"] |= {"full_rotation_probability": 0.0, "zoom": [0.85, 1.2]}
     values["split"] = {"training_fraction": (n - 1.9) / n, "validation_fraction": 1.2 / n}
     batch = min(8, max(2, (n - 2) // 2))
@@ -74,7 +74,7 @@ def mean_dice(run: Path, names: list[str], data: Path) -> float:
 
     predictor, scores = Predictor(open_run(run)), []
     for name in names:
-        reference = read_picture(data / "covid" / "masks" / name) > 0
+        reference = read_image_file(data / "covid" / "masks" / name) > 0
         found = predictor.probability(read(data / "covid" / "images" / name).hu()[0]) >= 0.5
         scores.append(overlap(reference, found)["dice"])
     return float(np.mean(scores))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from accuracy import LINES, lctsc
 
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 from pleura.training.export import export
@@ -61,7 +61,7 @@ def write_masks(data: Path, model: Path, folder: Path) -> None:
     with Segmenter(model) as segmenter:
         for name in source.only:
             labels = segmenter(read(data / source.images.replace("*", name))).labels
-            write_picture(folder / f"{name}.png", np.where(labels[0], 255, 0).astype(np.uint8))
+            write_image_file(folder / f"{name}.png", np.where(labels[0], 255, 0).astype(np.uint8))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pleura.dataset.subsets import Split
 from pleura.files.atomic import write_atomically
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 
 TRAINING, TEST = ("101", "202"), ("201",)
 VOLUME = "101"
@@ -56,8 +56,10 @@ def make_patient(source: Path, patient: str, target: Path) -> list[dict[str, obj
     for index in choose_slices(lungs):
         name = f"LCTSC-{patient}_{index:03d}.tif"
         mask = mean_of_four(lungs[index]) >= 0.5
-        write_picture(target / "images" / name, np.rint(mean_of_four(scan[index])).astype(np.int16))
-        write_picture(target / "masks" / name, mask * np.uint8(255))
+        write_image_file(
+            target / "images" / name, np.rint(mean_of_four(scan[index])).astype(np.int16)
+        )
+        write_image_file(target / "masks" / name, mask * np.uint8(255))
         rows.append(
             {
                 "name": name,

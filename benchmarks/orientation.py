@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from accuracy import FACTOR
 
+from pleura.formats.image_files import read_image_file
 from pleura.formats.images import from_array
-from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
@@ -213,7 +213,7 @@ def slices_of(segmenter: Segmenter, data: Path, cache: Path | None) -> Iterator[
         folder = data / name / "2d_images" if name == "kmader" else data / name
         for path in sorted([*folder.glob("*.tif"), *folder.glob("*.dcm")]):
             if name == "kmader":
-                hu = np.clip(np.rint(read_picture(path) / FACTOR), -1024, 32767).astype(np.int16)
+                hu = np.clip(np.rint(read_image_file(path) / FACTOR), -1024, 32767).astype(np.int16)
             else:
                 scan = read(path)
                 hu = scan.geometry.to_canonical().apply(scan.hu())[0]

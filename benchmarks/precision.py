@@ -4,7 +4,7 @@
 
 Both files are what `pleura export` makes of the run, with and without `--int8 DATA`. Dice is that
 of the network alone, without cleaning, on the validation slices of kmader, the scans of lctsc and
-the pictures of covid: against the references, and against float32's masks. Prints a Markdown
+the images of covid: against the references, and against float32's masks. Prints a Markdown
 table, writes benchmarks/results/precision.json.
 """
 
@@ -24,7 +24,7 @@ from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.engine.engine import Engine
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.training.export import ExportOptions, export
 
@@ -54,7 +54,7 @@ def lctsc(data: Path) -> Iterator[Case]:
 
 def covid(data: Path) -> Iterator[Case]:
     for path in sorted((data / "covid" / "images").iterdir()):
-        mask = read_picture(data / "covid" / "masks" / path.name)
+        mask = read_image_file(data / "covid" / "masks" / path.name)
         yield "covid", read(path).hu(), mask[None] > 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pleura.figures.palette import PREDICTION, REFERENCE, rgb
 from pleura.figures.preview import LUNG_WINDOW
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
@@ -50,7 +50,7 @@ def main() -> None:
         cv2.putText(picture, *text)
         chosen.append(picture)
     rows = [np.hstack(chosen[i : i + COLUMNS]) for i in range(0, len(chosen), COLUMNS)]
-    write_picture(HERE / "pictures" / "worst.png", np.vstack(rows))
+    write_image_file(HERE / "pictures" / "worst.png", np.vstack(rows))
 
 
 def tile(hu: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> np.ndarray:

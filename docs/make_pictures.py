@@ -17,7 +17,7 @@ from PIL import Image
 import pleura
 from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, rgb
 from pleura.figures.plots import contact_sheet, save_figure
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.training.predictor import PredictionOptions
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run
@@ -55,7 +55,7 @@ def _predicted(run: Run, folder: Path) -> Figure:
     wanted = PredictionOptions(overlay=True, masked=True, crop=True)
     pleura.predict(run, IMAGES / f"{SHOWN}.tif", folder, wanted)
     names = [f"{SHOWN}{end}" for end in (".tif", "_overlay.png", "_masked.tif")]
-    return contact_sheet([read_picture(folder / n) for n in names], names, columns=3)
+    return contact_sheet([read_image_file(folder / n) for n in names], names, columns=3)
 
 
 def _shrink(source: Path, target: Path) -> None:

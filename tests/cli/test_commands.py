@@ -11,7 +11,7 @@ import yaml
 from commands import pleura, refused
 from PIL import Image
 
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 
 PLEURA = [sys.executable, "-m", "pleura"]
 SHORT = [
@@ -65,7 +65,7 @@ def test_whole_way_from_check_to_predict(sample, run, tmp_path):
     assert "HU" in checked.stdout
     assert json.loads((tmp_path / "check.json").read_text())["pairs"] == 60
     pleura("preview", sample.images, sample.masks, "-o", tmp_path / "pairs.png")
-    assert read_picture(tmp_path / "pairs.png").ndim == 3
+    assert read_image_file(tmp_path / "pairs.png").ndim == 3
     judged = pleura("evaluate", run, sample.images, sample.masks, "-q", "--json", "-")
     assert json.loads(judged.stdout)["n_cases"] == 20
     out = tmp_path / "out"
@@ -143,7 +143,7 @@ def test_seed_and_number_reach_their_commands(sample, tmp_path):
     heights = []
     for number in (1, 2):
         pleura("preview", *data, "-o", tmp_path / "p.png", "-n", number)
-        heights.append(read_picture(tmp_path / "p.png").shape[0])
+        heights.append(read_image_file(tmp_path / "p.png").shape[0])
     assert heights[1] > 1.5 * heights[0]
 
 
@@ -164,11 +164,11 @@ def test_run_is_exported_and_segments_without_overwriting(sample, small_run, tmp
     arguments = ["segment", image, "--model", tmp_path / "m.onnx", "-o", mask]
     done = pleura(*arguments, "--json", tmp_path / "r.json")
     assert "right" in done.stdout
-    assert set(np.unique(read_picture(mask))) == {0, 1, 2}
+    assert set(np.unique(read_image_file(mask))) == {0, 1, 2}
     assert json.loads((tmp_path / "r.json").read_text())["volume_ml"] is None
     refused(*arguments, says="the output file already exists")
     pleura(*arguments, "--overwrite", "--single-label")
-    assert set(np.unique(read_picture(mask))) == {0, 1}
+    assert set(np.unique(read_image_file(mask))) == {0, 1}
 
 
 def test_info_tells_what_there_is_and_what_cannot_be_read(sample, tmp_path):
@@ -220,7 +220,7 @@ def test_unpaired_name(pair, tmp_path, side):
 
 def spoil(folder, change):
     path = sorted(folder.iterdir())[4]
-    write_picture(path, change(read_picture(path)))
+    write_image_file(path, change(read_image_file(path)))
     return path.name
 
 

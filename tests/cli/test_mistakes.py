@@ -90,7 +90,7 @@ MISTAKES = {
         ),
         OPTIONS.format("segment"),
     ),
-    "pictures as one scan": (
+    "images as one scan": (
         "segment images -o out.nii.gz",
         (1, "the folder or zip contains 60 images, not one scan", "images"),
         "pass one of them, or add --stack if they are one volume",

@@ -15,7 +15,7 @@ from commands import pleura, refused
 from dicom_files import write_series
 
 from pleura.cli.common import describe_mask
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 
 PLEURA = [sys.executable, "-m", "pleura"]
@@ -43,7 +43,7 @@ def test_one_command_writes_mask_report_preview_and_masked_ct(chest, tmp_path):
     right = report["measurements"]["regions"][1]
     assert right["volume_ml"] == pytest.approx(report["volume_ml"]["right"], abs=0.1)
     assert report["flags"] == {}
-    assert read_picture(tmp_path / "lungs_preview.png").shape[2] == 3
+    assert read_image_file(tmp_path / "lungs_preview.png").shape[2] == 3
     assert read(tmp_path / "alone.nii.gz", units="hu").geometry.shape < mask.geometry.shape
     assert read(tmp_path / "soft.nrrd", units="hu").geometry.is_close(mask.geometry)
     again = pleura("segment", chest, "-o", tmp_path / "lungs.nii.gz", code=1)
@@ -74,7 +74,7 @@ def test_dicom_folder_to_a_segmentation_object(chest, tmp_path):
 
 def test_binary_picture_of_one_slice(sample, tmp_path):
     pleura("segment", sample.images / "LCTSC-201_058.tif", "-o", tmp_path / "a.png", "--binary")
-    assert set(np.unique(read_picture(tmp_path / "a.png"))) == {0, 255}
+    assert set(np.unique(read_image_file(tmp_path / "a.png"))) == {0, 255}
 
 
 def test_four_dimensional_nifti_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from pleura.cohort.options import DistributionOptions, OutputOptions
 from pleura.cohort.pool import SegmenterPool
 from pleura.cohort.tables import read_summaries
 from pleura.errors import ScanError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
@@ -88,7 +88,7 @@ def test_pictures_can_be_flipped_and_scans_with_orientation_are_not(cohort, opti
     for name in ("plain", "flipped"):
         segment_cohort(cohort, tmp_path / name, replace(options, flip=name == "flipped"))
     picture, series = "b/LCTSC-201_054_lungs.tif", "a/ct_lungs.nii.gz"
-    plain, flipped = (read_picture(tmp_path / n / picture) for n in ("plain", "flipped"))
+    plain, flipped = (read_image_file(tmp_path / n / picture) for n in ("plain", "flipped"))
     both = (plain > 0) & (flipped > 0)
     assert (plain[both] != flipped[both]).mean() > 0.95
     known = [read(tmp_path / n / series, units="hu").hu() for n in ("plain", "flipped")]

@@ -14,7 +14,7 @@ from pleura.cohort.batch import segment_cohort
 from pleura.cohort.dask_workers import DaskWorkers
 from pleura.cohort.options import DistributionOptions
 from pleura.errors import PleuraError
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own
 
@@ -35,7 +35,7 @@ def cluster():
 
 @pytest.fixture
 def cohort(sample, tmp_path):
-    """Twelve pictures and a broken file."""
+    """Twelve images and a broken file."""
     folder = tmp_path / "cohort"
     folder.mkdir()
     for path in sorted(sample.images.iterdir())[:12]:
@@ -68,7 +68,7 @@ def test_a_cluster_writes_the_same_masks_as_threads(cluster, cohort, options, tm
     assert whole(there, tmp_path / "there", 13) == 12
     for row in there:
         if row.mask:
-            masks = (read_picture(tmp_path / where / row.mask) for where in ("here", "there"))
+            masks = (read_image_file(tmp_path / where / row.mask) for where in ("here", "there"))
             assert np.array_equal(*masks)
 
 
@@ -152,10 +152,10 @@ def test_a_scheduler_that_is_started_again_loses_no_scan(cohort, options, tmp_pa
 
 @pytest.mark.slow
 def test_a_thousand_tiny_scans(cluster, sample, options, tmp_path):
-    hu = read_picture(sample.images / "LCTSC-201_058.tif")[::8, ::8]
+    hu = read_image_file(sample.images / "LCTSC-201_058.tif")[::8, ::8]
     folder = tmp_path / "cohort"
     for i in range(1000):
-        write_picture(folder / f"{i % 10}" / f"{i:04d}.tif", (hu + i % 7).astype(np.int16))
+        write_image_file(folder / f"{i % 10}" / f"{i:04d}.tif", (hu + i % 7).astype(np.int16))
     rows = segment_cohort(
         folder,
         tmp_path / "out",

@@ -9,7 +9,7 @@ from pleura.cohort.batch import segment_cohort
 from pleura.cohort.options import DistributionOptions, OutputFiles, OutputOptions
 from pleura.cohort.single import segment_file
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def picture(sample):
 
 def test_a_path_is_enough(picture, options, tmp_path):
     report = segment_file(str(picture), tmp_path / "lungs.png", options)
-    assert set(np.unique(read_picture(tmp_path / "lungs.png"))) == {0, 1, 2}
-    assert report.voxels["right"] == np.count_nonzero(read_picture(tmp_path / "lungs.png") == 1)
+    assert set(np.unique(read_image_file(tmp_path / "lungs.png"))) == {0, 1, 2}
+    assert report.voxels["right"] == np.count_nonzero(read_image_file(tmp_path / "lungs.png") == 1)
     assert [path.name for path in tmp_path.iterdir()] == ["lungs.png"]
 
 

@@ -15,7 +15,7 @@ from pleura.cli import cli
 from pleura.cohort.batch import segment_cohort
 from pleura.cohort.options import DistributionOptions, OutputOptions
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 
@@ -24,10 +24,10 @@ AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 
 
 @pytest.fixture
 def scans(sample, tmp_path):
-    """A DICOM series in a folder with a patient's name, and two pictures."""
+    """A DICOM series in a folder with a patient's name, and two images."""
     folder = tmp_path / "scans"
     names = [f"LCTSC-201_{n:03d}.tif" for n in (49, 54, 58)]
-    hu = np.stack([read_picture(sample.images / name) for name in names]).astype(np.int16)
+    hu = np.stack([read_image_file(sample.images / name) for name in names]).astype(np.int16)
     write_series(folder / "DOE_JANE", hu, AXIAL)
     (folder / "b").mkdir()
     for name in names[:2]:
@@ -188,7 +188,7 @@ def test_a_manifest_names_scans_and_their_options(scans, options, tmp_path, kind
     plain = segment_cohort(scans / "b", tmp_path / "plain", options)[0]
     assert plain.right_ml == rows["LCTSC-201_049"].left_ml or plain.right_ml is None
     flipped, straight = (
-        read_picture(tmp_path / where / "LCTSC-201_049_lungs.tif") for where in ("out", "plain")
+        read_image_file(tmp_path / where / "LCTSC-201_049_lungs.tif") for where in ("out", "plain")
     )
     both = (flipped > 0) & (straight > 0)
     assert (flipped[both] != straight[both]).mean() > 0.95

@@ -15,7 +15,7 @@ from pleura.corrections.training_slices import (
 )
 from pleura.dataset.subsets import read_split
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 
 
 def subsets(folder):
@@ -40,8 +40,8 @@ def test_corrected_slices_and_a_fraction_of_the_others_are_written(results, tmp_
         "training",
         "validation",
     }
-    image = read_picture(tmp_path / "all" / "images" / "case-0001_z0004.tif")
-    mask = read_picture(tmp_path / "all" / "masks" / "case-0001_z0004.tif")
+    image = read_image_file(tmp_path / "all" / "images" / "case-0001_z0004.tif")
+    mask = read_image_file(tmp_path / "all" / "masks" / "case-0001_z0004.tif")
     corrected = nib.load(results / "part1_lungs.corrected.nii.gz").get_fdata()[:, :, 4]
     assert (mask > 0).sum() == (corrected > 0).sum()
     assert image[mask > 0].mean() < -600

@@ -7,7 +7,7 @@ import pytest
 
 from pleura.dataset.pairs import find_pairs, match_folders
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.training.check import check
 
 
@@ -15,7 +15,9 @@ from pleura.training.check import check
 def pairs(sample, tmp_path):
     """Eight real slices with lung and their masks, in folders that a test may spoil."""
     images, masks = tmp_path / "images", tmp_path / "masks"
-    with_lung = [p for p in find_pairs(sample.images, sample.masks) if read_picture(p.mask).any()]
+    with_lung = [
+        p for p in find_pairs(sample.images, sample.masks) if read_image_file(p.mask).any()
+    ]
     for pair in with_lung[::6][:8]:
         for source, folder in ((pair.image, images), (pair.mask, masks)):
             folder.mkdir(exist_ok=True)
@@ -32,7 +34,7 @@ def findings(report, severity):
 
 
 def rewrite(path, change):
-    write_picture(path, change(read_picture(path)))
+    write_image_file(path, change(read_image_file(path)))
 
 
 def test_a_sound_set_has_nothing_to_find(pairs):
@@ -42,9 +44,9 @@ def test_a_sound_set_has_nothing_to_find(pairs):
     assert (report.pairs, report.readable) == (8, 8)
     assert (report.sizes, report.dtypes) == ({"256x256": 8}, {"int16": 8})
     assert report.units.kind == "HU"
-    pixels = np.stack([read_picture(pair.image) for pair in pairs])
+    pixels = np.stack([read_image_file(pair.image) for pair in pairs])
     assert report.values == (pixels.min(), pixels.max())
-    lungs = [np.mean(read_picture(pair.mask) > 0) for pair in pairs]
+    lungs = [np.mean(read_image_file(pair.mask) > 0) for pair in pairs]
     assert report.lung_fraction.median == pytest.approx(np.median(lungs))
     lung = report.lung_fraction
     assert (lung.minimum, lung.maximum) == pytest.approx((min(lungs), max(lungs)))
@@ -56,7 +58,7 @@ def test_the_sample_is_fit_and_its_empty_masks_are_noted(sample):
     (empty,) = findings(report, "note")
     assert len(empty.files) == report.lung_fraction.empty == 9
     for path in empty.files:
-        assert not read_picture(path).any()
+        assert not read_image_file(path).any()
 
 
 def test_slices_of_one_scan_are_told_and_those_of_two_patients_are_not(sample):
@@ -91,7 +93,7 @@ def test_every_bad_file_is_found_in_one_go(pairs):
     rewrite(pairs[3].image, lambda i: np.full_like(i, -1000))
     pairs[4].mask.unlink()
     pairs[5].image.rename(images / "alone.tif")
-    write_picture(masks / pairs[6].mask.with_suffix(".npy").name, read_picture(pairs[6].mask))
+    write_image_file(masks / pairs[6].mask.with_suffix(".npy").name, read_image_file(pairs[6].mask))
     report = check_folders(pairs)
     messages = {f.message: {p.name for p in f.files} for f in findings(report, "error")}
 
@@ -132,9 +134,9 @@ def test_a_missing_folder_is_an_error_at_once(pairs, tmp_path):
 
 
 def test_the_same_image_under_another_name_and_dtype_is_found(pairs):
-    image, mask = read_picture(pairs[0].image), read_picture(pairs[0].mask)
-    write_picture(pairs[0].image.with_name("zz.npy"), image.astype(np.float32))
-    write_picture(pairs[0].mask.with_name("zz.npy"), mask)
+    image, mask = read_image_file(pairs[0].image), read_image_file(pairs[0].mask)
+    write_image_file(pairs[0].image.with_name("zz.npy"), image.astype(np.float32))
+    write_image_file(pairs[0].mask.with_name("zz.npy"), mask)
     report = check_folders(pairs)
     (finding,) = findings(report, "warning")
     assert {path.stem for path in finding.files} == {pairs[0].image.stem, "zz"}

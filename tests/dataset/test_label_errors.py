@@ -10,15 +10,15 @@ from pleura.dataset.label_errors import (
 )
 from pleura.dataset.pair_reader import read_pair
 from pleura.dataset.pairs import find_pairs
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.training.check import check
 
 
 @pytest.fixture(scope="module")
 def slice_(sample):
-    hu = read_picture(sample.images / "LCTSC-201_058.tif").astype(np.int16)
-    return hu, (read_picture(sample.masks / "LCTSC-201_058.tif") > 0).astype(np.uint8)
+    hu = read_image_file(sample.images / "LCTSC-201_058.tif").astype(np.int16)
+    return hu, (read_image_file(sample.masks / "LCTSC-201_058.tif") > 0).astype(np.uint8)
 
 
 def words(hu, mask):
@@ -94,16 +94,16 @@ def test_a_model_that_is_sure_says_how_much(slice_):
 def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
     import shutil
 
-    from pleura.formats.pictures import write_picture
+    from pleura.formats.image_files import write_image_file
 
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
         for path in sorted((sample.folder / kind).glob("LCTSC-201_0[4-7]*")):
             shutil.copy(path, tmp_path / kind)
     name = "LCTSC-201_058.tif"
-    spoilt = read_picture(tmp_path / "masks" / name)
+    spoilt = read_image_file(tmp_path / "masks" / name)
     spoilt[:30] = 255
-    write_picture(tmp_path / "masks" / name, spoilt)
+    write_image_file(tmp_path / "masks" / name, spoilt)
     report = check(tmp_path / "images", tmp_path / "masks")
     assert [suspect.name for suspect in report.label_errors] == [name]
     assert any("suspected label error" in finding.message for finding in report.findings)
@@ -112,10 +112,10 @@ def test_suspects_are_ranked_and_stand_in_the_check(sample, tmp_path):
 
 def test_stored_values_are_taken_to_hu_first(slice_, sample, tmp_path):
     from pleura.dataset.pairs import Pair
-    from pleura.formats.pictures import write_picture
+    from pleura.formats.image_files import write_image_file
 
     hu, _ = slice_
-    write_picture(tmp_path / "a.tif", (hu + 1024).astype(np.uint16))
+    write_image_file(tmp_path / "a.tif", (hu + 1024).astype(np.uint16))
     pair = Pair("a", tmp_path / "a.tif", sample.masks / "LCTSC-201_058.tif")
     assert find_label_errors([pair], IntensityMapping(1, 1024)) == ([], [])
 

@@ -8,7 +8,7 @@ from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.dataset.subsets import Split
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 
 NAMES = ("a.tif", "b.tif", "c.tif", "d.tif")
 SPLIT = Split(("a.tif", "b.tif"), ("c.tif",), ("d.tif",))
@@ -22,8 +22,8 @@ def folders(sample, tmp_path):
         (tmp_path / kind).mkdir()
     chosen = ("LCTSC-101_053.tif", "LCTSC-101_099.tif", "LCTSC-201_045.tif", "LCTSC-202_059.tif")
     for name, source in zip(NAMES, chosen, strict=True):
-        write_picture(tmp_path / "images" / name, read_picture(sample.images / source))
-        write_picture(tmp_path / "masks" / name, read_picture(sample.masks / source))
+        write_image_file(tmp_path / "images" / name, read_image_file(sample.images / source))
+        write_image_file(tmp_path / "masks" / name, read_image_file(sample.masks / source))
     return tmp_path / "images", tmp_path / "masks"
 
 
@@ -34,7 +34,7 @@ def kept(folders, split=SPLIT, **recipe):
 
 def replace(folders, name, change):
     """Put ``a.tif`` in place of an image, changed, as another format."""
-    image = change(read_picture(folders[0] / "a.tif"))
+    image = change(read_image_file(folders[0] / "a.tif"))
     (folders[0] / name).unlink()
     np.save((folders[0] / name).with_suffix(".npy"), image)
 
@@ -88,7 +88,7 @@ def test_name_in_two_subsets_is_refused(folders):
 
 def test_leaving_out_all_copies_may_not_empty_a_subset(folders):
     for name in ("a.tif", "b.tif"):
-        picture = read_picture(folders[0] / "d.tif")
+        picture = read_image_file(folders[0] / "d.tif")
         Image.fromarray(picture).save(folders[0] / name)
     with pytest.raises(DataError, match="the training subset of the split is empty"):
         kept(folders, duplicates="exclude")

@@ -4,7 +4,7 @@ from PIL import Image
 
 from pleura.dataset.pair_reader import read_image_2d, read_mask_2d
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.masks.labels import read_mask
 
 LUNG = np.zeros((12, 12), np.uint8)
@@ -47,7 +47,7 @@ def test_palette_with_black_elsewhere_is_refused(tmp_path):
 
 def test_palette_of_an_image_is_its_colours(tmp_path):
     path = palette(tmp_path / "m.png", LUNG, BLACK, RED)
-    assert read_picture(path).shape == (12, 12, 3)
+    assert read_image_file(path).shape == (12, 12, 3)
     with pytest.raises(DataError, match="the image has 3 colour channels"):
         read_image_2d(path)
 

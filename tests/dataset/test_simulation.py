@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pleura.dataset.simulation import Simulation, simulate, simulate_effect
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 
 NAMES = tuple(Simulation.model_fields)
 IN_LUNG = ("disease", "missing_lung")
@@ -11,8 +11,8 @@ IN_LUNG = ("disease", "missing_lung")
 
 @pytest.fixture(scope="module")
 def slice_(sample):
-    hu = read_picture(sample.images / "LCTSC-201_058.tif").astype(np.float32)
-    return hu, (read_picture(sample.masks / "LCTSC-201_058.tif") > 0).astype(np.float32)
+    hu = read_image_file(sample.images / "LCTSC-201_058.tif").astype(np.float32)
+    return hu, (read_image_file(sample.masks / "LCTSC-201_058.tif") > 0).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +103,7 @@ def test_nothing_is_lung_where_nothing_was_scanned(slice_):
 
 
 def test_slices_without_lung_go_through_all_of_it(sample):
-    hu = read_picture(sample.images / "LCTSC-201_009.tif").astype(np.float32)
+    hu = read_image_file(sample.images / "LCTSC-201_009.tif").astype(np.float32)
     certain = Simulation(**dict.fromkeys(NAMES, 1.0))
     for seed in range(10):
         image, kept = simulate(hu, np.zeros_like(hu), certain, np.random.default_rng(seed))

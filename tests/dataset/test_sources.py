@@ -12,7 +12,7 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.sources import PACKAGE_MASKS, Source, collect_pairs, split_pairs
 from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.training.recipe_loading import load_recipe
 
@@ -21,7 +21,7 @@ SORTED = SplitRecipe(training_fraction=0.6, validation_fraction=0.2)
 
 @pytest.fixture
 def root(sample, tmp_path):
-    """Ten pictures, one volume and one slice without mask, as three sets below one folder."""
+    """Ten images, one volume and one slice without mask, as three sets below one folder."""
     names = sorted(p.name for p in sample.images.iterdir())[:10]
     for kind, source in (("images", sample.images), ("masks", sample.masks)):
         (tmp_path / "slices" / kind).mkdir(parents=True)
@@ -159,7 +159,7 @@ def test_patient_of_two_sources_is_in_one_subset(root):
         for k, path in enumerate(sorted((root / "slices" / "images").iterdir())):
             mask = root / "slices" / "masks" / path.name
             shutil.copy(path, root / letter / f"P{k}_{letter}.tif")
-            Image.fromarray(read_picture(mask)).save(root / letter / f"P{k}_{letter}.png")
+            Image.fromarray(read_image_file(mask)).save(root / letter / f"P{k}_{letter}.png")
     recipe = SplitRecipe(method="grouped", patient_pattern=r"^P\d+", seed=3)
     subsets = split_pairs(root, None, halves, recipe).subset_by_name()
     assert len(subsets) == 20

@@ -7,7 +7,7 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
 from pleura.dataset.volumes import read_volume, read_volume_mask
 from pleura.errors import DataError, DataWarning
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 
 AFFINE = np.diag([-4.0, -4.0, 6.0, 1.0])
 
@@ -103,7 +103,7 @@ def test_mask_without_orientation_is_stored_as_its_image(tmp_path, stored):
     axes = nib.orientations.axcodes2ornt(stored, [("R", "L"), ("A", "P"), ("I", "S")])
     affine = nib.orientations.inv_ornt_aff(axes, image.shape)
     nib.save(nib.Nifti1Image(image, np.diag([-4, -4, 6, 1]) @ affine), tmp_path / "images/a.nii.gz")
-    write_picture(tmp_path / "masks/a.png", (image[..., 0].T > 0).astype(np.uint8) * 255)
+    write_image_file(tmp_path / "masks/a.png", (image[..., 0].T > 0).astype(np.uint8) * 255)
     (pair,) = find_pairs(tmp_path / "images", tmp_path / "masks")
     hu, mask = read_pair(pair)
     assert np.array_equal(mask > 0, hu > 0)

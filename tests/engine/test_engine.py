@@ -8,7 +8,7 @@ import pytest
 from pleura.engine.engine import Engine
 from pleura.engine.model_file import METADATA_KEY, read_metadata
 from pleura.errors import ModelError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def engine(model):
 
 def slices(sample):
     names = ("LCTSC-201_058.tif", "LCTSC-201_037.tif", "LCTSC-101_071.tif")
-    return np.stack([read_picture(sample.images / name) for name in names]).astype(np.int16)
+    return np.stack([read_image_file(sample.images / name) for name in names]).astype(np.int16)
 
 
 def test_probability_has_the_slices_shape_and_finds_lung(engine, sample):
@@ -26,7 +26,7 @@ def test_probability_has_the_slices_shape_and_finds_lung(engine, sample):
     found = engine.probability(hu)
     assert found.shape == hu.shape
     assert found.dtype == np.uint8
-    reference = read_picture(sample.masks / "LCTSC-201_058.tif") > 0
+    reference = read_image_file(sample.masks / "LCTSC-201_058.tif") > 0
     lung = found[0] >= engine.threshold_level
     assert (lung & reference).sum() / (lung | reference).sum() > 0.8
 

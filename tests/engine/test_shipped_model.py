@@ -52,7 +52,7 @@ def test_nothing_is_flagged_there(volume):
 
 
 def test_a_prone_and_a_turned_scan_give_the_same_lungs(volume):
-    """Upside down as a picture, with an affine of that orientation, and without."""
+    """Upside down as an image, with an affine of that orientation, and without."""
     expected = pleura.segment(volume).labels
     canonical = volume.geometry.to_canonical().apply(volume.hu())
     upside = pleura.from_array(np.ascontiguousarray(canonical[:, ::-1]), units="hu")

@@ -13,7 +13,7 @@ from pleura.cli.scores import print_scores
 from pleura.errors import DataError, DataWarning
 from pleura.evaluation.cases import CaseTable
 from pleura.evaluation.compare import compare
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.report.comparison import ComparisonOptions, compare_and_report
@@ -109,7 +109,7 @@ def test_pictures_are_measured_in_pixels(tmp_path):
     moved = np.roll(mask, 3, 1)
     for kind, picture in (("a", moved), ("b", mask)):
         (tmp_path / kind).mkdir()
-        write_picture(tmp_path / kind / "slice.png", picture)
+        write_image_file(tmp_path / kind / "slice.png", picture)
     (score,) = compare(tmp_path / "a", tmp_path / "b").scores
     assert score.unit == "px"
     assert score.metrics["hd"] == 3
@@ -222,7 +222,7 @@ def test_a_photograph_is_not_a_mask(tmp_path):
         compare(tmp_path / "ct.nii.gz", tmp_path / "reference.nii.gz")
     slice_ = (lungs()[..., 4].T > 0).astype(np.uint8) * 255
     Image.fromarray(slice_).save(tmp_path / "mask.jpg")
-    write_picture(tmp_path / "mask.png", slice_)
+    write_image_file(tmp_path / "mask.png", slice_)
     with pytest.raises(DataError, match="losslessly"):
         compare(tmp_path / "mask.jpg", tmp_path / "mask.png")
 

@@ -14,7 +14,7 @@ from pleura.errors import DataError, PleuraError, ScanError
 from pleura.evaluation.matching import match_folders
 from pleura.files.listing import files_below, list_below
 from pleura.formats.find import find_scans
-from pleura.formats.pictures import list_pictures
+from pleura.formats.image_files import list_image_files
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.scan.geometry import affine_from_axes
@@ -161,10 +161,10 @@ def test_links_in_a_zip_are_followed_inside_and_reported_otherwise(tmp_path):
 def test_broken_links_among_pictures_are_an_error(tmp_path):
     np.save(tmp_path / "a.npy", HU[0])
     (tmp_path / "b.npy").symlink_to(tmp_path / "a.npy")
-    assert len(list_pictures(tmp_path)) == 2
+    assert len(list_image_files(tmp_path)) == 2
     (tmp_path / "c.npy").symlink_to("nowhere.npy")
     with pytest.raises(DataError, match="1 link is broken"):
-        list_pictures(tmp_path)
+        list_image_files(tmp_path)
 
 
 def test_linked_folders_of_masks_are_compared(tmp_path):

@@ -49,7 +49,7 @@ def write_seeds(folder: Path) -> list[Path]:
     scans = folder / "scan"
     scans.mkdir(parents=True)
     _volumes(scans)
-    _pictures(scans)
+    _images(scans)
     _dicom(scans)
     _masks(folder / "mask")
     with zipfile.ZipFile(scans / "a.zip", "w") as archive:
@@ -75,7 +75,7 @@ def _volumes(folder: Path) -> None:
         sitk.WriteImage(itk, str(folder / name), useCompression=True)
 
 
-def _pictures(folder: Path) -> None:
+def _images(folder: Path) -> None:
     image = hu()[0]
     tifffile.imwrite(folder / "a.tif", image, photometric="minisblack")
     tifffile.imwrite(folder / "b.tif", hu(), photometric="minisblack", compression="zlib")

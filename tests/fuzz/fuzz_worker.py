@@ -56,14 +56,14 @@ def read_scan(path: Path) -> None:
     """Read a file in every way in which a user can."""
     from pleura.errors import PleuraError
     from pleura.formats.describe import describe_scans
-    from pleura.formats.pictures import PICTURE_SUFFIXES, read_picture
+    from pleura.formats.image_files import IMAGE_SUFFIXES, read_image_file
     from pleura.formats.read import read
     from pleura.masks.labels import read_mask
 
     describe_scans(path)
-    if path.name.lower().endswith(PICTURE_SUFFIXES):
+    if path.name.lower().endswith(IMAGE_SUFFIXES):
         with contextlib.suppress(PleuraError):  # a stack of pages is not a single slice
-            read_picture(path)
+            read_image_file(path)
         with contextlib.suppress(PleuraError):
             read(path.parent, stack=True, units="hu").hu()
     scan = read(path, units="hu")

@@ -11,8 +11,8 @@ from dicom_files import write_series
 
 from pleura.cli.info import command as info
 from pleura.errors import ScanError
+from pleura.formats.image_files import list_image_files, read_image_file
 from pleura.formats.images import from_array
-from pleura.formats.pictures import list_pictures, read_picture
 from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
 from pleura.segmentation.flags import find_flags
@@ -25,8 +25,8 @@ AXES = affine_from_axes((0, 0, 0), ((0, 0, 8.0), (0, 1.4, 0), (1.4, 0, 0)))
 @pytest.fixture(scope="module")
 def hu(sample):
     """Four real slices, one of the abdomen among them."""
-    paths = list_pictures(sample.images)
-    return np.stack([read_picture(paths[i]) for i in (5, 30, 40, 50)]).astype(np.int16)
+    paths = list_image_files(sample.images)
+    return np.stack([read_image_file(paths[i]) for i in (5, 30, 40, 50)]).astype(np.int16)
 
 
 def as_mr(hu):

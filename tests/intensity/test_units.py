@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pleura.formats.pictures import list_pictures, read_picture
+from pleura.formats.image_files import list_image_files, read_image_file
 from pleura.intensity.decision import decide_units
 from pleura.intensity.mapping import HU
 from pleura.intensity.units import estimate_units
@@ -41,7 +41,7 @@ def with_white_noise(image, sd, seed=0):
 @pytest.fixture(scope="module")
 def slices(sample):
     """Real slices in HU, clipped at -1000."""
-    return [read_picture(path).astype(np.float64) for path in list_pictures(sample.images)]
+    return [read_image_file(path).astype(np.float64) for path in list_image_files(sample.images)]
 
 
 def is_ambiguous(factor):
@@ -223,8 +223,8 @@ def test_any_picture_gets_an_answer(shape, dtype, levels, seed):
 def test_finding_lungs_set_is_not_in_hounsfield_units(data):
     if not (data / "kmader").is_dir():
         pytest.skip(f"needs the set finding-lungs-in-ct-data in {data}/kmader")
-    paths = list_pictures(data / "kmader" / "2d_images")[::8]
-    units = estimate_units(read_picture(path) for path in paths)
+    paths = list_image_files(data / "kmader" / "2d_images")[::8]
+    units = estimate_units(read_image_file(path) for path in paths)
     assert units.kind == "scaled HU"
     assert units.scale == pytest.approx(0.8165, abs=5e-4)
     assert units.noise_in == "padding"
@@ -249,8 +249,8 @@ def test_dicom_slices_are_hounsfield_units(data):
 def test_contrast_equalised_slices_are_grey(data):
     if not (data / "covid").is_dir():
         pytest.skip(f"needs 8-bit slices in {data}/covid")
-    paths = list_pictures(data / "covid" / "images")[::5]
-    assert estimate_units(read_picture(path) for path in paths).kind == "grey"
+    paths = list_image_files(data / "covid" / "images")[::5]
+    assert estimate_units(read_image_file(path) for path in paths).kind == "grey"
 
 
 @pytest.mark.parametrize("inverted", [False, True])

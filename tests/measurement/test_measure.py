@@ -7,8 +7,8 @@ import pytest
 
 import pleura
 from pleura.errors import DataError
+from pleura.formats.image_files import read_image_file
 from pleura.formats.images import from_array
-from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
@@ -129,8 +129,8 @@ def test_the_public_table_of_267_slices_is_reproduced(data):
         rows = list(csv.DictReader(file))
     assert len(rows) == 267
     for row in rows:
-        image = read_picture(folder / "2d_images" / row["img_id"])
-        inside = read_picture(folder / "2d_masks" / row["img_id"]) > 0
+        image = read_image_file(folder / "2d_images" / row["img_id"])
+        inside = read_image_file(folder / "2d_masks" / row["img_id"]) > 0
         scan = from_array(np.clip(image, -1024, 32767).astype(np.int16), units="hu")
         found = measure(scan, Mask(inside[None].astype(np.uint8), scan, sides=False)).slices[0]
         assert found.area_px == float(row["lung_area_px"])

@@ -7,7 +7,7 @@ import pytest
 from pleura.cohort.batch import segment_cohort
 from pleura.cohort.options import OutputOptions
 from pleura.evaluation.compare import compare
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 
 COMPARED = [f"LCTSC-201_{n:03d}" for n in (33, 45, 58, 70)]
 
@@ -17,9 +17,9 @@ def compared(sample, tmp_path_factory):
     """Return predictions that are references shifted by 0, 2, 4 and 6 pixels, and their scores."""
     folder = tmp_path_factory.mktemp("compared")
     for i, name in enumerate(COMPARED):
-        mask = read_picture(sample.masks / f"{name}.tif")
-        write_picture(folder / "found" / f"{name}_lungs.png", np.roll(mask, 2 * i, 1))
-        write_picture(folder / "wanted" / f"{name}.png", mask)
+        mask = read_image_file(sample.masks / f"{name}.tif")
+        write_image_file(folder / "found" / f"{name}_lungs.png", np.roll(mask, 2 * i, 1))
+        write_image_file(folder / "wanted" / f"{name}.png", mask)
     masks = folder / "found", folder / "wanted"
     return masks, compare(*masks)
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from pleura.cohort.tables import ScanResult, read_summaries
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.report import cohort as cohort_module
 from pleura.report.cohort import cohort_page, write_cohort_report
 from pleura.report.comparison import comparison_page, write_comparison_report
+from pleura.report.images import slice_image
 from pleura.report.page import Column, Page, PageCase
-from pleura.report.pictures import slice_picture
 
 DICE = Column("dice", "Dice", decimals=3)
 
@@ -49,9 +49,9 @@ def test_cases_are_there_worst_first_with_picture_and_contours(page):
 
 def test_contours_lie_on_the_border_of_the_mask(sample):
     image, mask = (
-        read_picture(folder / "LCTSC-201_058.tif") for folder in (sample.images, sample.masks)
+        read_image_file(folder / "LCTSC-201_058.tif") for folder in (sample.images, sample.masks)
     )
-    picture = slice_picture(image, {"reference": mask})
+    picture = slice_image(image, {"reference": mask})
     ((_, path),) = picture.paths
     points = [tuple(map(float, point.split())) for point in re.split("[MLZ]+", path) if point]
     columns = [column for column, _ in points]
@@ -77,9 +77,9 @@ def test_names_cannot_break_out_of_the_data(tmp_path):
 
 
 def test_three_hundred_cases_stay_below_ten_megabytes(sample, tmp_path):
-    image = read_picture(sample.images / "LCTSC-201_058.tif")
-    mask = read_picture(sample.masks / "LCTSC-201_058.tif")
-    picture = slice_picture(image, {"reference": mask, "right": mask})
+    image = read_image_file(sample.images / "LCTSC-201_058.tif")
+    mask = read_image_file(sample.masks / "LCTSC-201_058.tif")
+    picture = slice_image(image, {"reference": mask, "right": mask})
     cases = tuple(PageCase(f"case {i}", {"dice": 0.9}, (), picture) for i in range(300))
     Page("t", "l", (), (DICE,), cases).write(tmp_path / "a.html")
     assert (tmp_path / "a.html").stat().st_size < 10e6
@@ -118,10 +118,10 @@ def test_no_name_of_a_column_of_the_tables_is_shown(cohort):
 
 
 def test_pictures_of_a_large_cohort_are_limited(cohort, monkeypatch):
-    monkeypatch.setattr(cohort_module, "MAX_PICTURES", 1)
+    monkeypatch.setattr(cohort_module, "MAX_IMAGES", 1)
     page = cohort_page(read_summaries(cohort), cohort)
     assert [case.picture is not None for case in page.cases] == [True, False, False, False]
-    assert "3 scans have no picture" in page.notices[0].text
+    assert "3 scans have no image" in page.notices[0].text
 
 
 def test_a_cohort_without_any_result_has_a_page(tmp_path):

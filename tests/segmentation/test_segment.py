@@ -6,8 +6,8 @@ import SimpleITK as sitk  # noqa: N813
 from dicom_files import write_series
 
 from pleura.errors import ScanError
+from pleura.formats.image_files import read_image_file
 from pleura.formats.images import from_array
-from pleura.formats.pictures import read_picture
 from pleura.formats.read import read
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.segmentation.masking import masked_scan
@@ -24,7 +24,7 @@ AXIAL = affine_from_axes((-128, -128, 40), ((0, 0, 12.0), (0, 2.0, 0), (2.0, 0, 
 def chest(sample):
     """Six slices of a patient, from foot to head: int16 HU."""
     names = [f"LCTSC-201_{n:03d}.tif" for n in (41, 49, 54, 58, 62, 70)]
-    return np.stack([read_picture(sample.images / name) for name in names]).astype(np.int16)
+    return np.stack([read_image_file(sample.images / name) for name in names]).astype(np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def expected(chest, segmenter):
 
 
 def test_two_lungs_are_found_on_their_sides(sample, chest, expected):
-    reference = read_picture(sample.masks / "LCTSC-201_058.tif") > 0
+    reference = read_image_file(sample.masks / "LCTSC-201_058.tif") > 0
     found = expected[3] > 0
     assert (found & reference).sum() / (found | reference).sum() > 0.8
     columns = [np.argwhere(expected == side)[:, 2].mean() for side in (1, 2)]
@@ -103,7 +103,7 @@ def test_picture_gets_a_mask_of_its_own_size_and_units_are_told(sample, segmente
     mask = segmenter(scan)
     assert str(scan.intensity) == "HU"
     mask.write(tmp_path / "mask.png")
-    written = read_picture(tmp_path / "mask.png")
+    written = read_image_file(tmp_path / "mask.png")
     assert written.shape == (256, 256)
     assert set(np.unique(written)) == {0, 1, 2}
     flipped = segmenter(read(sample.images / "LCTSC-201_058.tif", flip=True))

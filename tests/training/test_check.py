@@ -6,7 +6,7 @@ import pytest
 
 import pleura
 from pleura.dataset.subsets import read_names
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 
 NAME = "LCTSC-201_058.tif"
 
@@ -20,9 +20,9 @@ def folders(sample, tmp_path_factory):
         for path in sorted((sample.folder / kind).glob("LCTSC-201_0[56]*"))[:4]:
             shutil.copy(path, folder / kind)
         shutil.copy(sample.folder / kind / NAME, folder / kind)
-    mask = read_picture(folder / "masks" / NAME)
+    mask = read_image_file(folder / "masks" / NAME)
     mask[:, 128:] = 0
-    write_picture(folder / "masks" / NAME, mask)
+    write_image_file(folder / "masks" / NAME, mask)
     return folder / "images", folder / "masks"
 
 

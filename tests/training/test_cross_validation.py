@@ -5,7 +5,7 @@ import pytest
 
 from pleura.dataset.checks import check_folders
 from pleura.errors import DataError
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.report.check import check_page
 from pleura.training.cross_validation import cross_validate
 from pleura.training.recipe_loading import load_recipe
@@ -22,9 +22,9 @@ def pairs(sample, tmp_path_factory):
         for path in sorted((sample.folder / kind).glob("LCTSC-*_0[3-8]*"))[:24]:
             shutil.copy(path, folder / kind)
         shutil.copy(sample.folder / kind / SPOILT, folder / kind)
-    mask = read_picture(folder / "masks" / SPOILT)
+    mask = read_image_file(folder / "masks" / SPOILT)
     mask[:118] = 0
-    write_picture(folder / "masks" / SPOILT, mask)
+    write_image_file(folder / "masks" / SPOILT, mask)
     return folder / "images", folder / "masks"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pleura.errors import DataError, DataWarning, RunError
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.training.data import load_data
 from pleura.training.options import TrainingOptions
 from pleura.training.recipe_loading import override_recipe
@@ -31,7 +31,7 @@ def copy_over(folders, source, target):
     """Put one image, as another format, in place of another."""
     names = sorted(path.name for path in folders[0].iterdir())
     (folders[0] / names[target]).unlink()
-    image = read_picture(folders[0] / names[source]).astype(np.float32)
+    image = read_image_file(folders[0] / names[source]).astype(np.float32)
     np.save((folders[0] / names[target]).with_suffix(".npy"), image)
     return names[source], names[target].replace(".tif", ".npy")
 
@@ -113,7 +113,7 @@ def test_images_alone_are_not_trained_on(folders, recipe, tmp_path):
 def test_mask_that_is_written_again_is_learned_from(folders, recipe):
     before = load_data(*folders, recipe).prepared
     path = sorted(folders[1].iterdir())[3]
-    write_picture(path, np.roll(read_picture(path), 20, axis=0))
+    write_image_file(path, np.roll(read_image_file(path), 20, axis=0))
     after = load_data(*folders, recipe).prepared
     assert before.fingerprint != after.fingerprint
     assert (before.masks != after.masks).any(axis=(1, 2)).sum() == 1

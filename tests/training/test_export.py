@@ -10,7 +10,7 @@ import pleura
 from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resample_probability
 from pleura.engine.engine import DEFAULT_MODEL, Engine
 from pleura.errors import DataError, RunError
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.intensity.mapping import IntensityMapping
 from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
@@ -106,7 +106,7 @@ def test_graph_of_a_network_for_other_values_takes_hu():
 def test_exported_model_knows_what_its_run_was_trained_on(small_run, model, tmp_path, units, line):
     changed = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": units})
     export(changed, tmp_path / "a.onnx")
-    hu = read_picture(sorted((SAMPLE / "images").iterdir())[10])[None].astype(np.int16)
+    hu = read_image_file(sorted((SAMPLE / "images").iterdir())[10])[None].astype(np.int16)
     stored = np.rint(hu * line).astype(np.int16)
     expected = Engine(model, precision="fp32").probability(stored)
     found = Engine(tmp_path / "a.onnx", precision="fp32").probability(hu)
@@ -137,7 +137,7 @@ def test_an_8_bit_model_finds_the_same_lungs_from_a_smaller_file(model, eight_bi
     assert eight_bit.stat().st_size < model.stat().st_size
     differ = total = 0
     for path in sorted(sample.images.iterdir()):
-        hu = read_picture(path)[None].astype(np.int16)
+        hu = read_image_file(path)[None].astype(np.int16)
         full, small = (engine.probability(hu) >= engine.threshold_level for engine in engines)
         differ, total = differ + int((full != small).sum()), total + int(full.sum())
     assert 0 < differ < 0.02 * total
@@ -215,7 +215,7 @@ def test_several_runs_give_the_mean_of_their_probabilities(
     weights = {engine.metadata.weights_sha256 for engine in (one, two, both)}
     assert len(weights) == 3
     assert both.metadata.data_fingerprint == one.metadata.data_fingerprint
-    hu = read_picture(sorted(sample.images.iterdir())[10])[None].astype(np.int16)
+    hu = read_image_file(sorted(sample.images.iterdir())[10])[None].astype(np.int16)
     said = [engine.probability(hu).astype(int) for engine in (one, two, both)]
     assert np.abs(said[0] - said[1]).mean() > 5
     assert np.abs((said[0] + said[1]) / 2 - said[2]).max() <= 1

@@ -6,7 +6,7 @@ from PIL import Image
 
 from pleura.dataset.pair_reader import read_image_2d
 from pleura.errors import DataError, RunError
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.training.predictor import (
     PredictionOptions,
     Predictor,
@@ -29,12 +29,12 @@ def lung_slice(sample):
 
 def test_mask_has_the_images_name_and_size_and_finds_the_lungs(run, sample, lung_slice, tmp_path):
     (result,) = predict(run, lung_slice, tmp_path)
-    mask = read_picture(tmp_path / lung_slice.name)
-    reference = read_picture(sample.masks / lung_slice.name)
+    mask = read_image_file(tmp_path / lung_slice.name)
+    reference = read_image_file(sample.masks / lung_slice.name)
     assert result.mask == lung_slice.name
     assert result.error is None
     assert mask.dtype == np.uint8
-    assert mask.shape == read_picture(lung_slice).shape
+    assert mask.shape == read_image_file(lung_slice).shape
     assert set(np.unique(mask)) == {0, 255}
     assert result.lung_fraction == pytest.approx((mask > 0).mean())
     overlap = ((mask > 0) & (reference > 0)).sum() / ((mask > 0) | (reference > 0)).sum()
@@ -43,9 +43,9 @@ def test_mask_has_the_images_name_and_size_and_finds_the_lungs(run, sample, lung
 
 def test_image_of_any_size_gets_a_mask_of_its_size(run, lung_slice, tmp_path):
     image = read_image_2d(lung_slice)[20:221, 10:253]
-    write_picture(tmp_path / "cut.tif", image)
+    write_image_file(tmp_path / "cut.tif", image)
     predict(run, tmp_path / "cut.tif", tmp_path / "out")
-    assert read_picture(tmp_path / "out" / "cut.tif").shape == (201, 243)
+    assert read_image_file(tmp_path / "out" / "cut.tif").shape == (201, 243)
 
 
 def test_folder_goes_on_past_a_bad_file_and_says_so(run, lung_slice, tmp_path):
@@ -71,8 +71,8 @@ def test_higher_threshold_gives_less_lung(run, lung_slice, tmp_path):
 
 def test_masked_image_keeps_lung_and_sets_the_rest_to_air(run, lung_slice, tmp_path):
     predict(run, lung_slice, tmp_path, PredictionOptions(masked=True))
-    image, mask = read_picture(lung_slice), read_picture(tmp_path / lung_slice.name)
-    masked = read_picture(tmp_path / "LCTSC-201_058_masked.tif")
+    image, mask = read_image_file(lung_slice), read_image_file(tmp_path / lung_slice.name)
+    masked = read_image_file(tmp_path / "LCTSC-201_058_masked.tif")
     assert masked.dtype == image.dtype
     assert np.array_equal(masked[mask > 0], image[mask > 0])
     assert (masked[mask == 0] == -1024).all()
@@ -80,8 +80,8 @@ def test_masked_image_keeps_lung_and_sets_the_rest_to_air(run, lung_slice, tmp_p
 
 def test_cropped_image_can_be_put_back(run, lung_slice, tmp_path):
     (result,) = predict(run, lung_slice, tmp_path, PredictionOptions(masked=True, crop=True))
-    image, mask = read_picture(lung_slice), read_picture(tmp_path / lung_slice.name)
-    cropped = read_picture(tmp_path / "LCTSC-201_058_masked.tif")
+    image, mask = read_image_file(lung_slice), read_image_file(tmp_path / lung_slice.name)
+    cropped = read_image_file(tmp_path / "LCTSC-201_058_masked.tif")
     row, column, rows, columns = result.crop_box
     back = np.full_like(image, result.outside_value)
     back[row : row + rows, column : column + columns] = cropped
@@ -92,7 +92,7 @@ def test_cropped_image_can_be_put_back(run, lung_slice, tmp_path):
 
 def test_overlay_is_the_image_in_colour_at_its_own_size(run, lung_slice, tmp_path):
     predict(run, lung_slice, tmp_path, PredictionOptions(overlay=True))
-    picture = read_picture(tmp_path / "LCTSC-201_058_overlay.png")
+    picture = read_image_file(tmp_path / "LCTSC-201_058_overlay.png")
     assert picture.shape == (256, 256, 3)
     assert (picture.max(2) != picture.min(2)).any()
 
@@ -116,7 +116,7 @@ def test_masks_never_overwrite_the_images(run, lung_slice, tmp_path):
     for folder in (tmp_path, tmp_path / "links"):
         with pytest.raises(DataError, match="overwrite the images"):
             predict(run, folder, tmp_path, PredictionOptions(overwrite=True))
-    assert np.array_equal(read_picture(tmp_path / "a.tif"), read_picture(lung_slice))
+    assert np.array_equal(read_image_file(tmp_path / "a.tif"), read_image_file(lung_slice))
 
 
 def test_files_that_are_there_are_replaced_only_when_told(run, lung_slice, tmp_path):
@@ -125,7 +125,7 @@ def test_files_that_are_there_are_replaced_only_when_told(run, lung_slice, tmp_p
         predict(run, lung_slice, tmp_path)
     assert (tmp_path / lung_slice.name).read_bytes() == b"drawn by an expert"
     predict(run, lung_slice, tmp_path, PredictionOptions(overwrite=True))
-    assert read_picture(tmp_path / lung_slice.name).dtype == np.uint8
+    assert read_image_file(tmp_path / lung_slice.name).dtype == np.uint8
 
 
 def test_two_images_never_share_a_result(run, lung_slice, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pleura.errors import DataError, RecipeError, RunError
-from pleura.formats.pictures import read_picture, write_picture
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.evaluation import evaluate
 from pleura.training.options import TrainingOptions
@@ -383,7 +383,7 @@ def test_diverged_training_is_an_error_and_keeps_the_last_good_checkpoint(sample
 def test_set_without_any_lung_is_refused(sample, tiny, tmp_path):
     masks = shutil.copytree(sample.masks, tmp_path / "masks")
     for path in masks.iterdir():
-        write_picture(path, np.zeros_like(read_picture(path)))
+        write_image_file(path, np.zeros_like(read_image_file(path)))
     with pytest.raises(DataError, match="all masks are empty"):
         train(sample.images, masks, tmp_path / "run", tiny)
 
@@ -448,9 +448,9 @@ def test_resume_on_other_data_is_refused(sample, tiny, tmp_path):
     )
     masks = shutil.copytree(sample.masks, tmp_path / "masks")
     changed = sorted(masks.iterdir())[9]
-    mask = read_picture(changed)
+    mask = read_image_file(changed)
     mask[0, 0] = 255
-    write_picture(changed, mask)
+    write_image_file(changed, mask)
     with pytest.raises(RunError, match="differ from those with which the run was started"):
         resume(sample.images, masks, tmp_path / "run")
 

@@ -31,7 +31,7 @@ Examples:
   pleura check images/ masks/
   pleura check images/ masks/ --json check.json
   pleura check images/ masks/ --model default --report check.html --label-errors exclude.txt
-  pleura check images/ masks/ --cross-validate 3 --recipe quick --pictures label-errors.png
+  pleura check images/ masks/ --cross-validate 3 --recipe quick --figure label-errors.png
 
 The exit code is 1 if an error prevents training on the data.
 """
@@ -50,7 +50,9 @@ The exit code is 1 if an error prevents training on the data.
 )
 @click.option("--recipe", default="quick", show_default=True, help="Recipe of --cross-validate.")
 @click.option("--report", type=PATH, help="Write a report of suspected label errors (.html).")
-@click.option("--pictures", type=PATH, help="Write a figure of the masks with suspected errors.")
+@click.option(
+    "--figure", "figure_file", type=PATH, help="Write a figure of the masks with suspected errors."
+)
 @click.option(
     "--label-errors",
     type=PATH,
@@ -65,7 +67,7 @@ def command(
     folds: int | None,
     recipe: str,
     report: Path | None,
-    pictures: Path | None,
+    figure_file: Path | None,
     label_errors: Path | None,
     json_file: Path | None,
     quiet: bool,
@@ -91,8 +93,8 @@ def command(
         )
     if label_errors is not None:
         checked.write_label_errors(label_errors)
-    if pictures is not None:
-        _write_pictures(checked, pictures)
+    if figure_file is not None:
+        _write_figure(checked, figure_file)
     if report is not None:
         from pleura.report.check import write_check_report
 
@@ -103,7 +105,7 @@ def command(
     return 0 if checked.fit_to_train else 1
 
 
-def _write_pictures(report: CheckReport, path: Path) -> None:
+def _write_figure(report: CheckReport, path: Path) -> None:
     from pleura.figures.plots import save_figure
     from pleura.report.check import label_error_figure
 

@@ -64,6 +64,6 @@ def command(
     loaded = load_recipe(recipe, overrides)
     require_masks(masks, loaded)
     names = str(preview(images, masks, output, loaded, number).get_label()).split("\n")
-    write_json(json_file, {"picture": str(output), "images": names})
+    write_json(json_file, {"figure": str(output), "images": names})
     if str(json_file) != "-":
         echo(f"{', '.join(names)} in {output}")

@@ -92,7 +92,7 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> int:
-    """Train a U-Net on the pictures or volumes in IMAGES and their MASKS of the same names.
+    """Train a U-Net on the images or volumes in IMAGES and the MASKS of the same names.
 
     Without MASKS, IMAGES is the folder of the data sources of the recipe (key `data`).
     Ctrl-C saves the run; --resume continues it, to the weights of an uninterrupted training.

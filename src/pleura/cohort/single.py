@@ -17,7 +17,7 @@ from pleura.cohort.stores import RemoteScan, is_address
 from pleura.errors import DataError
 from pleura.files.records import write_json
 from pleura.formats.find import files_of
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 from pleura.formats.read import read
 from pleura.formats.write import check_can_write, write_labels, write_volume
 from pleura.scan.scan import Scan
@@ -133,4 +133,4 @@ def _write(result: Segmentation, outputs: OutputFiles) -> None:
     if "probability" in paths and result.probability is not None:
         write_volume(paths["probability"], result.probability, result.geometry)
     if "preview" in paths:
-        write_picture(paths["preview"], result.preview_image())
+        write_image_file(paths["preview"], result.preview_image())

@@ -15,7 +15,7 @@ from pleura.cohort.tables import ScanResult, Status, region_rows
 from pleura.cohort.task import Task, open_task
 from pleura.errors import PleuraError
 from pleura.files.records import write_json
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 from pleura.formats.write import check_can_write, write_labels
 from pleura.names import printable
 from pleura.segmentation.segmenter import Segmenter
@@ -112,7 +112,7 @@ def _segment(
         segmented = segmenter.segment(replace(scan, name=name, decisions=decisions), warn=False)
         write_labels(folder / mask, segmented, binary=outputs.binary)
         if outputs.preview:
-            write_picture(folder / preview, segmented.preview_image())
+            write_image_file(folder / preview, segmented.preview_image())
         report = ScanReport(
             **segmented.to_dict(),
             options=requested,

@@ -18,7 +18,7 @@ from pleura.dataset.subsets import Split
 from pleura.errors import DataError
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
-from pleura.formats.pictures import write_picture
+from pleura.formats.image_files import write_image_file
 from pleura.masks.labels import read_mask
 from pleura.names import counted
 from pleura.scan.scan import Scan
@@ -227,9 +227,9 @@ def _write_case(
         if hu[index].min() == hu[index].max():  # a missing slice, or padding
             continue
         file = f"{name}_z{index:04d}.tif"
-        write_picture(folder / "images" / file, hu[index].astype(np.int16))
+        write_image_file(folder / "images" / file, hu[index].astype(np.int16))
         lung = np.where(after[index] > 0, 255, 0).astype(np.uint8)
-        write_picture(folder / "masks" / file, lung)
+        write_image_file(folder / "masks" / file, lung)
         corrected[file] = bool(changed[index])
     return _WrittenCase(patient_key(scan), hashlib.sha256(hu.tobytes()).hexdigest(), corrected)
 

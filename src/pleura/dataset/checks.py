@@ -32,7 +32,7 @@ def check_folders(
     Parameters
     ----------
     images, masks:
-        Folders of picture files or volumes, paired by name.
+        Folders of image files or volumes, paired by name.
     predict:
         The predictions of a model, which the masks are compared with.
     progress:

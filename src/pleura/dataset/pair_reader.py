@@ -12,7 +12,7 @@ from pleura.dataset.pairs import Pair
 from pleura.dataset.volumes import read_volume, read_volume_mask
 from pleura.errors import DataError
 from pleura.formats.channels import equal_channels
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.names import shorten_list
 from pleura.typing import AnyArray
 
@@ -30,7 +30,7 @@ def read_image_2d(path: Path) -> AnyArray:
     DataError
         The file is unreadable, a colour image, constant, or contains NaN or infinity.
     """
-    stored = read_picture(path)
+    stored = read_image_file(path)
     image = equal_channels(stored)
     if image is None:
         raise DataError(
@@ -75,7 +75,7 @@ def read_mask_2d(path: Path) -> NDArray[np.uint8]:
     DataError
         The file is unreadable, has several channels or grey levels, or is constant but not zero.
     """
-    stored = read_picture(path, labels=True)
+    stored = read_image_file(path, labels=True)
     mask = equal_channels(stored)
     if mask is None:
         raise DataError(
@@ -205,7 +205,7 @@ def require_not_exchanged(pair: Pair, cause: DataError | None = None) -> None:
         Image and mask are exchanged.
     """
     try:
-        image, mask = read_picture(pair.image), read_picture(pair.mask)
+        image, mask = read_image_file(pair.image), read_image_file(pair.mask)
     except DataError:
         return
     if len(np.unique(image)) <= 2 < len(np.unique(mask)):

@@ -1,6 +1,6 @@
 """Pairs of an image and its reference mask.
 
-An image is a 2-D picture file or one axial slice of a volume.
+An image is a 2-D image file or one axial slice of a volume.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pleura.dataset.volumes import read_scan
 from pleura.errors import DataError
+from pleura.formats.image_files import IMAGE_SUFFIXES, list_image_files
 from pleura.formats.matching import match_files, normalize_name
-from pleura.formats.pictures import PICTURE_SUFFIXES, list_pictures
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 from pleura.names import counted, shorten_list
 from pleura.scan.scan import Scan
@@ -31,7 +31,7 @@ class Pair:
     image, mask:
         The files.
     index:
-        Index of the axial slice, from foot to head; None for a picture file.
+        Index of the axial slice, from foot to head; None for an image file.
     factor:
         Stored values are HU times this factor.
     no_lung:
@@ -139,13 +139,13 @@ def find_images(folder: Path) -> list[Pair]:
     DataError
         The folder is unreadable or empty, or a volume cannot be read.
     """
-    files = list_pictures(folder, (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
+    files = list_image_files(folder, (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))
     pairs = [Pair(normalize_name(path.name), path, path, no_lung=True) for path in files]
     return [one for pair in pairs for one in expand_slices(pair)]
 
 
 def expand_slices(pair: Pair) -> Iterator[Pair]:
-    """Yield one pair per slice of a volume or DICOM file; a pair of picture files is unchanged.
+    """Yield one pair per slice of a volume or DICOM file; a pair of image files is unchanged.
 
     Raises
     ------
@@ -174,8 +174,8 @@ def match_folders(images: Path, masks: Path) -> Pairing:
     DataError
         A folder is unreadable or empty, or both are the same.
     """
-    suffixes = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
-    files = list_pictures(images, suffixes), list_pictures(masks, suffixes)
+    suffixes = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
+    files = list_image_files(images, suffixes), list_image_files(masks, suffixes)
     if images.samefile(masks):
         raise DataError(
             "images and masks are the same folder",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pleura.errors import DataError
 from pleura.files.listing import list_below
+from pleura.formats.image_files import IMAGE_SUFFIXES
 from pleura.formats.matching import Matching, case_name, match_files
-from pleura.formats.pictures import PICTURE_SUFFIXES
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 from pleura.names import counted, shorten_list
 
@@ -67,7 +67,7 @@ def match_folders(first: Path, second: Path) -> Matching:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    suffixes = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
+    suffixes = (*VOLUME_SUFFIXES, *IMAGE_SUFFIXES)
     if not folder.is_dir():
         message = "a file, not a folder" if folder.exists() else "no such folder"
         raise DataError(message, where=folder, hint="pass two folders, or two files")

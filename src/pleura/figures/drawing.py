@@ -43,32 +43,32 @@ def contour_lines(values: AnyArray, level: float) -> list[NDArray[np.float64]]:
     return [np.asarray(line, np.float64) - 0.5 for line in lines]
 
 
-def draw_contour(picture: Image.Image, mask: AnyArray, colour: str, width: float = 1.4) -> None:
+def draw_contour(image: Image.Image, mask: AnyArray, colour: str, width: float = 1.4) -> None:
     """Draw the antialiased contour of a mask.
 
     Parameters
     ----------
-    picture:
+    image:
         RGB image to draw on.
     mask:
-        Nonzero inside, (rows, columns); it covers the whole picture.
+        Nonzero inside, (rows, columns); it covers the whole image.
     colour:
         Colour ``#rrggbb``.
     width:
         Width of the line in pixels.
     """
     inside = Image.fromarray(np.not_equal(mask, 0).astype(np.uint8) * np.uint8(255))
-    smooth = np.asarray(inside.resize(picture.size, Image.Resampling.BILINEAR))
+    smooth = np.asarray(inside.resize(image.size, Image.Resampling.BILINEAR))
     scale = _SUPERSAMPLING
-    large = Image.new("L", (picture.width * scale, picture.height * scale))
+    large = Image.new("L", (image.width * scale, image.height * scale))
     draw = ImageDraw.Draw(large)
     for line in contour_lines(smooth, 127.5):
         draw.line((line * scale).ravel().tolist(), 255, round(width * scale))
-    picture.paste(colour, mask=large.resize(picture.size, Image.Resampling.BOX))
+    image.paste(colour, mask=large.resize(image.size, Image.Resampling.BOX))
 
 
 def draw_text(
-    picture: Image.Image,
+    image: Image.Image,
     text: str,
     position: tuple[float, float],
     *,
@@ -79,7 +79,7 @@ def draw_text(
 
     Parameters
     ----------
-    picture:
+    image:
         RGB image to draw on.
     text:
         One line of text.
@@ -90,7 +90,7 @@ def draw_text(
     colour:
         Colour of the text.
     """
-    ImageDraw.Draw(picture).text(
+    ImageDraw.Draw(image).text(
         position, text, colour, _font(), anchor, stroke_width=2, stroke_fill="black"
     )
 

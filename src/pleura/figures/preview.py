@@ -101,12 +101,12 @@ def preview_image(
 
 
 def main_panels(preview: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the slices of a preview that show most in a small picture, without the caption.
+    """Return the slices of a preview that show most in a small image, without the caption.
 
     Parameters
     ----------
     preview:
-        A picture that `preview_image` returned.
+        An image that `preview_image` returned.
 
     Returns
     -------

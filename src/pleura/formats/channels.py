@@ -1,4 +1,4 @@
-"""Conversion of channels and palettes of pictures to one channel of values or labels."""
+"""Conversion of channels and palettes of images to one channel of values or labels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pleura.errors import DataError
 from pleura.typing import AnyArray
 
 
-def equal_channels(picture: AnyArray) -> AnyArray | None:
-    """Return a picture of equal colour channels as (rows, columns); None if they differ.
+def equal_channels(image: AnyArray) -> AnyArray | None:
+    """Return an image of equal colour channels as (rows, columns); None if they differ.
 
     The last channel of two or four is transparency, which must be constant.
     """
-    if picture.ndim == 2:
-        return picture
-    has_alpha = picture.shape[2] in (2, 4)
-    colours = picture[..., :-1] if has_alpha else picture
-    if has_alpha and (picture[..., -1] != picture[0, 0, -1]).any():
+    if image.ndim == 2:
+        return image
+    has_alpha = image.shape[2] in (2, 4)
+    colours = image[..., :-1] if has_alpha else image
+    if has_alpha and (image[..., -1] != image[0, 0, -1]).any():
         return None
     if (colours != colours[..., :1]).any():
         return None

@@ -1,4 +1,4 @@
-"""Find all scans below a folder: volumes, pictures and DICOM series, readable or not."""
+"""Find all scans below a folder: volumes, images and DICOM series, readable or not."""
 
 from __future__ import annotations
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pleura.formats.picture_format import PictureFormat
+from pleura.formats.image_format import ImageFormat
 from pleura.formats.pillow import decode_with_pillow
 from pleura.scan.origin import FormatName
 from pleura.typing import AnyArray
 
 
-class JpegFormat(PictureFormat):
+class JpegFormat(ImageFormat):
     """JPEG files: one slice of 8 bits."""
 
     name: FormatName = "JPEG"
@@ -18,7 +18,7 @@ class JpegFormat(PictureFormat):
     is_lossy = True
 
     def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
-        """Return the picture."""
+        """Return the image."""
         return decode_with_pillow(path, "JPEG", labels=labels)
 
 

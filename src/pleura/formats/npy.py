@@ -9,14 +9,14 @@ import numpy as np
 
 from pleura.errors import DataError
 from pleura.files.limits import check_claimed_size
-from pleura.formats.picture_format import PictureFormat
+from pleura.formats.image_format import ImageFormat
 from pleura.scan.origin import FormatName
 from pleura.typing import AnyArray
 
 _MAX_CHANNELS = 4
 
 
-class NumpyFormat(PictureFormat):
+class NumpyFormat(ImageFormat):
     """NumPy files: an array of one slice, or of a volume."""
 
     name: FormatName = "array"

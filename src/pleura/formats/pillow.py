@@ -1,4 +1,4 @@
-"""Pictures that Pillow decodes: PNG and JPEG."""
+"""Images that Pillow decodes: PNG and JPEG."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODES_WITHOUT_VALUES = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 def decode_with_pillow(
     path: Path, decoder: Literal["PNG", "JPEG"], *, labels: bool = False
 ) -> AnyArray:
-    """Return the picture in a file: (rows, columns) or (rows, columns, channels).
+    """Return the image in a file: (rows, columns) or (rows, columns, channels).
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def decode_with_pillow(
     Raises
     ------
     DataError
-        There are several pictures, or the EXIF orientation is not upright.
+        There are several images, or the EXIF orientation is not upright.
     Exception
         The file is damaged.
     """

@@ -7,13 +7,13 @@ from typing import IO
 
 from PIL import Image
 
-from pleura.formats.picture_format import PictureFormat
+from pleura.formats.image_format import ImageFormat
 from pleura.formats.pillow import decode_with_pillow
 from pleura.scan.origin import FormatName
 from pleura.typing import AnyArray
 
 
-class PngFormat(PictureFormat):
+class PngFormat(ImageFormat):
     """PNG files: one slice of 8 or 16 bits."""
 
     name: FormatName = "PNG"
@@ -22,7 +22,7 @@ class PngFormat(PictureFormat):
     voxel_types: tuple[str, ...] = ("u1", "u2")
 
     def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
-        """Return the picture; a palette is replaced by its colours, or by ``labels``."""
+        """Return the image; a palette is replaced by its colours, or by ``labels``."""
         return decode_with_pillow(path, "PNG", labels=labels)
 
     def encode(self, file: IO[bytes], array: AnyArray) -> None:

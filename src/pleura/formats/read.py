@@ -11,9 +11,9 @@ from pleura.errors import PleuraError, ScanError
 from pleura.files.listing import check_path, files_below, list_below
 from pleura.formats.archive import ExtractedZip
 from pleura.formats.dicom.format import DICOM, NoCTError, read_series
+from pleura.formats.image_files import IMAGE_SUFFIXES, read_image_stack
 from pleura.formats.image_types import ImageSource
 from pleura.formats.images import is_image, read_image
-from pleura.formats.pictures import PICTURE_SUFFIXES, read_picture_stack
 from pleura.formats.registry import SCAN_SUFFIXES, VOLUME_SUFFIXES, ZIP_SUFFIX, format_of, scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.names import shorten_list
@@ -44,11 +44,11 @@ def read(
     series:
         Series number or Series Instance UID, to choose one of several series in a folder.
     stack:
-        Read a folder of pictures as one volume, in the order of their names from foot to head.
+        Read a folder of images as one volume, in the order of their names from foot to head.
     units:
         The intensity units of the values; ``auto`` estimates them.
     flip:
-        Flip left and right, for pictures that show the patient's left on the left side, contrary
+        Flip left and right, for images that show the patient's left on the left side, contrary
         to the radiological convention. Only for files without an orientation.
 
     Returns
@@ -87,7 +87,7 @@ def _read_path(path: Path, series: str | None, stack: bool) -> Scan:
     if not path.is_dir():
         return _read_file(path, series)
     if stack:
-        return read_picture_stack(path)
+        return read_image_stack(path)
     files = files_below(path)
     unreachable = [error.message for error in list_below(path).unreachable]
     return _read_files(files, path, series, unreachable)
@@ -108,14 +108,14 @@ def _read_file(path: Path, series: str | None) -> Scan:
 def _read_files(
     files: Sequence[Path], path: Path, series: str | None, unreachable: Sequence[str] = ()
 ) -> Scan:
-    """Read the one scan in a folder or zip: a DICOM series, or else the only volume or picture."""
-    pictures = [f for f in files if f.name.lower().endswith(PICTURE_SUFFIXES)]
+    """Read the one scan in a folder or zip: a DICOM series, or else the only volume or image."""
+    images = [f for f in files if f.name.lower().endswith(IMAGE_SUFFIXES)]
     volumes = [f for f in files if f.name.lower().endswith(VOLUME_SUFFIXES)]
-    others = [f for f in files if f not in {*pictures, *volumes}]
+    others = [f for f in files if f not in {*images, *volumes}]
     try:
         scan = read_series(others, path, scan_name(path), series)
     except NoCTError:
-        if not volumes and not pictures:
+        if not volumes and not images:
             raise
     else:
         if volumes:
@@ -123,10 +123,10 @@ def _read_files(
             decision = Decision("files", "the DICOM series is read", ignored, warning=True)
             scan = replace(scan, decisions=(decision, *scan.decisions))
         return _warn_of_missing_files(scan, unreachable)
-    candidates = volumes or pictures
+    candidates = volumes or images
     if len(candidates) == 1:
         return _warn_of_missing_files(_read_file(candidates[0], series), unreachable)
-    contents = f"{len(volumes)} volumes" if volumes else f"{len(pictures)} images"
+    contents = f"{len(volumes)} volumes" if volumes else f"{len(images)} images"
     hint = ("extract it and pass" if path.is_file() else "pass") + " one of them"
     if not volumes:
         hint += ", or add --stack if they are one volume"

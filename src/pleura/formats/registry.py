@@ -8,22 +8,22 @@ from pleura.errors import DataError
 from pleura.formats.dicom.format import DICOM
 from pleura.formats.dicom.suffixes import RTSTRUCT_SUFFIX, SEG_SUFFIX
 from pleura.formats.format import Format
+from pleura.formats.image_files import IMAGE_FORMATS, IMAGE_SUFFIXES
 from pleura.formats.metaimage import METAIMAGE
 from pleura.formats.nifti import NIFTI
 from pleura.formats.npy import NUMPY
 from pleura.formats.nrrd import NRRD
-from pleura.formats.pictures import PICTURE_FORMATS, PICTURE_SUFFIXES
 from pleura.formats.png import PNG
 from pleura.formats.tiff import TIFF
 
 VOLUME_FORMATS: tuple[Format, ...] = (NIFTI, NRRD, METAIMAGE)
 """Formats of which one file is one volume with its geometry."""
 
-FORMATS: tuple[Format, ...] = (*VOLUME_FORMATS, *PICTURE_FORMATS, DICOM)
+FORMATS: tuple[Format, ...] = (*VOLUME_FORMATS, *IMAGE_FORMATS, DICOM)
 
 VOLUME_SUFFIXES = tuple(suffix for item in VOLUME_FORMATS for suffix in item.suffixes)
 ZIP_SUFFIX = ".zip"
-SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ZIP_SUFFIX)
+SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *IMAGE_SUFFIXES, ZIP_SUFFIX)
 """Suffixes of files of which each is one scan; DICOM files are grouped into series instead."""
 
 OUTPUT_SUFFIXES = tuple(suffix for item in FORMATS for suffix in item.output_suffixes)
@@ -44,7 +44,7 @@ OUTPUT_FORMATS = {
 def format_of(path: PurePath) -> Format | None:
     """Return the format of a file of one scan by its suffix; None for DICOM and unknown files."""
     name = path.name.lower()
-    formats: tuple[Format, ...] = (*VOLUME_FORMATS, *PICTURE_FORMATS)
+    formats: tuple[Format, ...] = (*VOLUME_FORMATS, *IMAGE_FORMATS)
     return next((item for item in formats if name.endswith(item.suffixes)), None)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from pleura.errors import DataError
 from pleura.files.limits import check_claimed_size
 from pleura.formats.channels import palette_labels
-from pleura.formats.picture_format import PictureFormat
+from pleura.formats.image_format import ImageFormat
 from pleura.scan.origin import FormatName
 from pleura.typing import AnyArray
 
@@ -28,7 +28,7 @@ _UNCOMPRESSED = (1,)
 _DEFLATED = (8, 32946)
 
 
-class TiffFormat(PictureFormat):
+class TiffFormat(ImageFormat):
     """TIFF files: one slice, or a stack of pages.
 
     Files that are sparse, rotated, mirrored or inverted are refused.
@@ -40,7 +40,7 @@ class TiffFormat(PictureFormat):
     stores_stacks = True
 
     def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
-        """Return the only page; a palette is refused unless the picture contains ``labels``."""
+        """Return the only page; a palette is refused unless the image contains ``labels``."""
         with _open(path) as tiff:
             pages = _pages(path, tiff)
             if len(pages) > 1:

@@ -145,7 +145,7 @@ def whole_labels(label_scan: Scan) -> AnyArray:
     Raises
     ------
     DataError
-        The values are probabilities or the grey values of a picture.
+        The values are probabilities or the grey values of an image.
     """
     values = label_scan.values()
     if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):

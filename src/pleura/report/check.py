@@ -1,4 +1,4 @@
-"""The report of a check: masks with suspected label errors, with reasons and pictures."""
+"""The report of a check: masks with suspected label errors, with reasons and images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pleura.dataset.check_report import CheckReport, Finding, LungFraction, form
 from pleura.dataset.label_errors import SuspectedLabel
 from pleura.dataset.pair_reader import PairReader
 from pleura.figures.overlay import grey_range, overlay
+from pleura.report.images import slice_image
 from pleura.report.page import Column, Notice, Page, PageCase, PageFlag, Tile, details_of
-from pleura.report.pictures import slice_picture
 from pleura.typing import StrPath
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _SCORE = Column(
 
 
 def write_check_report(path: StrPath, report: CheckReport, *, command: str = "") -> None:
-    """Write the HTML report of a check, with a picture of each suspected label error.
+    """Write the HTML report of a check, with an image of each suspected label error.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def _notice(finding: Finding) -> Notice:
 
 def _case(label: SuspectedLabel, reader: PairReader) -> PageCase:
     image, mask = reader.read(label.pair)
-    picture = slice_picture(image, {"reference": mask}, grey_range(image))
+    picture = slice_image(image, {"reference": mask}, grey_range(image))
     flags = tuple(PageFlag("Suspected label error", reason) for reason in label.reasons)
     return PageCase(label.name, {"score": label.score}, flags, picture)
 

@@ -12,16 +12,16 @@ import pleura
 from pleura.cohort.tables import ScanResult, read_summaries
 from pleura.figures.preview import main_panels
 from pleura.files.records import read_record
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.masks.mask import flag_title
+from pleura.report.images import PageImage, thumbnail
 from pleura.report.methods import methods_of
 from pleura.report.page import Column, Failure, Notice, Page, PageCase, PageFlag, Tile, details_of
-from pleura.report.pictures import PagePicture, thumbnail
 from pleura.report.plots import Plot, histogram
 from pleura.typing import StrPath
 
-MAX_PICTURES = 500
-"""Number of scans with a picture: a page with more is too large for a browser."""
+MAX_IMAGES = 500
+"""Number of scans with an image: a page with more is too large for a browser."""
 
 _VOLUMES = (
     Column("right_ml", "Right lung volume", "ml", 0, "Volume of the mask of the right lung."),
@@ -78,13 +78,13 @@ def cohort_page(rows: Sequence[ScanResult], output: Path, viewer: str = "") -> P
     )
     failed = [row for row in rows if row.status == "failed"]
     cases = [
-        _case(row, reports[row.name], output, with_picture=i < MAX_PICTURES, is_file=not viewer)
+        _case(row, reports[row.name], output, with_picture=i < MAX_IMAGES, is_file=not viewer)
         for i, row in enumerate(segmented)
     ]
     is_measured = any(case.values["mean_hu"] is not None for case in cases)
     volumes = [case for row, case in zip(segmented, cases, strict=True) if _is_volume(reports, row)]
     models = sorted({r["options"]["model"]["name"] for r in reports.values() if "options" in r})
-    more = len(cases) - MAX_PICTURES
+    more = len(cases) - MAX_IMAGES
     return Page(
         title="Lung segmentation of a cohort",
         subtitle=f"{len(rows):,} scans. Those with most flags are shown first.",
@@ -96,12 +96,12 @@ def cohort_page(rows: Sequence[ScanResult], output: Path, viewer: str = "") -> P
         columns=(*_VOLUMES, *(_DENSITIES if is_measured else ()), _SECONDS),
         cases=tuple(cases),
         tiles=_tiles(rows, cases, volumes),
-        notices=(Notice(f"{more:,} scans have no picture on this page.", ""),) if more > 0 else (),
+        notices=(Notice(f"{more:,} scans have no image on this page.", ""),) if more > 0 else (),
         failures=tuple(_failure(row) for row in failed),
         plots=_plots(volumes),
         gallery_title="Scans",
         table_title="All segmented scans",
-        large_pictures=True,
+        large_images=True,
         methods=methods_of(rows, reports),
         viewer=viewer,
     )
@@ -201,5 +201,5 @@ def _flag_names(row: ScanResult) -> list[str]:
     return [name for name in row.flags.split("; ") if name]
 
 
-def _preview(path: Path) -> PagePicture:
-    return thumbnail(main_panels(read_picture(path)))
+def _preview(path: Path) -> PageImage:
+    return thumbnail(main_panels(read_image_file(path)))

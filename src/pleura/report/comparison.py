@@ -17,8 +17,8 @@ from pleura.evaluation.model import CaseArrays
 from pleura.evaluation.statistics import Difference
 from pleura.formats.read import read
 from pleura.masks.labels import read_mask
+from pleura.report.images import PageImage
 from pleura.report.page import Page
-from pleura.report.pictures import PagePicture
 from pleura.report.scores import scores_page, worst_slice
 from pleura.typing import Progress, StrPath
 
@@ -38,7 +38,7 @@ class ComparisonOptions:
     report:
         HTML report to write; None writes none.
     images:
-        The scans, for the pictures of the report; None leaves the pictures out.
+        The scans, for the images of the report; None leaves the images out.
     command:
         The command line that the report shows.
     """
@@ -142,7 +142,7 @@ def write_comparison_report(
     predicted, reference:
         The masks that were compared.
     images:
-        The scans, for pictures of the cases; None leaves the pictures out.
+        The scans, for images of the cases; None leaves the images out.
     command:
         The command line that the report shows.
 
@@ -166,28 +166,26 @@ def comparison_page(
     facts = (("Predicted masks", predicted.name), ("Reference masks", reference.name))
     pictures = {}
     if images is not None:
-        pictures = _pictures(comparison.cases, predicted, reference, Path(images))
+        pictures = _images(comparison.cases, predicted, reference, Path(images))
     return scores_page("Comparison with reference masks", comparison, facts, pictures, command)
 
 
-def _pictures(
+def _images(
     cases: Sequence[str], predicted: Path, reference: Path, images: Path
-) -> dict[str, PagePicture]:
-    """Return a picture of each case whose image can be read and fits the masks."""
+) -> dict[str, PageImage]:
+    """Return the worst slice of each case whose scan can be read and fits the masks."""
     masks = {case: files for case, *files in match_cases(predicted, reference)}
     if images.is_file():
         image_files = dict.fromkeys(cases, images)
     else:
         image_files = {case: image for case, image, _ in match_folders(images, reference).pairs}
     pictures = {
-        case: _picture(case, image_files[case], *masks[case])
-        for case in cases
-        if case in image_files
+        case: _image(case, image_files[case], *masks[case]) for case in cases if case in image_files
     }
     return {case: picture for case, picture in pictures.items() if picture is not None}
 
 
-def _picture(case: str, image: Path, predicted: Path, reference: Path) -> PagePicture | None:
+def _image(case: str, image: Path, predicted: Path, reference: Path) -> PageImage | None:
     try:
         scan = read(image)
     except PleuraError:

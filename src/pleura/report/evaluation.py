@@ -10,8 +10,8 @@ from pleura.evaluation.cases import CaseTable, Subset
 from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation, evaluate_model
 from pleura.intensity.mapping import UnitsOption
 from pleura.masks.mask import flag_title
+from pleura.report.images import PageImage
 from pleura.report.page import Page, PageFlag
-from pleura.report.pictures import PagePicture
 from pleura.report.plots import Plot, line_plot
 from pleura.report.scores import scores_page, worst_slice
 from pleura.typing import Progress, StrPath
@@ -76,7 +76,7 @@ def evaluate_and_report(
     ScanError, DataError
         Images or masks cannot be read, or a file cannot be written.
     """
-    pictures: dict[str, PagePicture] = {}
+    pictures: dict[str, PageImage] = {}
 
     def add_picture(arrays: CaseArrays) -> None:
         pictures[arrays.case] = worst_slice(arrays)
@@ -122,9 +122,9 @@ def write_evaluation_report(
     *,
     command: str = "",
 ) -> None:
-    """Write the HTML report of the evaluation of a model or a run, without pictures of the cases.
+    """Write the HTML report of the evaluation of a model or a run, without images of the cases.
 
-    `evaluate_and_report` writes it with pictures.
+    `evaluate_and_report` writes it with images.
 
     Parameters
     ----------
@@ -147,11 +147,11 @@ def write_evaluation_report(
 
 def evaluation_page(
     evaluation: ModelEvaluation,
-    pictures: Mapping[str, PagePicture],
+    pictures: Mapping[str, PageImage],
     history: Sequence[Mapping[str, float]] = (),
     command: str = "",
 ) -> Page:
-    """Return the page that `write_evaluation_report` writes, with pictures by case."""
+    """Return the page that `write_evaluation_report` writes, with images by case."""
     kind, name = next(iter(evaluation.provenance.items()), ("model", ""))
     facts = (
         *((key.capitalize(), value) for key, value in evaluation.provenance.items()),

@@ -54,7 +54,7 @@ function card(one) {
   const { image, width, height, paths } = one.picture;
   const picture = make(one.link ? "a" : "div", { className: "picture" },
     make("img", { src: image, width, height, alt: `Slices of ${one.name}` }));
-  if (one.link) Object.assign(picture, { href: one.link, title: "Open the full picture" });
+  if (one.link) Object.assign(picture, { href: one.link, title: "Open the full image" });
   if (paths.length)
     picture.append(svgNode("svg", { class: "contours", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
       ...paths.map(([kind, d]) => svgNode("path", { class: kind, d }))));
@@ -94,7 +94,7 @@ const isShown = (one) => (kind === null || one.flags.some(({ title }) => title =
   `${one.name} ${one.source} ${one.flags.map(({ title, message }) => `${title} ${message}`).join(" ")}`.toLowerCase().includes(query);
 
 const cards = data.cases.filter((one) => one.picture).map((one) => [one, card(one)]);
-const gallery = make("div", { className: `gallery${data.large_pictures ? " large" : ""}` }, ...cards.map(([, node]) => node));
+const gallery = make("div", { className: `gallery${data.large_images ? " large" : ""}` }, ...cards.map(([, node]) => node));
 const count = make("span", { className: "small count", role: "status" });
 
 function addFilter() {

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pleura.figures.design import icons, style_sheet
 from pleura.files.atomic import write_atomically
-from pleura.report.pictures import PagePicture
+from pleura.report.images import PageImage
 from pleura.report.plots import Plot
 
 _FOLDER = Path(__file__).parent
@@ -128,9 +128,9 @@ class PageCase:
     flags:
         Reasons to check the case.
     picture:
-        Picture of the gallery; None leaves the case out of the gallery.
+        Image of the gallery; None leaves the case out of the gallery.
     link:
-        Relative address of a larger picture.
+        Relative address of a larger image.
     source:
         Where the case comes from.
     command:
@@ -140,7 +140,7 @@ class PageCase:
     name: str
     values: dict[str, float | None]
     flags: tuple[PageFlag, ...] = ()
-    picture: PagePicture | None = None
+    picture: PageImage | None = None
     link: str | None = None
     source: str = ""
     command: str = ""
@@ -157,7 +157,7 @@ class Page:
     details:
         Names and values below the title.
     columns:
-        Columns of the table of cases; the first ones are also shown below the pictures.
+        Columns of the table of cases; the first ones are also shown below the images.
     cases:
         Cases, in the order of the gallery and the table.
     tiles:
@@ -172,8 +172,8 @@ class Page:
         Plots.
     gallery_title, table_title:
         Titles of the gallery and of the table.
-    large_pictures:
-        Show the pictures of the gallery larger.
+    large_images:
+        Show the images of the gallery larger.
     methods:
         Paragraphs that describe the methods.
     viewer:
@@ -193,7 +193,7 @@ class Page:
     plots: tuple[Plot, ...] = field(default=())
     gallery_title: str = "Cases, worst first"
     table_title: str = "All cases"
-    large_pictures: bool = False
+    large_images: bool = False
     methods: tuple[str, ...] = ()
     viewer: str = ""
 

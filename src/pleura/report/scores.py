@@ -1,4 +1,4 @@
-"""Report of scores: statistics, plots, and the cases with their pictures."""
+"""Report of scores: statistics, plots, and the cases with their images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pleura.evaluation.scores import Outcome, Score
 from pleura.evaluation.statistics import MetricSummary, agreement
 from pleura.figures.overlay import grey_range
 from pleura.figures.preview import LUNG_WINDOW
+from pleura.report.images import PageImage, slice_image
 from pleura.report.page import (
     Column,
     Notice,
@@ -24,7 +25,6 @@ from pleura.report.page import (
     Tile,
     details_of,
 )
-from pleura.report.pictures import PagePicture, slice_picture
 from pleura.report.plots import Plot, histogram, iou_histogram, scatter_plot
 from pleura.scan.labels import LEFT
 
@@ -46,7 +46,7 @@ def scores_page(
     title: str,
     comparison: Comparison,
     facts: Facts,
-    pictures: Mapping[str, PagePicture],
+    images: Mapping[str, PageImage],
     command: str = "",
     plots: Sequence[Plot] = (),
 ) -> Page:
@@ -58,8 +58,8 @@ def scores_page(
         Title and first lines of the page.
     comparison:
         The scores.
-    pictures:
-        Pictures by case.
+    images:
+        Images by case.
     command:
         The command line that wrote the report.
     plots:
@@ -79,7 +79,7 @@ def scores_page(
             ("Command", command),
         ),
         columns=tuple(_column(name, scores) for name in _COLUMNS),
-        cases=tuple(_case(score, scores, pictures.get(score.case)) for score in scores),
+        cases=tuple(_case(score, scores, images.get(score.case)) for score in scores),
         tiles=_tiles(comparison, scores),
         notices=_notices(counts, scores),
         statistics=_statistics(comparison),
@@ -87,7 +87,7 @@ def scores_page(
     )
 
 
-def worst_slice(arrays: CaseArrays) -> PagePicture:
+def worst_slice(arrays: CaseArrays) -> PageImage:
     """Return the slice of a case where prediction and reference differ most, with contours."""
     prediction, reference = arrays.prediction, arrays.reference
     i = int(((prediction > 0) != (reference > 0)).sum((1, 2)).argmax())
@@ -98,7 +98,7 @@ def worst_slice(arrays: CaseArrays) -> PagePicture:
         "left": labels == LEFT,
     }
     window = LUNG_WINDOW if arrays.calibrated else grey_range(arrays.image[i])
-    return slice_picture(arrays.image[i], masks, window)
+    return slice_image(arrays.image[i], masks, window)
 
 
 def _tiles(comparison: Comparison, scores: Sequence[Score]) -> tuple[Tile, ...]:
@@ -166,7 +166,7 @@ def _bland_altman(scores: Sequence[Score]) -> Plot:
     )
 
 
-def _case(score: Score, scores: Sequence[Score], picture: PagePicture | None) -> PageCase:
+def _case(score: Score, scores: Sequence[Score], picture: PageImage | None) -> PageCase:
     values = {
         name: score.metrics[name] / _unit(name, scores).size if score.metrics else None
         for name in _COLUMNS

@@ -1,4 +1,4 @@
-"""Orientation of arrays and pictures without one: assumed, requested or flipped."""
+"""Orientation of arrays and images without one: assumed, requested or flipped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def assume_orientation(
         spacing_known=spacing is not None,
         orientation_known=False,
     )
-    # Single pictures follow the radiological convention; arrays and stacks may not.
+    # Single images follow the radiological convention; arrays and stacks may not.
     doubtful = origin.format == "array" or len(volume) > 1
     reason = "the input has no orientation; the radiological convention is assumed"
     if doubtful:

@@ -58,7 +58,7 @@ def clean_mask(lung: BoolArray, hu: NDArray[np.int16], *, calibrated: bool = Tru
         int16: HU at every ``HU_STEP``-th row and column.
     calibrated:
         Whether the values are calibrated HU. Gas is not removed otherwise, since the values of grey
-        pictures do not separate gas from lung.
+        images do not separate gas from lung.
     """
     box = bounding_box(lung)
     if box is None:

@@ -63,7 +63,7 @@ def check(
     Parameters
     ----------
     images, masks:
-        Folders of picture files or volumes, paired by name.
+        Folders of image files or volumes, paired by name.
     options:
         Whether the masks are also compared with the predictions of a model.
     progress:

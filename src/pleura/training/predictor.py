@@ -15,7 +15,7 @@ from pleura.dataset.pair_reader import read_image_2d
 from pleura.dataset.preprocessing import Preprocessing, preprocess_image, resample_probability
 from pleura.errors import DataError, PleuraError
 from pleura.figures.overlay import overlay
-from pleura.formats.pictures import PICTURE_OUTPUT_SUFFIXES, list_pictures, write_picture
+from pleura.formats.image_files import IMAGE_OUTPUT_SUFFIXES, list_image_files, write_image_file
 from pleura.names import counted, shorten_list
 from pleura.scan.scan import BACKGROUND_HU
 from pleura.training.compute import ComputeDevice
@@ -186,7 +186,7 @@ def predict(
     """
     run = run if isinstance(run, Run) else open_run(run)
     inputs, output = Path(inputs), Path(output)
-    paths = [inputs] if inputs.is_file() else list_pictures(inputs)
+    paths = [inputs] if inputs.is_file() else list_image_files(inputs)
     targets = [_targets(path, output, options) for path in paths]
     _check_targets(paths, targets, options.overwrite)
     _check_writable(output)
@@ -221,7 +221,7 @@ def apply_mask(image: AnyArray, mask: NDArray[np.uint8]) -> tuple[AnyArray, floa
     -------
     tuple of array and float
         The masked image, and the value outside the mask: -1024 if the minimum of the image is at
-        most -900, as in HU, and else its minimum, as in grey pictures.
+        most -900, as in HU, and else its minimum, as in grey images.
     """
     minimum = image.min()
     air = BACKGROUND_HU if minimum <= -900 and image.dtype.kind in "if" else minimum
@@ -239,7 +239,7 @@ def bounding_box(mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
 
 def _targets(path: Path, output: Path, options: PredictionOptions) -> dict[str, Path]:
     """Return the files to write for an image, by kind."""
-    suffix = path.suffix if path.suffix.lower() in PICTURE_OUTPUT_SUFFIXES else ".png"
+    suffix = path.suffix if path.suffix.lower() in IMAGE_OUTPUT_SUFFIXES else ".png"
     targets = {"mask": output / f"{path.stem}{suffix}"}
     if options.overlay:
         targets["overlay"] = output / f"{path.stem}_overlay.png"
@@ -306,13 +306,13 @@ def _predict_file(
     probability = predictor.probability(image, str(path))
     mask = np.greater_equal(probability, threshold).astype(np.uint8)
     if options.overlay:
-        write_picture(targets["overlay"], overlay(image, mask))
+        write_image_file(targets["overlay"], overlay(image, mask))
     outside, box = None, None
     if options.masked:
         masked, outside = apply_mask(image, mask)
         box = bounding_box(mask) if options.crop else None
         if box is not None:
             masked = masked[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
-        write_picture(targets["masked"], np.ascontiguousarray(masked))
-    write_picture(targets["mask"], mask * np.uint8(255))
+        write_image_file(targets["masked"], np.ascontiguousarray(masked))
+    write_image_file(targets["mask"], mask * np.uint8(255))
     return Prediction(path.name, targets["mask"].name, float(mask.mean()), outside, box)

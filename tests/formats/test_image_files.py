@@ -16,7 +16,7 @@ from PIL import Image
 
 from pleura.errors import DataError
 from pleura.files.atomic import write_atomically
-from pleura.formats.pictures import list_pictures, read_picture, write_picture
+from pleura.formats.image_files import list_image_files, read_image_file, write_image_file
 
 DTYPES = [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float64]
 
@@ -30,7 +30,7 @@ def ramp(dtype):
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 def test_tiff_keeps_dtype_and_values(tmp_path, dtype, byteorder):
     tifffile.imwrite(tmp_path / "a.tif", ramp(dtype), byteorder=byteorder)
-    picture = read_picture(tmp_path / "a.tif")
+    picture = read_image_file(tmp_path / "a.tif")
     assert picture.dtype == dtype
     assert np.array_equal(picture, ramp(dtype))
 
@@ -43,11 +43,11 @@ def test_lzw_tiff_is_read_without_further_packages(tmp_path, dtype):
     code = (
         "import sys; sys.modules['imagecodecs'] = None\n"
         "import numpy; from pathlib import Path\n"
-        "from pleura.formats.pictures import read_picture, write_picture\n"
-        f"numpy.save({str(tmp_path / 'a.npy')!r}, read_picture(Path({str(path)!r})))"
+        "from pleura.formats.image_files import read_image_file, write_image_file\n"
+        f"numpy.save({str(tmp_path / 'a.npy')!r}, read_image_file(Path({str(path)!r})))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    for picture in (np.load(tmp_path / "a.npy"), read_picture(path)):
+    for picture in (np.load(tmp_path / "a.npy"), read_image_file(path)):
         assert picture.dtype == dtype
         assert np.array_equal(picture, ramp(dtype))
 
@@ -56,15 +56,15 @@ def test_lzw_tiff_is_read_without_further_packages(tmp_path, dtype):
 def test_png_keeps_its_bits(tmp_path, dtype):
     picture = ramp(dtype) * dtype(3)
     assert cv2.imwrite(str(tmp_path / "a.png"), picture)
-    assert read_picture(tmp_path / "a.png").dtype == dtype
-    assert np.array_equal(read_picture(tmp_path / "a.png"), picture)
+    assert read_image_file(tmp_path / "a.png").dtype == dtype
+    assert np.array_equal(read_image_file(tmp_path / "a.png"), picture)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
 def test_colours_stay_colours(tmp_path, mode):
     Image.new("RGB", (7, 5), "teal").convert(mode).save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png").shape[:2] == (5, 7)
-    assert read_picture(tmp_path / "a.png").ndim == 3
+    assert read_image_file(tmp_path / "a.png").shape[:2] == (5, 7)
+    assert read_image_file(tmp_path / "a.png").ndim == 3
 
 
 @pytest.mark.parametrize(
@@ -78,22 +78,22 @@ def test_colours_stay_colours(tmp_path, mode):
     ],
 )
 def test_written_picture_reads_back(tmp_path, name, dtype):
-    write_picture(tmp_path / name, ramp(dtype))
-    assert read_picture(tmp_path / name).dtype == dtype
-    assert np.array_equal(read_picture(tmp_path / name), ramp(dtype))
+    write_image_file(tmp_path / name, ramp(dtype))
+    assert read_image_file(tmp_path / name).dtype == dtype
+    assert np.array_equal(read_image_file(tmp_path / name), ramp(dtype))
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_written_tiff_opens_in_opencv(tmp_path, sample):
-    image = read_picture(sample.images / "LCTSC-201_058.tif")
-    write_picture(tmp_path / "a.tif", image)
+    image = read_image_file(sample.images / "LCTSC-201_058.tif")
+    write_image_file(tmp_path / "a.tif", image)
     assert np.array_equal(cv2.imread(str(tmp_path / "a.tif"), cv2.IMREAD_UNCHANGED), image)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a"])
 def test_picture_is_never_written_with_loss(tmp_path, name):
     with pytest.raises(DataError, match="losslessly"):
-        write_picture(tmp_path / name, ramp(np.int16))
+        write_image_file(tmp_path / name, ramp(np.int16))
     assert not list(tmp_path.iterdir())
 
 
@@ -114,7 +114,7 @@ def test_truncated_file_is_refused(tmp_path, name, share):
     with pytest.raises(
         DataError, match=r"truncated or corrupt|header claims|header is wrong|is empty"
     ):
-        read_picture(tmp_path / name)
+        read_image_file(tmp_path / name)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -128,7 +128,7 @@ def test_corrupt_file_is_read_or_refused_and_nothing_else(tmp_path, name, flips)
         content[int(place * len(content))] ^= value
     (tmp_path / name).write_bytes(content)
     with contextlib.suppress(DataError):
-        assert read_picture(tmp_path / name).size < 1 << 28
+        assert read_image_file(tmp_path / name).size < 1 << 28
 
 
 def test_header_that_claims_a_huge_picture_is_refused_before_it_is_allocated(tmp_path):
@@ -149,37 +149,37 @@ def test_header_that_claims_a_huge_picture_is_refused_before_it_is_allocated(tmp
     (tmp_path / "a.tif").write_bytes(tiff)
     for name in ("a.png", "a.tif"):
         with pytest.raises(DataError, match="claims"):
-            read_picture(tmp_path / name)
+            read_image_file(tmp_path / name)
 
 
 def test_stack_is_not_a_picture(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 20, 30), np.int16), photometric="minisblack")
     with pytest.raises(DataError, match="stack of 3 pages"):
-        read_picture(tmp_path / "a.tif")
+        read_image_file(tmp_path / "a.tif")
 
 
 def test_tiff_that_is_stored_turned_is_refused(tmp_path):
     Image.fromarray(ramp(np.uint8)).save(tmp_path / "a.tif", tiffinfo={274: 3})
     with pytest.raises(DataError, match="orientation 3"):
-        read_picture(tmp_path / "a.tif")
+        read_image_file(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("values", [["a", "b"], [1j, 2j]])
 def test_values_that_are_no_numbers_are_refused(tmp_path, values):
     np.save(tmp_path / "a.npy", np.array([values, values]))
     with pytest.raises(DataError, match="are not intensities"):
-        read_picture(tmp_path / "a.npy")
+        read_image_file(tmp_path / "a.npy")
 
 
 def test_array_that_carries_code_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.array([print], object), allow_pickle=True)
     with pytest.raises(DataError, match="corrupt"):
-        read_picture(tmp_path / "a.npy")
+        read_image_file(tmp_path / "a.npy")
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"(?s)no such file.*gone\.png"):
-        read_picture(tmp_path / "gone.png")
+        read_image_file(tmp_path / "gone.png")
 
 
 def test_failing_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
@@ -205,4 +205,4 @@ def test_pictures_are_listed_in_order_without_hidden_and_other_files(tmp_path):
     for name in ("b.TIF", "a.png", ".c.png", "notes.txt", "d.npy"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "e.png").mkdir()
-    assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.TIF", "d.npy"]
+    assert [path.name for path in list_image_files(tmp_path)] == ["a.png", "b.TIF", "d.npy"]

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from pleura.errors import DataError, PleuraError, ScanError
-from pleura.formats.pictures import PICTURE_FORMATS, read_picture
+from pleura.formats.image_files import IMAGE_FORMATS, read_image_file
 from pleura.formats.read import read
 from pleura.formats.registry import FORMATS, format_of, output_format
 from pleura.formats.write import check_can_write
@@ -33,7 +33,7 @@ def slice_of_labels(label=1):
 
 def test_each_format_has_a_module():
     assert len({type(item).__module__ for item in FORMATS}) == len(FORMATS)
-    for item in PICTURE_FORMATS:
+    for item in IMAGE_FORMATS:
         assert all(format_of(path_with(suffix)) is item for suffix in item.suffixes)
         assert all(output_format(path_with(suffix)) is item for suffix in item.output_suffixes)
 
@@ -76,7 +76,7 @@ def test_stack_of_two_formats_is_refused(tmp_path):
 def test_volume_in_a_stack_of_arrays_is_refused(tmp_path):
     np.save(tmp_path / "1.npy", np.zeros((6, 32, 32), np.int16))
     with pytest.raises(DataError, match=r"a volume of shape \(6, 32, 32\), not a single slice"):
-        read_picture(tmp_path / "1.npy")
+        read_image_file(tmp_path / "1.npy")
     with pytest.raises(DataError, match="not a single slice"):
         read(tmp_path, stack=True)
 

@@ -1,4 +1,4 @@
-"""Pictures of a page, as data in its text."""
+"""Images of a page, as data in its text."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _THUMBNAIL_WIDTH = 512
 
 
 @dataclass(frozen=True)
-class PagePicture:
-    """A picture with contours.
+class PageImage:
+    """An image with contours.
 
     Parameters
     ----------
     image:
-        The picture as a data URI.
+        The image as a data URI.
     width, height:
         Its size in pixels.
     paths:
-        Contours: kind, and SVG path in pixels of the picture.
+        Contours: kind, and SVG path in pixels of the image.
     """
 
     image: str
@@ -39,11 +39,11 @@ class PagePicture:
     paths: tuple[tuple[str, str], ...] = ()
 
 
-def slice_picture(
+def slice_image(
     image: NDArray[Any],
     masks: dict[str, NDArray[Any]],
     window: Window = LUNG_WINDOW,
-) -> PagePicture:
+) -> PageImage:
     """Return a slice with the contours of masks.
 
     Parameters
@@ -60,19 +60,19 @@ def slice_picture(
     size = max(1, round(grey.width * scale)), max(1, round(grey.height * scale))
     paths = tuple((kind, _path(mask, scale)) for kind, mask in masks.items() if mask.any())
     small = grey.resize(size, Image.Resampling.BILINEAR)
-    return PagePicture(_data_uri(small, 60), *size, paths)
+    return PageImage(_data_uri(small, 60), *size, paths)
 
 
-def thumbnail(picture: NDArray[np.uint8]) -> PagePicture:
-    """Return a small copy of a picture uint8 (rows, columns, RGB)."""
+def thumbnail(picture: NDArray[np.uint8]) -> PageImage:
+    """Return a small copy of an image uint8 (rows, columns, RGB)."""
     image = Image.fromarray(picture)
     scale = min(1.0, _THUMBNAIL_WIDTH / image.width)
     size = round(image.width * scale), max(1, round(image.height * scale))
-    return PagePicture(_data_uri(image.resize(size, Image.Resampling.BILINEAR), 60), *size)
+    return PageImage(_data_uri(image.resize(size, Image.Resampling.BILINEAR), 60), *size)
 
 
 def _path(mask: NDArray[Any], scale: float) -> str:
-    """Return the contours of a mask as an SVG path, in pixels of the scaled picture."""
+    """Return the contours of a mask as an SVG path, in pixels of the scaled image."""
     parts = []
     for line in contour_lines(np.not_equal(mask, 0), 0.5):
         points = (line[:-1] * scale).round(1)

@@ -27,7 +27,7 @@ from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
 
-class PictureFormat(ABC):
+class ImageFormat(ABC):
     """A format of files with one slice or a stack of slices, and without geometry.
 
     Attributes
@@ -52,12 +52,12 @@ class PictureFormat(ABC):
 
     @abstractmethod
     def decode(self, path: Path, *, labels: bool = False) -> AnyArray:
-        """Return the picture in a file: (rows, columns) or (rows, columns, channels).
+        """Return the image in a file: (rows, columns) or (rows, columns, channels).
 
         Raises
         ------
         PleuraError
-            The file does not contain one picture, or exceeds the limits.
+            The file does not contain one image, or exceeds the limits.
         Exception
             The file is damaged; the errors of decoders differ.
         """
@@ -90,27 +90,27 @@ class PictureFormat(ABC):
         with _errors_of_decoding(path):
             volume = self.decode_stack(path)
         if volume is None:
-            volume = to_grey(self.read_picture(path, labels=labels), path, labels=labels)[None]
+            volume = to_grey(self.read_image_file(path, labels=labels), path, labels=labels)[None]
         elif volume.ndim == 4:
             grey = to_grey(volume.reshape(-1, *volume.shape[2:]), path, labels=labels)
             volume = grey.reshape(volume.shape[:3])
         _check_numbers(volume, path)
         check_shape(volume.shape, path, volume.dtype)
-        return scan_of_pictures(name, volume, path, (path,), self)
+        return scan_of_images(name, volume, path, (path,), self)
 
-    def read_picture(self, path: Path, *, labels: bool = False) -> AnyArray:
-        """Read one picture: see `pleura.formats.pictures.read_picture`."""
+    def read_image_file(self, path: Path, *, labels: bool = False) -> AnyArray:
+        """Read one image: see `pleura.formats.image_files.read_image_file`."""
         with _errors_of_decoding(path):
             check_path(path)
-            picture = self.decode(path, labels=labels)
-        _check_numbers(picture, path)
-        if picture.size == 0 or picture.ndim not in (2, 3):
+            image = self.decode(path, labels=labels)
+        _check_numbers(image, path)
+        if image.size == 0 or image.ndim not in (2, 3):
             raise DataError(
-                f"the file contains an array of shape {picture.shape}, not a single image",
+                f"the file contains an array of shape {image.shape}, not a single image",
                 where=path,
                 hint="save one 2-D slice per file",
             )
-        return picture
+        return image
 
     def can_write(self, path: Path, scan: Scan, dtype: DTypeLike | None) -> tuple[Decision, ...]:
         """Check that a file can store the number of slices and the dtype."""
@@ -131,12 +131,12 @@ class PictureFormat(ABC):
         write_atomically(path, lambda file: self.encode(file, pixels))
 
 
-def scan_of_pictures(
-    name: str, volume: AnyArray, path: Path, files: tuple[Path, ...], picture_format: PictureFormat
+def scan_of_images(
+    name: str, volume: AnyArray, path: Path, files: tuple[Path, ...], image_format: ImageFormat
 ) -> Scan:
     """Return slices (slices, rows, columns) of one format as a scan of assumed orientation."""
     origin = Origin(
-        format=picture_format.name, path=path, files=files, is_lossy=picture_format.is_lossy
+        format=image_format.name, path=path, files=files, is_lossy=image_format.is_lossy
     )
     scan = assume_orientation(name, volume, origin)
     if not origin.is_lossy:
@@ -146,17 +146,17 @@ def scan_of_pictures(
     return replace(scan, decisions=(*scan.decisions, compression))
 
 
-def to_grey(picture: AnyArray, path: Path, *, labels: bool = False) -> AnyArray:
-    """Return a picture whose colour channels are equal as (rows, columns); bool becomes uint8.
+def to_grey(image: AnyArray, path: Path, *, labels: bool = False) -> AnyArray:
+    """Return an image whose colour channels are equal as (rows, columns); bool becomes uint8.
 
     Raises
     ------
     ScanError
         The channels differ.
     """
-    if picture.dtype.kind == "b":
-        picture = picture.astype(np.uint8)
-    grey = equal_channels(picture)
+    if image.dtype.kind == "b":
+        image = image.astype(np.uint8)
+    grey = equal_channels(image)
     if grey is not None:
         return grey
     content, hint = "CT values", "export the CT values themselves (16-bit TIFF or DICOM)"
@@ -164,7 +164,7 @@ def to_grey(picture: AnyArray, path: Path, *, labels: bool = False) -> AnyArray:
         content = "labels"
         hint = "save the mask in greyscale: 1 right and 2 left lung, or 255 for both"
     raise ScanError(
-        f"the image has {picture.shape[2]} colour channels, not {content}", where=path, hint=hint
+        f"the image has {image.shape[2]} colour channels, not {content}", where=path, hint=hint
     )
 
 
