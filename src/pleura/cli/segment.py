@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import click
 
 from pleura.cli.common import (
     PATH,
-    describe_mask,
     echo,
     json_option,
     path_or_url,
@@ -21,11 +19,10 @@ from pleura.cli.common import (
     units_option,
     write_json,
 )
+from pleura.cli.segment_result import print_report, print_results
 
 if TYPE_CHECKING:
     from pleura.cohort.options import OutputFiles, OutputFormat
-    from pleura.cohort.scan_report import ScanReport
-    from pleura.cohort.tables import ScanResult
     from pleura.engine.runtimes import Runtime
     from pleura.intensity.mapping import UnitsOption
 
@@ -52,9 +49,6 @@ _FORMATS = ["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "
 
 _FILE_SUFFIX = re.compile(r"\.(?!v\d+$)(?=.*[a-z])\w{1,5}", re.IGNORECASE)
 """Suffix of an output that is meant to be a file: .bz2, .h5, .docx; not .v2 or .2024."""
-
-_MAX_FLAGS = 5
-"""Number of flagged scans of a cohort to print; all are in the summary."""
 
 
 def _shard(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int]:
@@ -233,7 +227,7 @@ def command(
         if str(json_file) == "-":
             write_json(json_file, result.to_dict())
         else:
-            _print_report(result, quiet)
+            print_report(result, quiet)
         return 0
     _refuse(
         "applies to one scan: pass a mask as --output, such as lungs.nii.gz",
@@ -266,7 +260,7 @@ def command(
         cohort_page(results, Path(output)).write(report)
     write_json(json_file, {"scans": [asdict(result) for result in results]})
     if str(json_file) != "-":
-        _print_results(results, output, quiet)
+        print_results(results, output, quiet)
     return 1 if any(result.status == "failed" for result in results) else 0
 
 
@@ -312,39 +306,3 @@ def _preview_path(mask: Path) -> Path:
 
     suffix = next(suffix for suffix in OUTPUT_SUFFIXES if mask.name.lower().endswith(suffix))
     return mask.with_name(f"{mask.name[: -len(suffix)]}_preview.png")
-
-
-def _print_results(results: list[ScanResult], output: Path | str, quiet: bool) -> None:
-    for result in results:
-        if result.status == "failed":
-            echo(f"failed   {_label(result)}: {result.error}", fg="red", err=True)
-    flagged = [result for result in results if result.flags]
-    for result in flagged[:_MAX_FLAGS]:
-        echo(f"flag     {_label(result)}: {result.flags}", fg="yellow", err=True)
-    if len(flagged) > _MAX_FLAGS:
-        echo(f"flag     and {len(flagged) - _MAX_FLAGS} more", fg="yellow", err=True)
-    counts = Counter(result.status for result in results)
-    text = ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
-    if not quiet:
-        echo(f"{text}; see {str(output).rstrip('/')}/summary.csv")
-
-
-def _label(result: ScanResult) -> str:
-    return f"{result.name} ({result.source})" if result.source else result.name
-
-
-def _print_report(report: ScanReport, quiet: bool) -> None:
-    """Print the result; only warnings and flags if quiet."""
-    show = (lambda _: None) if quiet else echo
-    show(f"{report.scan}: {report.grid}; {report.units}")
-    for decision in report.decisions:
-        text = f"{decision['topic']}: {decision['choice']} ({decision['reason']})"
-        if not decision["warning"]:
-            show(text)
-        elif decision["topic"] not in report.flags:  # a flag repeats the decision
-            echo(f"warning  {text}", fg="yellow", err=True)
-    for message in report.flags.values():
-        echo(f"flag     {message}", fg="red", err=True)
-    sizes, unit = (report.volume_ml, "ml") if report.volume_ml else (report.voxels, "pixels")
-    show(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
-    show(describe_mask(str(report.mask), report.seconds))
