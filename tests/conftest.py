@@ -106,6 +106,41 @@ def model(small_run, made_once):
 
 
 @pytest.fixture(scope="session")
+def grey_images(sample, made_once):
+    """The images of the sample as 8-bit PNG, in a window of -1024 to 600 HU."""
+    from pleura.formats.pictures import read_picture, write_picture
+    from pleura.intensity.grey import to_grey
+
+    def write(folder):
+        folder.mkdir()
+        for path in sample.images.iterdir():
+            grey = to_grey(read_picture(path), -1024, 600).astype("uint8")
+            write_picture(folder / f"{path.stem}.png", grey)
+
+    return made_once("grey-images", write)
+
+
+@pytest.fixture(scope="session")
+def grey_run(sample, grey_images, small_settings, made_once):
+    """A run on these images, whose scaling does not depend on the units."""
+    from pleura.training.recipe_loading import load_recipe
+    from pleura.training.run import open_run
+    from pleura.training.train import train
+
+    overrides = [*small_settings, "augmentation=null", "preprocessing.scaling=minmax"]
+    recipe = load_recipe("quick", overrides)
+    return open_run(made_once("grey", lambda run: train(grey_images, sample.masks, run, recipe)))
+
+
+@pytest.fixture(scope="session")
+def grey_model(grey_run, made_once):
+    """That run as a model file."""
+    from pleura.training.export import export
+
+    return made_once("grey.onnx", lambda path: export(grey_run, path))
+
+
+@pytest.fixture(scope="session")
 def tiny(sample):
     """A recipe that trains on the sample in a second."""
     from pleura.training.recipe_loading import load_recipe

@@ -116,15 +116,6 @@ def test_exported_model_knows_what_its_run_was_trained_on(small_run, model, tmp_
     assert found.max() > 200
 
 
-def test_run_on_grey_pictures_is_not_exported(small_run, tmp_path):
-    changed = Run(
-        small_run.folder, small_run.recipe, {**small_run.record, "units": {"kind": "grey"}}
-    )
-    with pytest.raises(RunError, match="trained on grey values") as raised:
-        export(changed, tmp_path / "a.onnx")
-    assert "pleura predict" in raised.value.hint
-
-
 @pytest.fixture(scope="module")
 def eight_bit(small_run, sample, made_once):
     return made_once(
@@ -244,8 +235,9 @@ def test_runs_that_see_images_differently_are_not_put_together(small_run, tmp_pa
     other = Run(small_run.folder, changed, small_run.record)
     with pytest.raises(RunError, match="preprocessing or the intensity units differ"):
         export([small_run, other], tmp_path / "a.onnx")
-    grey = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": {"kind": "grey"}})
-    with pytest.raises(RunError, match="trained on grey values"):
+    units = {"kind": "grey", "grey_limits": [0, 255]}
+    grey = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": units})
+    with pytest.raises(RunError, match="preprocessing or the intensity units differ"):
         export([small_run, grey], tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pleura.cli.common import PATH, echo, json_option, write_json
+
+if TYPE_CHECKING:
+    from pleura.engine.model_file import InputUnits
 
 _EPILOG = """\
 \b
 Examples:
   pleura export runs/first -o lungs.onnx
   pleura export runs/first -o lungs.onnx --int8 images/
+  pleura export runs/first -o grey.onnx --input grey
   pleura export runs/first runs/second runs/third -o better.onnx
   pleura segment chest.nii.gz --model lungs.onnx -o lungs.nii.gz
 """
@@ -21,6 +26,13 @@ Examples:
 @click.command("export", epilog=_EPILOG)
 @click.argument("run", type=PATH, nargs=-1, required=True)
 @click.option("--output", "-o", type=PATH, required=True, help="Model file to write (.onnx).")
+@click.option(
+    "--input",
+    "units",
+    type=click.Choice(["HU", "grey"], case_sensitive=False),
+    help="Units of the model's input: HU, or grey values 0 to 255 (of a run trained in HU: of its "
+    "window); by default those of the training images.",
+)
 @click.option("--name", help="Name of the model; the name of the first run folder by default.")
 @click.option("--data", default="", help="Description of the training data, in one sentence.")
 @click.option("--licence", default="", help="Licence of the model.")
@@ -36,6 +48,7 @@ Examples:
 def command(
     run: tuple[Path, ...],
     output: Path,
+    units: InputUnits | None,
     name: str | None,
     data: str,
     licence: str,
@@ -45,14 +58,17 @@ def command(
     """Export a training run as a single ONNX model file.
 
     `pleura segment --model` uses the file, without PyTorch. The model takes HU, also if the run
-    was trained on scaled or shifted HU; a run that was trained on grey pictures cannot be exported.
-    Several runs become an ensemble with their mean probability, which is usually more accurate
-    and takes the time of all of them.
+    was trained on scaled or shifted HU. The model of a run that was trained on grey images takes
+    grey images. Several runs become an ensemble with their mean probability, which is usually
+    more accurate and takes the time of all of them.
     """
     from pleura.training.export import ExportOptions, export
 
-    options = ExportOptions(calibration_images, name, data=data, licence=licence)
+    options = ExportOptions(calibration_images, name, data=data, licence=licence, input=units)
     metadata = export(run, output, options)
     write_json(json_file, metadata.to_dict())
     if str(json_file) != "-":
-        echo(f"{output}: model '{metadata.name}', threshold {metadata.threshold:g}")
+        echo(
+            f"{output}: model '{metadata.name}', input {metadata.input}, "
+            f"threshold {metadata.threshold:g}"
+        )

@@ -74,8 +74,13 @@ class Engine:
         """Smallest probability (times 255) of a lung voxel, as the model file specifies it."""
         return int(np.ceil(self.metadata.threshold * 255))
 
-    def probability(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the probability of lung times 255 for HU, both (slices, rows, columns).
+    def probability(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the probability of lung times 255, uint8 (slices, rows, columns).
+
+        Parameters
+        ----------
+        values:
+            int16 (slices, rows, columns): HU or grey values, as ``metadata.input`` states.
 
         Raises
         ------
@@ -83,22 +88,22 @@ class Engine:
             The model cannot run on slices of this size.
         """
         try:
-            output = self._model_of_process().run(hu)
+            output = self._model_of_process().run(values)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or "alloc" in str(error):
                 raise ModelError(
-                    f"not enough memory to run the model on {_size(hu)}",
+                    f"not enough memory to run the model on {_size(values)}",
                     where=None,
                     hint="close other programs, or segment fewer scans at a time",
                 ) from error
             raise ModelError(
-                f"the model cannot run on {_size(hu)} ({_last_line(error)})",
+                f"the model cannot run on {_size(values)} ({_last_line(error)})",
                 where=None,
                 hint="try the model `default`; if it works, export the other model again",
             ) from error
-        if output.shape != hu.shape or output.dtype != np.uint8:
+        if output.shape != values.shape or output.dtype != np.uint8:
             raise ModelError(
-                f"the model returned {output.dtype} {output.shape} for {_size(hu)}",
+                f"the model returned {output.dtype} {output.shape} for {_size(values)}",
                 where=None,
                 hint="use a model file that `pleura export` wrote",
             )
@@ -123,9 +128,9 @@ class Engine:
         return self._model
 
 
-def _size(hu: NDArray[np.int16]) -> str:
-    plural = "" if len(hu) == 1 else "s"
-    return f"{len(hu)} slice{plural} of {hu.shape[1]}x{hu.shape[2]}"
+def _size(values: NDArray[np.int16]) -> str:
+    plural = "" if len(values) == 1 else "s"
+    return f"{len(values)} slice{plural} of {values.shape[1]}x{values.shape[2]}"
 
 
 def _last_line(error: Exception) -> str:

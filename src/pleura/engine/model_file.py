@@ -1,20 +1,25 @@
-"""The model file: an ONNX graph from HU to probability, with metadata of the model."""
+"""The model file: an ONNX graph from HU or grey values to probability, with metadata."""
 
 from __future__ import annotations
 
 import difflib
 import json
+import math
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pleura.engine.onnx_graph import GraphError, check_graph
 from pleura.errors import ModelError, first_line
 
-FORMAT = 1
-"""Format version of model files; increased when an older pleura would misread a new file."""
+InputUnits = Literal["HU", "grey"]
+"""Units of a model's input: HU, or grey values from 0 to 255 in which air is dark."""
+
+FORMATS: dict[InputUnits, int] = {"HU": 1, "grey": 2}
+"""Format version of model files by the units of their input; increased when an older pleura would
+misread a new file."""
 
 METADATA_KEY = "pleura"
 """Entry of ``metadata_props`` of the ONNX file that contains the metadata as JSON."""
@@ -29,19 +34,20 @@ MAX_BYTES = 1 << 30
 _MAX_NAME = 64  # of a DICOM Long String (LO), which stores the name of an algorithm
 _MAX_TEXT = 10_000
 _MAX_DEPTH = 16  # levels of the recipe
+_GREY_KEYS = {"input", "window"}  # only in model files for grey values
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
     """Metadata of a model in its file.
 
-    The graph converts HU, int16 (slices, rows, columns), to the probability of lung times 255,
-    uint8 of the same shape.
+    The graph converts HU or grey values, int16 (slices, rows, columns), to the probability of lung
+    times 255, uint8 of the same shape.
 
     Attributes
     ----------
     format:
-        Format version of the file.
+        Format version of the file: 1 for HU, 2 for grey values.
     name, version:
         Name and version of the model, at most 64 characters each.
     labels:
@@ -56,6 +62,10 @@ class ModelMetadata:
         Licence of the model.
     weights_sha256:
         Hash of the weights.
+    input:
+        Units of the input: ``HU``, or ``grey`` for values from 0 to 255.
+    window:
+        HU of the grey values 0 and 255; None if they are not known, and for ``HU``.
 
     Raises
     ------
@@ -73,8 +83,14 @@ class ModelMetadata:
     data_fingerprint: str
     licence: str
     weights_sha256: str
+    input: InputUnits = "HU"
+    window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.format != FORMATS.get(self.input):
+            raise _invalid("input", '"HU" in format 1 and "grey" in format 2')
+        if self.window is not None and not (self.input == "grey" and _is_window(self.window)):
+            raise _invalid("window", "two increasing HU of a model for grey values")
         for name in ("name", "version"):
             value = getattr(self, name)
             if not _is_text(value, _MAX_NAME) or not value.strip() or not value.isprintable():
@@ -92,12 +108,15 @@ class ModelMetadata:
 
     def summary(self) -> dict[str, Any]:
         """Return the values that identify the model."""
-        keys = ("name", "version", "threshold", "weights_sha256")
+        keys = ["name", "version", "threshold", "weights_sha256"]
+        if self.input != "HU":
+            keys.append("input")
         return {key: getattr(self, key) for key in keys}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the metadata as a dictionary that JSON can store."""
-        return asdict(self)
+        """Return the metadata as a dictionary that JSON can store, with the keys of its format."""
+        content = asdict(self)
+        return {key: content[key] for key in _keys_of(self.format)}
 
 
 def read_metadata(path: Path) -> ModelMetadata:
@@ -153,18 +172,37 @@ def _parse(content: Any) -> ModelMetadata:
     version = content["format"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise _invalid("format", "a positive integer")
-    if version > FORMAT:
+    newest = max(FORMATS.values())
+    if version > newest:
         raise ModelError(
-            f"the model has format {version:.9g}; this version of pleura reads up to {FORMAT}",
+            f"the model has format {version:.9g}; this version of pleura reads up to {newest}",
             where=None,
             hint="run pip install --upgrade pleura",
         )
-    names = {field.name for field in fields(ModelMetadata)}
+    names = set(_keys_of(version))
     if content.keys() != names:
         missing = sorted(names - content.keys())
         raise _invalid("keys", f"those of a model file (missing: {', '.join(missing) or 'none'})")
-    labels = content["labels"]
-    return ModelMetadata(**{**content, "labels": tuple(labels) if isinstance(labels, list) else ()})
+    tuples = {
+        key: tuple(value)
+        for key, value in content.items()
+        if key in ("labels", "window") and isinstance(value, list)
+    }
+    return ModelMetadata(**{**content, **tuples})
+
+
+def _keys_of(version: int) -> list[str]:
+    """Return the keys of the metadata in a format version."""
+    names = [field.name for field in fields(ModelMetadata)]
+    return [name for name in names if version == FORMATS["grey"] or name not in _GREY_KEYS]
+
+
+def _is_window(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and [type(limit) for limit in value] == [float, float]
+        and -math.inf < value[0] < value[1] < math.inf
+    )
 
 
 def _invalid(name: str, expected: str) -> ModelError:

@@ -31,9 +31,9 @@ class GraphError(ValueError):
 def check_graph(content: bytes) -> dict[str, str]:
     """Check the graph of an ONNX file and return the file's metadata.
 
-    The graph must have one input ``hu``, int16 (slices, rows, columns), and one output, uint8 of
-    the same rank, without loops, branches, functions, operators of other domains, or data in other
-    files. Field numbers are those of onnx.proto [1]_.
+    The graph must have one input ``hu`` (HU or grey values), int16 (slices, rows, columns), and one
+    output, uint8 of the same rank, without loops, branches, functions, operators of other domains,
+    or data in other files. Field numbers are those of onnx.proto [1]_.
 
     Parameters
     ----------

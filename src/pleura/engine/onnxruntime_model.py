@@ -60,8 +60,8 @@ class OnnxRuntimeModel:
                 hint="copy the file again, or export the run again",
             ) from error
 
-    def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the output of the graph for HU (slices, rows, columns).
+    def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the output of the graph for its input (slices, rows, columns).
 
         Raises
         ------
@@ -69,7 +69,7 @@ class OnnxRuntimeModel:
             The inference failed.
         """
         try:
-            (output,) = self._session.run(None, {"hu": np.ascontiguousarray(hu)})
+            (output,) = self._session.run(None, {"hu": np.ascontiguousarray(values)})
         except Exception as error:
             raise RuntimeError(str(error)) from error
         return np.asarray(output)

@@ -86,8 +86,8 @@ class OpenVinoModel:
         self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
         self._lock = threading.Lock()
 
-    def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the output of the graph for HU (slices, rows, columns).
+    def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the output of the graph for its input (slices, rows, columns).
 
         Raises
         ------
@@ -96,18 +96,19 @@ class OpenVinoModel:
         """
         with self._lock:
             larger = next(
-                (s for s in self._requests if s[1:] == hu.shape[1:] and s[0] > len(hu)), None
+                (s for s in self._requests if s[1:] == values.shape[1:] and s[0] > len(values)),
+                None,
             )
-            slices = np.ascontiguousarray(hu)
+            slices = np.ascontiguousarray(values)
             if larger is not None:  # pad the last batch of a scan instead of compiling for its size
-                padding = np.zeros((larger[0] - len(hu), *larger[1:]), np.int16)
+                padding = np.zeros((larger[0] - len(values), *larger[1:]), np.int16)
                 slices = np.concatenate([slices, padding])
             request = self._requests.pop(slices.shape, None) or self._compile(slices.shape)
             self._requests[slices.shape] = request
             while len(self._requests) > CACHED_SHAPES:
                 del self._requests[next(iter(self._requests))]
             request.infer([slices], share_inputs=True)
-            return np.array(request.get_output_tensor().data[: len(hu)])
+            return np.array(request.get_output_tensor().data[: len(values)])
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
         """Compile the model for batches of this shape, unless that is done."""

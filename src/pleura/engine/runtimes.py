@@ -26,8 +26,8 @@ def available_cpus() -> int:
 class LoadedModel(Protocol):
     """A model file that a runtime has loaded; several threads may call it."""
 
-    def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the output of the graph for HU, both (slices, rows, columns)."""
+    def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the output of the graph for its input, both (slices, rows, columns)."""
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
         """Compile the model for batches of this shape, if the runtime compiles."""

@@ -63,9 +63,9 @@ class SubprocessModel:
             raise _subprocess_failed()
         self._call("load", path, threads, precision, runtime)
 
-    def run(self, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the output of the graph for HU (slices, rows, columns)."""
-        return np.asarray(self._call("run", hu))
+    def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return the output of the graph for its input (slices, rows, columns)."""
+        return np.asarray(self._call("run", values))
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
         """Compile the model for batches of this shape."""

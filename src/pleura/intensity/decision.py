@@ -14,7 +14,7 @@ from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.levels import Levels, measure_levels
 from pleura.intensity.mapping import HU, ControlPoints, IntensityMapping, UnitsOption
 from pleura.intensity.reference import AIR, FAT, MUSCLE, SOFT_TISSUE
-from pleura.intensity.units import SCALE_TOLERANCE, estimate_units_from_levels
+from pleura.intensity.units import SCALE_TOLERANCE, are_inverted, estimate_units_from_levels
 
 _FAT_TOLERANCE = 60  # HU by which the distance from fat to muscle may deviate
 _MAX_PERCENTILE = 8000  # HU; metal has up to 30000, but not in a twentieth of a slice
@@ -111,8 +111,7 @@ def decide_units_from_levels(
     constant = all(image.piecewise_constant for image in levels)
     picture = units.kind == "grey" or (units.kind == "unknown" and _have_range_of_picture(levels))
     if picture and not states_hu and not constant:
-        inverted = sum(image.inverted is not None for image in levels) > len(levels) / 2
-        return _map_picture(levels, inverted, units.reason)
+        return _map_picture(levels, are_inverted(levels), units.reason)
     return _keep_values(levels, units, states_hu)
 
 

@@ -56,6 +56,9 @@ class UnitsEstimate:
         Median levels, in stored values.
     padding:
         Levels outside the field of view.
+    grey_limits:
+        Stored values of black and white, of kind ``grey``; the first is the larger one if air is
+        bright.
     differing:
         Indices of images whose levels contradict the estimate.
     """
@@ -72,6 +75,7 @@ class UnitsEstimate:
     fat: float | None = None
     muscle: float | None = None
     padding: tuple[PaddingLevel, ...] = ()
+    grey_limits: tuple[float, float] | None = None
     differing: tuple[int, ...] = ()
 
     @property

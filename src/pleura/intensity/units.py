@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.fitting import SCALED_ONE_BY_ONE, fit_units
+from pleura.intensity.grey import grey_range
 from pleura.intensity.levels import LEVEL_TOLERANCE, Levels, measure_levels
 from pleura.intensity.reference import FAT, MUSCLE
 from pleura.names import counted
@@ -56,7 +57,21 @@ def estimate_units_from_levels(levels: Sequence[Levels], states_hu: bool = False
     units = _estimate(levels, states_hu)
     if levels and all(image.piecewise_constant for image in levels) and units.kind != "HU":
         return UnitsEstimate("unknown", _LABEL_MAP)
+    if units.kind == "grey":
+        return replace(units, grey_limits=_grey_limits(levels, units.differing))
     return units
+
+
+def are_inverted(levels: Sequence[Levels]) -> bool:
+    """Return whether air may be bright in most slices."""
+    return sum(image.inverted is not None for image in levels) > len(levels) / 2
+
+
+def _grey_limits(levels: Sequence[Levels], differing: Sequence[int]) -> tuple[float, float]:
+    """Return the stored values of black and white in a set of grey images."""
+    grey = [image for i, image in enumerate(levels) if i not in differing]
+    black, white = grey_range(min(x.minimum for x in grey), max(x.maximum for x in grey))
+    return (white, black) if are_inverted(grey) else (black, white)
 
 
 def _estimate_wrapped(levels: Sequence[Levels]) -> UnitsEstimate | None:

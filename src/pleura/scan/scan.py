@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pleura.errors import ScanError
 from pleura.figures.html import html_image, html_table
 from pleura.figures.preview import preview_image
+from pleura.intensity.grey import grey_range, to_grey
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import printable
 from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
@@ -122,6 +123,36 @@ class Scan:
         for first in range(0, len(rows), step):
             converted[first : first + step] = self.intensity.to_hu(rows[first : first + step])
         return converted.reshape(values.shape)
+
+    def grey(self, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
+        """Return slices (slices, rows, columns) in grey values from 0 to 255; air is dark.
+
+        8-bit values are returned as stored. Values from 0 to 1 are multiplied by 255, others are
+        mapped linearly from their range in the whole scan. Inverted images are inverted.
+
+        Raises
+        ------
+        ScanError
+            The scan is in HU, or its voxels cannot be read.
+        """
+        if self.intensity.calibrated:
+            raise ScanError(
+                "the scan is in HU, not in grey values",
+                where=self.source or self.name,
+                hint="pass --units grey if the values are grey values",
+            )
+        low, high = grey_range(*self._value_range)
+        if self.intensity.scale < 0:
+            low, high = high, low
+        return to_grey(self.values(start, stop), low, high)
+
+    @cached_property
+    def _value_range(self) -> tuple[float, float]:
+        """The smallest and the largest value of all slices that are not missing."""
+        present = [i for i in range(self.geometry.shape[0]) if i not in self.missing_slices]
+        slices = (self.values(i, i + 1) for i in present)
+        ranges = [(float(values.min()), float(values.max())) for values in slices]
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
 
     @property
     def is_volume(self) -> bool:

@@ -15,6 +15,7 @@ from pleura.engine.engine import Engine
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.scan import Scan
 from pleura.segmentation.landmarks import sampling_step
+from pleura.segmentation.model_input import ReadSlices, input_reader
 from pleura.segmentation.postprocessing import HU_STEP
 from pleura.typing import BoolArray, Progress
 
@@ -106,7 +107,7 @@ def predict_slices(
     Raises
     ------
     ScanError
-        The voxels cannot be read.
+        The voxels cannot be read, or cannot be converted to the units of the model.
     ModelError
         The model cannot run on slices of this size.
     """
@@ -131,40 +132,41 @@ def _run_batches(
     The network runs on the next batch while the caller processes the current one.
     """
     slices, rows, columns = geometry.shape
+    read = input_reader(scan, engine.metadata)
     compile_model = partial(engine.prepare, (min(BATCH_SIZE, slices), rows, columns))
     with ThreadPoolExecutor(1) as network:
         submitted = None
-        for start, hu in _read_batches(scan, order, geometry, compile_model):
-            result = network.submit(engine.probability, hu).result
+        for start, arrays in _read_batches(read, order, geometry, compile_model):
+            result = network.submit(engine.probability, arrays[-1]).result
             if submitted is not None:
                 yield submitted
-            submitted = start, hu, result
+            submitted = start, arrays[0], result
         if submitted is not None:
             yield submitted
 
 
 def _read_batches(
-    scan: Scan, order: Reorientation, geometry: Geometry, while_reading: Callable[[], None]
-) -> Iterator[tuple[int, NDArray[np.int16]]]:
-    """Yield first slice and HU of each batch; the next batch is read while the current one is used.
+    read: ReadSlices, order: Reorientation, geometry: Geometry, while_reading: Callable[[], None]
+) -> Iterator[tuple[int, list[NDArray[np.int16]]]]:
+    """Yield first slice and arrays of each batch; the next one is read while one is used.
 
     ``while_reading`` is called while the first batch is read.
     """
     total = geometry.shape[0]
-    reoriented = None if order.axes[0] == 0 else order.apply(scan.hu())
+    reoriented = None if order.axes[0] == 0 else [order.apply(array) for array in read(0, None)]
 
-    def load(start: int) -> NDArray[np.int16]:
+    def load(start: int) -> list[NDArray[np.int16]]:
         stop = min(start + BATCH_SIZE, total)
         if reoriented is not None:
-            return np.ascontiguousarray(reoriented[start:stop])
+            return [np.ascontiguousarray(array[start:stop]) for array in reoriented]
         first, last = (total - stop, total - start) if order.flipped[0] else (start, stop)
-        return np.ascontiguousarray(order.apply(scan.hu(first, last)))
+        return [np.ascontiguousarray(order.apply(array)) for array in read(first, last)]
 
     with ThreadPoolExecutor(1) as reader:
         loading = reader.submit(load, 0)
         while_reading()
         for start in range(0, total, BATCH_SIZE):
-            hu = loading.result()
+            arrays = loading.result()
             if start + BATCH_SIZE < total:
                 loading = reader.submit(load, start + BATCH_SIZE)
-            yield start, hu
+            yield start, arrays

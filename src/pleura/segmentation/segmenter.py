@@ -21,6 +21,7 @@ from pleura.segmentation.continuity import find_discontinuity
 from pleura.segmentation.flags import find_flags
 from pleura.segmentation.inference import SlicePredictions, predict_slices
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
+from pleura.segmentation.model_input import with_input_decision
 from pleura.segmentation.postprocessing import clean_mask, label_sides
 from pleura.segmentation.result import Segmentation
 from pleura.typing import AnyArray, Progress, StrPath
@@ -127,10 +128,11 @@ class Segmenter:
         Raises
         ------
         ScanError, DataError
-            The value is not a scan, its voxels cannot be read, or its axial slices are too small.
+            The value is not a scan, its voxels cannot be read, its axial slices are too small, or
+            it is in HU and the model takes grey values of an unknown window.
         """
         start = time.perf_counter()
-        scan = as_scan(scan)
+        scan = with_input_decision(as_scan(scan), self.engine.metadata)
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
         _check_slice_size(scan, geometry)

@@ -87,7 +87,8 @@ def load_data(
             where=images,
             hint="convert them (docs/explanation/units.md), or add --set simulation=null",
         )
-    record = {key: getattr(units, key) for key in ("kind", "formula", "scale", "offset")}
+    keys = ("kind", "formula", "scale", "offset", "grey_limits")
+    record = {key: getattr(units, key) for key in keys}
     noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
     return TrainingData(pairs, prepared, apart, record, noted, pretraining)
 

@@ -1,4 +1,4 @@
-"""Export of a run as an ONNX model, whose graph computes probabilities from HU."""
+"""Export of a run as an ONNX model, whose graph computes probabilities from HU or grey values."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 import pleura
 from pleura.dataset.preprocessing import Preprocessing
-from pleura.engine.model_file import FORMAT, METADATA_KEY, ModelMetadata
+from pleura.engine.model_file import FORMATS, METADATA_KEY, InputUnits, ModelMetadata
 from pleura.errors import RunError
 from pleura.files.atomic import remove_unfinished, write_atomically
 from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import counted
 from pleura.network.ensemble import Ensemble
 from pleura.network.tiling import SegmentationNetwork, forward_whole
+from pleura.training.graph_input import graph_input
 from pleura.training.log_level import log_level
 from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run, without_paths
@@ -40,8 +41,8 @@ _MIN_HALF_PRECISION_SIZE = 1000
 class InferenceModule(nn.Module):
     """`Predictor.probability` as one module, for slices of any size.
 
-    It maps int16 HU (n, rows, columns) to uint8 (n, rows, columns): the probability of lung times
-    255.
+    It maps int16 HU or grey values (n, rows, columns) to uint8 (n, rows, columns): the probability
+    of lung times 255.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ class InferenceModule(nn.Module):
     preprocessing:
         Size, scaling and interpolation of its images.
     mapping:
-        Conversion from HU to the values of the training images.
+        Conversion from HU or grey values to the values of the training images.
     """
 
     def __init__(
@@ -64,10 +65,10 @@ class InferenceModule(nn.Module):
         self.network = network
         self.preprocessing = preprocessing
 
-    def forward(self, hu: Tensor) -> Tensor:  # (n, h, w)
-        size, (h, w) = self.preprocessing.size, hu.shape[1:]
-        stored = hu.float()
-        if self.mapping != HU:
+    def forward(self, values: Tensor) -> Tensor:  # (n, h, w)
+        size, (h, w) = self.preprocessing.size, values.shape[1:]
+        stored = values.float()
+        if (self.mapping.scale, self.mapping.offset) != (1, 0):
             stored = stored * self.mapping.scale + self.mapping.offset
         x = self._scale(stored)
         lanczos = self.preprocessing.image_interpolation == "lanczos"
@@ -85,10 +86,11 @@ class InferenceModule(nn.Module):
             low, high = self.preprocessing.window
             return ((values - low) / (high - low)).clamp(0, 1)
         high_ = values.amax((1, 2), keepdim=True)
+        step = min(abs(self.mapping.scale), 1)  # avoids the division by zero of constant slices
         if self.preprocessing.scaling == "max":
-            return values / high_.clamp(min=1)
+            return values / high_.clamp(min=step)
         low_ = values.amin((1, 2), keepdim=True)
-        return (values - low_) / (high_ - low_).clamp(min=1)
+        return (values - low_) / (high_ - low_).clamp(min=step)
 
 
 def area_matrix(to: Any, size: Any, centred: bool = True) -> Tensor:
@@ -151,6 +153,10 @@ class ExportOptions:
         Description of the training data.
     licence:
         Licence of the model.
+    input:
+        Units of the input: ``HU``; or ``grey``, values from 0 to 255. None: ``grey`` if the run was
+        trained on grey values, else ``HU``. With ``grey``, the model of a run that was trained in
+        HU takes images whose grey values 0 and 255 are the limits of its window.
     """
 
     calibration_images: StrPath | None = None
@@ -158,6 +164,7 @@ class ExportOptions:
     version: str | None = None
     data: str = ""
     licence: str = ""
+    input: InputUnits | None = None
 
 
 def export(
@@ -167,8 +174,9 @@ def export(
 ) -> ModelMetadata:
     """Export a training run, or an ensemble of several, as a single ONNX model file.
 
-    The model takes HU. For a run that was trained on scaled or shifted HU, it contains the
-    conversion from HU. The recipe in the metadata is that of the first run.
+    The model takes HU, or grey values if the run was trained on them. For a run that was trained on
+    scaled or shifted HU, it contains the conversion from HU. The recipe in the metadata is that of
+    the first run.
 
     Parameters
     ----------
@@ -187,19 +195,20 @@ def export(
     Raises
     ------
     RunError
-        A run cannot be loaded, or was trained on values that cannot be computed from HU; the runs
-        differ in their preprocessing; or ONNX Runtime, which quantisation needs, is not installed.
+        A run cannot be loaded, or was trained on values that cannot be computed from the input; the
+        runs differ in their preprocessing; or ONNX Runtime, which quantisation needs, is not
+        installed.
     DataError
         ``calibration_images`` are not the images of the run.
     """
     given = [runs] if isinstance(runs, Run | str | os.PathLike) else runs
     opened = [run if isinstance(run, Run) else open_run(run) for run in given]
     first = opened[0]
-    mapping = _intensity_mapping(first)
+    graph = graph_input(first, options.input)
     for run in opened[1:]:
-        if (run.recipe.preprocessing, _intensity_mapping(run)) != (
+        if (run.recipe.preprocessing, graph_input(run, options.input)) != (
             first.recipe.preprocessing,
-            mapping,
+            graph,
         ):
             raise RunError(
                 "the preprocessing or the intensity units differ from those of "
@@ -209,14 +218,15 @@ def export(
             )
     networks = [trained_network(run) for run in opened]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    content = _to_onnx(InferenceModule(network.eval(), first.recipe.preprocessing, mapping).eval())
+    module = InferenceModule(network.eval(), first.recipe.preprocessing, graph.mapping).eval()
+    content = _to_onnx(module)
     if options.calibration_images is not None:
         images = Path(options.calibration_images)
-        content = quantise(content, calibration_slices(first, images, mapping))
+        content = quantise(content, calibration_slices(first, images, graph.values))
     content = _with_half_precision_weights(content)
     weights = b"".join(t.numpy().tobytes() for t in network.state_dict().values())
     metadata = ModelMetadata(
-        format=FORMAT,
+        format=FORMATS[graph.units],
         name=options.name or first.folder.resolve().name,
         version=options.version or pleura.__version__,
         labels=("lung",),
@@ -226,6 +236,8 @@ def export(
         data_fingerprint=_fingerprint(opened),
         licence=options.licence,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
+        input=graph.units,
+        window=graph.window,
     )
     model = _with_metadata(content, metadata)
     write_atomically(Path(output), lambda file: file.write(model))
@@ -250,20 +262,6 @@ def _fingerprint(runs: Sequence[Run]) -> str:
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _intensity_mapping(run: Run) -> IntensityMapping:
-    """Return the conversion from HU to the values of the training images."""
-    units = run.record.get("units") or {"kind": "unknown"}
-    if units["kind"] in ("grey", "mixed", "wrapped HU"):
-        raise RunError(
-            f"the run was trained on {units['kind']} values, which cannot be computed from HU",
-            where=run.folder,
-            hint="segment such images with `pleura predict`, or train on images in HU",
-        )
-    if units.get("scale") is None or units.get("offset") is None:
-        return HU
-    return IntensityMapping(float(units["scale"]), float(units["offset"]), str(units["formula"]))
 
 
 def _to_onnx(module: InferenceModule) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ from pleura.dataset.pairs import find_images
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
 from pleura.files.temporary import temporary_folder
-from pleura.intensity.mapping import IntensityMapping
 from pleura.training.log_level import log_level
 from pleura.training.run import Run
+from pleura.typing import AnyArray
 
 _MAX_SLICES = 128  # twice as many result in the same masks
 _QUANTISED_OPERATORS = ("Conv", "ConvTranspose", "Concat", "MaxPool")
 
 
 def calibration_slices(
-    run: Run, images: Path, mapping: IntensityMapping
+    run: Run, images: Path, convert: Callable[[AnyArray], NDArray[np.int16]]
 ) -> Iterator[NDArray[np.int16]]:
-    """Yield slices in HU, evenly spaced in the training subset of a run.
+    """Yield slices in the units of the model, evenly spaced in the training subset of a run.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ def calibration_slices(
         The training run.
     images:
         Folder of the training images, or of the data sources of the recipe.
-    mapping:
-        Conversion between HU and the values of the training images.
+    convert:
+        Converts an image (rows, columns) to the units of the model.
 
     Yields
     ------
     array
-        int16 (1, rows, columns) in HU; at most about 256.
+        int16 (1, rows, columns); at most about 256.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def calibration_slices(
     reader = PairReader()
     for pair in chosen[:: max(1, len(chosen) // _MAX_SLICES)]:
         image, _ = reader.read(replace(pair, no_lung=True))  # without reading its mask
-        yield mapping.to_hu(image)[None]
+        yield convert(image)[None]
 
 
 def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
@@ -69,7 +69,8 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
     model:
         An `onnx.ModelProto`.
     slices:
-        int16 (1, rows, columns) in HU, which determine the ranges of the activations.
+        int16 (1, rows, columns) in the units of the model, which determine the ranges of the
+        activations.
 
     Returns
     -------
@@ -101,8 +102,8 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
         """Implement the interface of onnxruntime.quantization.CalibrationDataReader."""
 
         def get_next(self) -> dict[str, NDArray[np.int16]] | None:
-            hu = next(slices, None)
-            return None if hu is None else {"hu": hu}
+            values = next(slices, None)
+            return None if values is None else {"hu": values}
 
     # ONNX Runtime logs advice that does not apply to this graph.
     with log_level("root", logging.ERROR), temporary_folder() as folder:

@@ -1,0 +1,72 @@
+"""The slices of a scan in the units that a model takes: HU or grey values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.engine.model_file import ModelMetadata
+from pleura.errors import ScanError
+from pleura.intensity.grey import to_grey
+from pleura.scan.scan import Decision, Scan
+
+ReadSlices = Callable[[int, int | None], list[NDArray[np.int16]]]
+"""Reads slices ``start`` to ``stop`` in HU; the second array, if there is one, is the input of the
+model."""
+
+
+def input_reader(scan: Scan, model: ModelMetadata) -> ReadSlices:
+    """Return a function that reads slices of a scan in HU and, if they differ, as model input.
+
+    Raises
+    ------
+    ScanError
+        The scan is in HU, and the model takes grey values of an unknown window.
+    """
+    if model.input == "HU":
+        return lambda start, stop: [scan.hu(start, stop)]
+    if not scan.intensity.calibrated:
+        return lambda start, stop: [scan.hu(start, stop), scan.grey(start, stop)]
+    window = _window_of(model, scan)
+
+    def read(start: int, stop: int | None) -> list[NDArray[np.int16]]:
+        hu = scan.hu(start, stop)
+        return [hu, to_grey(hu, *window)]
+
+    return read
+
+
+def with_input_decision(scan: Scan, model: ModelMetadata) -> Scan:
+    """Return a scan with the decision on its conversion to grey values, if the model takes them.
+
+    Raises
+    ------
+    ScanError
+        As `input_reader`.
+    """
+    if model.input == "HU":
+        return scan
+    if scan.intensity.calibrated:
+        low, high = _window_of(model, scan)
+        reason = f"HU from {low:g} to {high:g}, because the model takes grey values"
+        decision = Decision("model input", "grey values", reason)
+        return replace(scan, decisions=(*scan.decisions, decision))
+    inverted = scan.intensity.scale < 0
+    reason = "the model takes the stored grey values" + (", inverted" if inverted else "")
+    decision = Decision("units", scan.intensity.name, reason, warning=inverted)
+    others = (other for other in scan.decisions if other.topic != "units")
+    return replace(scan, decisions=(*others, decision))
+
+
+def _window_of(model: ModelMetadata, scan: Scan) -> tuple[float, float]:
+    if model.window is None:
+        raise ScanError(
+            f"the scan is in HU, but the model {model.name} takes grey values of an unknown window",
+            where=scan.source or scan.name,
+            hint="export the slices as PNG with the window of the training images, pass "
+            "--units grey if the scan has grey values, or use a model for HU, such as `default`",
+        )
+    return model.window
