@@ -108,14 +108,14 @@ def model(small_run, made_once):
 @pytest.fixture(scope="session")
 def grey_images(sample, made_once):
     """The images of the sample as 8-bit PNG, in a window of -1024 to 600 HU."""
-    from pleura.formats.pictures import read_picture, write_picture
+    from pleura.formats.image_files import read_image_file, write_image_file
     from pleura.intensity.grey import to_grey
 
     def write(folder):
         folder.mkdir()
         for path in sample.images.iterdir():
-            grey = to_grey(read_picture(path), -1024, 600).astype("uint8")
-            write_picture(folder / f"{path.stem}.png", grey)
+            grey = to_grey(read_image_file(path), -1024, 600).astype("uint8")
+            write_image_file(folder / f"{path.stem}.png", grey)
 
     return made_once("grey-images", write)
 

@@ -11,8 +11,8 @@ from pleura.dataset.preprocessing import Preprocessing, preprocess_image
 from pleura.engine import model_file
 from pleura.engine.engine import Engine
 from pleura.errors import ModelError, RunError, ScanError
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.formats.images import from_array
-from pleura.formats.pictures import read_picture, write_picture
 from pleura.intensity.grey import to_grey
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.export import ExportOptions, InferenceModule, export
@@ -47,7 +47,7 @@ def test_a_png_gets_the_mask_that_the_run_predicts(grey_run, grey_images, segmen
     differing = lung = 0
     for path in sorted(grey_images.iterdir())[::6]:
         found = segmenter.segment(path, keep_probability=True, warn=False)
-        expected = predictor.probability(read_picture(path))
+        expected = predictor.probability(read_image_file(path))
         assert np.abs(found.probability[0] / 255 - expected).max() < 0.02
         predicted = expected >= grey_run.threshold
         differing += (predicted != (found.probability[0] >= segmenter.threshold_level)).sum()
@@ -58,7 +58,7 @@ def test_a_png_gets_the_mask_that_the_run_predicts(grey_run, grey_images, segmen
 
 def test_the_masks_are_those_of_lungs(grey_images, sample, segmenter):
     found = segmenter(grey_images / "LCTSC-201_058.png", warn=False)
-    reference = read_picture(sample.masks / "LCTSC-201_058.tif") > 0
+    reference = read_image_file(sample.masks / "LCTSC-201_058.tif") > 0
     mask = found.labels[0] > 0
     assert min(found.volume_ml(side) for side in (1, 2)) > 100
     assert (mask & reference).sum() / (mask | reference).sum() > 0.8
@@ -68,7 +68,7 @@ def test_the_masks_are_those_of_lungs(grey_images, sample, segmenter):
 
 
 def test_an_inverted_image_gets_the_same_mask(grey_images, segmenter):
-    grey = read_picture(grey_images / "LCTSC-201_058.png")
+    grey = read_image_file(grey_images / "LCTSC-201_058.png")
     same, inverted = (segmenter(from_array(x), warn=False) for x in (grey, 255 - grey))
     assert (same.labels > 0).sum() > 1000
     np.testing.assert_array_equal(inverted.labels, same.labels)
@@ -77,7 +77,7 @@ def test_an_inverted_image_gets_the_same_mask(grey_images, segmenter):
 
 def test_a_stack_in_another_orientation_gets_the_same_masks(grey_images, segmenter):
     names = [f"LCTSC-201_{n:03d}.png" for n in (41, 49, 54, 58, 62, 70, 74, 78, 82)]
-    stack = np.stack([read_picture(grey_images / name) for name in names])
+    stack = np.stack([read_image_file(grey_images / name) for name in names])
     upright = segmenter(from_array(stack, (3, 1, 1), orientation="SPL"), warn=False).labels
     assert (upright > 0).sum() > 10_000
     for orientation, turn in (
@@ -98,7 +98,7 @@ def test_a_scan_in_hu_is_refused(sample, segmenter):
 
 
 def test_runtimes_agree(grey_model, grey_images):
-    grey = read_picture(grey_images / "LCTSC-201_058.png")[None].astype(np.int16)
+    grey = read_image_file(grey_images / "LCTSC-201_058.png")[None].astype(np.int16)
     openvino, onnxruntime = (
         Engine(grey_model, 1, "fp32", runtime).probability(grey).astype(int)
         for runtime in ("openvino", "onnxruntime")
@@ -156,7 +156,7 @@ def test_the_graph_computes_the_values_of_the_training_images(grey_run, scaling,
 )
 def test_a_run_records_black_and_white(grey_run, grey_images, sample, tmp_path, change, limits):
     for path in grey_images.iterdir():
-        write_picture(tmp_path / "a" / f"{path.stem}.tif", change(read_picture(path)))
+        write_image_file(tmp_path / "a" / f"{path.stem}.tif", change(read_image_file(path)))
     recipe = override_recipe(grey_run.recipe, ["training.epochs=1", "split.method=random"])
     run = train(tmp_path / "a", sample.masks, tmp_path / "run", recipe)
     assert run.record["units"]["kind"] == "grey"
@@ -193,7 +193,7 @@ def test_the_window_of_a_run_in_scaled_hu_is_in_hu(small_run):
 
 def test_an_8_bit_model_for_grey_images(grey_run, grey_images, grey_model, tmp_path):
     export(grey_run, tmp_path / "small.onnx", ExportOptions(grey_images))
-    grey = read_picture(grey_images / "LCTSC-201_058.png")[None].astype(np.int16)
+    grey = read_image_file(grey_images / "LCTSC-201_058.png")[None].astype(np.int16)
     full, small = (Engine(path, 1) for path in (grey_model, tmp_path / "small.onnx"))
     lung = full.probability(grey) >= full.threshold_level
     assert (lung != (small.probability(grey) >= small.threshold_level)).sum() < 0.05 * lung.sum()
