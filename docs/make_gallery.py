@@ -1,4 +1,4 @@
-"""Draw the slices of LCTSC with the most wrong pixels: docs/pictures/worst.png.
+"""Draw the slices of LCTSC with the most wrong pixels: docs/pictures/worst.webp.
 
     python docs/make_gallery.py DATA RUNS
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from pleura.figures.palette import PREDICTION, REFERENCE, rgb
 from pleura.figures.preview import LUNG_WINDOW
-from pleura.formats.image_files import write_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
@@ -50,7 +50,8 @@ def main() -> None:
         cv2.putText(picture, *text)
         chosen.append(picture)
     rows = [np.hstack(chosen[i : i + COLUMNS]) for i in range(0, len(chosen), COLUMNS)]
-    write_image_file(HERE / "pictures" / "worst.png", np.vstack(rows))
+    gallery = Image.fromarray(np.vstack(rows))
+    gallery.save(HERE / "pictures" / "worst.webp", quality=80, method=6)
 
 
 def tile(hu: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> np.ndarray:

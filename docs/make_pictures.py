@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import pleura
+from pleura.figures.curves import curves_figure
 from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, rgb
 from pleura.figures.plots import contact_sheet, save_figure
 from pleura.formats.image_files import read_image_file
@@ -38,7 +39,7 @@ def main() -> None:
         pleura.preview(IMAGES, MASKS, folder / "preview.png", _recipe(), 4)
         pleura.evaluate(run, IMAGES, MASKS, output=folder)
         save_figure(_predicted(run, folder), folder / "predicted.png")
-        (folder / "curves.png").write_bytes((run.folder / "curves.png").read_bytes())
+        save_figure(curves_figure(run.history()), folder / "curves.png")
         for picture in ("preview", "curves", "cases", "predicted"):
             _shrink(folder / f"{picture}.png", DOCS / "pictures" / f"{picture}.png")
 

@@ -42,7 +42,7 @@ Examples:
     "--csv", "csv_file", type=PATH, help="Also write one row per case and region, as CSV."
 )
 @click.option("--report", type=PATH, help="Also write an HTML report to this file.")
-@click.option("--images", type=PATH, help="Folder of the scans, for the images of the report.")
+@click.option("--images", type=PATH, help="Folder of the scans whose slices the report shows.")
 @json_option
 @quiet_option
 def command(

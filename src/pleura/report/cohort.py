@@ -37,7 +37,7 @@ _SECONDS = Column("seconds", "Run time", "s", 1, "Time to read, segment and meas
 
 
 def write_cohort_report(path: StrPath, folder: StrPath) -> None:
-    """Write the HTML report of a folder that `segment_cohort` wrote, also by many shards.
+    """Write the HTML report of a folder that `segment_cohort` wrote, in one or several shards.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ class ComparisonOptions:
     report:
         HTML report to write; None writes none.
     images:
-        The scans, for the images of the report; None leaves the images out.
+        Scan, or folder of scans, whose slices the report shows; None shows no slices.
     command:
         The command line that the report shows.
     """
@@ -142,7 +142,7 @@ def write_comparison_report(
     predicted, reference:
         The masks that were compared.
     images:
-        The scans, for images of the cases; None leaves the images out.
+        Scan, or folder of scans, whose slices the report shows; None shows no slices.
     command:
         The command line that the report shows.
 

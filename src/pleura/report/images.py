@@ -53,7 +53,7 @@ def slice_image(
     masks:
         Masks (rows, columns) by kind: ``reference``, ``right`` or ``left``.
     window:
-        Values that are black and white.
+        Values that are shown as black and as white.
     """
     grey = Image.fromarray(grey_levels(image, window))
     scale = min(1.0, _SLICE_SIZE / max(grey.size))

@@ -31,7 +31,7 @@ _MEASURES = (
 
 @dataclass(frozen=True)
 class _Setup:
-    """What segmented a scan."""
+    """Software, model and settings that segmented a scan."""
 
     pleura: str
     model: str

@@ -45,7 +45,7 @@ class Column:
     decimals:
         Number of decimals to show.
     definition:
-        One sentence.
+        One sentence that explains the numbers.
     """
 
     key: str
@@ -128,7 +128,7 @@ class PageCase:
     flags:
         Reasons to check the case.
     picture:
-        Image of the gallery; None leaves the case out of the gallery.
+        Slices of the case; None leaves the case out of the gallery.
     link:
         Relative address of a larger image.
     source:

@@ -127,7 +127,7 @@ def histogram(
     values:
         Finite values, at least one.
     counted:
-        What a value belongs to, in plural: the label of the y axis.
+        What is counted, in plural, such as ``scans``: the label of the y axis.
     n_bins:
         Approximate number of bins.
     """

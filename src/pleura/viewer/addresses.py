@@ -24,10 +24,10 @@ def listen(host: str, port: int, path: Path | None = None) -> socket.socket:
     host:
         Name or address of this machine.
     port:
-        Port; 0 takes a free one.
+        Port; 0 selects a free one.
     path:
-        What is viewed. The same path gets the same port if it is free: browsers keep unsaved
-        corrections by host and port.
+        The viewed file or folder. The same path gets the same port if it is free: browsers keep
+        unsaved corrections by host and port.
 
     Raises
     ------

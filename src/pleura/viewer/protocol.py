@@ -1,4 +1,4 @@
-"""HTTP connections with time limits, so that a slow client does not hold one."""
+"""HTTP connections with time limits, so that slow clients do not occupy them."""
 
 from __future__ import annotations
 

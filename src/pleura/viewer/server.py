@@ -43,9 +43,9 @@ class Viewer:
     cases:
         Cases to list.
     path:
-        What is viewed: see `pleura.viewer.addresses.listen`.
+        The viewed file or folder: see `pleura.viewer.addresses.listen`.
     host, port:
-        Address to listen at; port 0 takes a free one.
+        Address to listen at; port 0 selects a free one.
     model:
         Model that segments uploaded scans; None for the default model.
     selected:

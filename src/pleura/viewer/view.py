@@ -25,7 +25,7 @@ class ViewerOptions:
     host:
         Address to serve at; ``0.0.0.0`` or ``::`` for all addresses of this machine.
     port:
-        Port; 0 takes a free one.
+        Port; 0 selects a free one.
     selected:
         Name of the scan to open first, in a folder of results; empty for the one with most flags.
     """
