@@ -74,6 +74,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"pleura {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["accessible-names.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_sidebars = {"index": [], "changelog": [], "cite": [], "benchmarks": [], "coming-from": []}

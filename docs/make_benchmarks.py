@@ -165,7 +165,7 @@ def accuracy() -> str:
     """Return the table of mean Dice and of the loss of Dice after perturbation."""
     models = ("default", "accurate")
     dice = {model: dice_by_set(model) for model in models}
-    titles = {"kmader-test": "*finding-lungs*, test", "covid": "COVID-19, 8-bit pictures"}
+    titles = {"kmader-test": "*finding-lungs*, test", "covid": "COVID-19, 8-bit images"}
     lines = [
         [title, len(dice["default"][key]), "Dice", *(f"{mean(dice[m][key]):.4f}" for m in models)]
         for key, title in titles.items()

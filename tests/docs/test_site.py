@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from viewer_page import NEEDS_AXE, launched, opened, violations
 
 import pleura
 
@@ -98,3 +99,15 @@ def test_pages_make_no_request_to_a_network(site):
         browser.close()
     assert len(requests) > 100
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+@NEEDS_AXE
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_pages_meet_wcag(site, scheme, width):
+    with launched() as browser:
+        for name in ("index", "how-to/segment", "reference/api", "tutorials/first-unet"):
+            address = (site / f"{name}.html").as_uri()
+            with opened(browser, address, width, faulty=True, scheme=scheme) as page:
+                assert violations(page) == [], name
