@@ -1,18 +1,23 @@
 """Models for grey images: from training on PNG files to masks, without HU."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from commands import pleura as run_command
 
 import pleura
+from pleura.corrections.fine_tuning import FineTuningOptions, fine_tune_on_corrections
+from pleura.dataset.check_report import describe_model_input
 from pleura.dataset.preprocessing import Preprocessing, preprocess_image
 from pleura.engine import model_file
 from pleura.engine.engine import Engine
 from pleura.errors import ModelError, RunError, ScanError
 from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.formats.images import from_array
+from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.grey import to_grey
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.export import ExportOptions, InferenceModule, export
@@ -60,7 +65,7 @@ def test_the_masks_are_those_of_lungs(grey_images, sample, segmenter):
     found = segmenter(grey_images / "LCTSC-201_058.png", warn=False)
     reference = read_image_file(sample.masks / "LCTSC-201_058.tif") > 0
     mask = found.labels[0] > 0
-    assert min(found.volume_ml(side) for side in (1, 2)) > 100
+    assert min((found.labels == side).sum() for side in (1, 2)) > 1000
     assert (mask & reference).sum() / (mask | reference).sum() > 0.8
     (units,) = (d for d in found.decisions if d.topic == "units")
     assert units.reason == "the model takes the stored grey values"
@@ -80,13 +85,13 @@ def test_a_stack_in_another_orientation_gets_the_same_masks(grey_images, segment
     stack = np.stack([read_image_file(grey_images / name) for name in names])
     upright = segmenter(from_array(stack, (3, 1, 1), orientation="SPL"), warn=False).labels
     assert (upright > 0).sum() > 10_000
-    for orientation, turn in (
+    for orientation, reorder in (
         ("IPL", lambda x: x[::-1]),
         ("PSL", lambda x: x.transpose(1, 0, 2)),
     ):
         spacing = (3, 1, 1) if orientation == "IPL" else (1, 3, 1)
-        scan = from_array(turn(stack), spacing, orientation=orientation)
-        np.testing.assert_array_equal(segmenter(scan, warn=False).labels, turn(upright))
+        scan = from_array(reorder(stack), spacing, orientation=orientation)
+        np.testing.assert_array_equal(segmenter(scan, warn=False).labels, reorder(upright))
 
 
 def test_a_scan_in_hu_is_refused(sample, segmenter):
@@ -224,3 +229,47 @@ def test_invalid_metadata_is_refused(grey_model):
     assert "input" not in hu.to_dict()
     with pytest.raises(ModelError, match="window"):
         dataclasses.replace(hu, window=(0.0, 1.0))
+
+
+def test_a_cohort_of_images_and_a_scan_in_hu(grey_images, grey_model, sample, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(grey_images / "LCTSC-201_058.png", tmp_path / "in")
+    shutil.copy(sample.folder / "volume" / "ct.nii.gz", tmp_path / "in")
+    options = pleura.SegmentationOptions(model=grey_model)
+    rows = pleura.segment_cohort(tmp_path / "in", tmp_path / "out", options)
+    assert {row.status for row in rows} == {"done", "failed"}
+    (failed,) = (row for row in rows if row.status == "failed")
+    assert "takes grey values of an unknown window" in str(failed.error)
+    text = pleura.methods_paragraph(tmp_path / "out")
+    assert "1 was segmented" in text or "1 were segmented" in text
+    assert "converted to HU" not in text
+
+
+def test_check_and_training_state_the_input_of_the_model(grey_run, grey_images, sample):
+    text = "8-bit grey values: the exported model will segment 8-bit images, not scans in HU"
+    assert grey_run.record["warnings"][-1] == text
+    report = pleura.check(grey_images, sample.masks, pleura.CheckOptions(folds=3))
+    assert report.units.grey_limits == (0, 255)
+    assert text in report._repr_html_()
+    assert "no mask was compared" in report.findings[-1].message
+    assert describe_model_input(UnitsEstimate("HU", "")).endswith("segment scans in HU")
+    assert "cannot be exported" in describe_model_input(UnitsEstimate("mixed", ""))
+
+
+def test_masks_are_compared_in_hu_only(grey_model, sample):
+    with pytest.raises(ModelError, match="masks are compared in HU"):
+        pleura.check(sample.images, sample.masks, pleura.CheckOptions(model=grey_model))
+
+
+@pytest.mark.parametrize("fixture", ["grey_model", "grey_run"])
+def test_corrections_need_a_model_for_hu(fixture, request, tmp_path):
+    model = request.getfixturevalue(fixture)
+    model = getattr(model, "folder", model)
+    options = FineTuningOptions(model=model)
+    with pytest.raises(RunError, match="corrected scans are in HU"):
+        fine_tune_on_corrections(tmp_path, tmp_path / "run", options)
+
+
+def test_export_prints_the_input(grey_run, tmp_path):
+    result = run_command("export", grey_run.folder, "-o", tmp_path / "a.onnx", "--input", "GREY")
+    assert "input grey" in result.stdout

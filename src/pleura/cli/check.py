@@ -117,7 +117,7 @@ def _write_figure(report: CheckReport, path: Path) -> None:
 
 
 def _print(report: CheckReport) -> None:
-    from pleura.dataset.check_report import format_counts
+    from pleura.dataset.check_report import describe_model_input, format_counts
 
     echo(f"pairs    {report.pairs} ({report.readable} readable)")
     echo(f"sizes    {format_counts(report.sizes)}")
@@ -131,6 +131,7 @@ def _print(report: CheckReport) -> None:
             f"{lung.maximum:.1%}); {counted(lung.empty, 'empty mask')}"
         )
     echo(f"units    {report.units.reason}")
+    echo(f"model    {describe_model_input(report.units)}")
     for finding in report.findings:
         _print_finding(finding)
     if report.fit_to_train:

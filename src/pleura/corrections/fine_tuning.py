@@ -14,17 +14,20 @@ from pleura.corrections.training_slices import (
     read_training_slices,
     write_training_slices,
 )
+from pleura.engine.engine import model_path
+from pleura.engine.model_file import read_metadata
 from pleura.errors import RunError
 from pleura.figures.html import html_table
 from pleura.files.records import read_record, write_json
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.export import ExportOptions, export
+from pleura.training.graph_input import graph_input
 from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.options import TrainingOptions
 from pleura.training.processes import is_distributed
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe, override_recipe
-from pleura.training.run import Run
+from pleura.training.run import Run, open_run
 from pleura.training.train import require_empty, resume, train
 from pleura.typing import Progress, StrPath
 
@@ -160,6 +163,7 @@ def fine_tune_on_corrections(
         The recipe or the model cannot be used, or the run folder exists.
     """
     _check_one_process()
+    _require_hu(options.model)
     output = Path(output).absolute()
     cases = corrected_cases(Path(results), options.scans)
     if not options.overwrite:
@@ -250,6 +254,27 @@ def _recipe_of(options: FineTuningOptions) -> Recipe:
     if options.recipe is None:
         return fine_tuning_recipe(options.model)
     return options.recipe if isinstance(options.recipe, Recipe) else load_recipe(options.recipe)
+
+
+def _require_hu(model: StrPath) -> None:
+    """Require a model that was trained in HU, because the slices of corrected scans are in HU.
+
+    Raises
+    ------
+    RunError, ModelError
+        The model was trained on grey values, or cannot be read.
+    """
+    if Path(model).is_dir():
+        units, window = graph_input(open_run(model)).units, None
+    else:
+        metadata = read_metadata(model_path(model))
+        units, window = metadata.input, metadata.window
+    if units == "grey" and window is None:
+        raise RunError(
+            "the model was trained on grey values, but corrected scans are in HU",
+            where=str(model),
+            hint="use a model for HU, such as `default`, or train on the images and masks",
+        )
 
 
 def _slices_folder(output: Path) -> Path:

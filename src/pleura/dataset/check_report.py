@@ -108,6 +108,11 @@ class CheckReport:
         """Whether there is no finding of severity ``error``."""
         return not any(finding.severity == "error" for finding in self.findings)
 
+    @property
+    def is_convertible(self) -> bool:
+        """Whether the conversion of the images to HU is known."""
+        return self.units.scale is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-compatible values."""
         report = {**asdict(replace(self, label_errors=())), "fit_to_train": self.fit_to_train}
@@ -144,6 +149,7 @@ class CheckReport:
             ("dtypes", format_counts(self.dtypes)),
             ("values", "" if values is None else f"{values[0]:g} to {values[1]:g}"),
             ("units", self.units.reason),
+            ("model", describe_model_input(self.units)),
             ("findings", self._counted_findings()),
         ]
         findings = [
@@ -157,6 +163,21 @@ class CheckReport:
         counts = Counter(finding.severity for finding in self.findings)
         names = [counted(n, severity) for severity, n in counts.items()]
         return ", ".join(names) or "no findings"
+
+
+def describe_model_input(units: UnitsEstimate) -> str:
+    """Return which images the model of a run segments that is trained on images of these units."""
+    if units.kind == "grey":
+        depth = "8-bit " if units.grey_limits in ((0, 255), (255, 0)) else ""
+        return (
+            f"{depth}grey values: the exported model will segment {depth or 'grey '}images, "
+            "not scans in HU"
+        )
+    if units.kind in ("mixed", "wrapped HU"):
+        return f"{units.kind}: a run trained on these images cannot be exported"
+    if units.kind == "unknown":
+        return "unknown: the exported model will take the stored values as HU"
+    return "the exported model will segment scans in HU"
 
 
 def format_counts(counts: Mapping[str, int]) -> str:

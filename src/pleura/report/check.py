@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pleura
-from pleura.dataset.check_report import CheckReport, Finding, LungFraction, format_counts
+from pleura.dataset.check_report import (
+    CheckReport,
+    Finding,
+    LungFraction,
+    describe_model_input,
+    format_counts,
+)
 from pleura.dataset.label_errors import SuspectedLabel
 from pleura.dataset.pair_reader import PairReader
 from pleura.figures.overlay import grey_range, overlay
@@ -64,6 +70,7 @@ def check_page(report: CheckReport, command: str) -> Page:
             ("Image sizes", format_counts(report.sizes)),
             ("Stored values", "" if values is None else f"{values[0]:g} to {values[1]:g}"),
             ("Intensity units", report.units.reason),
+            ("Input of a trained model", describe_model_input(report.units)),
             ("Version of pleura", pleura.__version__),
             ("Command", command),
         ),

@@ -135,7 +135,7 @@ def _setup(report: Mapping[str, Any]) -> _Setup | None:
 def _numbers(rows: Sequence[ScanResult], reports: Sequence[Mapping[str, Any]]) -> str:
     failed = sum(row.status == "failed" for row in rows)
     done = len(rows) - failed
-    converted = sum(report.get("units") != "HU" for report in reports)
+    converted = sum(report.get("units") != "HU" and not _takes_grey(report) for report in reports)
     kinds = Counter(name for row in rows for name in row.flags.split("; ") if name)
     flagged = sum(bool(row.flags) for row in rows)
     sentences = [f"Of {_scans(len(rows))}, {done:,} were segmented and {failed:,} failed."]
@@ -150,6 +150,14 @@ def _numbers(rows: Sequence[ScanResult], reports: Sequence[Mapping[str, Any]]) -
     else:
         sentences.append("Automatic quality checks flagged no mask.")
     return " ".join(sentences)
+
+
+def _takes_grey(report: Mapping[str, Any]) -> bool:
+    """Return whether the model of a report takes grey values, not HU."""
+    try:
+        return bool(report["options"]["model"]["input"] == "grey")
+    except (KeyError, TypeError):
+        return False
 
 
 def _scans(count: int) -> str:

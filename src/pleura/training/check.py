@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pleura.dataset.check_report import CheckReport
+from pleura.dataset.check_report import CheckReport, Finding
 from pleura.dataset.checks import check_folders
+from pleura.dataset.label_errors import PredictLung
 from pleura.engine.engine import Engine, model_path
+from pleura.errors import ModelError
 from pleura.files.temporary import temporary_folder
+from pleura.intensity.grey import to_grey
 from pleura.typing import Progress, StrPath
 
 if TYPE_CHECKING:
@@ -81,18 +84,19 @@ def check(
     DataError
         A folder is unreadable or contains no image, or there are too few images for the folds.
     ModelError
-        The model cannot be read.
+        The model cannot be read, or takes grey values of an unknown window.
     RecipeError
         The recipe is invalid.
     """
     options = options or CheckOptions()
     if options.model is not None:
-        engine = Engine(model_path(options.model))
-        return check_folders(
-            images, masks, predict=lambda _, hu: engine.probability(hu), progress=progress
-        )
+        predict = _predict_with(model_path(options.model))
+        return _with_comparison(check_folders(images, masks, predict=predict, progress=progress))
     if options.folds is None:
         return check_folders(images, masks, progress=progress)
+    before = _with_comparison(check_folders(images, masks))
+    if not before.is_convertible:
+        return before
     from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.cross_validation import cross_validate
     from pleura.training.recipe_loading import load_recipe
@@ -110,6 +114,42 @@ def check(
             TrainingCallbacks(on_step=_count_steps(training_progress, options.folds)),
         )
         return check_folders(images, masks, predict=predict, progress=progress)
+
+
+def _predict_with(model: Path) -> PredictLung:
+    """Return a function that predicts images in HU with a model file.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or takes grey values of an unknown window.
+    """
+    engine = Engine(model)
+    window = engine.metadata.window
+    if engine.metadata.input == "HU":
+        return lambda _, hu: engine.probability(hu)
+    if window is None:
+        raise ModelError(
+            "the model takes grey values of an unknown window, but masks are compared in HU",
+            where=model,
+            hint="pass a model for HU, such as `default`",
+        )
+    low, high = window
+    return lambda _, hu: engine.probability(to_grey(hu, low, high))
+
+
+def _with_comparison(report: CheckReport) -> CheckReport:
+    """Add a finding if the images have no known conversion to HU, and no mask was compared."""
+    if report.is_convertible:
+        return report
+    finding = Finding(
+        "warning",
+        "label errors",
+        "no mask was compared with a model, because the units have no known conversion to HU",
+        (),
+        "compare the masks with the predictions of your own run: pleura evaluate",
+    )
+    return replace(report, findings=(*report.findings, finding))
 
 
 def _count_steps(progress: Progress | None, folds: int) -> Callable[[StepReport], None] | None:

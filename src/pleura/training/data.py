@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pleura.dataset.check_report import describe_model_input
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
@@ -90,6 +91,8 @@ def load_data(
     keys = ("kind", "formula", "scale", "offset", "grey_limits")
     record = {key: getattr(units, key) for key in keys}
     noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
+    if units.kind in ("grey", "mixed", "wrapped HU"):
+        noted = (*noted, describe_model_input(units))
     return TrainingData(pairs, prepared, apart, record, noted, pretraining)
 
 
