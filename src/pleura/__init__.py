@@ -104,9 +104,11 @@ __all__ = [
     "TrainingCallbacks",
     "TrainingOptions",
     "TrainingSlices",
+    "Units",
     "UnitsOption",
     "Viewer",
     "ViewerOptions",
+    "Window",
     "__version__",
     "check",
     "compare",
@@ -210,6 +212,8 @@ if TYPE_CHECKING:
     from pleura.formats.scan_like import ScanLike as ScanLike
     from pleura.intensity.mapping import IntensityMapping as IntensityMapping
     from pleura.intensity.mapping import UnitsOption as UnitsOption
+    from pleura.intensity.window import Units as Units
+    from pleura.intensity.window import Window as Window
     from pleura.masks.labels import read_mask as read_mask
     from pleura.masks.mask import Flag as Flag
     from pleura.masks.mask import Mask as Mask
@@ -308,6 +312,7 @@ _NAMES_BY_MODULE = {
     "pleura.formats.read": "read",
     "pleura.formats.scan_like": "ScanLike",
     "pleura.intensity.mapping": "IntensityMapping UnitsOption",
+    "pleura.intensity.window": "Units Window",
     "pleura.masks.labels": "read_mask",
     "pleura.masks.mask": "Flag Mask",
     "pleura.measurement.measure": "measure",

@@ -63,7 +63,15 @@ def json_option(command: Command) -> Command:
 
 
 def units_option(command: Command) -> Command:
-    """Add the option ``--units`` to a command."""
+    """Add the options ``--units`` and ``--window`` to a command."""
+    command = click.option(
+        "--window",
+        type=float,
+        nargs=2,
+        metavar="LEVEL WIDTH",
+        help="Window of grey values: linear in HU from LEVEL - WIDTH/2 to LEVEL + WIDTH/2.  "
+        "[default: estimated]",
+    )(command)
     return click.option(
         "--units",
         type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),

@@ -81,6 +81,7 @@ def command(
     cases: Path | None,
     by: str | None,
     units: UnitsOption,
+    window: tuple[float, float] | None,
     scale_factor: float,
     json_file: Path | None,
     quiet: bool,
@@ -93,15 +94,26 @@ def command(
     intervals over patients, thresholds and calibration.
     """
     from pleura.evaluation.model import calibration_text
+    from pleura.intensity.window import units_or_window
     from pleura.report.evaluation import EvaluationOptions, evaluate_and_report
 
     is_run = model.is_dir()
-    if is_run and (units, scale_factor) != ("auto", 1.0):
-        raise click.UsageError("--units and --scale-factor are for models: omit them for a run")
+    if is_run and (units, window, scale_factor) != ("auto", None, 1.0):
+        raise click.UsageError(
+            "--units, --window and --scale-factor are for models: omit them for a run"
+        )
     if not is_run and (folder is not None or subset != "test"):
         raise click.UsageError("--subset and --output are for runs: pass --report for a model")
     table = case_table(cases, by)
-    options = EvaluationOptions(table, subset, folder, units, scale_factor, report, command_line())
+    options = EvaluationOptions(
+        table,
+        subset,
+        folder,
+        units_or_window(units, window),
+        scale_factor,
+        report,
+        command_line(),
+    )
     with progress_bar("evaluating", quiet, "cases") as progress:
         evaluation = evaluate_and_report(model, images, masks, options, progress)
     write_json(json_file, evaluation.to_dict())

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pleura.cli.common import PATH, echo, json_option, progress_bar, quiet_option, write_json
+from pleura.cli.common import (
+    PATH,
+    echo,
+    json_option,
+    progress_bar,
+    quiet_option,
+    units_option,
+    write_json,
+)
 from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.formats.describe import ScanDescription
+    from pleura.intensity.mapping import UnitsOption
 
 _EPILOG = """\
 \b
@@ -26,15 +35,24 @@ The exit code is 1 if a scan cannot be read.
 
 @click.command("info", epilog=_EPILOG)
 @click.argument("path", type=PATH)
+@units_option
 @json_option
 @quiet_option
-def command(path: Path, json_file: Path | None, quiet: bool) -> int:
+def command(
+    path: Path,
+    units: UnitsOption,
+    window: tuple[float, float] | None,
+    json_file: Path | None,
+    quiet: bool,
+) -> int:
     """List the scans in a file or folder with series, grid, units and warnings."""
     from pleura.formats.describe import describe_scans
     from pleura.formats.read import read
+    from pleura.intensity.window import units_or_window
 
     with progress_bar("reading", quiet) as progress:
-        scans = describe_scans(path, progress=progress)
+        chosen_units = units_or_window(units, window)
+        scans = describe_scans(path, units=chosen_units, progress=progress)
     if not scans:
         read(path)  # raises the reason
     write_json(json_file, {"path": path.name, "scans": [scan.to_dict() for scan in scans]})

@@ -33,6 +33,7 @@ def command(
     scan: Path,
     mask: Path | None,
     units: UnitsOption,
+    window: tuple[float, float] | None,
     csv_file: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -43,7 +44,7 @@ def command(
     from pleura.formats.read import read
     from pleura.measurement.measure import measure
 
-    measurement = measure(read(scan, units=units), mask)
+    measurement = measure(read(scan, units=units, window=window), mask)
     write_json(json_file, measurement.to_dict())
     if csv_file is not None:
         measurement.write_slices(csv_file)

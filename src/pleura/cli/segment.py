@@ -164,6 +164,7 @@ def command(
     series: str | None,
     stack: bool,
     units: UnitsOption,
+    window: tuple[float, float] | None,
     flip: bool,
     single_label: bool,
     threshold: float | None,
@@ -194,6 +195,7 @@ def command(
         threads=threads,
         runtime=runtime,
         units=units,
+        window=window,
         flip=flip,
     )
     if _is_mask(output):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pleura.cli.common import PATH, echo
+from pleura.cli.common import PATH, echo, units_option
 from pleura.names import counted
+
+if TYPE_CHECKING:
+    from pleura.intensity.mapping import UnitsOption
 
 _EPILOG = """\
 \b
@@ -44,6 +48,7 @@ Needs `pip install "pleura[view]"`. Ctrl-C stops the server. Corrected masks are
     default="",
     help="Scan of a folder of results to open first.  [default: the one with most flags]",
 )
+@units_option
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -62,6 +67,8 @@ def command(
     reference: Path | None,
     scans: Path | None,
     selected: str,
+    units: UnitsOption,
+    window: tuple[float, float] | None,
     host: str,
     port: int,
     no_browser: bool,
@@ -76,11 +83,12 @@ def command(
     """
     if (path is None) != empty:
         raise click.UsageError("pass a scan, a folder of results, or --open")
+    from pleura.intensity.window import units_or_window
     from pleura.viewer.view import ViewerOptions, open_viewer
 
     # Clients can cause warnings; only the application configures loggers, which is the command.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    options = ViewerOptions(model, host, port, selected)
+    options = ViewerOptions(model, host, port, selected, units_or_window(units, window))
     with open_viewer(path, mask, reference=reference, scans=scans, options=options) as viewer:
         count = len(viewer.cases)
         echo(f"{counted(count, 'scan')} at {viewer.url}")

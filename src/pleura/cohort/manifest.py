@@ -16,6 +16,7 @@ from pleura.files.listing import check_path
 from pleura.formats.find import ScanEntry
 from pleura.formats.registry import scan_name
 from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import units_or_window
 from pleura.names import LONGEST, printable, safe_name, short_hash
 from pleura.typing import StrPath
 
@@ -24,6 +25,11 @@ SUFFIXES = (".csv", ".parquet")
 
 def _none_if_empty(value: Any) -> Any:
     return value or None
+
+
+def _split(value: Any) -> Any:
+    """Return the words of a cell as a list; None if it is empty."""
+    return (value.split() if isinstance(value, str) else value) or None
 
 
 class _ManifestRow(BaseModel):
@@ -37,6 +43,7 @@ class _ManifestRow(BaseModel):
     series: Annotated[str | None, BeforeValidator(_none_if_empty)] = None
     stack: Annotated[bool | None, BeforeValidator(_none_if_empty)] = None
     units: Annotated[UnitsOption | None, BeforeValidator(_none_if_empty)] = None
+    window: Annotated[tuple[float, float] | None, BeforeValidator(_split)] = None
     flip: Annotated[bool | None, BeforeValidator(lambda v: None if v == "" else v)] = None
 
 
@@ -47,8 +54,8 @@ def read_manifest(manifest: StrPath) -> list[Task]:
     ----------
     manifest:
         Path or address of a CSV or Parquet table with the column ``path`` and any of ``name``,
-        ``patient``, ``series``, ``stack``, ``units`` and ``flip``. Relative paths start at the
-        folder of the manifest.
+        ``patient``, ``series``, ``stack``, ``units``, ``window`` (level and width, separated by a
+        space) and ``flip``. Relative paths start at the folder of the manifest.
 
     Raises
     ------
@@ -77,7 +84,12 @@ def read_manifest(manifest: StrPath) -> list[Task]:
 def _parse_row(row: dict[str, Any], number: int, manifest: StrPath) -> _ManifestRow:
     cells = {k: "" if v is None else v if isinstance(v, bool) else str(v) for k, v in row.items()}
     try:
-        return _ManifestRow.model_validate(cells)
+        parsed = _ManifestRow.model_validate(cells)
+        units_or_window(parsed.units or "auto", parsed.window)
+    except ScanError as error:
+        raise DataError(
+            f"row {number} of the manifest: {error.message}", where=manifest, hint=error.hint
+        ) from error
     except ValidationError as error:
         problem = error.errors()[0]
         raise DataError(
@@ -85,6 +97,7 @@ def _parse_row(row: dict[str, Any], number: int, manifest: StrPath) -> _Manifest
             where=manifest,
             hint="correct the row",
         ) from error
+    return parsed
 
 
 def _task(row: _ManifestRow, manifest: StrPath, folder: Path | str) -> Task:
@@ -113,6 +126,7 @@ def _task(row: _ManifestRow, manifest: StrPath, folder: Path | str) -> Task:
         series=row.series,
         stack=bool(row.stack),
         units=row.units,
+        window=row.window,
         flip=row.flip,
         has_given_name=bool(row.name),
     )

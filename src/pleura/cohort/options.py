@@ -10,6 +10,7 @@ from pleura.engine.runtimes import Precision, Runtime
 from pleura.errors import DataError
 from pleura.formats.registry import OUTPUT_FORMATS, same_format_suffix
 from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import Units, units_or_window
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import StrPath
 
@@ -21,7 +22,13 @@ OutputFormat = Literal[
 
 @dataclass(frozen=True)
 class SegmentationOptions:
-    """Options for reading and segmenting a scan."""
+    """Options for reading and segmenting a scan.
+
+    Raises
+    ------
+    ScanError
+        The window is invalid, or the units are not grey values.
+    """
 
     model: StrPath | None = None
     """Model file that `export` wrote, or ``default`` (None) or ``accurate``."""
@@ -37,8 +44,18 @@ class SegmentationOptions:
     """``onnxruntime`` runs the model on a GPU."""
     units: UnitsOption = "auto"
     """Intensity units of the scans."""
+    window: tuple[float, float] | None = None
+    """Level and width in HU with which grey values were exported; None: estimated."""
     flip: bool = False
     """In scans without orientation, the left of the patient is on the left of the image."""
+
+    def __post_init__(self) -> None:
+        units_or_window(self.units, self.window)
+
+    @property
+    def units_or_window(self) -> Units:
+        """The window if there is one, else the units."""
+        return units_or_window(self.units, self.window)
 
     def load_segmenter(self) -> Segmenter:
         """Load the model.

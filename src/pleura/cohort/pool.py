@@ -36,7 +36,7 @@ class SegmenterPool:
         """
         file = model_path(options.model)
         modified = file.stat().st_mtime_ns if file.is_file() else 0
-        key = replace(options, units="auto", flip=False), modified
+        key = replace(options, units="auto", window=None, flip=False), modified
         with self._lock:
             idle = self._idle.setdefault(key, queue.SimpleQueue())
         try:

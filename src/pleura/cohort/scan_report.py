@@ -77,6 +77,7 @@ def report_options(
         "threshold": segmenter.threshold_level,
         "sides": options.sides,
         "units": options.units,
+        "window": None if options.window is None else [float(value) for value in options.window],
         "flip": options.flip,
         "series": series,
         "stack": stack,

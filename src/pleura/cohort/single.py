@@ -76,7 +76,14 @@ def segment_file(
         loading = loader.submit(options.load_segmenter)  # while the scan is read
         if isinstance(scan, str) and is_address(scan):
             scan = copies.enter_context(RemoteScan(scan).download("scan"))
-        opened = read(scan, series=series, stack=stack, units=options.units, flip=options.flip)
+        opened = read(
+            scan,
+            series=series,
+            stack=stack,
+            units=options.units,
+            window=options.window,
+            flip=options.flip,
+        )
         _refuse_inputs(outputs, files_of(opened))
         opened = _checked(opened, outputs)
         segmenter = loading.result()

@@ -12,6 +12,7 @@ from pleura.errors import DataError
 from pleura.formats.find import ScanEntry
 from pleura.formats.read import read
 from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import Units
 from pleura.names import short_hash
 from pleura.scan.orientation import flip_left_right
 from pleura.scan.scan import Scan
@@ -33,7 +34,7 @@ class Task:
         Patient in the tables.
     series, stack:
         See `pleura.read`.
-    units, flip:
+    units, window, flip:
         Options of this scan; None: those of the cohort.
     has_given_name:
         Whether a manifest states the name.
@@ -46,6 +47,7 @@ class Task:
     series: str | None = None
     stack: bool = False
     units: UnitsOption | None = None
+    window: tuple[float, float] | None = None
     flip: bool | None = None
     has_given_name: bool = False
 
@@ -54,7 +56,8 @@ class Task:
         """Text that identifies the task within a cohort, in all processes."""
         source = self.source.source if isinstance(self.source, ScanEntry) else self.source
         description = self.source.description if isinstance(self.source, ScanEntry) else ""
-        return f"{source} {description} {self.series} {self.stack} {self.units} {self.flip}"
+        options = self.series, self.stack, self.units, self.window, self.flip
+        return f"{source} {description} {options}"
 
     @property
     def filename(self) -> str:
@@ -74,15 +77,15 @@ def anonymous_task(task: Task) -> Task:
 
 
 @contextmanager
-def open_task(task: Task, units: UnitsOption, flip: bool) -> Iterator[Scan]:
+def open_task(task: Task, units: Units, flip: bool) -> Iterator[Scan]:
     """Open the scan of a task; its voxels can be read inside the context only.
 
     Parameters
     ----------
     task:
-        The scan; its own units and flip are not used.
+        The scan; its own units, window and flip are not used.
     units:
-        Intensity units.
+        Intensity units, or the window of grey values.
     flip:
         Flip the scan if its orientation is unknown.
 
@@ -96,7 +99,7 @@ def open_task(task: Task, units: UnitsOption, flip: bool) -> Iterator[Scan]:
 
 
 @contextmanager
-def _open_source(task: Task, units: UnitsOption) -> Iterator[Scan]:
+def _open_source(task: Task, units: Units) -> Iterator[Scan]:
     if isinstance(task.source, ScanEntry):
         if task.source.load is None:
             raise task.source.error or DataError(

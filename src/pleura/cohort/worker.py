@@ -66,9 +66,7 @@ def segment_task(
             where=None,
             hint="install the same version on all machines",
         )
-    flip = options.segmentation.flip if task.flip is None else task.flip
-    units = task.units or options.segmentation.units
-    options = replace(options, segmentation=replace(options.segmentation, units=units, flip=flip))
+    options = replace(options, segmentation=_options_of(task, options.segmentation))
     try:
         with segmenters.segmenter(options.segmentation) as segmenter:
             result = _segment(task, store, options, segmenter)
@@ -83,6 +81,14 @@ def segment_task(
 def mask_name(task: Task, outputs: OutputOptions) -> str:
     """Return the path of the mask of a scan below the output."""
     return f"{task.name}_lungs{mask_suffix(task.filename, outputs.format)}"
+
+
+def _options_of(task: Task, cohort: SegmentationOptions) -> SegmentationOptions:
+    """Return the options of a cohort with those of one of its scans."""
+    flip = cohort.flip if task.flip is None else task.flip
+    if task.units is None and task.window is None:
+        return replace(cohort, flip=flip)
+    return replace(cohort, units=task.units or "auto", window=task.window, flip=flip)
 
 
 def _segment(
@@ -104,7 +110,7 @@ def _segment(
     store.remove(report_name)  # it must not describe the new mask
     files = [mask, preview, report_name]
     with (
-        open_task(task, segmentation.units, segmentation.flip) as scan,
+        open_task(task, segmentation.units_or_window, segmentation.flip) as scan,
         store.staging(files) as folder,
     ):
         decisions = (*scan.decisions, *check_can_write(folder / mask, scan))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pleura
 from pleura.cohort.batch import INPUTS_FILE
@@ -20,6 +20,7 @@ from pleura.files.records import read_record
 from pleura.formats.read import read
 from pleura.formats.registry import OUTPUT_SUFFIXES, scan_name
 from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import Units, Window
 from pleura.scan.scan import Scan
 
 _REPORT_KEYS = (
@@ -79,7 +80,7 @@ class ReviewCase:
 
 
 def cases_from_results(
-    folder: Path, scans: Path | None = None, units: UnitsOption = "auto"
+    folder: Path, scans: Path | None = None, units: Units = "auto"
 ) -> list[ReviewCase]:
     """Return the segmented scans of a folder of results, those with most flags first.
 
@@ -117,8 +118,7 @@ def cases_from_results(
         report = read_record(path)
         options = report.get("options")
         options = options if isinstance(options, dict) else {}
-        is_recorded = options.get("units") in get_args(UnitsOption)
-        scan_units = options["units"] if is_recorded else units
+        scan_units = _recorded_units(options) or units
         read_scan = partial(_read_task, task, scan_units, bool(options.get("flip")))
         mask = _mask_of_report(path, report, folder)
         cases.append(ReviewCase(name, read_scan, mask, None, _displayed(report)))
@@ -132,7 +132,7 @@ def cases_from_results(
 
 
 def case_from_files(
-    scan: Path, mask: Path | None = None, reference: Path | None = None
+    scan: Path, mask: Path | None = None, reference: Path | None = None, units: Units = "auto"
 ) -> ReviewCase:
     """Return the case of one scan, its mask, and a reference mask.
 
@@ -144,7 +144,18 @@ def case_from_files(
     for path in (scan, mask, reference):
         if path is not None and not path.exists():
             raise DataError("no such file", where=path, hint="check the spelling of the path")
-    return ReviewCase(scan_name(scan), partial(read, scan), mask, reference)
+    read_scan = partial(read, scan, units=units)
+    return ReviewCase(scan_name(scan), read_scan, mask, reference)
+
+
+def _recorded_units(options: Mapping[str, Any]) -> Units | None:
+    """Return the units in the options of a report; None if it has none."""
+    units, window = options.get("units"), options.get("window")
+    if units not in get_args(UnitsOption):
+        return None
+    if isinstance(window, list) and [type(value) for value in window] == [float, float]:
+        return Window(window[0], window[1], inverted=units == "inverted")
+    return cast("UnitsOption", units)
 
 
 def _recorded_scans(folder: Path) -> Path:
@@ -160,7 +171,7 @@ def _recorded_scans(folder: Path) -> Path:
     return scans
 
 
-def _read_task(task: Task, units: UnitsOption, flip: bool) -> Scan:
+def _read_task(task: Task, units: Units, flip: bool) -> Scan:
     with open_task(task, units, flip) as scan:
         return scan
 

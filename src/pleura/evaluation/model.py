@@ -26,7 +26,8 @@ from pleura.evaluation.scores import Score, score_masks
 from pleura.figures.html import html_table
 from pleura.files.hashing import hash_files
 from pleura.formats.read import read
-from pleura.intensity.mapping import IntensityMapping, UnitsOption
+from pleura.intensity.mapping import IntensityMapping
+from pleura.intensity.window import Units
 from pleura.masks.labels import read_mask
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
@@ -142,7 +143,7 @@ def evaluate_model(
     images: StrPath,
     masks: StrPath,
     *,
-    units: UnitsOption = "auto",
+    units: Units = "auto",
     scale_factor: float = 1.0,
     cases: CaseTable | None = None,
     callbacks: EvaluationCallbacks | None = None,
@@ -156,7 +157,7 @@ def evaluate_model(
     images, masks:
         Two files, or two folders matched by name.
     units:
-        Units of the images.
+        Units of the images, or their `Window`.
     scale_factor:
         Stored values of the images are HU times this factor.
     cases:

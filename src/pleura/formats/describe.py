@@ -7,6 +7,7 @@ from typing import Any
 
 from pleura.errors import PleuraError, first_line
 from pleura.formats.find import ScanEntry, find_scans
+from pleura.intensity.window import Units
 from pleura.names import printable
 from pleura.scan.origin import FormatName
 from pleura.scan.scan import Decision
@@ -62,13 +63,17 @@ class ScanDescription:
         return content if self.error is None else {key: content[key] for key in always}
 
 
-def describe_scans(path: StrPath, *, progress: Progress | None = None) -> list[ScanDescription]:
+def describe_scans(
+    path: StrPath, *, units: Units = "auto", progress: Progress | None = None
+) -> list[ScanDescription]:
     """Read and describe all scans in a file or below a folder.
 
     Parameters
     ----------
     path:
         A file or a folder.
+    units:
+        As for `read`.
     progress:
         Called with the number of scans that were read, and of all scans.
 
@@ -85,13 +90,13 @@ def describe_scans(path: StrPath, *, progress: Progress | None = None) -> list[S
     entries = find_scans(path)
     descriptions = []
     for i, entry in enumerate(entries):
-        descriptions.append(_describe(entry))
+        descriptions.append(_describe(entry, units))
         if progress is not None:
             progress(i + 1, len(entries))
     return descriptions
 
 
-def _describe(entry: ScanEntry) -> ScanDescription:
+def _describe(entry: ScanEntry, units: Units) -> ScanDescription:
     fields: dict[str, Any] = {
         "name": entry.name,
         "description": entry.description,
@@ -100,7 +105,7 @@ def _describe(entry: ScanEntry) -> ScanDescription:
     try:
         if entry.error is not None or entry.load is None:
             return ScanDescription(**fields, error=str(entry.error))
-        scan = entry.load("auto")
+        scan = entry.load(units)
         geometry = scan.geometry
         return ScanDescription(
             **fields,

@@ -14,7 +14,7 @@ from pleura.errors import DataError, PleuraError, ScanError
 from pleura.files.listing import Listing, check_path, list_below
 from pleura.formats.read import read
 from pleura.formats.registry import SCAN_SUFFIXES, scan_name
-from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import Units
 from pleura.names import printable, safe_name, short_hash
 from pleura.scan.scan import Decision, Scan
 from pleura.scan.units import with_units
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pleura.formats.dicom.read import DicomContents
     from pleura.formats.dicom.volume import DicomVolume
 
-Load = Callable[[UnitsOption], Scan]
+Load = Callable[[Units], Scan]
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,7 +153,7 @@ def files_of(scan: Scan) -> set[Path]:
     return {file.resolve() for file in scan.origin.files}
 
 
-def _read(file: Path, units: UnitsOption) -> Scan:
+def _read(file: Path, units: Units) -> Scan:
     return read(file, units=units)
 
 
@@ -214,7 +214,7 @@ def _read_volume(
     name: str,
     decisions: tuple[Decision, ...],
     skipped: tuple[SkippedFile, ...],
-    units: UnitsOption,
+    units: Units,
 ) -> Scan:
     from pleura.formats.dicom.read import read_volume
 

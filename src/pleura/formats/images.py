@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from pleura.errors import ScanError
 from pleura.formats.raw import check_shape
-from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import Units, units_or_window
 from pleura.scan.geometry import Geometry, affine_from_axes
 from pleura.scan.orientation import assume_orientation, set_orientation, shape_of
 from pleura.scan.origin import IN_MEMORY
@@ -30,7 +30,8 @@ def from_array(
     *,
     orientation: str | None = None,
     name: str = "array",
-    units: UnitsOption = "auto",
+    units: Units = "auto",
+    window: tuple[float, float] | None = None,
 ) -> Scan:
     """Make a scan of an array (rows, columns) or (slices, rows, columns).
 
@@ -53,7 +54,7 @@ def from_array(
         ``SimpleITK.GetArrayFromImage`` returns of an image in RAS order.
     name:
         Name of the scan in results.
-    units:
+    units, window:
         As for `read`.
 
     Returns
@@ -64,9 +65,10 @@ def from_array(
     ------
     ScanError
         The array is not a 2-D or 3-D array of numbers, a spacing is not above 0, the orientation
-        does not name three axes, or the grid is impossible.
+        does not name three axes, the grid is impossible, or the window is invalid.
     """
-    return with_units(_scan_of_array(values, spacing, affine, orientation, name), units)
+    scan = _scan_of_array(values, spacing, affine, orientation, name)
+    return with_units(scan, units_or_window(units, window))
 
 
 def is_image(source: Any) -> bool:

@@ -15,7 +15,7 @@ from pleura.formats.image_files import IMAGE_SUFFIXES, read_image_stack
 from pleura.formats.image_types import ImageSource
 from pleura.formats.images import is_image, read_image
 from pleura.formats.registry import SCAN_SUFFIXES, VOLUME_SUFFIXES, ZIP_SUFFIX, format_of, scan_name
-from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import Units, units_or_window
 from pleura.names import shorten_list
 from pleura.scan.orientation import flip_left_right
 from pleura.scan.scan import Decision, Scan
@@ -30,7 +30,8 @@ def read(
     *,
     series: str | None = None,
     stack: bool = False,
-    units: UnitsOption = "auto",
+    units: Units = "auto",
+    window: tuple[float, float] | None = None,
     flip: bool = False,
 ) -> Scan:
     """Read one scan from a file, a folder, a zip or an image in memory.
@@ -46,7 +47,10 @@ def read(
     stack:
         Read a folder of images as one volume, in the order of their names from foot to head.
     units:
-        The intensity units of the values; ``auto`` estimates them.
+        The intensity units of the values, or a `Window`; ``auto`` estimates them.
+    window:
+        Level and width in HU of grey values: shorthand for a `Window`, which ``units`` of
+        ``inverted`` inverts.
     flip:
         Flip left and right, for images that show the patient's left on the left side, contrary
         to the radiological convention. Only for files without an orientation.
@@ -59,7 +63,7 @@ def read(
     Raises
     ------
     ScanError, DataError
-        The source cannot be read as one CT scan.
+        The source cannot be read as one CT scan, or the window is invalid.
 
     Examples
     --------
@@ -68,6 +72,7 @@ def read(
     >>> scan.geometry.shape, scan.hu(30, 31).shape
     ((65, 128, 128), (1, 128, 128))
     """
+    chosen_units = units_or_window(units, window)
     if is_image(source):
         scan = read_image(source)
     elif source == "" or not isinstance(source, str | os.PathLike):  # pathlib reads "" as "."
@@ -79,7 +84,7 @@ def read(
         )
     else:
         scan = _read_path(Path(source), series, stack)
-    return with_units(flip_left_right(scan) if flip else scan, units)
+    return with_units(flip_left_right(scan) if flip else scan, chosen_units)
 
 
 def _read_path(path: Path, series: str | None, stack: bool) -> Scan:

@@ -15,6 +15,7 @@ from pleura.intensity.levels import Levels, measure_levels
 from pleura.intensity.mapping import HU, ControlPoints, IntensityMapping, UnitsOption
 from pleura.intensity.reference import AIR, FAT, MUSCLE, SOFT_TISSUE
 from pleura.intensity.units import SCALE_TOLERANCE, are_inverted, estimate_units_from_levels
+from pleura.intensity.window import Window, find_contradiction
 
 _FAT_TOLERANCE = 60  # HU by which the distance from fat to muscle may deviate
 _MAX_PERCENTILE = 8000  # HU; metal has up to 30000, but not in a twentieth of a slice
@@ -64,6 +65,43 @@ def decide_units(
     if option != "auto":
         return _map_picture(levels, option == "inverted", "as requested.")
     return decide_units_from_levels(levels, states_hu)
+
+
+def decide_by_window(
+    slices: Sequence[NDArray[Any]], window: Window, grey: tuple[float, float]
+) -> UnitsDecision:
+    """Return the conversion by a window that the user states, with a warning if levels differ.
+
+    Parameters
+    ----------
+    slices:
+        Some axial slices (rows, columns).
+    window:
+        The window.
+    grey:
+        Grey values of its limits.
+
+    Raises
+    ------
+    ScanError
+        The values are constant.
+    """
+    bottom, top = grey
+    if bottom == top:
+        raise ScanError(
+            f"the image is constant: every value is {bottom:g}",
+            where=None,
+            hint="export the scan again",
+        )
+    mapping = window.mapping(bottom, top)
+    if window.inverted:
+        slices, bottom, top = [-image.astype(np.float64) for image in slices], -top, -bottom
+    contradiction = find_contradiction([*map(measure_levels, slices)], mapping, (bottom, top))
+    darkest, brightest = window.limits
+    reason = f"given by --window: {darkest:g} to {brightest:g} HU"
+    if contradiction:
+        reason += f", but {contradiction}"
+    return UnitsDecision(mapping, reason, warning=bool(contradiction))
 
 
 def decide_units_from_levels(

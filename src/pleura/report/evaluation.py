@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pleura.evaluation.cases import CaseTable, Subset
 from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation, evaluate_model
-from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.window import Units
 from pleura.masks.mask import flag_title
 from pleura.report.images import PageImage
 from pleura.report.page import Page, PageFlag
@@ -38,7 +38,7 @@ class EvaluationOptions:
     cases: CaseTable | None = None
     subset: Subset = "test"
     output: StrPath | None = None
-    units: UnitsOption = "auto"
+    units: Units = "auto"
     scale_factor: float = 1.0
     report: StrPath | None = None
     command: str = ""

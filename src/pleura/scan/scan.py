@@ -141,13 +141,13 @@ class Scan:
                 where=self.source or self.name,
                 hint="pass --units grey if the values are grey values",
             )
-        low, high = grey_range(*self._value_range)
+        low, high = grey_range(*self.value_range)
         if self.intensity.scale < 0:
             low, high = high, low
         return to_grey(self.values(start, stop), low, high)
 
     @cached_property
-    def _value_range(self) -> tuple[float, float]:
+    def value_range(self) -> tuple[float, float]:
         """The smallest and the largest value of all slices that are not missing."""
         present = [i for i in range(self.geometry.shape[0]) if i not in self.missing_slices]
         slices = (self.values(i, i + 1) for i in present)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from pleura.errors import ScanError
-from pleura.intensity.decision import decide_units
-from pleura.intensity.mapping import UnitsOption
+from pleura.intensity.decision import decide_by_window, decide_units
+from pleura.intensity.grey import grey_range
+from pleura.intensity.window import Units, Window
 from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
@@ -20,7 +21,7 @@ MAX_SIDE = 2048
 """Pixels of the longer side of a slice from which its units are estimated."""
 
 
-def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
+def with_units(scan: Scan, units: Units = "auto") -> Scan:
     """Return a scan with the conversion of its values to HU, and the decision about it.
 
     Raises
@@ -29,8 +30,11 @@ def with_units(scan: Scan, option: UnitsOption = "auto") -> Scan:
         The units cannot be determined, the slices differ in units, or the values are not CT.
     """
     try:
-        slices = [] if option == "hu" else _sample_axial_slices(scan)
-        decided = decide_units(slices, option, scan.origin.states_hu)
+        slices = [] if units == "hu" else _sample_axial_slices(scan)
+        if isinstance(units, Window):
+            decided = decide_by_window(slices, units, grey_range(*scan.value_range))
+        else:
+            decided = decide_units(slices, units, scan.origin.states_hu)
     except ScanError as error:
         where = scan.source if error.where is None else error.where
         raise ScanError(error.message, where=where, hint=error.hint) from error

@@ -11,6 +11,7 @@ from typing import Any
 from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import ReviewCase, case_from_files, cases_from_results
 from pleura.errors import DataError, PleuraError
+from pleura.intensity.window import Units
 from pleura.viewer.progress import is_run_folder, read_progress
 
 
@@ -95,6 +96,7 @@ def find_cases(
     mask: Path | None = None,
     reference: Path | None = None,
     scans: Path | None = None,
+    units: Units = "auto",
 ) -> CaseList:
     """Return the cases of a scan, a folder of results, or a run folder.
 
@@ -106,6 +108,8 @@ def find_cases(
         Mask and reference mask of the scan.
     scans:
         Folder or manifest that was segmented, if it was moved.
+    units:
+        Intensity units of the scan.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def find_cases(
             return CaseList(find(), path, find)
         if _has_results(path):
             return CaseList(find(), path)
-    return CaseList([case_from_files(path, mask, reference)])
+    return CaseList([case_from_files(path, mask, reference, units)])
 
 
 def _completed_cases(folder: Path, scans: Path | None) -> list[ReviewCase]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleura.errors import DataError, PleuraError
+from pleura.intensity.window import Units
 from pleura.typing import StrPath
 from pleura.viewer.case_list import find_cases
 
@@ -28,12 +29,15 @@ class ViewerOptions:
         Port; 0 selects a free one.
     selected:
         Name of the scan to open first, in a folder of results; empty for the one with most flags.
+    units:
+        Intensity units of the scan, as for `read`; a folder of results has a record of them.
     """
 
     model: StrPath | None = None
     host: str = "127.0.0.1"
     port: int = 0
     selected: str = ""
+    units: Units = "auto"
 
 
 def view(
@@ -113,8 +117,10 @@ def open_viewer(
         raise PleuraError(
             "the viewer is not installed", where=None, hint='run pip install "pleura[view]"'
         ) from error
-    path, *others = (None if p is None else Path(p) for p in (path, mask, reference, scans))
-    cases = find_cases(path, *others)
+    path, mask, reference, scans = (
+        None if p is None else Path(p) for p in (path, mask, reference, scans)
+    )
+    cases = find_cases(path, mask, reference, scans, options.units)
     if options.selected and options.selected not in {case.name for case in cases}:
         raise DataError(
             f"there is no scan {options.selected}",
