@@ -20,12 +20,11 @@ from pleura.formats.images import from_array
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.grey import to_grey
 from pleura.network.tiling import SegmentationNetwork
+from pleura.training.data import load_data
 from pleura.training.export import ExportOptions, InferenceModule, export
 from pleura.training.graph_input import graph_input
 from pleura.training.predictor import Predictor
-from pleura.training.recipe_loading import override_recipe
 from pleura.training.run import Run
-from pleura.training.train import train
 
 WINDOW = -1024, 600
 
@@ -154,18 +153,17 @@ def test_the_graph_computes_the_values_of_the_training_images(grey_run, scaling,
 @pytest.mark.parametrize(
     ("change", "limits"),
     [
-        (lambda grey: grey, [0, 255]),
-        (lambda grey: 255 - grey, [255, 0]),
-        (lambda grey: (grey / 255).astype(np.float32), [0, 1]),
+        (lambda grey: grey, (0, 255)),
+        (lambda grey: 255 - grey, (255, 0)),
+        (lambda grey: (grey / 255).astype(np.float32), (0, 1)),
     ],
 )
 def test_a_run_records_black_and_white(grey_run, grey_images, sample, tmp_path, change, limits):
     for path in grey_images.iterdir():
         write_image_file(tmp_path / "a" / f"{path.stem}.tif", change(read_image_file(path)))
-    recipe = override_recipe(grey_run.recipe, ["training.epochs=1", "split.method=random"])
-    run = train(tmp_path / "a", sample.masks, tmp_path / "run", recipe)
-    assert run.record["units"]["kind"] == "grey"
-    assert run.record["units"]["grey_limits"] == limits
+    units = load_data(tmp_path / "a", sample.masks, grey_run.recipe).units
+    assert units["kind"] == "grey"
+    assert units["grey_limits"] == limits
 
 
 def test_a_run_in_hu_becomes_a_model_for_its_window(small_run, sample, tmp_path):

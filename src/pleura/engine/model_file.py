@@ -194,7 +194,7 @@ def _parse(content: Any) -> ModelMetadata:
 def _keys_of(version: int) -> list[str]:
     """Return the keys of the metadata in a format version."""
     names = [field.name for field in fields(ModelMetadata)]
-    return [name for name in names if version == FORMATS["grey"] or name not in _GREY_KEYS]
+    return [name for name in names if version != FORMATS["HU"] or name not in _GREY_KEYS]
 
 
 def _is_window(value: object) -> bool:
