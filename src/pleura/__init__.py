@@ -50,6 +50,7 @@ __all__ = [
     "Flag",
     "Geometry",
     "ImageSource",
+    "InputUnits",
     "IntensityMapping",
     "LabelMap",
     "LossFunction",
@@ -174,6 +175,7 @@ if TYPE_CHECKING:
     from pleura.dataset.pairs import Pair as Pair
     from pleura.dataset.pairs import find_pairs as find_pairs
     from pleura.dataset.subsets import Split as Split
+    from pleura.engine.model_file import InputUnits as InputUnits
     from pleura.engine.model_file import ModelMetadata as ModelMetadata
     from pleura.engine.runtimes import Precision as Precision
     from pleura.engine.runtimes import Runtime as Runtime
@@ -291,7 +293,7 @@ _NAMES_BY_MODULE = {
     "pleura.dataset.label_errors": "SuspectedLabel",
     "pleura.dataset.pairs": "Pair find_pairs",
     "pleura.dataset.subsets": "Split",
-    "pleura.engine.model_file": "ModelMetadata",
+    "pleura.engine.model_file": "InputUnits ModelMetadata",
     "pleura.engine.runtimes": "Precision Runtime",
     "pleura.errors": (
         "DataError DataWarning MaskWarning ModelError PleuraError RecipeError RunError ScanError"
