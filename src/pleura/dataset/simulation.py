@@ -15,12 +15,11 @@ from pydantic import Field
 
 from pleura.dataset.dense_disease import add_dense_disease
 from pleura.dataset.diseases import add_disease, blend, blur, random_field
+from pleura.dataset.greyscale import ASSUMED_WINDOW, assumed_hu, render_greyscale
 from pleura.dataset.opencv import cv2
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.intensity.reference import AIR
 from pleura.typing import BoolArray, FloatArray
-
-_WINDOW = (-1024.0, 600.0)  # HU of black and white in a picture without other evidence
 
 
 class Simulation(RecipeModel):
@@ -53,6 +52,9 @@ class Simulation(RecipeModel):
     """An 8-bit picture with contrast-limited adaptive histogram equalisation, likewise."""
     calibration: float = Field(0.5, ge=0, le=1)
     """Calibration error: values multiplied by a factor and shifted by an offset."""
+    greyscale: float = Field(0.0, ge=0, le=1)
+    """An 8-bit image of any window and contrast, noisy, compressed, inverted or annotated, as HU
+    in a window of -1024 to 600; replaces `window`, `clahe` and `calibration`."""
 
 
 def simulate(
@@ -90,10 +92,14 @@ def simulate(
     ):
         if occurs(probability):
             hu = effect(hu, rng)
+    outside = np.zeros(hu.shape, np.bool_)
     if occurs(simulation.field_of_view):
         outside = _outside(hu.shape, rng)
         hu = np.where(outside, np.float32(rng.choice([-1024, -1024, -1000, 0])), hu)
         mask = np.where(outside, np.float32(0), mask)
+    # No random number is drawn for a probability of 0, so that older recipes give the same images.
+    if simulation.greyscale and occurs(simulation.greyscale):
+        return assumed_hu(render_greyscale(hu, outside, rng)), mask
     if occurs(simulation.clahe):
         hu = _clahe(hu, rng)
     elif occurs(simulation.window):
@@ -237,8 +243,8 @@ def _windowed(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
         low, high = rng.uniform(-400, -150), rng.uniform(150, 400)
     grey = np.rint(np.clip((hu - low) / (high - low), 0, 1) * 255) / 255
     grey = grey ** np.float32(np.exp(rng.normal(0, 0.15)))
-    low = low if rng.random() < 0.6 and low < -900 else _WINDOW[0]
-    high = high if rng.random() < 0.6 and low < -900 else _WINDOW[1]
+    low = low if rng.random() < 0.6 and low < -900 else ASSUMED_WINDOW[0]
+    high = high if rng.random() < 0.6 and low < -900 else ASSUMED_WINDOW[1]
     return np.asarray(grey * (high - low) + low, np.float32)
 
 
@@ -248,5 +254,5 @@ def _clahe(hu: FloatArray, rng: np.random.Generator) -> FloatArray:
     grey = np.rint(np.clip((hu - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
     tiles = int(rng.integers(2, 9))
     grey = cv2.createCLAHE(rng.uniform(1, 5), (tiles, tiles)).apply(grey)
-    bottom, top = _WINDOW[0] + rng.normal(0, 60), _WINDOW[1] + rng.normal(0, 200)
+    bottom, top = ASSUMED_WINDOW[0] + rng.normal(0, 60), ASSUMED_WINDOW[1] + rng.normal(0, 200)
     return np.asarray(grey * np.float32((top - bottom) / 255) + np.float32(bottom), np.float32)

@@ -25,6 +25,9 @@ from pleura.typing import FloatArray, Progress
 _OVERSAMPLING = 2
 """Size of the grid on which images are augmented, as a multiple of the network's grid."""
 
+_CT_RANGE = (-1024.0, 3071.0)
+"""HU of 12-bit scanners, all of which a greyscale image may show."""
+
 Batch = tuple[FloatArray, FloatArray]
 """Scaled images and masks in [0, 1], float32 (n, rows, columns), on the network's grid."""
 
@@ -107,10 +110,11 @@ class SimulatedSet:
         self.images: NDArray[np.int16] = np.empty((len(pairs), *finer_size), np.int16)
         self.masks: NDArray[np.uint8] = np.empty((len(pairs), *finer_size), np.uint8)
         reader = PairReader()
+        # Values are clipped before they are interpolated, as `scale_intensity` does.
+        limits = _CT_RANGE if simulation.greyscale else preprocessing.window
         for i, pair in enumerate(pairs):
             image, mask = reader.read(pair)
-            # Values are clipped before they are interpolated, as `scale_intensity` does.
-            image = np.clip(image, *preprocessing.window)
+            image = np.clip(image, *limits)
             self.images[i] = np.rint(_resample(image.astype(np.float32), finer_size))
             self.masks[i] = np.rint(_resample(mask * np.float32(255), finer_size))
             if progress is not None:
