@@ -1,0 +1,320 @@
+"""Measure the accuracy of `segment` on 8-bit greyscale images that are rendered from HU.
+
+    python benchmarks/greyscale.py DATA --sets kmader-validation
+    python benchmarks/greyscale.py DATA --sets kmader-test lctsc covid --model MODEL.onnx
+
+Three tables: mean Dice for each window (level and width); Dice on randomly rendered images, by what
+was done to them; Dice by lung area. Rendering is at the size of the scan, with Pillow, and shares no
+code with the simulation of the training. All values are converted by `segment` itself: nothing
+tells it the window. Writes the heat map to benchmarks/results/greyscale/NAME.png, the cases to
+NAME.json.
+"""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+import pleura
+from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pairs import find_pairs
+from pleura.dataset.splits import SplitRecipe, split_names
+from pleura.errors import PleuraError
+from pleura.evaluation.metrics import dice
+from pleura.formats.pictures import read_picture
+from pleura.formats.read import read
+from pleura.segmentation.segmenter import Segmenter
+
+HERE = Path(__file__).resolve().parent
+FACTOR = 0.8165  # of kmader's stored values to HU
+WRONG_REFERENCES = ("ID_0254_Z_0075.tif",)
+LEVELS = (-1000, -800, -600, -400, -200, 0, 100, 300)
+WIDTHS = (200, 400, 800, 1500, 2500, 4000)
+CANDIDATES = (  # level and width
+    (-600, 1500),
+    (-500, 1400),
+    (-212, 1624),
+    (-700, 1000),
+    (40, 400),
+    (50, 700),
+    (-100, 1000),
+    (400, 2000),
+    (0, 2000),
+    (0, 3000),
+    (1024, 4096),
+)
+METHOD = "segment"
+AIR, LUNG, TISSUE = -1000.0, -850.0, 40.0
+MIN_CONTRAST = 0.06  # of the range of grey values, between lung and soft tissue or air
+MIN_AREA = 10.0  # cm2
+
+Grey = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
+Slice = tuple[str, NDArray[np.float32], Flags, float]  # name, HU, reference, mm2 of a pixel
+
+
+def kmader(part: str, data: Path) -> Iterator[Slice]:
+    pairs = find_pairs(data / "kmader" / "2d_images", data / "kmader" / "2d_masks")
+    names = [pair.name for pair in pairs]
+    split = split_names(names, SplitRecipe(training_fraction=0.6, validation_fraction=0.2))
+    chosen = set(getattr(split, part)) - set(WRONG_REFERENCES)
+    for pair in pairs:
+        if pair.name in chosen:
+            image, mask = read_pair(pair)
+            yield pair.name, (image / FACTOR).astype(np.float32), mask > 0, 0.49
+
+
+def lctsc(patients: list[str], data: Path) -> Iterator[Slice]:
+    for patient in patients:
+        folder = data / "lctsc" / f"LCTSC-Test-S1-{patient}"
+        scan = read(folder / "ct.nii.gz")
+        masks = read(folder / "lungs.nii.gz", units="hu").hu() > 0
+        geometry = scan.geometry
+        order = geometry.to_canonical()
+        hu, masks = order.apply(scan.hu()), order.apply(masks)
+        spacing = order.apply_to(geometry).spacing
+        for i in range(len(hu)):
+            yield f"{patient}/{i}", hu[i].astype(np.float32), masks[i], spacing[1] * spacing[2]
+
+
+def windowed(hu: NDArray[np.float32], level: float, width: float) -> Grey:
+    share = np.clip((hu - level) / width + 0.5, 0, 1)
+    return np.asarray(np.rint(share * 255), np.uint8)
+
+
+def contrast(level: float, width: float) -> tuple[float, bool]:
+    """Return the larger contrast of lung to tissue or air, and whether lung is saturated black."""
+    air, lung, tissue = (np.clip((v - level) / width + 0.5, 0, 1) for v in (AIR, LUNG, TISSUE))
+    return float(max(lung - air, tissue - lung)), bool(lung == 0)
+
+
+def rendered(
+    hu: NDArray[np.float32], mask: Flags, rng: np.random.Generator
+) -> tuple[Grey, Flags, list[str]]:
+    """Return a randomly rendered image, its reference, and what was done."""
+    done: list[str] = []
+
+    def occurs(probability: float, name: str) -> bool:
+        happens = bool(rng.random() < probability)
+        if happens:
+            done.append(name)
+        return happens
+
+    if occurs(0.2, "noise before"):
+        hu = hu + rng.normal(0, rng.uniform(20, 150), hu.shape).astype(np.float32)
+    low, high = _sample_window(rng, done)
+    grey = np.clip((hu - low) / (high - low), 0, 1)
+    if occurs(0.3, "gamma"):
+        grey = grey ** np.exp(rng.uniform(-0.6, 0.6))
+    if occurs(0.2, "circle"):
+        y, x = np.indices(grey.shape)
+        radius = rng.uniform(0.46, 0.5) * grey.shape[1]
+        outside = np.hypot(y - grey.shape[0] / 2, x - grey.shape[1] / 2) > radius
+        grey, mask = np.where(outside, rng.uniform(0, 1), grey), mask & ~outside
+    if occurs(0.2, "inverted"):
+        grey = 1 - grey
+    image = Image.fromarray(np.rint(grey * 255).astype(np.uint8))
+    reference = Image.fromarray(mask)
+    if occurs(0.3, "cropped to the body"):
+        box = _body_box(hu, rng)
+        image, reference = image.crop(box), reference.crop(box)
+    if occurs(0.4, "resized"):
+        scale = np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
+        size = (int(image.width * scale), int(image.height * scale * rng.uniform(0.9, 1.1)))
+        image = image.resize(size, Image.Resampling(int(rng.integers(1, 4))))
+        reference = reference.resize(size, Image.Resampling.NEAREST)
+    if occurs(0.2, "padded"):
+        left, top, right, bottom = (int(v) for v in rng.integers(0, 60, 4))
+        size = (image.width + left + right, image.height + top + bottom)
+        frame, empty = Image.new("L", size, int(rng.choice([0, 0, 255]))), Image.new("1", size)
+        frame.paste(image, (left, top))
+        empty.paste(reference, (left, top))
+        image, reference = frame, empty
+    if occurs(0.2, "text"):
+        draw = ImageDraw.Draw(image)
+        draw.text((4, 4), "CHEST 5.0\nkVp 120", fill=255)
+        draw.text((image.width - 40, image.height - 14), "L  12", fill=255)
+        draw.line((8, image.height // 4, 8, 3 * image.height // 4), fill=255)
+    if occurs(0.2, "noise after"):
+        noise = rng.normal(0, rng.uniform(2, 15), (image.height, image.width))
+        image = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+    if occurs(0.4, "JPEG"):
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=int(rng.uniform(30, 95)))
+        image = Image.open(buffer).convert("L")
+    return np.asarray(image), np.asarray(reference), done
+
+
+def _sample_window(rng: np.random.Generator, done: list[str]) -> tuple[float, float]:
+    kind = str(rng.choice(["lung", "full", "mediastinum", "soft tissue", "bone"]))
+    done.append(f"window: {kind}")
+    level, width = {
+        "lung": (rng.uniform(-700, -450), rng.uniform(1200, 1700)),
+        "full": (rng.uniform(0, 1000), rng.uniform(2000, 4096)),
+        "mediastinum": (rng.uniform(0, 80), rng.uniform(300, 500)),
+        "soft tissue": (rng.uniform(-200, 50), rng.uniform(500, 1200)),
+        "bone": (rng.uniform(250, 500), rng.uniform(1500, 2500)),
+    }[kind]
+    if contrast(level, width)[0] < MIN_CONTRAST:
+        return level - width, level + width / 2
+    return level - width / 2, level + width / 2
+
+
+def _body_box(hu: NDArray[np.float32], rng: np.random.Generator) -> tuple[int, int, int, int]:
+    rows, columns = (np.flatnonzero((hu > -300).sum(axis) > 20) for axis in (1, 0))
+    margin = rng.integers(0, 12, 4)
+    return (
+        max(int(columns[0] - margin[0]), 0),
+        max(int(rows[0] - margin[1]), 0),
+        min(int(columns[-1] + margin[2]), hu.shape[1]),
+        min(int(rows[-1] + margin[3]), hu.shape[0]),
+    )
+
+
+def most_confident(segmenter: Segmenter, grey: Grey) -> Flags:
+    """Return the mask of the candidate window for which the network is most confident."""
+    best, mask = -1.0, np.zeros(grey.shape, bool)
+    for level, width in CANDIDATES:
+        for values in (grey, 255 - grey):
+            hu = np.rint(level + width * (values / 255.0 - 0.5)).astype(np.int16)
+            probability = segmenter.engine.probability(hu[None])[0]
+            lung = probability >= segmenter.threshold_level
+            share = lung.mean()
+            if not 0.005 < share < 0.6:
+                continue
+            doubtful = np.count_nonzero((probability > 51) & (probability < 205))
+            confidence = 1 / (1 + doubtful / np.count_nonzero(lung) * share**0.35)
+            if confidence > best:
+                best, mask = confidence, lung
+    return mask
+
+
+def score(segmenter: Segmenter, grey: Grey, reference: Flags) -> float:
+    """Return the Dice of one image: 0 if it is refused, 1 if neither has lung."""
+    if METHOD == "candidates":
+        found = most_confident(segmenter, grey)
+    else:
+        try:
+            scan = pleura.from_array(np.ascontiguousarray(grey))
+            found = segmenter.segment(scan, warn=False).labels[0] > 0
+        except PleuraError as error:
+            print(error, file=sys.stderr)
+            return 0.0
+    if not reference.any() and not found.any():
+        return 1.0
+    return float(dice(reference, found))
+
+
+def cases_of(
+    slices: list[Slice], segmenter: Segmenter, windows: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the Dice in each window, and of three images rendered at random."""
+    for i, (name, hu, reference, pixel) in enumerate(slices):
+        area = float(reference.sum() * pixel / 100)
+        kept = {"case": name, "cm2": area}
+        for level in LEVELS if windows else ():
+            for width in WIDTHS:
+                if contrast(level, width)[0] >= MIN_CONTRAST:
+                    found = score(segmenter, windowed(hu, level, width), reference)
+                    yield {**kept, "level": level, "width": width, "dice": found}
+        for repeat in range(3):
+            image, mask, done = rendered(hu, reference, np.random.default_rng((i, repeat)))
+            yield {**kept, "done": done, "dice": score(segmenter, image, mask)}
+
+
+def covid(data: Path, segmenter: Segmenter) -> Iterator[dict[str, Any]]:
+    for path in sorted((data / "covid" / "images").iterdir()):
+        mask = read_picture(data / "covid" / "masks" / path.name) > 0
+        if mask.any():
+            yield {"case": path.name, "dice": score(segmenter, read_picture(path), mask)}
+
+
+def summary(scores: list[float]) -> str:
+    values = np.array(scores)
+    decile = float(np.quantile(values, 0.1))
+    low = float((values < 0.9).mean())
+    missed = float((values < 0.05).mean())
+    return f"{values.mean():.4f} | {decile:.3f} | {low:.1%} | {missed:.1%} | {len(values)} |"
+
+
+def print_tables(name: str, cases: list[dict[str, Any]]) -> None:
+    print(f"\n### {name}\n\n| images | Dice | worst decile | under 0.9 | missed | number |")
+    print("|---|---|---|---|---|---|")
+    by_window = [case for case in cases if "level" in case]
+    groups: dict[str, list[float]] = {}
+    for case in by_window:
+        black = contrast(case["level"], case["width"])[1]
+        kind = "lung saturated black" if black else "lung differs from air or tissue"
+        groups.setdefault(kind, []).append(case["dice"])
+    large = [c for c in cases if "done" in c and c["cm2"] >= MIN_AREA]
+    if large:
+        groups["rendered at random"] = [c["dice"] for c in large]
+    for effect in sorted({e for c in large for e in c["done"]}):
+        groups[effect] = [c["dice"] for c in large if effect in c["done"]]
+    if name == "lctsc":
+        edges = (0, 0.001, 2, 10, 40, 100, 1000)
+        for low, high in zip(edges, edges[1:], strict=False):
+            chosen = [c["dice"] for c in cases if "done" in c and low <= c["cm2"] < high]
+            groups["no lung" if high < 1 else f"{low:g} to {high:g} cm2 of lung"] = chosen
+    if name == "covid":
+        groups["covid"] = [c["dice"] for c in cases]
+    for group, scores in groups.items():
+        if scores:
+            print(f"| {group} | {summary(scores)}")
+    if by_window:
+        print(f"\n| level, width | {' | '.join(map(str, WIDTHS))} |\n|{'---|' * (len(WIDTHS) + 1)}")
+        for level in LEVELS:
+            cells = []
+            for width in WIDTHS:
+                key = (level, width)
+                found = [c["dice"] for c in by_window if (c["level"], c["width"]) == key]
+                cells.append(f"{np.mean(found):.3f}" if found else "")
+            print(f"| {level} | {' | '.join(cells)} |")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--sets", nargs="+", default=["kmader-validation", "lctsc", "covid"])
+    parser.add_argument("--patients", nargs="+", default=["101", "201", "202"], help="of lctsc")
+    parser.add_argument(
+        "--method",
+        choices=("segment", "candidates"),
+        default="segment",
+        help="candidates: of several windows, that of which the network is most confident",
+    )
+    parser.add_argument("--limit", type=int, help="number of slices of each set")
+    parser.add_argument("--name", default="default", help="of the result")
+    options = parser.parse_args()
+    global METHOD
+    METHOD = options.method
+    results = {}
+    with Segmenter(options.model) as segmenter:
+        for name in options.sets:
+            if name == "covid":
+                results[name] = list(covid(options.data, segmenter))
+            else:
+                kind, _, part = name.partition("-")
+                slices = list(
+                    kmader(part, options.data)
+                    if kind == "kmader"
+                    else lctsc(options.patients, options.data)
+                )
+                results[name] = list(cases_of(slices[: options.limit], segmenter, kind == "kmader"))
+            print_tables(name, results[name])
+    target = HERE / "results" / "greyscale" / f"{options.name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
