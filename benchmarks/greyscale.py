@@ -28,7 +28,7 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.errors import PleuraError
 from pleura.evaluation.metrics import dice
-from pleura.formats.pictures import read_picture
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
@@ -231,9 +231,9 @@ def cases_of(
 
 def covid(data: Path, segmenter: Segmenter) -> Iterator[dict[str, Any]]:
     for path in sorted((data / "covid" / "images").iterdir()):
-        mask = read_picture(data / "covid" / "masks" / path.name) > 0
+        mask = read_image_file(data / "covid" / "masks" / path.name) > 0
         if mask.any():
-            yield {"case": path.name, "dice": score(segmenter, read_picture(path), mask)}
+            yield {"case": path.name, "dice": score(segmenter, read_image_file(path), mask)}
 
 
 def summary(scores: list[float]) -> str:
