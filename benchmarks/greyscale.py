@@ -6,8 +6,7 @@
 Three tables: mean Dice for each window (level and width); Dice on randomly rendered images, by what
 was done to them; Dice by lung area. Rendering is at the size of the scan, with Pillow, and shares no
 code with the simulation of the training. All values are converted by `segment` itself: nothing
-tells it the window. Writes the heat map to benchmarks/results/greyscale/NAME.png, the cases to
-NAME.json.
+tells it the window.
 """
 
 import argparse
@@ -32,7 +31,6 @@ from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
-HERE = Path(__file__).resolve().parent
 FACTOR = 0.8165  # of kmader's stored values to HU
 WRONG_REFERENCES = ("ID_0254_Z_0075.tif",)
 LEVELS = (-1000, -800, -600, -400, -200, 0, 100, 300)
@@ -212,9 +210,7 @@ def score(segmenter: Segmenter, grey: Grey, reference: Flags) -> float:
     return float(dice(reference, found))
 
 
-def cases_of(
-    slices: list[Slice], segmenter: Segmenter, windows: bool
-) -> Iterator[dict[str, Any]]:
+def cases_of(slices: list[Slice], segmenter: Segmenter, windows: bool) -> Iterator[dict[str, Any]]:
     """Yield the Dice in each window, and of three images rendered at random."""
     for i, (name, hu, reference, pixel) in enumerate(slices):
         area = float(reference.sum() * pixel / 100)
@@ -293,7 +289,7 @@ def main() -> None:
         help="candidates: of several windows, that of which the network is most confident",
     )
     parser.add_argument("--limit", type=int, help="number of slices of each set")
-    parser.add_argument("--name", default="default", help="of the result")
+    parser.add_argument("--json", type=Path, help="file for the Dice of each image")
     options = parser.parse_args()
     global METHOD
     METHOD = options.method
@@ -311,9 +307,8 @@ def main() -> None:
                 )
                 results[name] = list(cases_of(slices[: options.limit], segmenter, kind == "kmader"))
             print_tables(name, results[name])
-    target = HERE / "results" / "greyscale" / f"{options.name}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(results, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":

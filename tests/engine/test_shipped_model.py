@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pleura
-from pleura.engine.engine import DEFAULT_MODEL, model_path
+from pleura.engine.engine import DEFAULT_MODEL, Engine, model_path
 from pleura.engine.model_file import SHIPPED_MODELS, read_metadata
 from pleura.errors import PleuraError
+from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 
 
@@ -42,6 +44,25 @@ def test_it_finds_each_lung_of_the_shipped_volume(volume, sample, name):
     for side in (1, 2):
         both = ((labels == side) & (reference == side)).sum()
         assert 2 * both / ((labels == side).sum() + (reference == side).sum()) > 0.93
+
+
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+@pytest.mark.parametrize("size", [(300, 300), (384, 384), (401, 437), (480, 640)])
+def test_bfloat16_gives_the_same_mask_at_any_size(sample, name, size):
+    image = Image.fromarray(read_image_file(sample.images / "LCTSC-201_058.tif").astype(np.float32))
+    hu = np.rint(image.resize(size[::-1], Image.Resampling.BILINEAR)).astype(np.int16)[None]
+    masks = [Engine(model_path(name), 1, p).probability(hu) > 127 for p in ("fp32", "bf16")]
+    assert masks[0].mean() > 0.05
+    assert (masks[0] != masks[1]).sum() < 0.005 * masks[0].sum()
+
+
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_output_of_the_graph_is_clipped_before_conversion_to_8_bits(name):
+    onnx = pytest.importorskip("onnx")
+    nodes = onnx.load(model_path(name)).graph.node
+    by_output = {output: node for node in nodes for output in node.output}
+    cast = by_output["probability"]
+    assert (cast.op_type, by_output[cast.input[0]].op_type) == ("Cast", "Clip")
 
 
 def test_nothing_is_flagged_there(volume):

@@ -123,6 +123,18 @@ def eight_bit(small_run, sample, made_once):
     )
 
 
+def test_probability_above_1_by_rounding_does_not_wrap_around(monkeypatch):
+    """Resampling weights that are rounded to bfloat16 may sum to more than 1."""
+
+    monkeypatch.setattr(
+        "pleura.training.export.area_matrix", lambda *args: 1.004 * area_matrix(*args)
+    )
+    preprocessing = Preprocessing(scaling="window", size=(8, 8), image_interpolation="lanczos")
+    hu = torch.full((1, 12, 12), 30_000, dtype=torch.int16)
+    found = InferenceModule(Contrast(), preprocessing)(hu)
+    assert (found == 255).all()
+
+
 def test_an_8_bit_model_finds_the_same_lungs_from_a_smaller_file(model, eight_bit, sample):
     engines = [Engine(path, 1) for path in (model, eight_bit)]
     assert eight_bit.stat().st_size < model.stat().st_size

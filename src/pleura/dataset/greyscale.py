@@ -39,7 +39,7 @@ def render_greyscale(hu: FloatArray, outside: BoolArray, rng: np.random.Generato
     """
     low, high = _sample_window(hu, rng)
     grey = np.clip((hu - low) / (high - low), 0, 1) * WHITE
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         grey = _equalised(grey, rng)
     if rng.random() < 0.5:
         grey = _altered_contrast(grey, rng)
@@ -53,7 +53,7 @@ def render_greyscale(hu: FloatArray, outside: BoolArray, rng: np.random.Generato
     if rng.random() < 0.2:
         noise = rng.standard_normal(grey.shape, np.float32)
         grey = grey + noise * np.float32(np.exp(rng.uniform(np.log(1), np.log(20))))
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         grey = WHITE - grey
     if rng.random() < 0.2:
         grey = _annotated(grey, rng)
@@ -76,7 +76,9 @@ def _sample_window(hu: FloatArray, rng: np.random.Generator) -> tuple[float, flo
         return level - width / 2, level + width / 2
     if kind == "full":  # the range of the scanner, or of the slice
         low = rng.choice([-1000, -1024, -1024, -2000, -2048, -3024, float(hu.min())])
-        return low, rng.choice([1000, 2000, 3071, max(float(hu.max()), 300), rng.uniform(500, 4000)])
+        return low, rng.choice(
+            [1000, 2000, 3071, max(float(hu.max()), 300), rng.uniform(500, 4000)]
+        )
     if kind == "mediastinum":
         level, width = rng.uniform(-50, 120), rng.uniform(200, 600)
         return level - width / 2, level + width / 2
@@ -90,9 +92,7 @@ def _equalised(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
     if rng.random() < 0.2:
         return np.asarray(cv2.equalizeHist(image), np.float32)
     tiles = int(rng.integers(2, 9))
-    return np.asarray(
-        cv2.createCLAHE(rng.uniform(1, 5), (tiles, tiles)).apply(image), np.float32
-    )
+    return np.asarray(cv2.createCLAHE(rng.uniform(1, 5), (tiles, tiles)).apply(image), np.float32)
 
 
 def _altered_contrast(grey: FloatArray, rng: np.random.Generator) -> FloatArray:

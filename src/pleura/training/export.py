@@ -79,7 +79,8 @@ class InferenceModule(nn.Module):
         centred = self.preprocessing.mask_interpolation != "nearest"
         back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
         probability = back[0] @ torch.sigmoid(logits) @ back[1].T  # (n, h, w)
-        return (probability * 255).round().to(torch.uint8)
+        # In bfloat16 the weights of a row may sum to more than 1, and 256 would wrap around to 0.
+        return (probability * 255).round().clamp(0, 255).to(torch.uint8)
 
     def _scale(self, values: Tensor) -> Tensor:
         if self.preprocessing.scaling == "window":
