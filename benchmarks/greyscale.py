@@ -4,22 +4,22 @@
     python benchmarks/greyscale.py DATA --sets kmader-test lctsc covid --model MODEL.onnx
 
 Three tables: mean Dice for each window (level and width); Dice on randomly rendered images, by what
-was done to them; Dice by lung area. Rendering is at the size of the scan, with Pillow, and shares no
-code with the simulation of the training. All values are converted by `segment` itself: nothing
-tells it the window.
+was done to them; Dice by lung area. Images are rendered at the size of the scan, with Pillow, and
+share no code with the simulation of the training. `segment` is told neither window nor units.
 """
 
 import argparse
 import io
+import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 import pleura
 from pleura.dataset.pair_reader import read_pair
@@ -48,13 +48,16 @@ CANDIDATES = (  # level and width
     (0, 3000),
     (1024, 4096),
 )
-METHOD = "segment"
 AIR, LUNG, TISSUE = -1000.0, -850.0, 40.0
 MIN_CONTRAST = 0.06  # of the range of grey values, between lung and soft tissue or air
 MIN_AREA = 10.0  # cm2
+AREAS = (0, 0.001, 2, 10, 40, 100, 1000)  # cm2
 
 Grey = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
+Score = Callable[[Segmenter, Grey, Flags], float]
+Pair = tuple[Any, Any]  # an image of Pillow, and its reference
+Box = tuple[int, int, int, int] | None  # left, upper, right, lower
 Slice = tuple[str, NDArray[np.float32], Flags, float]  # name, HU, reference, mm2 of a pixel
 
 
@@ -97,62 +100,99 @@ def rendered(
     hu: NDArray[np.float32], mask: Flags, rng: np.random.Generator
 ) -> tuple[Grey, Flags, list[str]]:
     """Return a randomly rendered image, its reference, and what was done."""
-    done: list[str] = []
-
-    def occurs(probability: float, name: str) -> bool:
-        happens = bool(rng.random() < probability)
-        if happens:
-            done.append(name)
-        return happens
-
-    if occurs(0.2, "noise before"):
+    done = []
+    box = _body_box(hu, rng)
+    if rng.random() < 0.2:
+        done.append("noise before")
         hu = hu + rng.normal(0, rng.uniform(20, 150), hu.shape).astype(np.float32)
-    low, high = _sample_window(rng, done)
-    grey = np.clip((hu - low) / (high - low), 0, 1)
-    if occurs(0.3, "gamma"):
-        grey = grey ** np.exp(rng.uniform(-0.6, 0.6))
-    if occurs(0.2, "circle"):
-        y, x = np.indices(grey.shape)
-        radius = rng.uniform(0.46, 0.5) * grey.shape[1]
-        outside = np.hypot(y - grey.shape[0] / 2, x - grey.shape[1] / 2) > radius
-        grey, mask = np.where(outside, rng.uniform(0, 1), grey), mask & ~outside
-    if occurs(0.2, "inverted"):
-        grey = 1 - grey
-    image = Image.fromarray(np.rint(grey * 255).astype(np.uint8))
+    kind, low, high = _sample_window(rng)
+    done.append(f"window: {kind}")
+    image = Image.fromarray(windowed(hu, (low + high) / 2, high - low))
     reference = Image.fromarray(mask)
-    if occurs(0.3, "cropped to the body"):
-        box = _body_box(hu, rng)
-        image, reference = image.crop(box), reference.crop(box)
-    if occurs(0.4, "resized"):
-        scale = np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
-        size = (int(image.width * scale), int(image.height * scale * rng.uniform(0.9, 1.1)))
-        image = image.resize(size, Image.Resampling(int(rng.integers(1, 4))))
-        reference = reference.resize(size, Image.Resampling.NEAREST)
-    if occurs(0.2, "padded"):
-        left, top, right, bottom = (int(v) for v in rng.integers(0, 60, 4))
-        size = (image.width + left + right, image.height + top + bottom)
-        frame, empty = Image.new("L", size, int(rng.choice([0, 0, 255]))), Image.new("1", size)
-        frame.paste(image, (left, top))
-        empty.paste(reference, (left, top))
-        image, reference = frame, empty
-    if occurs(0.2, "text"):
-        draw = ImageDraw.Draw(image)
-        draw.text((4, 4), "CHEST 5.0\nkVp 120", fill=255)
-        draw.text((image.width - 40, image.height - 14), "L  12", fill=255)
-        draw.line((8, image.height // 4, 8, 3 * image.height // 4), fill=255)
-    if occurs(0.2, "noise after"):
-        noise = rng.normal(0, rng.uniform(2, 15), (image.height, image.width))
-        image = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
-    if occurs(0.4, "JPEG"):
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "JPEG", quality=int(rng.uniform(30, 95)))
-        image = Image.open(buffer).convert("L")
+    for name, (probability, effect) in EFFECTS.items():
+        if rng.random() < probability:
+            done.append(name)
+            crop = box if name == "cropped to the body" else None
+            image, reference = effect(image, reference, rng, crop)
     return np.asarray(image), np.asarray(reference), done
 
 
-def _sample_window(rng: np.random.Generator, done: list[str]) -> tuple[float, float]:
+def _gamma(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    exponent = np.exp(rng.uniform(-0.6, 0.6))
+    return image.point([round(255 * (i / 255) ** exponent) for i in range(256)]), reference
+
+
+def _circle(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    radius = rng.uniform(0.46, 0.5) * image.width
+    x, y = image.width / 2, image.height / 2
+    inside = Image.new("1", image.size)
+    ImageDraw.Draw(inside).ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+    outside = Image.new("L", image.size, int(rng.uniform(0, 255)))
+    return (
+        Image.composite(image, outside, inside),
+        ImageChops.logical_and(reference, inside),
+    )
+
+
+def _inverted(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    return ImageChops.invert(image), reference
+
+
+def _cropped(image: Any, reference: Any, rng: np.random.Generator, box: Box) -> Pair:
+    return image.crop(box), reference.crop(box)
+
+
+def _resized(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    scale = np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
+    size = (int(image.width * scale), int(image.height * scale * rng.uniform(0.9, 1.1)))
+    method = Image.Resampling(int(rng.integers(1, 4)))
+    return image.resize(size, method), reference.resize(size, Image.Resampling.NEAREST)
+
+
+def _padded(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    left, top, right, bottom = (int(v) for v in rng.integers(0, 60, 4))
+    size = (image.width + left + right, image.height + top + bottom)
+    frame, empty = Image.new("L", size, int(rng.choice([0, 0, 255]))), Image.new("1", size)
+    frame.paste(image, (left, top))
+    empty.paste(reference, (left, top))
+    return frame, empty
+
+
+def _text(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    draw = ImageDraw.Draw(image)
+    draw.text((4, 4), "CHEST 5.0\nkVp 120", fill=255)
+    draw.text((image.width - 40, image.height - 14), "L  12", fill=255)
+    draw.line((8, image.height // 4, 8, 3 * image.height // 4), fill=255)
+    return image, reference
+
+
+def _noise(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    noise = rng.normal(0, rng.uniform(2, 15), (image.height, image.width))
+    noisy = np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
+    return Image.fromarray(noisy), reference
+
+
+def _jpeg(image: Any, reference: Any, rng: np.random.Generator, _: Box) -> Pair:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=int(rng.uniform(30, 95)))
+    return Image.open(buffer).convert("L"), reference
+
+
+EFFECTS = {
+    "gamma": (0.3, _gamma),
+    "circle": (0.2, _circle),
+    "inverted": (0.2, _inverted),
+    "cropped to the body": (0.3, _cropped),
+    "resized": (0.4, _resized),
+    "padded": (0.2, _padded),
+    "text": (0.2, _text),
+    "noise after": (0.2, _noise),
+    "JPEG": (0.4, _jpeg),
+}
+
+
+def _sample_window(rng: np.random.Generator) -> tuple[str, float, float]:
     kind = str(rng.choice(["lung", "full", "mediastinum", "soft tissue", "bone"]))
-    done.append(f"window: {kind}")
     level, width = {
         "lung": (rng.uniform(-700, -450), rng.uniform(1200, 1700)),
         "full": (rng.uniform(0, 1000), rng.uniform(2000, 4096)),
@@ -160,9 +200,7 @@ def _sample_window(rng: np.random.Generator, done: list[str]) -> tuple[float, fl
         "soft tissue": (rng.uniform(-200, 50), rng.uniform(500, 1200)),
         "bone": (rng.uniform(250, 500), rng.uniform(1500, 2500)),
     }[kind]
-    if contrast(level, width)[0] < MIN_CONTRAST:
-        return level - width, level + width / 2
-    return level - width / 2, level + width / 2
+    return kind, level - width / 2, level + width / 2
 
 
 def _body_box(hu: NDArray[np.float32], rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -194,23 +232,29 @@ def most_confident(segmenter: Segmenter, grey: Grey) -> Flags:
     return mask
 
 
-def score(segmenter: Segmenter, grey: Grey, reference: Flags) -> float:
+def score_of_candidates(segmenter: Segmenter, grey: Grey, reference: Flags) -> float:
+    return overlap(reference, most_confident(segmenter, grey))
+
+
+def score_of_segment(segmenter: Segmenter, grey: Grey, reference: Flags) -> float:
     """Return the Dice of one image: 0 if it is refused, 1 if neither has lung."""
-    if METHOD == "candidates":
-        found = most_confident(segmenter, grey)
-    else:
-        try:
-            scan = pleura.from_array(np.ascontiguousarray(grey))
-            found = segmenter.segment(scan, warn=False).labels[0] > 0
-        except PleuraError as error:
-            print(error, file=sys.stderr)
-            return 0.0
-    if not reference.any() and not found.any():
-        return 1.0
-    return float(dice(reference, found))
+    try:
+        scan = pleura.from_array(np.ascontiguousarray(grey))
+        labels = segmenter.segment(scan, warn=False).labels
+    except PleuraError as error:
+        print(error, file=sys.stderr)
+        return 0.0
+    return overlap(reference, labels[0] > 0)
 
 
-def cases_of(slices: list[Slice], segmenter: Segmenter, windows: bool) -> Iterator[dict[str, Any]]:
+def overlap(reference: Flags, found: Flags) -> float:
+    empty = not reference.any() and not found.any()
+    return 1.0 if empty else float(dice(reference, found))
+
+
+def cases_of(
+    slices: list[Slice], segmenter: Segmenter, score: Score, windows: bool
+) -> Iterator[dict[str, Any]]:
     """Yield the Dice in each window, and of three images rendered at random."""
     for i, (name, hu, reference, pixel) in enumerate(slices):
         area = float(reference.sum() * pixel / 100)
@@ -225,7 +269,7 @@ def cases_of(slices: list[Slice], segmenter: Segmenter, windows: bool) -> Iterat
             yield {**kept, "done": done, "dice": score(segmenter, image, mask)}
 
 
-def covid(data: Path, segmenter: Segmenter) -> Iterator[dict[str, Any]]:
+def covid(data: Path, segmenter: Segmenter, score: Score) -> Iterator[dict[str, Any]]:
     for path in sorted((data / "covid" / "images").iterdir()):
         mask = read_image_file(data / "covid" / "masks" / path.name) > 0
         if mask.any():
@@ -240,38 +284,40 @@ def summary(scores: list[float]) -> str:
     return f"{values.mean():.4f} | {decile:.3f} | {low:.1%} | {missed:.1%} | {len(values)} |"
 
 
-def print_tables(name: str, cases: list[dict[str, Any]]) -> None:
-    print(f"\n### {name}\n\n| images | Dice | worst decile | under 0.9 | missed | number |")
-    print("|---|---|---|---|---|---|")
-    by_window = [case for case in cases if "level" in case]
+def groups_of(name: str, cases: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return the Dice of the images of each row of the table."""
+    if name == "covid":
+        return {"covid": [case["dice"] for case in cases]}
     groups: dict[str, list[float]] = {}
-    for case in by_window:
+    for case in (case for case in cases if "level" in case):
         black = contrast(case["level"], case["width"])[1]
         kind = "lung saturated black" if black else "lung differs from air or tissue"
         groups.setdefault(kind, []).append(case["dice"])
-    large = [c for c in cases if "done" in c and c["cm2"] >= MIN_AREA]
-    if large:
-        groups["rendered at random"] = [c["dice"] for c in large]
-    for effect in sorted({e for c in large for e in c["done"]}):
-        groups[effect] = [c["dice"] for c in large if effect in c["done"]]
-    if name == "lctsc":
-        edges = (0, 0.001, 2, 10, 40, 100, 1000)
-        for low, high in zip(edges, edges[1:], strict=False):
-            chosen = [c["dice"] for c in cases if "done" in c and low <= c["cm2"] < high]
-            groups["no lung" if high < 1 else f"{low:g} to {high:g} cm2 of lung"] = chosen
-    if name == "covid":
-        groups["covid"] = [c["dice"] for c in cases]
-    for group, scores in groups.items():
+    rendered_at_random = [case for case in cases if "done" in case]
+    large = [case for case in rendered_at_random if case["cm2"] >= MIN_AREA]
+    groups["rendered at random"] = [case["dice"] for case in large]
+    for effect in sorted({effect for case in large for effect in case["done"]}):
+        groups[effect] = [case["dice"] for case in large if effect in case["done"]]
+    for low, high in itertools.pairwise(AREAS) if name == "lctsc" else ():
+        row = "no lung" if high < 1 else f"{low:g} to {high:g} cm2 of lung"
+        groups[row] = [c["dice"] for c in rendered_at_random if low <= c["cm2"] < high]
+    return groups
+
+
+def print_tables(name: str, cases: list[dict[str, Any]]) -> None:
+    print(f"\n### {name}\n\n| images | Dice | worst decile | under 0.9 | missed | number |")
+    print("|---|---|---|---|---|---|")
+    for group, scores in groups_of(name, cases).items():
         if scores:
             print(f"| {group} | {summary(scores)}")
+    by_window: dict[tuple[float, float], list[float]] = {}
+    for case in (case for case in cases if "level" in case):
+        by_window.setdefault((case["level"], case["width"]), []).append(case["dice"])
     if by_window:
         print(f"\n| level, width | {' | '.join(map(str, WIDTHS))} |\n|{'---|' * (len(WIDTHS) + 1)}")
         for level in LEVELS:
-            cells = []
-            for width in WIDTHS:
-                key = (level, width)
-                found = [c["dice"] for c in by_window if (c["level"], c["width"]) == key]
-                cells.append(f"{np.mean(found):.3f}" if found else "")
+            found = [by_window.get((level, width)) for width in WIDTHS]
+            cells = [f"{np.mean(scores):.3f}" if scores else "" for scores in found]
             print(f"| {level} | {' | '.join(cells)} |")
     sys.stdout.flush()
 
@@ -291,13 +337,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="number of slices of each set")
     parser.add_argument("--json", type=Path, help="file for the Dice of each image")
     options = parser.parse_args()
-    global METHOD
-    METHOD = options.method
+    score = score_of_candidates if options.method == "candidates" else score_of_segment
     results = {}
     with Segmenter(options.model) as segmenter:
         for name in options.sets:
             if name == "covid":
-                results[name] = list(covid(options.data, segmenter))
+                results[name] = list(covid(options.data, segmenter, score))
             else:
                 kind, _, part = name.partition("-")
                 slices = list(
@@ -305,7 +350,9 @@ def main() -> None:
                     if kind == "kmader"
                     else lctsc(options.patients, options.data)
                 )
-                results[name] = list(cases_of(slices[: options.limit], segmenter, kind == "kmader"))
+                results[name] = list(
+                    cases_of(slices[: options.limit], segmenter, score, kind == "kmader")
+                )
             print_tables(name, results[name])
     if options.json:
         options.json.write_text(json.dumps(results) + "\n")

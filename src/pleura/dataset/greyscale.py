@@ -9,9 +9,7 @@ import string
 
 import numpy as np
 
-from pleura.dataset.diseases import blur
 from pleura.dataset.opencv import cv2
-from pleura.intensity.reference import AIR
 from pleura.typing import BoolArray, FloatArray
 
 ASSUMED_WINDOW = (-1024.0, 600.0)
