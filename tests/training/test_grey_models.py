@@ -1,4 +1,4 @@
-"""Models for grey images: from training on PNG files to masks, without HU."""
+"""Models for greyscale images: from training on PNG files to masks, without HU."""
 
 import dataclasses
 import shutil

@@ -58,9 +58,9 @@ def command(
     """Export a training run as a single ONNX model file.
 
     `pleura segment --model` uses the file, without PyTorch. The model takes HU, also if the run
-    was trained on scaled or shifted HU. The model of a run that was trained on grey images takes
-    grey images. Several runs become an ensemble with their mean probability, which is usually
-    more accurate and takes the time of all of them.
+    was trained on scaled or shifted HU. The model of a run that was trained on greyscale images
+    takes grey values. Several runs become an ensemble with their mean probability, which is
+    usually more accurate and takes the time of all of them.
     """
     from pleura.training.export import ExportOptions, export
 

@@ -170,7 +170,7 @@ def describe_model_input(units: UnitsEstimate) -> str:
     if units.kind == "grey":
         depth = "8-bit " if units.grey_limits in ((0, 255), (255, 0)) else ""
         return (
-            f"{depth}grey values: the exported model will segment {depth or 'grey '}images, "
+            f"{depth}grey values: the exported model will segment {depth or 'greyscale '}images, "
             "not scans in HU"
         )
     if units.kind in ("mixed", "wrapped HU"):

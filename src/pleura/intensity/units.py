@@ -68,7 +68,7 @@ def are_inverted(levels: Sequence[Levels]) -> bool:
 
 
 def _grey_limits(levels: Sequence[Levels], differing: Sequence[int]) -> tuple[float, float]:
-    """Return the stored values of black and white in a set of grey images."""
+    """Return the stored values of black and white in a set of greyscale images."""
     grey = [image for i, image in enumerate(levels) if i not in differing]
     black, white = grey_range(min(x.minimum for x in grey), max(x.maximum for x in grey))
     return (white, black) if are_inverted(grey) else (black, white)

@@ -221,7 +221,7 @@ def apply_mask(image: AnyArray, mask: NDArray[np.uint8]) -> tuple[AnyArray, floa
     -------
     tuple of array and float
         The masked image, and the value outside the mask: -1024 if the minimum of the image is at
-        most -900, as in HU, and else its minimum, as in grey images.
+        most -900, as in HU, and else its minimum, as in greyscale images.
     """
     minimum = image.min()
     air = BACKGROUND_HU if minimum <= -900 and image.dtype.kind in "if" else minimum
