@@ -19,10 +19,11 @@ from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Scan
 from pleura.segmentation.continuity import find_discontinuity
 from pleura.segmentation.flags import find_flags
+from pleura.segmentation.image_content import find_other_content
 from pleura.segmentation.inference import SlicePredictions, predict_slices
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
 from pleura.segmentation.model_input import with_input_decision
-from pleura.segmentation.postprocessing import clean_mask, label_sides
+from pleura.segmentation.postprocessing import HU_STEP, clean_mask, label_sides
 from pleura.segmentation.result import Segmentation
 from pleura.typing import AnyArray, Progress, StrPath
 
@@ -252,6 +253,7 @@ def _flags_of(
 ) -> tuple[Flag, ...]:
     """Return the flags of canonical axial labels."""
     landmarks, discontinuity = Landmarks(), ""
+    other_content: tuple[Flag, ...] = ()
     if scan.intensity.calibrated:
         step = sampling_step(geometry.shape)
         landmarks = find_landmarks(predictions.landmark_hu, labels[:, ::step, ::step] > 0)
@@ -259,7 +261,9 @@ def _flags_of(
         if scan.missing_slices:  # they are constant
             hu = hu[[np.ptp(slice_hu) > 0 for slice_hu in hu]]
         discontinuity = find_discontinuity(hu, geometry.orthogonal_spacing[0])
-    return find_flags(
+    else:
+        other_content = find_other_content(predictions.hu, labels[:, ::HU_STEP, ::HU_STEP])
+    flags = find_flags(
         labels,
         scan,
         geometry,
@@ -268,3 +272,4 @@ def _flags_of(
         discontinuity,
         sides=sides,
     )
+    return (*flags, *other_content)

@@ -1,0 +1,78 @@
+"""Images that are no CT, or several CT slices in one image."""
+
+import numpy as np
+import pytest
+
+import pleura
+from pleura.formats.image_files import list_image_files, read_image_file
+from pleura.segmentation.image_content import count_panels, find_other_content
+
+
+@pytest.fixture(scope="module")
+def slices(sample):
+    """Nine slices of HU (256x256) from apex to abdomen."""
+    paths = list_image_files(sample.images)
+    return [read_image_file(path).astype(np.int16) for path in paths[::6]][:9]
+
+
+@pytest.mark.parametrize("limits", [(-1350, 150), (-1024, 600), (-160, 240)])
+def test_a_ct_slice_is_one_panel(slices, limits):
+    assert [count_panels(np.clip(hu, *limits)[::4, ::4]) for hu in slices] == [1] * 9
+
+
+@pytest.mark.parametrize("limits", [(-1350, 150), (-1024, 600), (-160, 240)])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_several_slices_are_panels(slices, columns, limits):
+    tiles = [np.pad(np.clip(hu, *limits), 8, constant_values=limits[0]) for hu in slices[3:]]
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, 6 if columns > 1 else 2, columns)]
+    assert count_panels(np.vstack(rows)[::4, ::4]) > 1
+
+
+def test_bodies_that_touch_no_uniform_line_are_panels():
+    """Neighbours that are shifted leave no uniform row or column between them."""
+    hu = np.full((100, 100), -1000, np.int16)
+    hu[10:50, 5:60] = hu[55:95, 40:95] = 40
+    assert count_panels(hu) == 2
+
+
+def test_an_arm_is_no_panel():
+    hu = np.full((100, 100), -1000, np.int16)
+    hu[20:80, 15:70], hu[45:60, 80:95] = 40, 40
+    assert count_panels(hu) == 1
+
+
+def test_a_mask_without_tissue_around_it_is_no_lung():
+    hu, labels = np.full((1, 64, 64), -900, np.int16), np.zeros((1, 64, 64), np.uint8)
+    labels[0, 20:40, 20:40] = 1
+    hu[0, :, 32:] = 40
+    [flag] = find_other_content(hu, labels)
+    assert flag.name == "not_ct"
+    assert "% of the surroundings of the mask are tissue" in flag.message
+
+
+def test_a_mask_as_bright_as_its_surroundings_is_no_lung():
+    hu, labels = np.full((1, 64, 64), 40, np.int16), np.zeros((1, 64, 64), np.uint8)
+    labels[0, 20:40, 20:40] = 1
+    [flag] = find_other_content(hu - 50 * labels, labels)
+    assert "hardly darker" in flag.message
+    assert not find_other_content((hu - 800 * labels.astype(np.int16)), labels)
+
+
+def test_an_empty_mask_is_reported_by_another_flag(slices):
+    hu = slices[4][None, ::4, ::4]
+    assert not find_other_content(hu, np.zeros(hu.shape, np.uint8))
+
+
+def test_only_scans_without_hu_are_examined(slices):
+    """Two panels in HU keep their flags; as an 8-bit image they are flagged."""
+    two = np.hstack([np.pad(hu, 8, constant_values=-1000) for hu in slices[4:6]])
+    grey = np.clip((two + 1350) * (255 / 1500), 0, 255).astype(np.uint8)
+    with pleura.Segmenter() as segmenter:
+        names = [
+            {flag.name for flag in segmenter.segment(scan, warn=False).flags}
+            for scan in (pleura.from_array(two, units="hu"), pleura.from_array(grey))
+        ]
+        one = segmenter.segment(pleura.from_array(grey[:, : grey.shape[1] // 2]), warn=False)
+    assert "panels" not in names[0]
+    assert "panels" in names[1]
+    assert not {"panels", "not_ct"} & {flag.name for flag in one.flags}
