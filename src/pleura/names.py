@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 LONGEST = 160
 """Bytes of one part of the name of a result; suffixes are added, and file systems allow 255."""
@@ -34,6 +35,12 @@ def shorten_list(names: Sequence[str], most: int = 5) -> str:
     """Return the first names as text, with the number of the others: ``a, b and 3 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a suggestion to append to a message; empty if no known word is similar."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def safe_name(name: str) -> str:

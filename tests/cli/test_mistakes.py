@@ -5,10 +5,15 @@ import shutil
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
+from click.types import FloatParamType, IntParamType
 from commands import pleura
 from dicom_files import write_series
+
+from pleura.cli import cli
+from pleura.cli.types import Number, WholeNumber
 
 MR = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "Modality": "MR"}
 SUFFIXES = ".nii.gz, .nii, .nrrd, .mha, .tif, .tiff, .png, .npy, .rtstruct.dcm, .dcm"
@@ -16,6 +21,10 @@ FORMATS = "DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy"
 RECIPES = "default, exercise, exercise-plus, quick, unet2015"
 OPTIONS = "run `pleura {} --help` to see arguments and options"
 VALUES = "correct the value; docs/reference/recipes.md lists the values of each key"
+RUN_OR_MODEL = (
+    "pass a folder that `pleura train` wrote, a file that `pleura export` wrote, or `default` or "
+    "`accurate`"
+)
 TRAIN = "train images masks -o run"
 
 # Arguments, exit code, error, where, hint.
@@ -47,8 +56,42 @@ MISTAKES = {
     ),
     "threshold in percent": (
         "segment ct.nii.gz -o out.nii.gz --threshold 50",
-        (2, "invalid value for '--threshold': 50.0 is not in the range 0<=x<=1", None),
+        (2, "invalid value for '--threshold': expected a number from 0 to 1, not '50'", None),
         OPTIONS.format("segment"),
+    ),
+    "threshold in letters": (
+        "segment ct.nii.gz -o out.nii.gz --threshold abc",
+        (2, "invalid value for '--threshold': expected a number from 0 to 1, not 'abc'", None),
+        OPTIONS.format("segment"),
+    ),
+    "threshold that is not a number": (
+        "predict run images -o out --threshold nan",
+        (2, "invalid value for '--threshold': expected a number from 0 to 1, not 'nan'", None),
+        OPTIONS.format("predict"),
+    ),
+    "no jobs": (
+        "segment images -o out --jobs 0",
+        (2, "invalid value for '--jobs': expected a whole number of at least 1, not '0'", None),
+        OPTIONS.format("segment"),
+    ),
+    "port out of range": (
+        "view --open --port 1e5",
+        (
+            2,
+            "invalid value for '--port': expected a whole number from 0 to 65535, not '1e5'",
+            None,
+        ),
+        OPTIONS.format("view"),
+    ),
+    "negative seed": (
+        f"{TRAIN} --seed -1",
+        (2, "invalid value for '--seed': expected a whole number of at least 0, not '-1'", None),
+        OPTIONS.format("train"),
+    ),
+    "factor of zero": (
+        "evaluate default images masks --scale-factor 0",
+        (2, "invalid value for '--scale-factor': expected a number above 0, not '0'", None),
+        OPTIONS.format("evaluate"),
     ),
     "typo in a path": (
         "segment ct.nii -o out.nii.gz",
@@ -182,6 +225,66 @@ MISTAKES = {
         (1, "no such run folder", "runs/first"),
         "pass the folder that `pleura train ... -o FOLDER` wrote",
     ),
+    "file in place of a run": (
+        "predict ct.nii.gz images -o out",
+        (1, "the path is a file, not a run folder", "ct.nii.gz"),
+        "pass the folder that `pleura train ... -o FOLDER` wrote",
+    ),
+    "no run to evaluate": (
+        "evaluate runs/first images masks --subset all",
+        (1, "no such run folder or model file", "runs/first"),
+        RUN_OR_MODEL,
+    ),
+    "typo in a run to evaluate": (
+        "evaluate imagse images masks",
+        (1, "no such run folder or model file; did you mean images?", "imagse"),
+        RUN_OR_MODEL,
+    ),
+    "no run to start from": (
+        f"{TRAIN} --from runs/first",
+        (1, "no such run folder or model file", "runs/first"),
+        RUN_OR_MODEL,
+    ),
+    "folder in place of a model": (
+        "segment ct.nii.gz -o out.nii.gz --model images",
+        (1, "the path is a folder, not a model file", "images"),
+        "pass a file that `pleura export` wrote, or `default` or `accurate`",
+    ),
+    "file in place of a folder": (
+        "check ct.nii.gz masks",
+        (1, "the path is a file, not a folder", "ct.nii.gz"),
+        "check the spelling and the permissions of the path",
+    ),
+    "typo in a folder": (
+        "check image masks",
+        (1, "no such folder; did you mean images?", "image"),
+        "check the spelling and the permissions of the path",
+    ),
+    "file in place of results": (
+        "report ct.nii.gz",
+        (1, "the path is a file, not a results folder", "ct.nii.gz"),
+        "pass the output folder of `pleura segment`",
+    ),
+    "no corrected results": (
+        "train --corrected image -o run",
+        (1, "no such results folder; did you mean images?", "image"),
+        "pass the output folder of `pleura segment`",
+    ),
+    "no list of names": (
+        f"{TRAIN} --exclude exclude.txt",
+        (1, "no such file", "exclude.txt"),
+        "pass a text file in UTF-8",
+    ),
+    "no table of cases": (
+        "compare lungs.nii.gz lungs.nii.gz --cases cases.csv",
+        (1, "no such file", "cases.csv"),
+        "pass a CSV file in UTF-8",
+    ),
+    "file in place of the output folder": (
+        "segment ct.nii.gz -o notes/notes.txt/lungs.nii.gz",
+        (1, "the folder of the output is a file", "notes/notes.txt"),
+        "choose another folder",
+    ),
     "no results": (
         "report images",
         (1, "the folder contains no summary of `pleura segment`", "images"),
@@ -220,6 +323,35 @@ def test_mistake_is_answered(name, workplace, monkeypatch):
     printed = pleura(*arguments.split(), code=code).stderr.replace("\\", "/")
     assert printed.splitlines() == expected
     assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize("units", ["HU", "Auto"])
+def test_choices_may_be_in_upper_case(workplace, monkeypatch, units):
+    monkeypatch.chdir(workplace)
+    printed = pleura("measure", "ct.nii.gz", "lungs.nii.gz", "--units", units).stdout
+    assert printed == pleura("measure", "ct.nii.gz", "lungs.nii.gz").stdout
+
+
+def test_every_choice_and_number_of_an_option_has_the_types_of_this_package():
+    for name in cli.list_commands(click.Context(cli)):
+        for option in cli.get_command(click.Context(cli), name).params:
+            is_plain = isinstance(option.type, FloatParamType | IntParamType)
+            assert not is_plain or isinstance(option.type, Number | WholeNumber), option.name
+            if isinstance(option.type, click.Choice):
+                assert not option.type.case_sensitive, option.name
+
+
+def test_reason_of_skipped_scans_is_printed(workplace, monkeypatch, tmp_path):
+    monkeypatch.chdir(workplace)
+    (tmp_path / "scans").mkdir()
+    shutil.copy("ct.nii.gz", tmp_path / "scans")
+    command = ("segment", tmp_path / "scans", "-o", tmp_path / "out")
+    first, second = (pleura(*command).stdout.splitlines() for _ in range(2))
+    assert len(first) == 1
+    assert second[0] == (
+        "skipped  results of the same scans and options exist; --overwrite replaces them"
+    )
+    assert second[1].startswith("0 done, 1 skipped, 0 failed; ")
 
 
 def test_quiet_segmentation_prints_nothing(workplace, monkeypatch):

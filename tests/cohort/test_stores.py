@@ -201,9 +201,15 @@ def test_a_manifest_names_scans_and_their_options(scans, options, tmp_path, kind
         ("scan\na.png\n", "unknown columns: scan"),
         ("name\na.png\n", "no column named path"),
         ("path\n", "empty"),
-        ("path,units\na.png,stones\n", "row 2 of the manifest: units"),
+        (
+            "path,units\na.png,HU\na.png,stones\n",
+            "row 3 of the manifest: units must be 'auto', 'hu', 'offset', 'grey' or 'inverted', "
+            "not 'stones'",
+        ),
+        ("path,stack\na.png,perhaps\n", "row 2 of the manifest: stack must be true or false, not"),
+        ("path,name\na.png,x\nb.png,x,y\n", "row 3 of the manifest: more cells than columns"),
         ("path,name\na.png,x,y\n", "unknown columns: more"),
-        ("path,name\n,x\n", "row 2 of the manifest: path"),
+        ("path,name\n,x\n", "row 2 of the manifest: path is empty"),
         ("path\na.png\na.png\n", "have the same name"),
     ],
 )

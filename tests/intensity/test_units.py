@@ -285,12 +285,42 @@ def test_hu_and_offset_hu_are_calibrated(offset):
     assert mapping.calibrated
 
 
-@pytest.mark.parametrize("offset", [0, 1024])
-def test_offset_that_the_values_contradict_is_a_warning(offset):
-    decision = decide_units([(phantom() + offset).astype(np.int16)], "offset")
-    assert decision.mapping.offset == 1024
-    assert decision.warning == (offset == 0)
-    assert ("probably HU" in decision.reason) == (offset == 0)
+_HU_PHANTOM = phantom().astype(np.int16)
+_GREY_PHANTOM = np.rint(np.interp(phantom(), (-1024, 600), (0, 255))).astype(np.uint8)
+REQUESTED = {
+    "hu": (_HU_PHANTOM, "hu", None),
+    "hu as offset": (_HU_PHANTOM, "offset", "HU: air is at -10"),
+    "hu as grey": (_HU_PHANTOM, "grey", "HU: air is at -10"),
+    "hu as inverted": (_HU_PHANTOM, "inverted", "HU: air is at -10"),
+    "offset": (_HU_PHANTOM + 1024, "offset", None),
+    "offset as hu": (_HU_PHANTOM + 1024, "hu", "HU plus 1024: air is at 2"),
+    "offset as grey": (_HU_PHANTOM + 1024, "grey", "HU plus 1024: air is at 2"),
+    "another offset": (_HU_PHANTOM + 1000, "offset", "HU plus 1000: air is at "),
+    "lost signs as hu": (_HU_PHANTOM.astype(np.uint16), "hu", "HU with lost signs"),
+    "grey": (_GREY_PHANTOM, "grey", None),
+    "grey as hu": (_GREY_PHANTOM, "hu", "grey values with dark air"),
+    "grey as inverted": (_GREY_PHANTOM, "inverted", "grey values with dark air"),
+    "inverted": (255 - _GREY_PHANTOM, "inverted", None),
+    "inverted as grey": (255 - _GREY_PHANTOM, "grey", "grey values with bright air"),
+    "inverted as offset": (255 - _GREY_PHANTOM, "offset", "grey values with bright air"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTED)
+def test_units_that_the_values_contradict_are_a_warning(name):
+    values, option, contradiction = REQUESTED[name]
+    decision = decide_units([values], option)
+    if contradiction is None:
+        assert "probably" not in decision.reason
+        assert decision.warning == (option in ("grey", "inverted"))
+    else:
+        assert f"as requested, but the values are probably {contradiction}" in decision.reason
+        assert decision.warning
+
+
+def test_unknown_units_are_refused():
+    with pytest.raises(ValueError, match=r"units must be one of auto, hu, .*, not 'HU'"):
+        decide_units([_HU_PHANTOM], "HU")
 
 
 def test_values_beyond_single_precision_are_clipped():

@@ -12,9 +12,9 @@ from typing import TextIO
 
 import click
 
-from pleura.cli.usage import did_you_mean, print_click_error
+from pleura.cli.usage import print_click_error
 from pleura.errors import DataWarning, PleuraError
-from pleura.names import printable
+from pleura.names import did_you_mean, printable
 
 _COMMANDS = {
     "sample": "Write a sample scan to try pleura with.",

@@ -18,6 +18,7 @@ from pleura.cli.common import (
     quiet_option,
     write_json,
 )
+from pleura.cli.types import WholeNumber
 from pleura.names import counted
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ The exit code is 1 if an error prevents training on the data.
 @click.option(
     "--cross-validate",
     "folds",
-    type=click.IntRange(3),
+    type=WholeNumber(3),
     metavar="FOLDS",
     help="Compare each mask with a network not trained on it; trains one network per fold.",
 )

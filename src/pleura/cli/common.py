@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from pleura.cli.types import choice
 from pleura.formats.dicom.suffixes import dicom_kind
 from pleura.names import printable
 from pleura.training.progress_bar import new_progress_bar
@@ -74,7 +75,7 @@ def units_option(command: Command) -> Command:
     )(command)
     return click.option(
         "--units",
-        type=click.Choice(["auto", "hu", "offset", "grey", "inverted"]),
+        type=choice(["auto", "hu", "offset", "grey", "inverted"]),
         default="auto",
         show_default=True,
         help="Intensity units: HU, HU plus 1024, or grey values with dark or bright air.",

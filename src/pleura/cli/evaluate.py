@@ -22,6 +22,7 @@ from pleura.cli.common import (
     write_json,
 )
 from pleura.cli.scores import by_option, case_table, cases_option, print_scores
+from pleura.cli.types import Number, choice
 from pleura.names import counted
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ Examples:
 @masks_argument
 @click.option(
     "--subset",
-    type=click.Choice(["test", "validation", "training", "all"]),
+    type=choice(["test", "validation", "training", "all"]),
     default="test",
     show_default=True,
     help="Subset of the split of a run to evaluate; `all` is every pair.",
@@ -64,7 +65,7 @@ Examples:
 @units_option
 @click.option(
     "--scale-factor",
-    type=float,
+    type=Number(0, min_open=True),
     default=1.0,
     show_default=True,
     help="Factor by which HU were multiplied to get the stored values, for a model.",
@@ -96,13 +97,14 @@ def command(
     from pleura.evaluation.model import calibration_text
     from pleura.intensity.window import units_or_window
     from pleura.report.evaluation import EvaluationOptions, evaluate_and_report
+    from pleura.training.run_files import is_run
 
-    is_run = model.is_dir()
-    if is_run and (units, window, scale_factor) != ("auto", None, 1.0):
+    evaluates_run = is_run(model)
+    if evaluates_run and (units, window, scale_factor) != ("auto", None, 1.0):
         raise click.UsageError(
             "--units, --window and --scale-factor are for models: omit them for a run"
         )
-    if not is_run and (folder is not None or subset != "test"):
+    if not evaluates_run and (folder is not None or subset != "test"):
         raise click.UsageError("--subset and --output are for runs: pass --report for a model")
     table = case_table(cases, by)
     options = EvaluationOptions(
@@ -119,7 +121,7 @@ def command(
     write_json(json_file, evaluation.to_dict())
     if str(json_file) == "-":
         return
-    if is_run:
+    if evaluates_run:
         stdout_console().print(_grid_table(cast("RunEvaluation", evaluation)), highlight=False)
         written = folder or model / f"evaluation-{subset}"
         echo(f"cases and figures in {written}")

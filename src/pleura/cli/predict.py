@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pleura.cli.common import PATH, echo, json_option, progress_bar, silent_option, write_json
+from pleura.cli.types import Number
 from pleura.names import counted
 
 _EPILOG = """\
@@ -25,7 +26,7 @@ Examples:
 @click.option("--output", "-o", type=PATH, required=True, help="Folder to write to.")
 @click.option(
     "--threshold",
-    type=float,
+    type=Number(0, 1),
     help="Smallest probability of a lung pixel.  [default: the threshold of the run]",
 )
 @click.option("--overlay", is_flag=True, help="Also write the image with the contour of the mask.")

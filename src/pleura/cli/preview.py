@@ -15,6 +15,7 @@ from pleura.cli.common import (
     require_masks,
     write_json,
 )
+from pleura.cli.types import WholeNumber
 
 _EPILOG = """\
 \b
@@ -39,7 +40,7 @@ Examples:
 @click.option(
     "--number",
     "-n",
-    type=click.IntRange(1, 20),
+    type=WholeNumber(1, 20),
     default=4,
     show_default=True,
     help="Number of pairs.",

@@ -20,6 +20,7 @@ from pleura.cli.common import (
     write_json,
 )
 from pleura.cli.segment_result import print_report, print_results
+from pleura.cli.types import Number, WholeNumber, choice
 
 if TYPE_CHECKING:
     from pleura.cohort.options import OutputFiles, OutputFormat
@@ -72,14 +73,14 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(_FORMATS),
+    type=choice(_FORMATS),
     default="same",
     show_default=True,
     help="Format of the masks of a cohort; same: the format of each scan, and NIfTI for DICOM.",
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     default=1,
     show_default=True,
     help="Segment this number of scans at the same time.",
@@ -97,7 +98,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option(
     "--retries",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     show_default=True,
     help="Number of further attempts for a scan that failed for a temporary reason.",
@@ -116,15 +117,13 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Smallest probability of a lung voxel.  [default: the threshold of the model]",
 )
-@click.option(
-    "--threads", type=click.IntRange(1), help="Number of CPU threads.  [default: all cores]"
-)
+@click.option("--threads", type=WholeNumber(1), help="Number of CPU threads.  [default: all cores]")
 @click.option(
     "--runtime",
-    type=click.Choice(["openvino", "onnxruntime"]),
+    type=choice(["openvino", "onnxruntime"]),
     default="openvino",
     show_default=True,
     help="Library that runs the model; onnxruntime (an extra) uses GPUs.",

@@ -28,6 +28,8 @@ def print_results(results: list[ScanResult], output: Path | str, quiet: bool) ->
         echo(f"flag     and {len(flagged) - _MAX_FLAGS} more", fg="yellow", err=True)
     counts = Counter(result.status for result in results)
     text = ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
+    if counts["skipped"] and not quiet:
+        echo("skipped  results of the same scans and options exist; --overwrite replaces them")
     if not quiet:
         echo(f"{text}; see {str(output).rstrip('/')}/summary.csv")
 

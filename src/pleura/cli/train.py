@@ -20,6 +20,7 @@ from pleura.cli.common import (
     stderr_console,
     write_json,
 )
+from pleura.cli.types import Number, WholeNumber
 from pleura.training.progress_bar import new_progress_bar
 
 if TYPE_CHECKING:
@@ -64,13 +65,13 @@ Examples:
 @click.option("--scans", type=PATH, help="Folder or manifest that was segmented, if it was moved.")
 @click.option(
     "--uncorrected-fraction",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.1,
     show_default=True,
     help="Fraction of the uncorrected slices to train on (with --corrected).",
 )
 @click.option("--exclude", type=PATH, help="File with names of images to exclude, one per line.")
-@click.option("--seed", type=int, help="Same as --set training.seed=SEED.")
+@click.option("--seed", type=WholeNumber(0), help="Same as --set training.seed=SEED.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 @json_option

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 import click
+
+from pleura.names import did_you_mean
 
 
 def print_click_error(error: click.ClickException) -> None:
@@ -16,12 +15,6 @@ def print_click_error(error: click.ClickException) -> None:
         return
     message, hint = _describe(error)
     click.secho(f"error: {message}\n  hint: {hint}", fg="red", err=True)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a suggestion to append to a message; empty if no known word is similar."""
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _describe(error: click.UsageError) -> tuple[str, str]:

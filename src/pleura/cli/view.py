@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pleura.cli.common import PATH, echo, units_option
+from pleura.cli.types import WholeNumber
 from pleura.names import counted
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ Needs `pip install "pleura[view]"`. Ctrl-C stops the server. Corrected masks are
     show_default=True,
     help="Address to serve at; 0.0.0.0 or :: serves at all addresses.",
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Port.  [default: a free port]"
-)
+@click.option("--port", type=WholeNumber(0, 65535), default=0, help="Port.  [default: a free port]")
 @click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
 def command(
     path: Path | None,

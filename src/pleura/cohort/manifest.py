@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pleura.cohort.stores import RemoteScan, is_address, is_single_file, read_address
 from pleura.cohort.task import Task
 from pleura.errors import DataError, ScanError, first_line
+from pleura.files.invalid_values import describe_invalid_value
 from pleura.files.listing import check_path
 from pleura.formats.find import ScanEntry
 from pleura.formats.registry import scan_name
@@ -32,6 +33,10 @@ def _split(value: Any) -> Any:
     return (value.split() if isinstance(value, str) else value) or None
 
 
+def _lower_or_none(value: str) -> str | None:
+    return value.lower() or None
+
+
 class _ManifestRow(BaseModel):
     """A row of a manifest; empty cells are None, and then the options of the cohort apply."""
 
@@ -42,7 +47,7 @@ class _ManifestRow(BaseModel):
     patient: str = ""
     series: Annotated[str | None, BeforeValidator(_none_if_empty)] = None
     stack: Annotated[bool | None, BeforeValidator(_none_if_empty)] = None
-    units: Annotated[UnitsOption | None, BeforeValidator(_none_if_empty)] = None
+    units: Annotated[UnitsOption | None, BeforeValidator(_lower_or_none)] = None
     window: Annotated[tuple[float, float] | None, BeforeValidator(_split)] = None
     flip: Annotated[bool | None, BeforeValidator(lambda v: None if v == "" else v)] = None
 
@@ -91,9 +96,14 @@ def _parse_row(row: dict[str, Any], number: int, manifest: StrPath) -> _Manifest
             f"row {number} of the manifest: {error.message}", where=manifest, hint=error.hint
         ) from error
     except ValidationError as error:
-        problem = error.errors()[0]
+        first = error.errors()[0]
         raise DataError(
-            f"row {number} of the manifest: {problem['loc'][0]}: {problem['msg']}",
+            f"row {number} of the manifest: "
+            + (
+                "more cells than columns"
+                if first["type"] == "extra_forbidden"
+                else describe_invalid_value(str(first["loc"][0]), first)
+            ),
             where=manifest,
             hint="correct the row",
         ) from error

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pleura.cohort.scan_report import ScanReport
 from pleura.cohort.stores import OutputStore
 from pleura.errors import DataError
+from pleura.files.listing import describe_wrong_path
 from pleura.files.tables import csv_text, csv_value
 from pleura.typing import StrPath
 
@@ -128,7 +129,9 @@ def read_summaries(output: StrPath) -> list[ScanResult]:
     """
     if not Path(output).is_dir():
         hint = "pass the output folder of `pleura segment`"
-        raise DataError("no such folder", where=output, hint=hint)
+        raise DataError(
+            describe_wrong_path(Path(output), "results folder"), where=output, hint=hint
+        )
     results: dict[str, ScanResult] = {}
     paths = sorted(Path(output).glob("summary*.csv"), key=lambda path: path.stat().st_mtime_ns)
     for path in paths:

@@ -16,6 +16,7 @@ from pleura.cohort.find import find_tasks
 from pleura.cohort.stores import RemoteScan
 from pleura.cohort.task import Task, anonymous_task, open_task
 from pleura.errors import DataError
+from pleura.files.listing import describe_wrong_path
 from pleura.files.records import read_record
 from pleura.formats.read import read
 from pleura.formats.registry import OUTPUT_SUFFIXES, scan_name
@@ -101,7 +102,9 @@ def cases_from_results(
     reports = sorted(folder.rglob("*_lungs.json"))
     if not reports:
         raise DataError(
-            "the folder contains no results of `pleura segment`",
+            "the folder contains no results of `pleura segment`"
+            if folder.is_dir()
+            else describe_wrong_path(folder, "results folder"),
             where=folder,
             hint="pass the output folder of `pleura segment`",
         )
@@ -143,7 +146,11 @@ def case_from_files(
     """
     for path in (scan, mask, reference):
         if path is not None and not path.exists():
-            raise DataError("no such file", where=path, hint="check the spelling of the path")
+            raise DataError(
+                describe_wrong_path(path, "file or folder"),
+                where=path,
+                hint="check the spelling of the path",
+            )
     read_scan = partial(read, scan, units=units)
     return ReviewCase(scan_name(scan), read_scan, mask, reference)
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from pleura.errors import DataError
+from pleura.errors import DataError, first_line
 from pleura.files.atomic import write_text
+from pleura.files.listing import describe_wrong_path
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.matching import normalize_name
 from pleura.names import counted, shorten_list
@@ -150,7 +151,9 @@ def read_names(path: Path) -> list[str]:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the list of names cannot be read ({error})",
+            "the list of names cannot be read as text"
+            if path.is_file()
+            else describe_wrong_path(path, "file"),
             where=path,
             hint="pass a text file in UTF-8",
         ) from error
@@ -181,5 +184,9 @@ def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             return columns, list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"the table cannot be read ({error})", where=path, hint="pass a CSV file in UTF-8"
+            f"the table cannot be read ({first_line(error)})"
+            if path.is_file()
+            else describe_wrong_path(path, "file"),
+            where=path,
+            hint="pass a CSV file in UTF-8",
         ) from error

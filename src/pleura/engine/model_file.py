@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import stat
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from pleura.engine.onnx_graph import GraphError, check_graph
 from pleura.errors import ModelError, first_line
+from pleura.files.listing import describe_wrong_path
 
 InputUnits = Literal["HU", "grey"]
 """Units of a model's input: HU, or grey values from 0 to 255 in which air is dark."""
@@ -139,9 +139,9 @@ def read_metadata(path: Path) -> ModelMetadata:
             where=path,
             hint="pass a file that `pleura export` wrote",
         ) from error
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ModelError(
-            f"no such model file{_suggestion(path.name)}",
+            describe_wrong_path(path, "model file", SHIPPED_MODELS),
             where=path,
             hint="pass a file that `pleura export` wrote, or `default` or `accurate`",
         ) from error
@@ -161,6 +161,8 @@ def read_metadata(path: Path) -> ModelMetadata:
 
 def _read(path: Path) -> bytes:
     status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError
     if not stat.S_ISREG(status.st_mode):  # opening a named pipe would block
         raise OSError("not a regular file")
     if status.st_size > MAX_BYTES:
@@ -228,8 +230,3 @@ def _within(value: object, levels: int) -> bool:
     if isinstance(value, list):
         return levels > 0 and all(_within(item, levels - 1) for item in value)
     return True
-
-
-def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name, SHIPPED_MODELS, 1)
-    return f"; did you mean {near[0]}?" if near else ""

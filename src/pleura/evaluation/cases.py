@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pleura.errors import DataError, DataWarning
+from pleura.files.listing import describe_wrong_path
 from pleura.formats.registry import scan_name
 from pleura.typing import StrPath
 
@@ -111,7 +112,9 @@ def read_case_table(path: StrPath, group_by: str | None = None) -> CaseTable:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            "the table cannot be read", where=source, hint="pass a CSV file in UTF-8"
+            "the table cannot be read" if source.is_file() else describe_wrong_path(source, "file"),
+            where=source,
+            hint="pass a CSV file in UTF-8",
         ) from error
     columns = set(rows[0]) if rows else set()
     missing = sorted({"name", *([group_by] if group_by else [])} - columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pleura.errors import DataError
-from pleura.files.listing import list_below
+from pleura.files.listing import describe_wrong_path, list_below
 from pleura.formats.image_files import IMAGE_SUFFIXES
 from pleura.formats.matching import Matching, case_name, match_files
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
@@ -69,8 +69,11 @@ def match_folders(first: Path, second: Path) -> Matching:
 def _files_below(folder: Path) -> list[Path]:
     suffixes = (*VOLUME_SUFFIXES, *IMAGE_SUFFIXES)
     if not folder.is_dir():
-        message = "a file, not a folder" if folder.exists() else "no such folder"
-        raise DataError(message, where=folder, hint="pass two folders, or two files")
+        raise DataError(
+            describe_wrong_path(folder, "folder"),
+            where=folder,
+            hint="pass two folders, or two files",
+        )
     listing = list_below(folder, outside=True)
     for error in listing.unreachable:
         raise DataError(error.message, where=error.where, hint=error.hint)

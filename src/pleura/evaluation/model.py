@@ -192,7 +192,7 @@ def evaluate_model(
         for i, (name, image, mask) in enumerate(pairs):
             mapping = _scaled(scale_factor)
             scan = read(image, units=units if mapping is None else "hu")
-            scan = scan if mapping is None else replace(scan, intensity=mapping)
+            scan = scan if mapping is None else _with_intensity(scan, mapping)
             case = _evaluate_case(segmenter, table.case(name), scan, mask, callbacks)
             scores += case.scores
             histograms[name], flags[name] = case.histogram, case.flags
@@ -216,6 +216,12 @@ def evaluate_model(
 
 def _scaled(factor: float) -> IntensityMapping | None:
     return None if factor == 1 else IntensityMapping(factor, 0, f"{factor:g} * HU")
+
+
+def _with_intensity(scan: Scan, mapping: IntensityMapping) -> Scan:
+    """Return a scan with another conversion to HU, without the decision about its own."""
+    decisions = tuple(one for one in scan.decisions if one.topic != "units")
+    return replace(scan, intensity=mapping, decisions=decisions)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             raise DataError(
                 "the output path is a folder", where=path, hint="choose another path"
             ) from error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise DataError(
+                "the folder of the output is a file",
+                where=path.parent,
+                hint="choose another folder",
+            ) from error
         raise DataError(
             f"the file cannot be written ({error.strerror or error})",
             where=path,

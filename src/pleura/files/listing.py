@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from pleura.errors import DataError, ScanError
+from pleura.names import did_you_mean
 
 OTHER_SUFFIXES = (
     ".txt",
@@ -65,6 +67,29 @@ def check_path(path: Path) -> None:
             where=path,
             hint="save its content to a file, and pass that file",
         )
+
+
+def describe_wrong_path(path: Path, expected: str, known: Iterable[str] = ()) -> str:
+    """Return why a path is not what is expected, and which similar path exists.
+
+    Parameters
+    ----------
+    path:
+        The path.
+    expected:
+        What the path must be, for example ``run folder``.
+    known:
+        Names that may be meant, besides those in the parent of the path.
+    """
+    if path.is_dir():
+        return f"the path is a folder, not a {expected}"
+    if path.exists():
+        return f"the path is a file, not a {expected}"
+    try:
+        siblings = [entry.name for entry in _visible(path.parent)]
+    except OSError:
+        siblings = []
+    return f"no such {expected}{did_you_mean(path.name, (*known, *siblings))}"
 
 
 def is_hidden(path: PurePath) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pleura.errors import DataError, ScanError
 from pleura.files.atomic import write_atomically
+from pleura.files.listing import describe_wrong_path
 from pleura.formats.image_format import ImageFormat, scan_of_images, to_grey
 from pleura.formats.jpeg import JPEG
 from pleura.formats.npy import NUMPY
@@ -44,11 +45,10 @@ def list_image_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -
     try:
         visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError)
         raise DataError(
-            "no such file or folder"
-            if is_missing
-            else f"the folder cannot be read ({error.strerror})",
+            f"the folder cannot be read ({error.strerror})"
+            if folder.is_dir()
+            else describe_wrong_path(folder, "folder"),
             where=folder,
             hint="check the spelling and the permissions of the path",
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from pleura.intensity.window import Window, find_contradiction
 
 _FAT_TOLERANCE = 60  # HU by which the distance from fat to muscle may deviate
 _MAX_PERCENTILE = 8000  # HU; metal has up to 30000, but not in a twentieth of a slice
+_MAPPINGS: dict[UnitsOption, IntensityMapping] = {
+    "hu": HU,
+    "offset": IntensityMapping(1, 1024, "HU plus 1024"),
+}
 _ASSUMED_WINDOW = (-1024.0, 600.0)  # HU, of a picture that shows neither air nor soft tissue
 
 
@@ -45,7 +49,8 @@ def decide_units(
         Some axial slices (rows, columns), in the values that the header defines.
     option:
         ``auto`` estimates the units; ``hu`` keeps the values; ``offset`` subtracts 1024; ``grey``
-        and ``inverted`` treat them as pictures in which air is dark or bright.
+        and ``inverted`` treat them as pictures in which air is dark or bright. A warning states
+        strong evidence for other units.
     states_hu:
         Whether the header states that the values are HU, as DICOM does.
 
@@ -53,18 +58,22 @@ def decide_units(
     ------
     ScanError
         The units cannot be determined, the slices differ in units, or the values are not CT.
+    ValueError
+        The option is unknown.
     """
-    if option == "hu":
-        return UnitsDecision(HU, "as requested", warning=False)
+    if option not in get_args(UnitsOption):
+        raise ValueError(f"units must be one of {', '.join(get_args(UnitsOption))}, not {option!r}")
     levels = [measure_levels(image) for image in slices]
-    if option == "offset":
-        return _subtract_offset(levels)
+    if option == "auto":
+        return decide_units_from_levels(levels, states_hu)
+    contradiction = _contradiction(levels, option, states_hu)
+    reason = f"as requested{contradiction}"
+    if option in _MAPPINGS:
+        return UnitsDecision(_MAPPINGS[option], reason, warning=bool(contradiction))
     if option == "inverted":
         negative = [measure_levels(-image.astype(np.float64)) for image in slices]
         levels = [replace(a, inverted=b) for a, b in zip(levels, negative, strict=True)]
-    if option != "auto":
-        return _map_picture(levels, option == "inverted", "as requested.")
-    return decide_units_from_levels(levels, states_hu)
+    return _map_picture(levels, option == "inverted", f"{reason}.")
 
 
 def decide_by_window(
@@ -133,7 +142,7 @@ def decide_units_from_levels(
             hint="export the scan again",
         )
     # Only strong evidence overrules the header.
-    certain = units.scale == 1 or units.scale_from == "padding" or not states_hu
+    certain = _is_certain(units) or not states_hu
     if units.scale is not None and units.offset is not None and certain:
         mapping = IntensityMapping(
             units.scale, units.offset, units.formula, wraparound=units.wraparound
@@ -153,14 +162,31 @@ def decide_units_from_levels(
     return _keep_values(levels, units, states_hu)
 
 
-def _subtract_offset(levels: Sequence[Levels]) -> UnitsDecision:
-    estimate = estimate_units_from_levels(levels)
-    contradicted = estimate.kind == "HU"
-    reason = "as requested"
-    if contradicted:
-        evidence = estimate.reason.removeprefix("HU: ").rstrip(".")
-        reason = f"as requested, but the values are probably HU: {evidence}"
-    return UnitsDecision(IntensityMapping(1, 1024, "HU plus 1024"), reason, warning=contradicted)
+def _is_certain(units: UnitsEstimate) -> bool:
+    """Return whether the evidence is strong enough to overrule a header or a user."""
+    return units.scale == 1 or units.scale_from == "padding"
+
+
+def _contradiction(levels: Sequence[Levels], option: UnitsOption, states_hu: bool) -> str:
+    """Return a clause on strong evidence for other units than requested; empty if there is none."""
+    units = estimate_units_from_levels(levels, states_hu)
+    probable = units.reason.removeprefix("Not HU but ").rstrip(".")
+    if units.kind == "grey" and _have_range_of_picture(levels):
+        bright = sum(image.inverted is not None for image in levels)
+        dark = sum(image.inverted is None and image.air is not None for image in levels)
+        known = max(bright, dark) > len(levels) / 2
+        shown = "inverted" if bright > dark else "grey"
+        contradicts = option in _MAPPINGS or (known and option != shown)
+        air = f"{'bright' if bright > dark else 'dark'} air"
+        probable = f"grey values with {air}" if known else f"{probable[0].lower()}{probable[1:]}"
+    else:
+        mapping = _MAPPINGS.get(option)
+        same = mapping is not None and (mapping.scale, mapping.offset) == (
+            units.scale,
+            units.offset,
+        )
+        contradicts = _is_certain(units) and (not same or units.wraparound is not None)
+    return f", but the values are probably {probable}" if contradicts else ""
 
 
 def _check_range(levels: Sequence[Levels]) -> None:

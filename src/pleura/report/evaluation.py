@@ -14,6 +14,7 @@ from pleura.report.images import PageImage
 from pleura.report.page import Page, PageFlag
 from pleura.report.plots import Plot, line_plot
 from pleura.report.scores import scores_page, worst_slice
+from pleura.training.run_files import is_run
 from pleura.typing import Progress, StrPath
 
 
@@ -84,7 +85,7 @@ def evaluate_and_report(
     callbacks = EvaluationCallbacks(progress, None if options.report is None else add_picture)
     history: Sequence[Mapping[str, float]] = ()
     evaluation: ModelEvaluation
-    if Path(model).is_dir():
+    if is_run(model):
         from pleura.training.evaluation import evaluate  # needs PyTorch
         from pleura.training.run import open_run
 

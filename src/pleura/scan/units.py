@@ -30,7 +30,7 @@ def with_units(scan: Scan, units: Units = "auto") -> Scan:
         The units cannot be determined, the slices differ in units, or the values are not CT.
     """
     try:
-        slices = [] if units == "hu" else _sample_axial_slices(scan)
+        slices = _sample_axial_slices(scan)
         if isinstance(units, Window):
             decided = decide_by_window(slices, units, grey_range(*scan.value_range))
         else:

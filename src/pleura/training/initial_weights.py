@@ -17,6 +17,7 @@ from pleura.training.recipe import Recipe
 from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import open_run
+from pleura.training.run_files import is_run
 from pleura.training.tensor_files import load_tensors
 from pleura.typing import StrPath
 
@@ -56,7 +57,7 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
     RecipeError
         The source is a model file with custom components.
     """
-    if _is_run(source):
+    if is_run(source):
         values = open_run(source).recipe.model_dump(mode="json")
     else:
         values, _ = update_keys(read_metadata(model_path(source)).recipe, str(source))
@@ -97,7 +98,7 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
         The source cannot be read.
     """
     try:
-        if _is_run(source):
+        if is_run(source):
             weights = load_tensors(open_run(source).weights)["network"]
             network.load_state_dict(rename_weights(weights, network))
         else:
@@ -108,10 +109,6 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
             where=str(source),
             hint="omit --recipe, or set the network of the recipe to that of the initial weights",
         ) from error
-
-
-def _is_run(source: StrPath) -> bool:
-    return Path(source).is_dir()
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

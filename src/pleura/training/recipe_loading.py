@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataWarning, RecipeError
+from pleura.files.invalid_values import describe_invalid_value
 from pleura.training.recipe import Recipe
-from pleura.training.recipe_errors import describe_invalid_value
 from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
 from pleura.typing import StrPath

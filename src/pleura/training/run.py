@@ -14,6 +14,7 @@ from pleura.dataset.subsets import SUBSETS, Split, read_split, read_training_has
 from pleura.errors import PleuraError, RecipeError, RunError
 from pleura.figures.html import html_figure, html_table
 from pleura.files.atomic import write_text
+from pleura.files.listing import describe_wrong_path
 from pleura.files.records import write_json
 from pleura.training.history import read_history
 from pleura.training.recipe import Recipe
@@ -241,9 +242,11 @@ def open_run(folder: StrPath, network: nn.Module | None = None) -> Run:
             _ = record["finished"], record["seed"], record["data_fingerprint"]
         recipe_file = folder / "recipe.yaml"
         _ = recipe_file.stat()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(
-            "the folder is not a run folder" if folder.is_dir() else "no such run folder",
+            "the folder is not a run folder"
+            if folder.is_dir()
+            else describe_wrong_path(folder, "run folder"),
             where=folder,
             hint="pass the folder that `pleura train ... -o FOLDER` wrote",
         ) from error

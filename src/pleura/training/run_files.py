@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path, PurePath
 
-from pleura.errors import RunError
+from pleura.engine.model_file import SHIPPED_MODELS
+from pleura.errors import ModelError, RunError
 from pleura.files.atomic import remove_unfinished, unfinished_target
+from pleura.files.listing import describe_wrong_path
+from pleura.typing import StrPath
 
 FILES = (
     "recipe.yaml",
@@ -28,6 +31,30 @@ FILES = (
     "Thumbs.db",
     "desktop.ini",
 )
+
+
+def is_run(source: StrPath) -> bool:
+    """Return whether a run folder is passed, and not a model.
+
+    Parameters
+    ----------
+    source:
+        Run folder, model file, or name of a model of the package, such as ``default``.
+
+    Raises
+    ------
+    ModelError
+        The path does not exist.
+    """
+    path = Path(source)
+    if path.is_dir() or path.exists() or str(source) in SHIPPED_MODELS:
+        return path.is_dir()
+    raise ModelError(
+        describe_wrong_path(path, "run folder or model file", SHIPPED_MODELS),
+        where=path,
+        hint="pass a folder that `pleura train` wrote, a file that `pleura export` wrote, "
+        "or `default` or `accurate`",
+    )
 
 
 def clear_run(folder: Path) -> None:

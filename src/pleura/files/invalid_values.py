@@ -1,4 +1,4 @@
-"""Messages about invalid values of a recipe, in the words of this package."""
+"""Messages about invalid values of a recipe or a manifest, in the words of this package."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ _LIMITS = {
     "less_than_equal": ("le", "at most"),
     "less_than": ("lt", "less than"),
 }
+_ABSENT = {"missing": "missing", "string_too_short": "empty"}
 _LENGTHS = {"too_short": ("min_length", "at least"), "too_long": ("max_length", "at most")}
 
 
 def describe_invalid_value(key: str, error: Mapping[str, Any]) -> str:
-    """Return a message about the value of a key.
+    """Return a message about the value of a key or a column.
 
     Parameters
     ----------
     key:
-        The key, with dots.
+        The key, with dots, or the column.
     error:
         An item of ``ValidationError.errors()``.
     """
     kind, limits, value = str(error["type"]), error.get("ctx", {}), _short(error["input"])
     if kind == "value_error":  # a message of this package
         return f"{key}: {error['msg'].removeprefix('Value error, ')}"
-    if kind == "missing":
-        return f"{key} is missing"
+    if kind in _ABSENT:
+        return f"{key} is {_ABSENT[kind]}"
     if kind == "literal_error":
         return f"{key} must be {limits['expected']}, not {value}"
     if kind in _LIMITS:
@@ -53,7 +54,8 @@ def describe_invalid_value(key: str, error: Mapping[str, Any]) -> str:
         name, words = _LENGTHS[kind]
         return f"{key} must have {words} {limits[name]} values, not {value}"
     expected = _EXPECTED.get(kind.partition("_")[0])
-    return f"{key} must be {expected}, not {value}" if expected else f"{key}: {error['msg']}"
+    must_be = f"{key} must be {expected}, not" if expected else f"invalid value of {key}:"
+    return f"{must_be} {value}"
 
 
 def _short(value: object) -> str:
