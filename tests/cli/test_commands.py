@@ -197,7 +197,7 @@ def train_refused(pair, tmp_path, *words):
 
 
 def test_missing_folder(tmp_path):
-    train_refused((tmp_path / "images", tmp_path), tmp_path, "no such file or folder", "images")
+    train_refused((tmp_path / "images", tmp_path), tmp_path, "no such folder", "images")
 
 
 def test_empty_folder(tmp_path):

@@ -129,7 +129,7 @@ def test_folders_without_one_common_name_are_reported(sample, pairs):
 
 
 def test_a_missing_folder_is_an_error_at_once(pairs, tmp_path):
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such folder"):
         check(tmp_path / "nowhere", pairs[0].mask.parent)
 
 

@@ -238,7 +238,7 @@ def test_missing_mask_or_set_is_named(root):
     (root / "volumes" / "101" / "lungs.nii.gz").unlink()
     with pytest.raises(DataError, match="the image has no mask"):
         collect_pairs(root, None, (VOLUMES,))
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such folder"):
         collect_pairs(root / "elsewhere", None, (SLICES,))
 
 

@@ -55,7 +55,7 @@ def test_damaged_reports_are_an_error_with_a_hint(cohort, tmp_path):
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(DataError, match="no summary"):
         pleura.methods_paragraph(tmp_path)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="no such results folder"):
         pleura.methods_paragraph(tmp_path / "gone")
 
 

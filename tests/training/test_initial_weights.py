@@ -104,9 +104,9 @@ def test_weights_of_another_network_are_refused(small_run, model):
 
 
 def test_what_is_no_start_is_said(tmp_path):
-    with pytest.raises(ModelError, match="no such model file"):
+    with pytest.raises(ModelError, match="no such run folder or model file"):
         fine_tuning_recipe(tmp_path / "gone.onnx")
     with pytest.raises(RunError, match="not a run folder"):
         fine_tuning_recipe(tmp_path)
-    with pytest.raises(ModelError, match="no such model file"):
+    with pytest.raises(ModelError, match="no such run folder or model file"):
         pleura.train("a", "b", tmp_path / "c", options=TrainingOptions(initial_weights="nowhere"))
