@@ -274,6 +274,8 @@ def _values(option: click.Option) -> str:
     if isinstance(kind, click.Choice):
         return ", ".join(f"`{choice}`" for choice in kind.choices)
     if isinstance(kind, click.IntRange | click.FloatRange):
+        if kind.min_open:
+            return f"above {kind.min}"
         return f"{kind.min} or more" if kind.max is None else f"{kind.min} to {kind.max}"
     if option.metavar:
         return option.metavar
