@@ -206,7 +206,7 @@ def test_a_manifest_names_scans_and_their_options(scans, options, tmp_path, kind
             "row 3 of the manifest: units must be 'auto', 'hu', 'offset', 'grey' or 'inverted', "
             "not 'stones'",
         ),
-        ("path,stack\na.png,sometimes\n", "row 2 of the manifest: stack must be true or false, not"),
+        ("path,stack\na.png,often\n", "row 2 of the manifest: stack must be true or false, not"),
         ("path,name\na.png,x\nb.png,x,y\n", "row 3 of the manifest: more cells than columns"),
         ("path,name\na.png,x,y\n", "unknown columns: more"),
         ("path,name\n,x\n", "row 2 of the manifest: path is empty"),
