@@ -63,7 +63,13 @@ def check_folders(
     files = [one.pair.image for one in readable_images]
     units = estimate_units_from_levels(levels, findings.state_hu(files))
     differing = {readable_images[i].pair.name for i in units.differing}
-    comparable = [x.pair for x in summaries if not x.errors and x.pair.name not in differing]
+    misoriented = list(findings.of_mask_orientations(summaries))
+    misoriented_masks = {path for finding in misoriented for path in finding.files}
+    comparable = [
+        x.pair
+        for x in summaries
+        if not x.errors and x.pair.name not in differing and x.pair.mask not in misoriented_masks
+    ]
     mapping = _intensity_mapping(units)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were caught above
@@ -92,6 +98,7 @@ def check_folders(
             *findings.of_duplicates(summaries),
             *findings.of_empty_masks(summaries, masks),
             *findings.of_large_masks(summaries),
+            *misoriented,
             *findings.of_near_duplicates(summaries),
             *findings.of_rotated_slices(rotated),
             *findings.of_label_errors(label_errors),

@@ -8,6 +8,7 @@ from pathlib import Path
 from pleura.dataset.check_report import Finding, format_counts
 from pleura.dataset.duplicates import find_near_duplicates
 from pleura.dataset.label_errors import SuspectedLabel
+from pleura.dataset.mask_orientation import ORIENTATIONS, find_misoriented
 from pleura.dataset.pair_summary import PairSummary
 from pleura.dataset.pairs import Pair, Pairing
 from pleura.errors import PleuraError, ScanError
@@ -163,6 +164,26 @@ def of_large_masks(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
         message = f"{_count(large, 'mask')} with lung in more than half of the image"
         hint = "inspect them: a mask has 0 outside the lungs, and another value inside"
         yield Finding("warning", "masks", message, large, hint)
+
+
+def of_mask_orientations(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
+    """Yield masks that fit their image better after a flip, a rotation or a transposition."""
+    measured = [one for one in summaries if one.orientation_fits is not None]
+    fits = [one.orientation_fits for one in summaries if one.orientation_fits is not None]
+    for orientation, indices in find_misoriented(fits):
+        pairs = [measured[i].pair for i in indices]
+        words, expression = ORIENTATIONS[orientation]
+        subject = (
+            "1 mask fits its image" if len(pairs) == 1 else f"{len(pairs)} masks fit their images"
+        )
+        correction = f", for example with {expression} in NumPy" if pairs[0].index is None else ""
+        yield Finding(
+            "error" if 2 * len(pairs) > len(measured) else "warning",
+            "orientation",
+            f"{subject} better after {words}",
+            tuple(dict.fromkeys(pair.mask for pair in pairs)),
+            f"save masks and images in the same orientation{correction}",
+        )
 
 
 def of_near_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.duplicates import pixel_hash, thumbnail
+from pleura.dataset.mask_orientation import measure_orientation_fits
 from pleura.dataset.pair_reader import (
     PairReader,
     read_image_2d,
@@ -43,6 +44,8 @@ class PairSummary:
         See `pleura.dataset.duplicates.thumbnail`.
     lung_fraction:
         Lung fraction of the mask area.
+    orientation_fits:
+        See `pleura.dataset.mask_orientation.measure_orientation_fits`; None for an empty mask.
     errors:
         Why files cannot be read or do not fit.
     """
@@ -55,6 +58,7 @@ class PairSummary:
     mask_hash: bytes | None = None
     thumbnail: FloatArray | None = None
     lung_fraction: float | None = None
+    orientation_fits: FloatArray | None = None
     errors: tuple[PleuraError, ...] = ()
 
 
@@ -92,6 +96,8 @@ def summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
         )
     if mask is not None:
         summary = replace(summary, mask_hash=pixel_hash(mask), lung_fraction=float(mask.mean()))
+    if image is not None and mask is not None and not errors and mask.any():
+        summary = replace(summary, orientation_fits=measure_orientation_fits(image, mask))
     return summary
 
 
