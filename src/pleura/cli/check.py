@@ -125,14 +125,14 @@ def _print(report: CheckReport) -> None:
     echo(f"dtypes   {format_counts(report.dtypes)}")
     if report.values is not None:
         echo(f"values   {report.values[0]:g} to {report.values[1]:g}")
+        echo(f"units    {report.units.reason}")
+        echo(f"model    {describe_model_input(report.units)}")
     if report.lung_fraction is not None:
         lung = report.lung_fraction
         echo(
             f"lung     {lung.median:.1%} of an image (median; {lung.minimum:.1%} to "
             f"{lung.maximum:.1%}); {counted(lung.empty, 'empty mask')}"
         )
-    echo(f"units    {report.units.reason}")
-    echo(f"model    {describe_model_input(report.units)}")
     for finding in report.findings:
         _print_finding(finding)
     if report.fit_to_train:

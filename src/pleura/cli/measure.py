@@ -54,6 +54,7 @@ def command(
 
 def _print(measurement: Measurement) -> None:
     from pleura.cli.common import stdout_console
+    from pleura.masks.mask import flag_title
 
     columns = (region.region for region in measurement.regions)
     table = Table("", *columns, box=None, pad_edge=False)
@@ -63,4 +64,4 @@ def _print(measurement: Measurement) -> None:
     if measurement.labels:
         echo(measurement.labels)
     for name, message in measurement.flags.items():
-        echo(f"flag     {name}: {message}", fg="yellow", err=True)
+        echo(f"flag     {flag_title(name)}: {message}", fg="yellow", err=True)

@@ -18,12 +18,15 @@ _MAX_FLAGS = 5
 
 def print_results(results: list[ScanResult], output: Path | str, quiet: bool) -> None:
     """Print failed scans, some flagged ones and the number of scans of a cohort."""
+    from pleura.masks.mask import flag_title
+
     for result in results:
         if result.status == "failed":
             echo(f"failed   {_label(result)}: {result.error}", fg="red", err=True)
     flagged = [result for result in results if result.flags]
     for result in flagged[:_MAX_FLAGS]:
-        echo(f"flag     {_label(result)}: {result.flags}", fg="yellow", err=True)
+        titles = ", ".join(flag_title(name).lower() for name in result.flags.split("; "))
+        echo(f"flag     {_label(result)}: {titles}", fg="yellow", err=True)
     if len(flagged) > _MAX_FLAGS:
         echo(f"flag     and {len(flagged) - _MAX_FLAGS} more", fg="yellow", err=True)
     counts = Counter(result.status for result in results)
@@ -40,6 +43,8 @@ def _label(result: ScanResult) -> str:
 
 def print_report(report: ScanReport, quiet: bool) -> None:
     """Print the result; only warnings and flags if quiet."""
+    from pleura.masks.mask import flag_title
+
     show = (lambda _: None) if quiet else echo
     show(f"{report.scan}: {report.grid}; {report.units}")
     for decision in report.decisions:
@@ -48,8 +53,8 @@ def print_report(report: ScanReport, quiet: bool) -> None:
             show(text)
         elif decision["topic"] not in report.flags:  # a flag repeats the decision
             echo(f"warning  {text}", fg="yellow", err=True)
-    for message in report.flags.values():
-        echo(f"flag     {message}", fg="red", err=True)
+    for name, message in report.flags.items():
+        echo(f"flag     {flag_title(name)}: {message}", fg="red", err=True)
     sizes, unit = (report.volume_ml, "ml") if report.volume_ml else (report.voxels, "pixels")
     show(", ".join(f"{side} {size:.0f} {unit}" for side, size in sizes.items()))
     show(describe_mask(str(report.mask), report.seconds))

@@ -19,7 +19,7 @@ from pleura.errors import DataError
 from pleura.files.listing import describe_wrong_path
 from pleura.files.records import read_record
 from pleura.formats.read import read
-from pleura.formats.registry import OUTPUT_SUFFIXES, scan_name
+from pleura.formats.registry import OUTPUT_SUFFIXES, ZIP_SUFFIX, format_of, scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.intensity.window import Units, Window
 from pleura.scan.scan import Scan
@@ -143,6 +143,8 @@ def case_from_files(
     ------
     DataError
         A file is missing.
+    ScanError
+        The scan is a file of an unknown format.
     """
     for path in (scan, mask, reference):
         if path is not None and not path.exists():
@@ -152,6 +154,8 @@ def case_from_files(
                 hint="check the spelling of the path",
             )
     read_scan = partial(read, scan, units=units)
+    if scan.is_file() and format_of(scan) is None and scan.suffix.lower() != ZIP_SUFFIX:
+        read_scan()  # DICOM needs no suffix: the contents show whether the file is a scan
     return ReviewCase(scan_name(scan), read_scan, mask, reference)
 
 

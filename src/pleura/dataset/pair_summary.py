@@ -78,7 +78,8 @@ def summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
         if errors:
             exchanged: list[PleuraError] = []
             _collect_error(lambda: require_not_exchanged(pair), exchanged)
-            errors = exchanged or errors
+            if exchanged:  # measurements of a mask as an image would cause further findings
+                return PairSummary(pair, errors=tuple(exchanged))
     else:
         image, mask = _collect_error(lambda: reader.read(pair), errors) or (None, None)
     if image is not None and mask is not None:

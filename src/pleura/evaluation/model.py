@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pleura.engine.engine import model_path
 from pleura.engine.model_file import read_metadata
+from pleura.errors import DataError, ScanError
 from pleura.evaluation.alignment import align
 from pleura.evaluation.cases import Case, CaseTable
 from pleura.evaluation.comparison import Comparison
@@ -191,7 +192,7 @@ def evaluate_model(
     with Segmenter(model) as segmenter:
         for i, (name, image, mask) in enumerate(pairs):
             mapping = _scaled(scale_factor)
-            scan = read(image, units=units if mapping is None else "hu")
+            scan = _read_image(image, mask, units if mapping is None else "hu")
             scan = scan if mapping is None else _with_intensity(scan, mapping)
             case = _evaluate_case(segmenter, table.case(name), scan, mask, callbacks)
             scores += case.scores
@@ -212,6 +213,28 @@ def evaluate_model(
             "masks": Path(masks).name,
         },
     )
+
+
+def _read_image(image: Path, mask: Path, units: Units) -> Scan:
+    try:
+        return read(image, units=units)
+    except (ScanError, DataError) as error:
+        if _is_mask(image) and not _is_mask(mask):
+            raise DataError(
+                "the image is a mask, and the mask is an image",
+                where=f"{image} and {mask}",
+                hint="pass the images first, then the masks: IMAGES MASKS",
+            ) from error
+        raise
+
+
+def _is_mask(path: Path) -> bool:
+    """Return whether the values of a file are labels."""
+    try:
+        read_mask(path, unknown_as_lung=True)
+    except (ScanError, DataError):
+        return False
+    return True
 
 
 def _scaled(factor: float) -> IntensityMapping | None:

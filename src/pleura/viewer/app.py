@@ -28,6 +28,7 @@ from pleura.errors import PleuraError
 from pleura.files.temporary import new_folder
 from pleura.formats.write import write_volume
 from pleura.masks.labels import read_mask
+from pleura.masks.mask import flag_title
 from pleura.measurement.measure import AERATION, LOW_ATTENUATION
 from pleura.report.cohort import cohort_page
 from pleura.report.page import content_security_policy
@@ -230,6 +231,7 @@ def _case_to_dict(case: ReviewCase) -> dict[str, Any]:
         "is_corrected": case.is_corrected,
         "draft_key": _draft_key(case),
         "report": dict(case.report),
+        "flag_titles": {name: flag_title(name) for name in case.report.get("flags", {})},
     }
 
 

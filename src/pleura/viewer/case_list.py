@@ -115,6 +115,8 @@ def find_cases(
     ------
     DataError
         A file or the scans are not found.
+    ScanError
+        The scan is a file of an unknown format.
     """
     if path is None:
         return CaseList()

@@ -24,9 +24,9 @@ export function listCases() {
   const filter = $("filter").value.toLowerCase();
   $("filter").hidden = state.cases.length < 2;
   $("cases").replaceChildren(...state.cases.flatMap((item, index) => {
-    const flags = Object.keys(item.report.flags ?? {}), source = item.report.source ?? "";
+    const flags = Object.values(item.flag_titles), source = item.report.source ?? "";
     if (!`${item.name} ${source} ${flags.join(" ")}`.toLowerCase().includes(filter)) return [];
-    const badges = [...flags.map((flag) => badge("warning", "warning", flag.replaceAll("_", " "))),
+    const badges = [...flags.map((flag) => badge("warning", "warning", flag)),
       ...(item.is_corrected ? [badge("success", "check", "corrected")] : [])];
     const button = createElement("button", { type: "button", title: source }, createElement("span", { textContent: item.name }),
       createElement("span", { className: "badges" }, ...badges));
@@ -72,7 +72,7 @@ export async function openCase(index, { confirmed = false } = {}) {
       state.measures = measure();
     }
     if (grid().nz === 1) choose("view", "axial");
-    showFlags(opened.report.flags ?? {});
+    showFlags(opened.report.flags ?? {}, opened.flag_titles);
     updateAfterEdit();
     updateWindow(); updateMask(); updateReference(); updateTool(); updateView(); resetView(); showCaption();
     showMessage(opened.is_corrected ? "this is the corrected mask" : "");

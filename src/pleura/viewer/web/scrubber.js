@@ -21,7 +21,7 @@ export function slicesOfFlag(name, message, sides) {
   return slices[name] ?? [];
 }
 
-export function showFlags(flags) {
+export function showFlags(flags, titles) {
   $("flags").replaceChildren(...Object.entries(flags).map(([name, message]) => {
     const slices = state.measures ? slicesOfFlag(name, message, state.measures) : [];
     const buttons = slices.map((slice) => {
@@ -33,7 +33,7 @@ export function showFlags(flags) {
       });
       return button;
     });
-    const text = createElement("div", {}, createElement("strong", { textContent: name.replaceAll("_", " ") }), message,
+    const text = createElement("div", {}, createElement("strong", { textContent: titles[name] }), message,
       createElement("div", { className: "row" }, ...buttons));
     return createElement("div", { className: "notice warning" }, createIcon("warning"), text);
   }));
