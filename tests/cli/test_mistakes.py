@@ -108,6 +108,11 @@ MISTAKES = {
         (1, "no CT found: not a DICOM file", "notes"),
         f"pass a file or folder of CT ({FORMATS})",
     ),
+    "text to view": (
+        "view notes/notes.txt --no-browser",
+        (1, "no CT found: not a DICOM file", "notes/notes.txt"),
+        f"pass a file or folder of CT ({FORMATS})",
+    ),
     "empty folder": (
         "segment empty -o out.nii.gz",
         (1, "the folder contains no files", "empty"),
@@ -155,6 +160,15 @@ MISTAKES = {
     ),
     "masks before images": (
         "train masks images -o run",
+        (
+            1,
+            "the image is a mask, and the mask is an image",
+            "masks/LCTSC-101_013.tif and images/LCTSC-101_013.tif",
+        ),
+        "pass the images first, then the masks: IMAGES MASKS",
+    ),
+    "masks before images of an evaluation": (
+        "evaluate default masks images",
         (
             1,
             "the image is a mask, and the mask is an image",

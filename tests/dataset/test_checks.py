@@ -182,7 +182,7 @@ def test_a_set_without_any_lung_is_not_fit_to_train(pairs):
 
 def test_exchanged_folders_are_named(pairs):
     report = check(pairs[0].mask.parent, pairs[0].image.parent)
-    (finding,) = findings(report, "error")
+    (finding,) = report.findings
     assert "the image is a mask, and the mask is an image" in finding.message
     assert finding.hint == "pass the images first, then the masks: IMAGES MASKS"
 

@@ -48,7 +48,7 @@ def measure_orientation_fits(image: AnyArray, mask: NDArray[np.uint8]) -> FloatA
     """
     size = _SIDE, _SIDE
     small = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    small = np.clip(small, *np.percentile(small, (5, 97)))
+    small = np.clip(small, *np.percentile(small, (5, 97))).astype(np.float32)
     inside = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     region = np.asarray(cv2.dilate(inside.astype(np.uint8), disk)) > 0
