@@ -48,7 +48,8 @@ def measure_orientation_fits(image: AnyArray, mask: NDArray[np.uint8]) -> FloatA
     """
     size = _SIDE, _SIDE
     small = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    small = np.clip(small, *np.percentile(small, (5, 97))).astype(np.float32)
+    limits = np.percentile(small, (5, 97))
+    clipped = np.clip(small, *limits).astype(np.float32)
     inside = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     region = np.asarray(cv2.dilate(inside.astype(np.uint8), disk)) > 0
@@ -56,7 +57,7 @@ def measure_orientation_fits(image: AnyArray, mask: NDArray[np.uint8]) -> FloatA
     for i, orientation in enumerate(product((False, True), repeat=3)):
         if not orientation[0] or image.shape[0] == image.shape[1]:
             near = _reorient(region, *orientation)
-            fits[i] = _correlation(~_reorient(inside, *orientation)[near], small[near])
+            fits[i] = _correlation(~_reorient(inside, *orientation)[near], clipped[near])
     return fits
 
 
