@@ -37,6 +37,12 @@ Examples:
 @click.option("--data", default="", help="Description of the training data, in one sentence.")
 @click.option("--licence", default="", help="Licence of the model.")
 @click.option(
+    "--mirror",
+    is_flag=True,
+    help="Average the probabilities of each slice and of its mirror image: usually more accurate, "
+    "at twice the time.",
+)
+@click.option(
     "--int8",
     "calibration_images",
     type=PATH,
@@ -52,6 +58,7 @@ def command(
     name: str | None,
     data: str,
     licence: str,
+    mirror: bool,
     calibration_images: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -64,7 +71,9 @@ def command(
     """
     from pleura.training.export import ExportOptions, export
 
-    options = ExportOptions(calibration_images, name, data=data, licence=licence, input=units)
+    options = ExportOptions(
+        calibration_images, name, data=data, licence=licence, input=units, mirror=mirror
+    )
     metadata = export(run, output, options)
     write_json(json_file, metadata.to_dict())
     if str(json_file) != "-":

@@ -24,9 +24,9 @@ misread a new file."""
 METADATA_KEY = "pleura"
 """Entry of ``metadata_props`` of the ONNX file that contains the metadata as JSON."""
 
-SHIPPED_MODELS = ("default", "accurate")
+SHIPPED_MODELS = ("default", "accurate", "greyscale")
 """Names of the shipped models; ``accurate`` is an ensemble of three networks, slower and slightly
-more accurate."""
+more accurate; ``greyscale`` takes grey values of any window."""
 
 MAX_BYTES = 1 << 30
 """Maximum size of a model file."""

@@ -10,6 +10,8 @@ from types import TracebackType
 import numpy as np
 
 from pleura.engine.engine import Engine, model_path
+from pleura.engine.model_file import SHIPPED_MODELS
+from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import Precision, Runtime, available_cpus
 from pleura.errors import MaskWarning, ScanError
 from pleura.formats.scan_like import ScanLike, as_scan
@@ -44,7 +46,8 @@ class Segmenter:
     ----------
     model:
         A file that `export` wrote, or the name of a shipped model: ``default`` (the default) or
-        ``accurate``, an ensemble of three networks that is slower and slightly more accurate.
+        ``accurate``, an ensemble of three networks that is slower and slightly more accurate. Both
+        leave images in grey values to the shipped model ``greyscale``.
     threads:
         CPU threads; all cores by default.
     precision:
@@ -63,6 +66,8 @@ class Segmenter:
         The loaded model.
     threshold_level:
         Smallest probability, times 255, of a lung voxel.
+    sides:
+        Whether right and left lung have different labels.
 
     Raises
     ------
@@ -85,6 +90,9 @@ class Segmenter:
         default = self.engine.threshold_level
         self.threshold_level: int = default if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
+        self._greyscale: Engine | None = None
+        self._options = self.threads, precision, runtime
+        self._is_shipped = model is None or str(model) in SHIPPED_MODELS
 
     def __repr__(self) -> str:
         model = self.engine.metadata
@@ -102,8 +110,19 @@ class Segmenter:
         self.close()
 
     def close(self) -> None:
-        """Release the memory of the model."""
+        """Release the memory of the models."""
         self.engine.release()
+        if self._greyscale is not None:
+            self._greyscale.release()
+
+    def engine_for(self, scan: Scan) -> Engine:
+        """Return the model that segments a scan: ``greyscale`` for grey values, else `engine`."""
+        if scan.intensity.calibrated or not self._is_shipped:
+            return self.engine
+        with PROCESS.lock:
+            if self._greyscale is None:
+                self._greyscale = Engine(model_path("greyscale"), *self._options)
+            return self._greyscale
 
     def segment(
         self,
@@ -133,12 +152,14 @@ class Segmenter:
             it is in HU and the model takes grey values of an unknown window.
         """
         start = time.perf_counter()
-        scan = with_input_decision(as_scan(scan), self.engine.metadata)
+        scan = as_scan(scan)
+        engine = self.engine_for(scan)
+        scan = with_input_decision(scan, engine.metadata)
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
         _check_slice_size(scan, geometry)
         predictions = predict_slices(
-            self.engine,
+            engine,
             scan,
             self.threshold_level,
             keep_probability=keep_probability,
@@ -156,7 +177,7 @@ class Segmenter:
 
         labels = to_scan_grid(labels)
         done = time.perf_counter()
-        waiting, model = predictions.waiting_seconds, self.engine.metadata
+        waiting, model = predictions.waiting_seconds, engine.metadata
         segmentation = Segmentation(
             labels=labels,
             scan=scan,

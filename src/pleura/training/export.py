@@ -52,6 +52,8 @@ class InferenceModule(nn.Module):
         Size, scaling and interpolation of its images.
     mapping:
         Conversion from HU or grey values to the values of the training images.
+    mirror:
+        Average the probabilities of a slice and of its mirror image.
     """
 
     def __init__(
@@ -59,9 +61,12 @@ class InferenceModule(nn.Module):
         network: SegmentationNetwork,
         preprocessing: Preprocessing,
         mapping: IntensityMapping = HU,
+        *,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
         self.mapping = mapping
+        self.mirror = mirror
         self.network = network
         self.preprocessing = preprocessing
 
@@ -74,13 +79,19 @@ class InferenceModule(nn.Module):
         lanczos = self.preprocessing.image_interpolation == "lanczos"
         resample = lanczos_matrix if lanczos else area_matrix
         x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
-        logits = forward_whole(self.network, x[:, None])[:, 0].float()
+        prediction = self._predict(x)
+        if self.mirror:
+            reverse = torch.arange(size[1] - 1, -1, -1)
+            prediction = (prediction + self._predict(x[:, :, reverse])[:, :, reverse]) / 2
         # Nearest-neighbour interpolation of OpenCV uses the first pixel of a step, not its centre.
         centred = self.preprocessing.mask_interpolation != "nearest"
         back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
-        probability = back[0] @ torch.sigmoid(logits) @ back[1].T  # (n, h, w)
+        probability = back[0] @ prediction @ back[1].T  # (n, h, w)
         # In bfloat16 the weights of a row may sum to more than 1, and 256 would wrap around to 0.
         return (probability * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def _predict(self, x: Tensor) -> Tensor:  # (n, rows, columns)
+        return torch.sigmoid(forward_whole(self.network, x[:, None])[:, 0].float())
 
     def _scale(self, values: Tensor) -> Tensor:
         if self.preprocessing.scaling == "window":
@@ -158,6 +169,9 @@ class ExportOptions:
         Units of the input: ``HU``; or ``grey``, values from 0 to 255. None: ``grey`` if the run was
         trained on grey values, else ``HU``. With ``grey``, the model of a run that was trained in
         HU takes images whose grey values 0 and 255 are the limits of its window.
+    mirror:
+        Average the probabilities of each slice and of its mirror image, which is usually more
+        accurate and takes twice the time.
     """
 
     calibration_images: StrPath | None = None
@@ -166,6 +180,7 @@ class ExportOptions:
     data: str = ""
     licence: str = ""
     input: InputUnits | None = None
+    mirror: bool = False
 
 
 def export(
@@ -219,8 +234,10 @@ def export(
             )
     networks = [trained_network(run) for run in opened]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    module = InferenceModule(network.eval(), first.recipe.preprocessing, graph.mapping).eval()
-    content = _to_onnx(module)
+    module = InferenceModule(
+        network.eval(), first.recipe.preprocessing, graph.mapping, mirror=options.mirror
+    )
+    content = _to_onnx(module.eval())
     if options.calibration_images is not None:
         images = Path(options.calibration_images)
         content = quantise(content, calibration_slices(first, images, graph.values))
