@@ -27,6 +27,8 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.errors import PleuraError
 from pleura.evaluation.metrics import dice
+from pleura.figures.drawing import draw_contour, draw_text
+from pleura.figures.palette import PREDICTION, REFERENCE
 from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
@@ -50,6 +52,7 @@ CANDIDATES = (  # level and width
 )
 AIR, LUNG, TISSUE = -1000.0, -850.0, 40.0
 MIN_CONTRAST = 0.06  # of the range of grey values, between lung and soft tissue or air
+COLUMNS, ROWS, SIDE = 5, 4, 300  # of the worst images
 MIN_AREA = 10.0  # cm2
 AREAS = (0, 0.001, 2, 10, 40, 100, 1000)  # cm2
 
@@ -72,9 +75,9 @@ def kmader(part: str, data: Path) -> Iterator[Slice]:
             yield pair.name, (image / FACTOR).astype(np.float32), mask > 0, 0.49
 
 
-def lctsc(patients: list[str], data: Path) -> Iterator[Slice]:
-    for patient in patients:
-        folder = data / "lctsc" / f"LCTSC-Test-S1-{patient}"
+def lctsc(options: argparse.Namespace) -> Iterator[Slice]:
+    for patient in options.patients:
+        folder = options.data / "lctsc" / f"LCTSC-Test-S1-{patient}"
         scan = read(folder / "ct.nii.gz")
         masks = read(folder / "lungs.nii.gz", units="hu").hu() > 0
         geometry = scan.geometry
@@ -266,7 +269,32 @@ def cases_of(
                     yield {**kept, "level": level, "width": width, "dice": found}
         for repeat in range(3):
             image, mask, done = rendered(hu, reference, np.random.default_rng((i, repeat)))
-            yield {**kept, "done": done, "dice": score(segmenter, image, mask)}
+            found = score(segmenter, image, mask)
+            yield {**kept, "done": done, "seed": (i, repeat), "dice": found}
+
+
+def draw_worst(
+    path: Path, slices: list[Slice], cases: list[dict[str, Any]], segmenter: Segmenter
+) -> None:
+    """Draw the images rendered at random with the lowest Dice: reference green, mask yellow."""
+    tiles = []
+    worst = sorted((case for case in cases if "seed" in case), key=lambda case: case["dice"])
+    for case in worst[: COLUMNS * ROWS]:
+        _, hu, reference, _ = slices[case["seed"][0]]
+        grey, mask, done = rendered(hu, reference, np.random.default_rng(case["seed"]))
+        labels = segmenter.segment(pleura.from_array(grey), warn=False).labels[0]
+        tile = Image.fromarray(grey).convert("RGB")
+        tile.thumbnail((SIDE, SIDE))
+        draw_contour(tile, mask, REFERENCE)
+        draw_contour(tile, labels, PREDICTION)
+        text = f"{case['dice']:.2f} {case['case']}"
+        draw_text(tile, text, (4, 4))
+        print(f"{text}: {', '.join(done)}")
+        tiles.append(tile)
+    sheet = Image.new("RGB", (COLUMNS * SIDE, ROWS * SIDE))
+    for i, tile in enumerate(tiles):
+        sheet.paste(tile, (i % COLUMNS * SIDE, i // COLUMNS * SIDE))
+    sheet.save(path, quality=80)
 
 
 def covid(data: Path, segmenter: Segmenter, score: Score) -> Iterator[dict[str, Any]]:
@@ -335,24 +363,22 @@ def main() -> None:
         help="candidates: of several windows, that of which the network is most confident",
     )
     parser.add_argument("--limit", type=int, help="number of slices of each set")
+    parser.add_argument("--worst", type=Path, help="image file for the worst images")
     parser.add_argument("--json", type=Path, help="file for the Dice of each image")
     options = parser.parse_args()
     score = score_of_candidates if options.method == "candidates" else score_of_segment
     results = {}
     with Segmenter(options.model) as segmenter:
         for name in options.sets:
-            if name == "covid":
+            kind, _, part = name.partition("-")
+            if kind == "covid":
                 results[name] = list(covid(options.data, segmenter, score))
             else:
-                kind, _, part = name.partition("-")
-                slices = list(
-                    kmader(part, options.data)
-                    if kind == "kmader"
-                    else lctsc(options.patients, options.data)
-                )
-                results[name] = list(
-                    cases_of(slices[: options.limit], segmenter, score, kind == "kmader")
-                )
+                found = kmader(part, options.data) if kind == "kmader" else lctsc(options)
+                slices = list(found)[: options.limit]
+                results[name] = list(cases_of(slices, segmenter, score, kind == "kmader"))
+                if options.worst:
+                    draw_worst(options.worst, slices, results[name], segmenter)
             print_tables(name, results[name])
     if options.json:
         options.json.write_text(json.dumps(results) + "\n")

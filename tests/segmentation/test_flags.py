@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pleura.formats.images import from_array
 from pleura.scan.geometry import affine_from_axes
+from pleura.scan.scan import Decision
 from pleura.segmentation.flags import find_flags
 
 SHAPE = (40, 128, 160)
@@ -85,7 +88,8 @@ def test_a_large_lung_of_a_single_slice_may_be_less_uncertain(columns, low_confi
 def test_doubtful_units_are_flagged(labels):
     values = np.full(SHAPE, 5, np.uint8) * np.arange(160, dtype=np.uint8)
     scan = from_array(values, orientation="SPL", units="grey")
-    assert scan.warnings
+    doubt = Decision("units", "grey", "the values are probably HU", warning=True)
+    scan = replace(scan, decisions=(doubt,))
     empty = find_flags(0 * labels, scan, scan.geometry, 0.0, sides=True)
     assert [f.name for f in empty] == ["units", "no_lung"]
     names = [f.name for f in find_flags(labels, scan, scan.geometry, 0.05, sides=True)]

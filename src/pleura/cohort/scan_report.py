@@ -72,8 +72,10 @@ def report_options(
     stack: bool,
 ) -> dict[str, Any]:
     """Return the options that a result depends on, as JSON values."""
+    greyscale = segmenter.greyscale_metadata
     return {
         "model": segmenter.engine.metadata.summary(),
+        "greyscale_model": greyscale and greyscale.summary(),
         "threshold": segmenter.threshold_level,
         "sides": options.sides,
         "units": options.units,

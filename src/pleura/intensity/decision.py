@@ -237,7 +237,7 @@ def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> Units
         points = points and (top + bottom - air, top + bottom - fat, top + bottom - muscle)
     name = "inverted grey" if inverted else "grey"
     mapping = IntensityMapping(scale, offset, name, points, calibrated=False)
-    return UnitsDecision(mapping, f"{reason} Converted to HU by {method}.", warning=True)
+    return UnitsDecision(mapping, f"{reason} HU are estimated by {method}.", warning=False)
 
 
 def _median_levels(levels: Sequence[Levels]) -> ControlPoints:

@@ -18,6 +18,9 @@ UnitsOption = Literal["auto", "hu", "offset", "grey", "inverted"]
 MIN_HU, MAX_HU = -1024, 32767
 """Range to which HU are clipped: only padding is below, and int16 ends above."""
 
+_LUNG_TO_TISSUE = -900.0, 50.0
+"""HU of aerated lung and of muscle."""
+
 ControlPoints = tuple[float, float, float]
 """Stored values of air, fat and muscle."""
 
@@ -39,7 +42,9 @@ class IntensityMapping:
         Restores lost signs before the conversion. None if no sign was lost.
     calibrated:
         Whether the HU can be measured: True for HU and for HU with an offset, a factor or lost
-        signs; False where HU are estimated from the gray levels of a picture.
+        signs; False where HU are estimated from the grey levels of an image.
+    window:
+        HU of the darkest and the brightest grey value, where the user stated them.
     """
 
     scale: float = 1.0
@@ -48,6 +53,14 @@ class IntensityMapping:
     control_points: ControlPoints | None = None
     wraparound: Wraparound | None = None
     calibrated: bool = True
+    window: tuple[float, float] | None = None
+
+    @property
+    def distinguishes_lung(self) -> bool:
+        """Whether lung differs from soft tissue as in HU: calibrated, or within a stated window."""
+        if self.window is None:
+            return self.calibrated
+        return self.window[0] <= _LUNG_TO_TISSUE[0] and self.window[1] >= _LUNG_TO_TISSUE[1]
 
     def to_hu(self, values: NDArray[Any]) -> NDArray[np.int16]:
         """Convert stored values to HU, rounded and clipped to -1024 to 32767."""

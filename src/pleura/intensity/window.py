@@ -63,7 +63,9 @@ class Window:
             low, high = high, low
         scale = (top - bottom) / (high - low)
         name = "inverted grey" if self.inverted else "grey"
-        return IntensityMapping(scale, bottom - scale * low, name, calibrated=False)
+        return IntensityMapping(
+            scale, bottom - scale * low, name, calibrated=False, window=self.limits
+        )
 
 
 Units: TypeAlias = UnitsOption | Window

@@ -48,17 +48,28 @@ def with_input_decision(scan: Scan, model: ModelMetadata) -> Scan:
         As `input_reader`.
     """
     if model.input == "HU":
-        return scan
+        if scan.intensity.calibrated or scan.intensity.window is not None:
+            return scan
+        return _with_units(scan, "the model takes HU, which are estimated", warning=True)
     if scan.intensity.calibrated:
         low, high = _window_of(model, scan)
         reason = f"HU from {low:g} to {high:g}, because the model takes grey values"
         decision = Decision("model input", "grey values", reason)
         return replace(scan, decisions=(*scan.decisions, decision))
     inverted = scan.intensity.scale < 0
-    reason = "the model takes the stored grey values" + (", inverted" if inverted else "")
-    decision = Decision("units", scan.intensity.name, reason, warning=inverted)
-    others = (other for other in scan.decisions if other.topic != "units")
-    return replace(scan, decisions=(*others, decision))
+    text = "the model takes the stored grey values" + (", inverted" if inverted else "")
+    return _with_units(scan, text, warning=inverted)
+
+
+def _with_units(scan: Scan, text: str, *, warning: bool) -> Scan:
+    """Return a scan with a text, and perhaps a warning, in its decision on the units."""
+    decisions = (
+        replace(d, reason=f"{text}; {d.reason}", warning=d.warning or warning)
+        if d.topic == "units"
+        else d
+        for d in scan.decisions
+    )
+    return replace(scan, decisions=tuple(decisions))
 
 
 def _window_of(model: ModelMetadata, scan: Scan) -> tuple[float, float]:

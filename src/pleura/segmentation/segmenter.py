@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from functools import cached_property
 from types import TracebackType
 
 import numpy as np
 
 from pleura.engine.engine import Engine, model_path
-from pleura.engine.model_file import SHIPPED_MODELS
+from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadata
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import Precision, Runtime, available_cpus
 from pleura.errors import MaskWarning, ScanError
@@ -115,9 +116,14 @@ class Segmenter:
         if self._greyscale is not None:
             self._greyscale.release()
 
+    @cached_property
+    def greyscale_metadata(self) -> ModelMetadata | None:
+        """The description of the model for grey values; None if the model is not a shipped one."""
+        return read_metadata(model_path("greyscale")) if self._is_shipped else None
+
     def engine_for(self, scan: Scan) -> Engine:
         """Return the model that segments a scan: ``greyscale`` for grey values, else `engine`."""
-        if scan.intensity.calibrated or not self._is_shipped:
+        if scan.intensity.distinguishes_lung or not self._is_shipped:
             return self.engine
         with PROCESS.lock:
             if self._greyscale is None:
