@@ -123,6 +123,24 @@ def eight_bit(small_run, sample, made_once):
     )
 
 
+def test_mirror_averages_a_slice_and_its_mirror_image():
+    class Ramp(Contrast):
+        """Adds the column, so that the prediction depends on the side."""
+
+        def forward(self, x):
+            return super().forward(x) + torch.linspace(-2, 2, x.shape[-1])
+
+    preprocessing = Preprocessing(
+        scaling="window", window=(0, 100), size=(16, 16), image_interpolation="area"
+    )
+    hu = torch.from_numpy(np.random.default_rng(3).integers(0, 100, (2, 16, 16), np.int16))
+    plain = InferenceModule(Ramp(), preprocessing)
+    expected = (plain(hu).float() + plain(hu.flip(2)).flip(2).float()) / 2
+    found = InferenceModule(Ramp(), preprocessing, mirror=True)(hu).float()
+    assert (found - expected).abs().max() <= 1
+    assert (found - plain(hu).float()).abs().max() > 20
+
+
 def test_probability_above_1_by_rounding_does_not_wrap_around(monkeypatch):
     """Resampling weights that are rounded to bfloat16 may sum to more than 1."""
 

@@ -28,20 +28,24 @@ smaller."""
 TISSUE_HU = -500
 """HU above which a voxel is tissue."""
 
-MIN_TISSUE_AROUND = 0.75
-"""Smallest usual fraction of tissue in a margin of two samples around the mask."""
+MIN_SEPARATED = 0.85
+"""Smallest usual fraction of a margin of two samples around the mask that is nearer to the median
+of the margin than to that of the mask."""
 
-MIN_CONTRAST_HU = 100.0
-"""Smallest usual difference of the mean HU between this margin and the mask."""
+MIN_CONTRAST = 0.1
+"""Smallest usual difference of these medians, relative to the range of values of the image."""
 
 
 def find_other_content(hu: NDArray[np.int16], labels: NDArray[np.uint8]) -> tuple[Flag, ...]:
     """Return flags of images that are no CT, or several CT slices in one image.
 
+    They give the reason for a mask that is empty or has a low confidence, as those of such images
+    are.
+
     Parameters
     ----------
     hu:
-        int16 (slices, rows, columns): estimated HU of canonical slices.
+        int16 (slices, rows, columns): estimated HU of canonical slices, or other values.
     labels:
         uint8 (slices, rows, columns): the mask at the same voxels.
     """
@@ -55,12 +59,13 @@ def _flags(hu: NDArray[np.int16], lung: BoolArray) -> Iterator[Flag]:
     margin = _dilate(lung, 2) & ~lung
     if not margin.any() or not lung.any():
         return
-    tissue = float((hu[margin] > TISSUE_HU).mean())
-    contrast = float(hu[margin].mean() - hu[lung].mean())
-    if tissue < MIN_TISSUE_AROUND:
-        reason = f"only {100 * tissue:.0f} % of the surroundings of the mask are tissue"
-    elif contrast < MIN_CONTRAST_HU:
-        reason = "the mask is hardly darker than its surroundings"
+    inside, around = float(np.median(hu[lung])), float(np.median(hu[margin]))
+    contrast = abs(around - inside) / max(float(np.ptp(hu)), 1.0)
+    separated = float((np.abs(hu[margin] - around) < np.abs(hu[margin] - inside)).mean())
+    if contrast < MIN_CONTRAST:
+        reason = "the mask hardly differs from its surroundings"
+    elif separated < MIN_SEPARATED:
+        reason = f"only {100 * separated:.0f} % of the surroundings of the mask differ from it"
     else:
         return
     yield Flag("not_ct", f"the image may be no chest CT: {reason}. hint: look at the image")

@@ -58,7 +58,8 @@ def with_input_decision(scan: Scan, model: ModelMetadata) -> Scan:
         return replace(scan, decisions=(*scan.decisions, decision))
     inverted = scan.intensity.scale < 0
     text = "the model takes the stored grey values" + (", inverted" if inverted else "")
-    return _with_units(scan, text, warning=inverted)
+    # A model that was trained on HU, rendered in any window, was trained on inverted images, too.
+    return _with_units(scan, text, warning=inverted and model.window is None)
 
 
 def _with_units(scan: Scan, text: str, *, warning: bool) -> Scan:

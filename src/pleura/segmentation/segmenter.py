@@ -280,7 +280,6 @@ def _flags_of(
 ) -> tuple[Flag, ...]:
     """Return the flags of canonical axial labels."""
     landmarks, discontinuity = Landmarks(), ""
-    other_content: tuple[Flag, ...] = ()
     if scan.intensity.calibrated:
         step = sampling_step(geometry.shape)
         landmarks = find_landmarks(predictions.landmark_hu, labels[:, ::step, ::step] > 0)
@@ -288,8 +287,6 @@ def _flags_of(
         if scan.missing_slices:  # they are constant
             hu = hu[[np.ptp(slice_hu) > 0 for slice_hu in hu]]
         discontinuity = find_discontinuity(hu, geometry.orthogonal_spacing[0])
-    else:
-        other_content = find_other_content(predictions.hu, labels[:, ::HU_STEP, ::HU_STEP])
     flags = find_flags(
         labels,
         scan,
@@ -299,4 +296,6 @@ def _flags_of(
         discontinuity,
         sides=sides,
     )
-    return (*flags, *other_content)
+    if scan.intensity.calibrated or not {"no_lung", "low_confidence"} & {f.name for f in flags}:
+        return flags
+    return (*flags, *find_other_content(predictions.hu, labels[:, ::HU_STEP, ::HU_STEP]))
