@@ -73,7 +73,8 @@ def decide_units(
     if option == "inverted":
         negative = [measure_levels(-image.astype(np.float64)) for image in slices]
         levels = [replace(a, inverted=b) for a, b in zip(levels, negative, strict=True)]
-    return _map_picture(levels, option == "inverted", f"{reason}.")
+    decision = _map_picture(levels, option == "inverted", f"{reason}.")
+    return replace(decision, warning=bool(contradiction))
 
 
 def decide_by_window(
