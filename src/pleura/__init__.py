@@ -37,6 +37,7 @@ __all__ = [
     "DataError",
     "DataWarning",
     "Decision",
+    "DenseOption",
     "DensityStatistics",
     "Difference",
     "DistributionOptions",
@@ -240,6 +241,7 @@ if TYPE_CHECKING:
     from pleura.scan.labels import LabelMap as LabelMap
     from pleura.scan.scan import Decision as Decision
     from pleura.scan.scan import Scan as Scan
+    from pleura.segmentation.dense import DenseOption as DenseOption
     from pleura.segmentation.result import Segmentation as Segmentation
     from pleura.segmentation.segmenter import Segmenter as Segmenter
     from pleura.segmentation.segmenter import segment as segment
@@ -329,6 +331,7 @@ _NAMES_BY_MODULE = {
     "pleura.scan.geometry": "Geometry Reorientation",
     "pleura.scan.labels": "LabelMap",
     "pleura.scan.scan": "Decision Scan",
+    "pleura.segmentation.dense": "DenseOption",
     "pleura.segmentation.result": "Segmentation",
     "pleura.segmentation.segmenter": "Segmenter segment",
     "pleura.training.callbacks": "StepReport TrainingCallbacks",

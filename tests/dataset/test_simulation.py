@@ -45,16 +45,16 @@ def test_disease_stays_inside_the_lungs(slice_):
         assert not outside.any()
 
 
-def test_dense_disease_removes_only_fluid_from_the_mask(slice_):
+def test_dense_disease_removes_fluid_and_domes_from_the_mask(slice_):
     hu, mask = slice_
     volumes, dense = [], []
     for seed in range(40):
         image, kept = simulate_effect("dense_disease", hu, mask, np.random.default_rng(seed))
-        fluid = (mask > 0) & (kept == 0)
+        removed = (mask > 0) & (kept == 0)
         assert np.array_equal(kept[mask == 0], mask[mask == 0])
-        volumes.append(fluid.mean())
-        if fluid.any():
-            assert -30 < np.median(image[fluid]) < 50
+        volumes.append(removed.mean())
+        if removed.any():
+            assert -30 < np.median(image[removed]) < 150
         else:
             dense.append(np.mean(image[mask > 0] > -100))
     assert 4 < np.count_nonzero(volumes) < 25
@@ -64,16 +64,16 @@ def test_dense_disease_removes_only_fluid_from_the_mask(slice_):
 
 def test_dense_disease_leaves_no_dark_line_at_the_border(slice_):
     hu, mask = slice_
-    border = (cv2.dilate(mask, np.ones((3, 3))) > 0) & (mask == 0)
-    dark = (hu < -200) & border
-    assert dark.sum() > 50
-    filled = 0
+    outside = (mask == 0) & (hu < -200)
+    seen = 0
     for seed in range(40):
-        image, kept = simulate_effect("dense_disease", hu, mask, np.random.default_rng(seed))
-        if np.array_equal(kept, mask) and np.mean(image[mask > 0] > -100) > 0.9:
-            filled += 1
-            assert (image[dark] < -200).mean() < 0.5
-    assert filled
+        image, _ = simulate_effect("dense_disease", hu, mask, np.random.default_rng(seed))
+        filled, rest = ((mask > 0) & condition for condition in (image > -100, image < -300))
+        beside = [cv2.dilate(part.astype(np.uint8), np.ones((3, 3))) > 0 for part in (filled, rest)]
+        border = outside & beside[0] & ~beside[1]
+        seen += border.sum()
+        assert (image[border] < -200).sum() <= 0.3 * border.sum() + 5
+    assert seen > 500
 
 
 def test_gas_stays_outside_the_lungs(slice_):

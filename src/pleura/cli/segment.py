@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pleura.cohort.options import OutputFiles, OutputFormat
     from pleura.engine.runtimes import Runtime
     from pleura.intensity.mapping import UnitsOption
+    from pleura.segmentation.dense import DenseOption
 
 _EPILOG = """\
 \b
@@ -34,6 +35,7 @@ Examples:
   pleura segment dicom_folder/ -o lungs.nii.gz --preview
   pleura segment dicom_folder/ -o out/ --format dicom-seg
   pleura segment slice.png -o slice_lungs.png
+  pleura segment chest.nii.gz -o space.nii.gz --dense include   # with consolidated lung
   pleura segment cohort/ -o out/ --jobs 2 --model mine.onnx
   pleura segment cohort/ -o out/ --shard 3/40               # one job of an array of 40 jobs
   pleura segment cohort/ -o out/ --dask tcp://head:8786     # on the workers of a Dask cluster
@@ -116,6 +118,13 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
     "--single-label", is_flag=True, help="Label both lungs 1, instead of right 1 and left 2."
 )
 @click.option(
+    "--dense",
+    type=click.Choice(["exclude", "include"]),
+    default="exclude",
+    show_default=True,
+    help="Consolidated and collapsed lung, and masses at the pleura. Include needs HU.",
+)
+@click.option(
     "--threshold",
     type=Number(0, 1),
     help="Smallest probability of a lung voxel.  [default: the threshold of the model]",
@@ -166,6 +175,7 @@ def command(
     window: tuple[float, float] | None,
     flip: bool,
     single_label: bool,
+    dense: DenseOption,
     threshold: float | None,
     threads: int | None,
     runtime: Runtime,
@@ -191,6 +201,7 @@ def command(
         model=model,
         threshold=threshold,
         sides=not single_label,
+        dense=dense,
         threads=threads,
         runtime=runtime,
         units=units,

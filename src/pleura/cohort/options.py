@@ -11,6 +11,7 @@ from pleura.errors import DataError
 from pleura.formats.registry import OUTPUT_FORMATS, same_format_suffix
 from pleura.intensity.mapping import UnitsOption
 from pleura.intensity.window import Units, units_or_window
+from pleura.segmentation.dense import DenseOption
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import StrPath
 
@@ -36,6 +37,8 @@ class SegmentationOptions:
     """Smallest probability of a lung voxel, 0 to 1; None: the threshold of the model."""
     sides: bool = True
     """Label the right lung 1 and the left lung 2; else label both 1."""
+    dense: DenseOption = "exclude"
+    """``include``: add consolidated and collapsed lung, and masses at the pleura."""
     threads: int | None = None
     """CPU threads per scan; None: all cores, shared by the scans that run at the same time."""
     precision: Precision = "auto"
@@ -75,6 +78,7 @@ class SegmentationOptions:
             precision=self.precision,
             threshold=self.threshold,
             sides=self.sides,
+            dense=self.dense,
             runtime=self.runtime,
         )
 

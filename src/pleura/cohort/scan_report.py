@@ -40,6 +40,9 @@ class ScanReport:
     """Path of the mask; in a cohort its name in the folder of the report."""
     source: str = ""
     """Path of the scan below the inputs of a cohort; else empty."""
+    dense_added_ml: dict[str, float] | None = None
+    """Volume of dense lung that was added to each lung, in ml; None if it is excluded or the
+    spacing is unknown."""
     measurements: dict[str, Any] | None = None
     """See `Measurement`; None if not requested."""
     fingerprint: dict[str, Any] | None = None
@@ -78,6 +81,7 @@ def report_options(
         "greyscale_model": greyscale and greyscale.summary(),
         "threshold": segmenter.threshold_level,
         "sides": options.sides,
+        "dense": options.dense,
         "units": options.units,
         "window": None if options.window is None else [float(value) for value in options.window],
         "flip": options.flip,

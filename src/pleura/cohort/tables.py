@@ -58,10 +58,12 @@ def region_rows(report: ScanReport) -> tuple[dict[str, Any], ...]:
     versions = {"pleura_version": report.versions["pleura"], "model": report.versions["model"]}
     measurements = report.measurements or {}
     measured = {region["region"]: region for region in measurements.get("regions", ())}
-    segmented = {
+    segmented: dict[str, dict[str, float | None]] = {
         region: {"voxels": voxels, "volume_ml": (report.volume_ml or {}).get(region)}
         for region, voxels in report.voxels.items()
     }
+    for region, ml in (report.dense_added_ml or {}).items():
+        segmented[region]["dense_added_ml"] = ml
     return tuple(
         {"region": region, **versions, **sizes, **_columns_of(measured.get(region, {}))}
         for region, sizes in {**{region: {} for region in measured}, **segmented}.items()

@@ -18,6 +18,9 @@ _RIM = np.ones((5, 5), np.uint8)
 _FAT = -150.0
 """HU: voxels below, at the border of the lung, contain a fraction of lung."""
 
+_MIN_DOME = 8
+"""Minimum radius of a dome of the liver: a smaller ellipse may be a nodule."""
+
 
 def add_dense_disease(
     hu: FloatArray, mask: FloatArray, rng: np.random.Generator
@@ -36,11 +39,17 @@ def add_dense_disease(
     Returns
     -------
     hu, mask:
-        float32 (rows, columns). Fluid is removed from the mask.
+        float32 (rows, columns). Fluid, and a part like the dome of the liver, are removed from the
+        mask.
     """
     lung = mask > 0.5
     if not lung.any():
         return hu, mask
+    if rng.random() < 0.15:
+        dome = _dome(lung, rng)
+        hu = _fill(hu, dome, lung, _tissue(hu, lung, _density(rng), rng), rng.uniform(0.3, 2))
+        mask = np.where(dome, np.float32(0), mask)
+        lung = lung & ~dome
     affected = lung if rng.random() < 0.3 else _one_side(lung, rng)
     healthy = hu
     fluid = np.zeros_like(lung)
@@ -97,6 +106,20 @@ def _masses(lung: BoolArray, rng: np.random.Generator) -> BoolArray:
     return lung & (drawn > 0)
 
 
+def _dome(lung: BoolArray, rng: np.random.Generator) -> BoolArray:
+    """Return an ellipse inside the lung, like the dome of the liver; it is not lung."""
+    depth = cv2.distanceTransform(lung.astype(np.uint8), cv2.DIST_L2, 3)
+    inside = np.argwhere(depth > rng.uniform(0.4, 0.9) * depth.max())
+    row, column = rng.choice(inside)
+    axes = rng.uniform(0.5, 1.3) * depth[row, column] * np.exp(rng.normal(0, 0.15, 2))
+    drawn = np.zeros(lung.shape, np.uint8)
+    if axes.min() < _MIN_DOME:
+        return drawn > 0
+    ellipse = (int(column), int(row)), (int(axes[0]), int(axes[1])), rng.uniform(0, 180)
+    cv2.ellipse(drawn, *ellipse, 0, 360, 1, -1)
+    return lung & (drawn > 0)
+
+
 def _crescent(lung: BoolArray, rng: np.random.Generator) -> BoolArray:
     """Return the fluid between the lung and the wall, mostly the dependent one."""
     angle = rng.normal(0, 0.6) if rng.random() < 0.9 else rng.uniform(-np.pi, np.pi)
@@ -150,8 +173,8 @@ def _bronchi(part: BoolArray, lung: BoolArray, rng: np.random.Generator) -> Floa
     drawn = np.zeros(part.shape, np.uint8)
     t = np.linspace(0, 1, 8)[:, None]
     for end in rng.choice(inside, rng.integers(2, 16)):
-        bend = (root + end) / 2 + rng.normal(0, 0.15, 2) * np.abs(end - root).max()
-        curve = (1 - t) ** 2 * root + 2 * t * (1 - t) * bend + t**2 * end
+        control = (root + end) / 2 + rng.normal(0, 0.15, 2) * np.abs(end - root).max()
+        curve = (1 - t) ** 2 * root + 2 * t * (1 - t) * control + t**2 * end
         points = curve[:, ::-1].round().astype(np.int32)
         cv2.polylines(drawn, [points], False, 255, int(rng.integers(1, 3)), cv2.LINE_AA)
     return np.asarray(drawn / np.float32(255) * lung, np.float32)

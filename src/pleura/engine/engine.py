@@ -21,6 +21,9 @@ _FOLDER = Path(__file__).parents[1] / "models"
 DEFAULT_MODEL = _FOLDER / "default.onnx"
 """The model file that is used by default."""
 
+DENSE_MODEL = _FOLDER / "dense.onnx"
+"""The model file that predicts lung with dense disease; see `pleura.segmentation.dense`."""
+
 
 def model_path(model: StrPath | None) -> Path:
     """Return the file of a model: a path, the name of a shipped model, or None for ``default``."""

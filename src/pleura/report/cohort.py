@@ -27,6 +27,10 @@ _VOLUMES = (
     Column("right_ml", "Right lung volume", "ml", 0, "Volume of the mask of the right lung."),
     Column("left_ml", "Left lung volume", "ml", 0, "Volume of the mask of the left lung."),
 )
+_DENSE = (
+    Column("right_dense_ml", "Right dense lung", "ml", 0, "Dense lung in the right mask."),
+    Column("left_dense_ml", "Left dense lung", "ml", 0, "Dense lung in the left mask."),
+)
 _DENSITIES = (
     Column("mean_hu", "Mean lung density", "HU", 0, "Mean of all voxels of both lungs."),
     Column(
@@ -81,6 +85,7 @@ def cohort_page(rows: Sequence[ScanResult], output: Path, viewer: str = "") -> P
         _case(row, reports[row.name], output, with_picture=i < MAX_IMAGES, is_file=not viewer)
         for i, row in enumerate(segmented)
     ]
+    has_dense = any(case.values["right_dense_ml"] is not None for case in cases)
     is_measured = any(case.values["mean_hu"] is not None for case in cases)
     volumes = [case for row, case in zip(segmented, cases, strict=True) if _is_volume(reports, row)]
     models = sorted({r["options"]["model"]["name"] for r in reports.values() if "options" in r})
@@ -93,7 +98,12 @@ def cohort_page(rows: Sequence[ScanResult], output: Path, viewer: str = "") -> P
             ("Model", ", ".join(models)),
             ("Version of pleura", pleura.__version__),
         ),
-        columns=(*_VOLUMES, *(_DENSITIES if is_measured else ()), _SECONDS),
+        columns=(
+            *_VOLUMES,
+            *(_DENSE if has_dense else ()),
+            *(_DENSITIES if is_measured else ()),
+            _SECONDS,
+        ),
         cases=tuple(cases),
         tiles=_tiles(rows, cases, volumes),
         notices=(Notice(f"{more:,} scans have no image on this page.", ""),) if more > 0 else (),
@@ -114,7 +124,9 @@ def read_reports(rows: Sequence[ScanResult], output: Path) -> dict[str, dict[str
 
 def _report(path: Path) -> dict[str, Any]:
     report = read_record(path)
-    parts = (report.get(key) or {} for key in ("options", "flags", "measurements"))
+    parts = (
+        report.get(key) or {} for key in ("options", "flags", "measurements", "dense_added_ml")
+    )
     return report if all(isinstance(part, dict) for part in parts) else {}
 
 
@@ -176,9 +188,12 @@ def _case(
 ) -> PageCase:
     regions = (report.get("measurements") or {}).get("regions") or [{}]
     densities = regions[0].get("densities")
+    dense = report.get("dense_added_ml") or {}
     values = {
         "right_ml": row.right_ml,
         "left_ml": row.left_ml,
+        "right_dense_ml": dense.get("right"),
+        "left_dense_ml": dense.get("left"),
         "seconds": row.seconds,
         "mean_hu": densities["mean"] if densities else None,
         "laa_950_percent": 100 * densities["low_attenuation"]["LAA-950"] if densities else None,

@@ -39,16 +39,18 @@ class _Setup:
     weights: str
     threshold: float
     sides: bool
+    dense: bool
 
     def __str__(self) -> str:
         network = "a U-Net [1]" if self.is_shipped else "a network"
         sides = "Right and left lung have separate labels." if self.sides else ""
+        dense = "Consolidated lung and masses are added by a second network. " if self.dense else ""
         return (
             f"with pleura {self.pleura} and the model {self.model} (version {self.model_version}, "
             f"SHA-256 of the weights {self.weights[:12]}), {network} that computes the probability "
             f"of lung in each pixel of each axial slice. Pixels with a probability of at least "
             f"{self.threshold:.2f} are lung; small components are removed, and small holes are "
-            f"filled. {sides}"
+            f"filled. {dense}{sides}"
         ).strip()
 
     @property
@@ -127,6 +129,7 @@ def _setup(report: Mapping[str, Any]) -> _Setup | None:
             str(model["weights_sha256"]),
             int(options["threshold"]) / 255,
             bool(options["sides"]),
+            options.get("dense") == "include",
         )
     except (KeyError, TypeError, ValueError):  # damaged
         return None

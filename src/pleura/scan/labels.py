@@ -25,6 +25,11 @@ BOTH = 1
 """Labels of the right and the left lung, and of both lungs as one structure."""
 
 
+def labels_by_region(*, sides: bool) -> dict[str, int]:
+    """Return the label of each region: ``right`` and ``left``, or ``lung`` without sides."""
+    return {"right": RIGHT, "left": LEFT} if sides else {"lung": BOTH}
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelMap:
     """Labels of the lungs on the grid of a scan.

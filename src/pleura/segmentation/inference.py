@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,8 @@ class SlicePredictions:
         uint8 (slices, rows, columns): probability of lung times 255, or None.
     low_confidence_voxels:
         Number of voxels with a probability in ``LOW_CONFIDENCE``.
+    dense:
+        bool (slices, rows, columns): lung with dense disease; None unless it was requested.
     waiting_seconds:
         Time in which the caller waited for the network.
     """
@@ -51,6 +52,7 @@ class SlicePredictions:
     landmark_hu: NDArray[np.int16]
     probability: NDArray[np.uint8] | None
     low_confidence_voxels: int = 0
+    dense: BoolArray | None = None
     waiting_seconds: float = 0.0
 
     @classmethod
@@ -86,6 +88,7 @@ def predict_slices(
     scan: Scan,
     threshold: int,
     *,
+    dense_engine: Engine | None = None,
     keep_probability: bool = False,
     progress: Progress | None = None,
 ) -> SlicePredictions:
@@ -99,6 +102,8 @@ def predict_slices(
         The scan. Its slices are reordered to canonical axial slices.
     threshold:
         Smallest probability of lung, times 255.
+    dense_engine:
+        A model that also predicts lung with dense disease, to run as well.
     keep_probability:
         Also return the probability.
     progress:
@@ -114,30 +119,47 @@ def predict_slices(
     order = scan.geometry.to_canonical()
     geometry = order.apply_to(scan.geometry)
     predictions = SlicePredictions.empty(geometry, keep_probability)
-    for start, hu, probability in _run_batches(engine, scan, order, geometry):
+    engines = [engine]
+    if dense_engine is not None:
+        engines.append(dense_engine)
+        predictions.dense = np.empty(geometry.shape, np.bool_)
+    for start, hu, probabilities in _run_batches(engines, scan, order, geometry):
         before = time.perf_counter()
-        result = probability()
+        results = probabilities()
         predictions.waiting_seconds += time.perf_counter() - before
-        predictions.store(start, hu, result, threshold)
+        predictions.store(start, hu, results[0], threshold)
+        if dense_engine is not None and predictions.dense is not None:
+            is_lung = results[1] >= dense_engine.threshold_level
+            predictions.dense[start : start + len(hu)] = is_lung
         if progress is not None:
             progress(start + len(hu), geometry.shape[0])
     return predictions
 
 
 def _run_batches(
-    engine: Engine, scan: Scan, order: Reorientation, geometry: Geometry
-) -> Iterator[tuple[int, NDArray[np.int16], Callable[[], NDArray[np.uint8]]]]:
-    """Yield first slice, HU and a function that waits for the probability, for each batch.
+    engines: Sequence[Engine], scan: Scan, order: Reorientation, geometry: Geometry
+) -> Iterator[tuple[int, NDArray[np.int16], Callable[[], list[NDArray[np.uint8]]]]]:
+    """Yield first slice, HU and a function that waits for the probabilities, for each batch.
 
-    The network runs on the next batch while the caller processes the current one.
+    The networks run on the next batch while the caller processes the current one.
     """
     slices, rows, columns = geometry.shape
-    read = input_reader(scan, engine.metadata)
-    compile_model = partial(engine.prepare, (min(BATCH_SIZE, slices), rows, columns))
+    read = input_reader(scan, engines[0].metadata)
+    shape = min(BATCH_SIZE, slices), rows, columns
+
+    def compile_models() -> None:
+        for engine in engines:
+            engine.prepare(shape)
+
+    def run(arrays: list[NDArray[np.int16]]) -> list[NDArray[np.uint8]]:
+        """Return the probabilities of the first model, and of those whose input are HU."""
+        dense = [engine.probability(arrays[0]) for engine in engines[1:]]
+        return [engines[0].probability(arrays[-1]), *dense]
+
     with ThreadPoolExecutor(1) as network:
         submitted = None
-        for start, arrays in _read_batches(read, order, geometry, compile_model):
-            result = network.submit(engine.probability, arrays[-1]).result
+        for start, arrays in _read_batches(read, order, geometry, compile_models):
+            result = network.submit(run, arrays).result
             if submitted is not None:
                 yield submitted
             submitted = start, arrays[0], result

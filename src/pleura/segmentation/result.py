@@ -14,7 +14,7 @@ from pleura.figures.html import html_image, html_table
 from pleura.figures.preview import PreviewCaption, preview_image
 from pleura.masks.mask import Mask
 from pleura.names import printable
-from pleura.scan.labels import BOTH, LEFT, RIGHT
+from pleura.scan.labels import BOTH, LEFT, RIGHT, labels_by_region
 
 if TYPE_CHECKING:
     from pleura.figures.backend import Figure
@@ -35,11 +35,15 @@ class Segmentation(Mask):
     probability:
         uint8 (slices, rows, columns): probability of lung times 255 on the grid of the scan, before
         postprocessing. None unless it was requested.
+    dense_voxels:
+        Number of voxels of dense lung that were added to each region (``right`` and ``left``, or
+        ``lung``); None if dense lung is excluded.
     """
 
     model: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     probability: NDArray[np.uint8] | None = None
+    dense_voxels: Mapping[str, int] | None = None
 
     def preview(self) -> Figure:
         """Plot `preview_image` as a matplotlib figure, which notebooks display.
@@ -109,9 +113,15 @@ class Segmentation(Mask):
         image = html_image(self.preview_image(), "Slices with the contours of the lungs")
         return image + html_table((), rows, printable(self.scan.name))
 
+    def _dense_added_ml(self) -> dict[str, float] | None:
+        if self.dense_voxels is None or not self.geometry.spacing_known:
+            return None
+        voxel = self.geometry.voxel_volume
+        return {region: round(n * voxel, 1) for region, n in self.dense_voxels.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary that JSON can store; voxels are left out."""
-        labels = {"right": RIGHT, "left": LEFT} if self.sides else {"lung": BOTH}
+        labels = labels_by_region(sides=self.sides)
         known = self.geometry.spacing_known
         volumes = {k: round(self.volume_ml(v), 1) for k, v in labels.items()}
         return {
@@ -119,6 +129,7 @@ class Segmentation(Mask):
             "grid": str(self.geometry),
             "units": str(self.scan.intensity),
             "volume_ml": volumes if known else None,
+            "dense_added_ml": self._dense_added_ml(),
             "voxels": {k: int(np.count_nonzero(self.labels == v)) for k, v in labels.items()},
             "flags": {flag.name: flag.message for flag in self.flags},
             "decisions": [asdict(decision) for decision in self.decisions],

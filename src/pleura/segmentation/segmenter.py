@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from pleura.engine.engine import Engine, model_path
+from pleura.engine.engine import DENSE_MODEL, Engine, model_path
 from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadata
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import Precision, Runtime, available_cpus
@@ -21,6 +21,13 @@ from pleura.names import printable
 from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Scan
 from pleura.segmentation.continuity import find_discontinuity
+from pleura.segmentation.dense import (
+    DenseOption,
+    count_added,
+    dense_decision,
+    include_dense,
+    require_hu,
+)
 from pleura.segmentation.flags import find_flags
 from pleura.segmentation.image_content import find_other_content
 from pleura.segmentation.inference import SlicePredictions, predict_slices
@@ -58,6 +65,10 @@ class Segmenter:
         Smallest probability (0 to 1) of a lung voxel; the threshold of the model by default.
     sides:
         Label the right lung 1 and the left lung 2; otherwise both lungs are 1.
+    dense:
+        ``include`` adds consolidated and collapsed lung, and masses at the pleura, without pleural
+        effusion where it can be distinguished: the space that lung should fill. Requires HU. Takes
+        twice the time.
     runtime:
         ``openvino`` for CPUs, or ``onnxruntime`` (an extra) for GPUs.
 
@@ -84,6 +95,7 @@ class Segmenter:
         precision: Precision = "auto",
         threshold: float | None = None,
         sides: bool = True,
+        dense: DenseOption = "exclude",
         runtime: Runtime = "openvino",
     ) -> None:
         self.threads: int = threads or available_cpus()
@@ -94,6 +106,9 @@ class Segmenter:
         self._greyscale: Engine | None = None
         self._options = self.threads, precision, runtime
         self._is_shipped = model is None or str(model) in SHIPPED_MODELS
+        self._dense_engine: Engine | None = None
+        if dense == "include":
+            self._dense_engine = Engine(DENSE_MODEL, self.threads, precision, runtime)
 
     def __repr__(self) -> str:
         model = self.engine.metadata
@@ -113,8 +128,9 @@ class Segmenter:
     def close(self) -> None:
         """Release the memory of the models."""
         self.engine.release()
-        if self._greyscale is not None:
-            self._greyscale.release()
+        for engine in (self._greyscale, self._dense_engine):
+            if engine is not None:
+                engine.release()
 
     @cached_property
     def greyscale_metadata(self) -> ModelMetadata | None:
@@ -159,6 +175,8 @@ class Segmenter:
         """
         start = time.perf_counter()
         scan = as_scan(scan)
+        if self._dense_engine is not None:
+            require_hu(scan)
         engine = self.engine_for(scan)
         scan = with_input_decision(scan, engine.metadata)
         order = scan.geometry.to_canonical()
@@ -168,15 +186,23 @@ class Segmenter:
             engine,
             scan,
             self.threshold_level,
+            dense_engine=self._dense_engine,
             keep_probability=keep_probability,
             progress=progress,
         )
         predicted = time.perf_counter()
         lung = clean_mask(predictions.lung, predictions.hu, calibrated=scan.intensity.calibrated)
+        aerated = lung
+        if predictions.dense is not None:
+            lung = include_dense(lung, predictions.dense, predictions.hu)
         labels = lung.astype(np.uint8)
         if self.sides:
             labels = label_sides(lung, predictions.hu, geometry, self.threads)
         flags = _flags_of(labels, scan, geometry, predictions, sides=self.sides)
+        decisions, added = scan.decisions, None
+        if predictions.dense is not None:
+            added = count_added(labels, aerated, sides=self.sides)
+            decisions = *decisions, dense_decision(added, geometry)
 
         def to_scan_grid(array: AnyArray) -> AnyArray:
             return np.ascontiguousarray(order.undo(array))
@@ -189,8 +215,9 @@ class Segmenter:
             scan=scan,
             sides=self.sides,
             algorithm=(f"pleura, model {model.name}", model.version),
-            decisions=scan.decisions,
+            decisions=decisions,
             flags=flags,
+            dense_voxels=added,
             model=model.name,
             seconds={
                 "read": predicted - start - waiting,
