@@ -42,7 +42,7 @@ def test_cohort_has_the_added_volume_in_table_and_report(chest, tmp_path):
     report = json.loads(next(out.glob("*_lungs.json")).read_text())
     assert {row["region"]: float(row["dense_added_ml"]) for row in rows} == report["dense_added_ml"]
     text = page.read_text(encoding="utf-8")
-    assert "Right dense lung" in text
+    assert "Added dense lung, right" in text
     assert "added by a second network" in text
 
 

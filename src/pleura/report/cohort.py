@@ -28,8 +28,8 @@ _VOLUMES = (
     Column("left_ml", "Left lung volume", "ml", 0, "Volume of the mask of the left lung."),
 )
 _DENSE = (
-    Column("right_dense_ml", "Right dense lung", "ml", 0, "Dense lung in the right mask."),
-    Column("left_dense_ml", "Left dense lung", "ml", 0, "Dense lung in the left mask."),
+    Column("right_dense_ml", "Added dense lung, right", "ml", 0, "Added by --dense include."),
+    Column("left_dense_ml", "Added dense lung, left", "ml", 0, "Added by --dense include."),
 )
 _DENSITIES = (
     Column("mean_hu", "Mean lung density", "HU", 0, "Mean of all voxels of both lungs."),
