@@ -30,8 +30,9 @@ MIN_ADDED, MIN_SEPARATE = 0.002, 0.1
 """Minimum size of a part that is added, relative to the mask: if it touches the mask, and if it
 does not."""
 
-FLUID = 30
-"""HU: a part that does not touch the mask is fluid if its median is below."""
+GAS, FLUID = -900, 30
+"""HU: a part is gas if its median is below the first value. One that does not touch the mask is
+fluid if its median is below the second value."""
 
 
 def require_hu(scan: Scan) -> None:
@@ -77,14 +78,17 @@ def include_dense(lung: BoolArray, space: BoolArray, hu: NDArray[np.int16]) -> B
     sizes = statistics["voxel_counts"] / int(lung.sum())
     kept = np.zeros(len(sizes), np.bool_)
     touching = np.unique(components[_grow(lung, 1) & added])
-    kept[touching] = sizes[touching] >= MIN_ADDED
     columns = np.flatnonzero(lung.any((0, 1)))
     sampled = components[:, ::HU_STEP, ::HU_STEP]
-    for i in np.flatnonzero(~kept & (sizes >= MIN_SEPARATE)):
-        column = statistics["centroids"][i, 2]
-        is_missing_lung = not columns[0] <= column <= columns[-1]
-        kept[i] = is_missing_lung and np.median(hu[sampled == i]) >= FLUID
-    kept[0] = False
+    for i in 1 + np.flatnonzero(sizes[1:] >= MIN_ADDED):
+        values = hu[sampled == i]
+        density = np.median(values) if len(values) else 0
+        if i in touching:
+            kept[i] = density >= GAS
+        else:
+            column = statistics["centroids"][i, 2]
+            is_missing_lung = not columns[0] <= column <= columns[-1]
+            kept[i] = sizes[i] >= MIN_SEPARATE and is_missing_lung and density >= FLUID
     return lung | clean_mask(lung | kept[components], hu)
 
 
