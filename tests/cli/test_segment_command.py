@@ -165,7 +165,14 @@ def test_a_scan_with_the_name_of_a_result_is_kept(chest, tmp_path):
 
 def test_output_that_cannot_be_written_is_refused(chest, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    refused("segment", chest, "-o", tmp_path / "file" / "x.nii.gz", "-q", says="cannot be written")
+    refused(
+        "segment",
+        chest,
+        "-o",
+        tmp_path / "file" / "x.nii.gz",
+        "-q",
+        says="the folder of the output is a file",
+    )
 
 
 def test_a_file_that_is_not_a_model_is_refused(chest, tmp_path):

@@ -110,7 +110,7 @@ def test_mask_without_orientation_is_stored_as_its_image(tmp_path, stored):
 
 
 def test_missing_or_broken_volume_is_a_data_error(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         read_volume(tmp_path / "gone.nii")
     (tmp_path / "broken.nii").write_bytes(bytes(400))
     with pytest.raises(DataError, match="NIfTI"):

@@ -76,7 +76,7 @@ def of_units(
         hint = f"`pleura segment` rejects such images: {error.hint}"
         yield Finding("warning", "units", error.message, (), hint)
     else:
-        if decision.warning or units.noise is not None:
+        if decision.warning or not decision.mapping.calibrated or units.noise is not None:
             yield Finding("warning", "units", units.reason, (), _units_hint(units))
     if units.differing:
         differing = tuple(files[i] for i in units.differing)

@@ -79,10 +79,13 @@ class InferenceModule(nn.Module):
         lanczos = self.preprocessing.image_interpolation == "lanczos"
         resample = lanczos_matrix if lanczos else area_matrix
         x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
-        prediction = self._predict(x)
         if self.mirror:
             reverse = torch.arange(size[1] - 1, -1, -1)
-            prediction = (prediction + self._predict(x[:, :, reverse])[:, :, reverse]) / 2
+            prediction = self._predict(torch.stack([x, x[:, :, reverse]]).flatten(0, 1))
+            stored, mirrored = prediction.unflatten(0, (2, -1))
+            prediction = (stored + mirrored[:, :, reverse]) / 2
+        else:
+            prediction = self._predict(x)
         # Nearest-neighbour interpolation of OpenCV uses the first pixel of a step, not its centre.
         centred = self.preprocessing.mask_interpolation != "nearest"
         back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
