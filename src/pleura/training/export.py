@@ -82,7 +82,7 @@ class InferenceModule(nn.Module):
         if self.mirror:
             reverse = torch.arange(size[1] - 1, -1, -1)
             prediction = self._predict(torch.stack([x, x[:, :, reverse]]).flatten(0, 1))
-            stored, mirrored = prediction.unflatten(0, (2, -1))
+            stored, mirrored = prediction.reshape(2, -1, *size)
             prediction = (stored + mirrored[:, :, reverse]) / 2
         else:
             prediction = self._predict(x)
