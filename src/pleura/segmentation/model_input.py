@@ -63,7 +63,7 @@ def with_input_decision(scan: Scan, model: ModelMetadata) -> Scan:
 
 
 def _with_units(scan: Scan, text: str, *, warning: bool) -> Scan:
-    """Return a scan with a text, and perhaps a warning, in its decision on the units."""
+    """Return a scan with a text in its decision on the units, which may become a warning."""
     decisions = (
         replace(d, reason=f"{text}; {d.reason}", warning=d.warning or warning)
         if d.topic == "units"
