@@ -4,8 +4,9 @@
 
 A mask is bad where its Dice is below 0.85, or, in the sets without references (sbu and scans),
 where it was seen to leave out much of a lung or to mark something else. Exponent and limit are
-chosen on sbu, the covid patients with odd numbers, and the validation slices of kmader; they are
-reported on the rest. Prints Markdown tables, and writes each case to
+chosen on sbu and the validation slices of kmader, and the limit of greyscale images on the covid
+patients with odd numbers and on the validation slices, rendered by benchmarks/greyscale.py; they
+are reported on the rest. Prints Markdown tables, and writes each case to
 benchmarks/results/confidence.json.
 """
 
@@ -14,6 +15,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import greyscale
 import numpy as np
 from accuracy import FACTOR, WRONG_REFERENCES, overlap, patient_of
 
@@ -24,7 +26,12 @@ from pleura.dataset.splits import SplitRecipe, split_names
 from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.scan.scan import Scan
-from pleura.segmentation.flags import LUNG_SHARE_EXPONENT, MAX_LOW_CONFIDENCE, MAX_LOW_CONFIDENCE_2D
+from pleura.segmentation.flags import (
+    LUNG_SHARE_EXPONENT,
+    MAX_LOW_CONFIDENCE,
+    MAX_LOW_CONFIDENCE_2D,
+    MAX_LOW_CONFIDENCE_GREYSCALE,
+)
 from pleura.segmentation.inference import LOW_CONFIDENCE
 from pleura.segmentation.segmenter import Segmenter
 
@@ -77,6 +84,22 @@ def cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
             yield from case("lctsc", f"{patient} {i}", scan, segmenter, labels[i] > 0, choice=False)
 
 
+def rendered_cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
+    """Yield greyscale images of every second slice of kmader, and every fourth of LCTSC."""
+    lctsc = argparse.Namespace(patients=("101", "201", "202"), data=data)
+    sets = (
+        ("kmader", list(greyscale.kmader("validation", data))[::2], True),
+        ("lctsc", list(greyscale.lctsc(lctsc))[::4], False),
+    )
+    for kind, slices, choice in sets:
+        for i, (name, hu, reference, _) in enumerate(slices):
+            for repeat in range(2):
+                rng = np.random.default_rng((i, repeat))
+                image, mask, _ = greyscale.rendered(hu, reference, rng)
+                scan = pleura.from_array(np.ascontiguousarray(image))
+                yield from case(f"greyscale {kind}", name, scan, segmenter, mask, choice=choice)
+
+
 def case(
     kind: str,
     name: str,
@@ -100,6 +123,7 @@ def case(
         "set": f"{kind}, {'choice' if choice else 'report'}",
         "case": name,
         "bad": bool(bad),
+        "greyscale": not scan.intensity.calibrated,
         "uncertain_per_lung": round(float(uncertain / lung.sum()), 4),
         "lung_per_slice": round(float(lung.mean()), 5),
     }
@@ -119,8 +143,25 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     options = parser.parse_args()
     with Segmenter() as segmenter:
-        found = list(cases(options.data, segmenter))
-    chosen = [c for c in found if c["set"].endswith("choice")]
+        found = [*cases(options.data, segmenter), *rendered_cases(options.data, segmenter)]
+    for is_greyscale in (False, True):
+        chosen = [
+            c for c in found if c["set"].endswith("choice") and c["greyscale"] == is_greyscale
+        ]
+        print_limits(chosen)
+    print("\n| set | bad flagged, before | good flagged, before | bad flagged | good flagged |")
+    print("|---|---|---|---|---|")
+    for name in sorted({c["set"] for c in found}):
+        ours = [c for c in found if c["set"] == name]
+        before = rates(ours, measure(ours, 0) > MAX_LOW_CONFIDENCE)
+        limit = MAX_LOW_CONFIDENCE_GREYSCALE if ours[0]["greyscale"] else MAX_LOW_CONFIDENCE_2D
+        print(f"| {name} | {before} | {rates(ours, measure(ours, LUNG_SHARE_EXPONENT) > limit)} |")
+    target = HERE / "results" / "confidence.json"
+    target.write_text("[" + ",\n".join(json.dumps(c) for c in found) + "]\n")
+
+
+def print_limits(chosen: Sequence[Case]) -> None:
+    """Print the limit of each exponent for the allowed rate of false alarms."""
     bad = np.array([c["bad"] for c in chosen])
     print("| exponent | area under the ROC curve | limit | bad flagged | good flagged |")
     print("|---|---|---|---|---|")
@@ -130,15 +171,6 @@ def main() -> None:
         limit = float(np.quantile(values[~bad], 1 - FALSE_ALARMS))
         area = float((pairs > 0).mean())
         print(f"| {exponent} | {area:.4f} | {limit:.3f} | {rates(chosen, values >= limit)} |")
-    print("\n| set | bad flagged, before | good flagged, before | bad flagged | good flagged |")
-    print("|---|---|---|---|---|")
-    for name in sorted({c["set"] for c in found}):
-        ours = [c for c in found if c["set"] == name]
-        before = rates(ours, measure(ours, 0) > MAX_LOW_CONFIDENCE)
-        after = rates(ours, measure(ours, LUNG_SHARE_EXPONENT) > MAX_LOW_CONFIDENCE_2D)
-        print(f"| {name} | {before} | {after} |")
-    target = HERE / "results" / "confidence.json"
-    target.write_text("[" + ",\n".join(json.dumps(c) for c in found) + "]\n")
 
 
 if __name__ == "__main__":

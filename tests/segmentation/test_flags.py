@@ -85,6 +85,14 @@ def test_a_large_lung_of_a_single_slice_may_be_less_uncertain(columns, low_confi
     assert ("low_confidence" in flags(labels, low_confidence=low_confidence)) is flagged
 
 
+@pytest.mark.parametrize(("low_confidence", "flagged"), [(0.16, False), (0.26, True)])
+def test_limit_of_low_confidence_is_higher_for_greyscale_images(labels, low_confidence, flagged):
+    """0.16 is flagged in an image of HU."""
+    scan = from_array(np.arange(128 * 160, dtype=np.uint32).reshape(128, 160) % 251, units="grey")
+    found = find_flags(labels[20:21], scan, scan.geometry, low_confidence, sides=True)
+    assert ("low_confidence" in {flag.name for flag in found}) is flagged
+
+
 def test_doubtful_units_are_flagged(labels):
     values = np.full(SHAPE, 5, np.uint8) * np.arange(160, dtype=np.uint8)
     scan = from_array(values, orientation="SPL", units="grey")

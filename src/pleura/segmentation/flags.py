@@ -25,6 +25,9 @@ MAX_LOW_CONFIDENCE_2D, LUNG_SHARE_EXPONENT = 0.097, 0.35
 """The same for a single slice, times the lung's share of the slice to the power of the exponent:
 a small lung has more border for its size. benchmarks/confidence.py determined both."""
 
+MAX_LOW_CONFIDENCE_GREYSCALE = 0.14
+"""`MAX_LOW_CONFIDENCE_2D` of greyscale images, in which fewer borders are clear."""
+
 DECISION_TOPICS = ("units", "padding", "pixels", "slices", "orientation", "coverage")
 """Topics of decisions whose warnings are also flags. The first three concern the conversion of
 stored values to HU."""
@@ -103,12 +106,14 @@ def _flags(
         yield Flag("truncated", f"the lung reaches the {' and the '.join(reached)} slice")
     if any(edge.any() for edge in (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])):
         yield Flag("border", "the lung reaches the border of the image")
-    if _is_low_confidence(low_confidence, total / labels.size, scan.is_volume):
+    if _is_low_confidence(low_confidence, total / labels.size, scan):
         uncertain = f"{low_confidence * total:,.0f} voxels have a probability of 0.2 to 0.8"
         yield Flag("low_confidence", f"{uncertain}; the mask has {total:,} voxels")
 
 
-def _is_low_confidence(low_confidence: float, lung_share: float, is_volume: bool) -> bool:
-    if is_volume:
+def _is_low_confidence(low_confidence: float, lung_share: float, scan: Scan) -> bool:
+    if scan.is_volume:
         return low_confidence > MAX_LOW_CONFIDENCE
-    return bool(low_confidence * lung_share**LUNG_SHARE_EXPONENT > MAX_LOW_CONFIDENCE_2D)
+    calibrated = scan.intensity.calibrated
+    limit = MAX_LOW_CONFIDENCE_2D if calibrated else MAX_LOW_CONFIDENCE_GREYSCALE
+    return bool(low_confidence * lung_share**LUNG_SHARE_EXPONENT > limit)

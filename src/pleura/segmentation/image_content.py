@@ -28,7 +28,7 @@ smaller."""
 TISSUE_HU = -500
 """HU above which a voxel is tissue."""
 
-MIN_SEPARATED = 0.85
+MIN_SEPARATED = 0.75
 """Smallest usual fraction of a margin of two samples around the mask that is nearer to the median
 of the margin than to that of the mask."""
 
