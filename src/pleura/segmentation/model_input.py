@@ -65,7 +65,11 @@ def with_input_decision(scan: Scan, model: ModelMetadata) -> Scan:
 def _with_units(scan: Scan, text: str, *, warning: bool) -> Scan:
     """Return a scan with a text in its decision on the units, which may become a warning."""
     decisions = (
-        replace(d, reason=f"{text}; {d.reason}", warning=d.warning or warning)
+        replace(
+            d,
+            reason=f"{text}; {d.reason[:1].lower()}{d.reason[1:]}",
+            warning=d.warning or warning,
+        )
         if d.topic == "units"
         else d
         for d in scan.decisions
