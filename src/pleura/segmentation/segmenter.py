@@ -138,7 +138,7 @@ class Segmenter:
         return read_metadata(model_path("greyscale")) if self._is_shipped else None
 
     def engine_for(self, scan: Scan) -> Engine:
-        """Return the model that segments a scan: ``greyscale`` for grey values, else `engine`."""
+        """Return the model that segments a scan: ``greyscale`` for grey values, else ``engine``."""
         if scan.intensity.distinguishes_lung or not self._is_shipped:
             return self.engine
         with PROCESS.lock:
