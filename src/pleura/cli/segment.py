@@ -119,7 +119,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option(
     "--dense",
-    type=click.Choice(["exclude", "include"]),
+    type=choice(["exclude", "include"]),
     default="exclude",
     show_default=True,
     help="Consolidated and collapsed lung, and masses at the pleura. Include needs HU.",
