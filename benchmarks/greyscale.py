@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy import FACTOR, WRONG_REFERENCES
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw
 
@@ -33,8 +34,6 @@ from pleura.formats.image_files import read_image_file
 from pleura.formats.read import read
 from pleura.segmentation.segmenter import Segmenter
 
-FACTOR = 0.8165  # of kmader's stored values to HU
-WRONG_REFERENCES = ("ID_0254_Z_0075.tif",)
 LEVELS = (-1000, -800, -600, -400, -200, 0, 100, 300)
 WIDTHS = (200, 400, 800, 1500, 2500, 4000)
 CANDIDATES = (  # level and width

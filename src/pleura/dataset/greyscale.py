@@ -10,10 +10,8 @@ import string
 import numpy as np
 
 from pleura.dataset.opencv import cv2
+from pleura.intensity.reference import ASSUMED_WINDOW
 from pleura.typing import BoolArray, FloatArray
-
-ASSUMED_WINDOW = (-1024.0, 600.0)
-"""HU of grey value 0 and of 255 where nothing else is known."""
 
 BLACK, WHITE = 0.0, 255.0
 

@@ -15,10 +15,10 @@ from pydantic import Field
 
 from pleura.dataset.dense_disease import add_dense_disease
 from pleura.dataset.diseases import add_disease, blend, blur, random_field
-from pleura.dataset.greyscale import ASSUMED_WINDOW, assumed_hu, render_greyscale
+from pleura.dataset.greyscale import assumed_hu, render_greyscale
 from pleura.dataset.opencv import cv2
 from pleura.dataset.recipe_model import RecipeModel
-from pleura.intensity.reference import AIR
+from pleura.intensity.reference import AIR, ASSUMED_WINDOW
 from pleura.typing import BoolArray, FloatArray
 
 

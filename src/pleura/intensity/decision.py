@@ -13,7 +13,7 @@ from pleura.errors import ScanError
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.levels import Levels, measure_levels
 from pleura.intensity.mapping import HU, ControlPoints, IntensityMapping, UnitsOption
-from pleura.intensity.reference import AIR, FAT, MUSCLE, SOFT_TISSUE
+from pleura.intensity.reference import AIR, ASSUMED_WINDOW, FAT, MUSCLE, SOFT_TISSUE
 from pleura.intensity.units import SCALE_TOLERANCE, are_inverted, estimate_units_from_levels
 from pleura.intensity.window import Window, find_contradiction
 
@@ -23,7 +23,6 @@ _MAPPINGS: dict[UnitsOption, IntensityMapping] = {
     "hu": HU,
     "offset": IntensityMapping(1, 1024, "HU plus 1024"),
 }
-_ASSUMED_WINDOW = (-1024.0, 600.0)  # HU, of a picture that shows neither air nor soft tissue
 
 
 @dataclass(frozen=True)
@@ -230,9 +229,9 @@ def _map_picture(levels: Sequence[Levels], inverted: bool, reason: str) -> Units
             points = air, fat, muscle
             method = "a curve through air, fat and muscle, because the contrast was altered"
     else:
-        scale = (top - bottom) / (_ASSUMED_WINDOW[1] - _ASSUMED_WINDOW[0])
-        offset = bottom - scale * _ASSUMED_WINDOW[0]
-        method = f"an assumed window of {_ASSUMED_WINDOW[0]:g} to {_ASSUMED_WINDOW[1]:g} HU"
+        scale = (top - bottom) / (ASSUMED_WINDOW[1] - ASSUMED_WINDOW[0])
+        offset = bottom - scale * ASSUMED_WINDOW[0]
+        method = f"an assumed window of {ASSUMED_WINDOW[0]:g} to {ASSUMED_WINDOW[1]:g} HU"
     if inverted:
         scale, offset = -scale, top + bottom - offset
         points = points and (top + bottom - air, top + bottom - fat, top + bottom - muscle)

@@ -12,3 +12,6 @@ PADDING = (-3024, -2048, -2000, -32768)
 
 OFFSETS = (1024.0, 1000.0, 8192.0, 32768.0, -1024.0)
 """Offsets of files in which the rescale intercept was omitted or applied twice."""
+
+ASSUMED_WINDOW = -1024.0, 600.0
+"""HU of the darkest and the brightest grey value where nothing else is known."""

@@ -99,16 +99,16 @@ class Segmenter:
         runtime: Runtime = "openvino",
     ) -> None:
         self.threads: int = threads or available_cpus()
-        self.engine: Engine = Engine(model_path(model), self.threads, precision, runtime)
+        self._options = self.threads, precision, runtime
+        self.engine: Engine = Engine(model_path(model), *self._options)
         default = self.engine.threshold_level
         self.threshold_level: int = default if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
         self._greyscale: Engine | None = None
-        self._options = self.threads, precision, runtime
         self._is_shipped = model is None or str(model) in SHIPPED_MODELS
         self._dense_engine: Engine | None = None
         if dense == "include":
-            self._dense_engine = Engine(DENSE_MODEL, self.threads, precision, runtime)
+            self._dense_engine = Engine(DENSE_MODEL, *self._options)
 
     def __repr__(self) -> str:
         model = self.engine.metadata
