@@ -143,38 +143,10 @@ MISTAKES = {
         (1, "the folder or zip contains 60 images, not one scan", "images"),
         "pass one of them, or add --stack if they are one volume",
     ),
-    "mask in place of the scan": (
-        "measure lungs.nii.gz ct.nii.gz",
-        (
-            1,
-            "cannot determine the intensity units (Unknown: the values are constant over large "
-            "areas, as in a mask or label map)",
-            "lungs.nii.gz",
-        ),
-        "pass the CT first, then its mask",
-    ),
     "scan in place of the mask": (
         "measure ct.nii.gz ct.nii.gz",
         (1, "values from -1000 to 1636 are not labels", "ct.nii.gz"),
         "pass a mask, not a CT; save it losslessly (PNG, TIFF, NIfTI), with 0 outside the lungs",
-    ),
-    "masks before images": (
-        "train masks images -o run",
-        (
-            1,
-            "the image is a mask, and the mask is an image",
-            "masks/LCTSC-101_013.tif and images/LCTSC-101_013.tif",
-        ),
-        "pass the images first, then the masks: IMAGES MASKS",
-    ),
-    "masks before images of an evaluation": (
-        "evaluate default masks images",
-        (
-            1,
-            "the image is a mask, and the mask is an image",
-            "masks/LCTSC-101_013.tif and images/LCTSC-101_013.tif",
-        ),
-        "pass the images first, then the masks: IMAGES MASKS",
     ),
     "images as masks": (
         "train images images -o run",
@@ -311,6 +283,28 @@ MISTAKES = {
     ),
 }
 
+SLICES = "masks/LCTSC-101_013.tif and images/LCTSC-101_013.tif"
+VOLUMES = "volumes/masks/a.nii.gz and volumes/images/a.nii.gz"
+EXCHANGED = {
+    "train masks images -o run": SLICES,
+    "train volumes/masks volumes/images -o run": VOLUMES,
+    "preview masks images -o pairs.png": SLICES,
+    "preview volumes/masks volumes/images -o pairs.png": VOLUMES,
+    "evaluate default masks images": SLICES,
+    "evaluate default volumes/masks volumes/images": VOLUMES,
+    "evaluate default volumes/masks volumes/images --units hu": VOLUMES,
+    "measure lungs.nii.gz ct.nii.gz": "lungs.nii.gz and ct.nii.gz",
+    "measure lungs.nii.gz ct.nii.gz --units hu": "lungs.nii.gz and ct.nii.gz",
+}
+MISTAKES |= {
+    f"masks before images: {arguments}": (
+        arguments,
+        (1, "the image is a mask, and the mask is an image", where),
+        "pass the CT first, then its mask",
+    )
+    for arguments, where in EXCHANGED.items()
+}
+
 
 @pytest.fixture(scope="module")
 def workplace(sample, tmp_path_factory):
@@ -319,6 +313,10 @@ def workplace(sample, tmp_path_factory):
         shutil.copy(sample.folder / "volume" / name, folder)
     for kind in ("images", "masks"):
         shutil.copytree(sample.folder / kind, folder / kind)
+    for kind, name in (("images", "ct.nii.gz"), ("masks", "lungs.nii.gz")):
+        (folder / "volumes" / kind).mkdir(parents=True)
+        for case in "abc":
+            shutil.copy(folder / name, folder / "volumes" / kind / f"{case}.nii.gz")
     (folder / "empty").mkdir()
     (folder / "notes").mkdir()
     (folder / "notes" / "notes.txt").write_text("a reminder to export the CT")
@@ -368,6 +366,17 @@ def test_reason_of_skipped_scans_is_printed(workplace, monkeypatch, tmp_path):
         "skipped  results of the same scans and options exist; --overwrite replaces them"
     )
     assert second[1].startswith("0 done, 1 skipped, 0 failed; ")
+
+
+@pytest.mark.parametrize(("folder", "pairs"), [(".", 60), ("volumes", 3)])
+def test_check_reports_exchanged_folders(workplace, monkeypatch, folder, pairs):
+    monkeypatch.chdir(workplace / folder)
+    printed = pleura("check", "masks", "images", code=1).stdout
+    assert printed.startswith(f"pairs    {pairs} (0 readable)\n")
+    assert printed.count("hint:") == 1
+    assert f"error     {pairs} files with the same kind of error; the first: the image" in printed
+    assert "the image is a mask, and the mask is an image\n" in printed
+    assert "hint: pass the CT first, then its mask\n" in printed
 
 
 def test_quiet_segmentation_prints_nothing(workplace, monkeypatch):

@@ -184,7 +184,7 @@ def test_exchanged_folders_are_named(pairs):
     report = check(pairs[0].mask.parent, pairs[0].image.parent)
     (finding,) = report.findings
     assert "the image is a mask, and the mask is an image" in finding.message
-    assert finding.hint == "pass the images first, then the masks: IMAGES MASKS"
+    assert finding.hint == "pass the CT first, then its mask"
 
 
 def test_inverted_masks_are_a_warning(pairs):

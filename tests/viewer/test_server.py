@@ -43,6 +43,16 @@ def test_scan_and_mask_are_served_on_their_own_grid(client, pair):
     assert client.get("/api/cases/1/scan.nii").status_code == 404
 
 
+def test_exchanged_scan_and_mask_are_reported(pair):
+    scan, mask = pair
+    app = create_app(CaseList([case_from_files(mask, scan)]), "secret", [HOST])
+    with TestClient(app, base_url=f"http://{HOST}") as client:
+        client.get("/?token=secret")
+        answer = client.get("/api/cases/0/scan.nii")
+    assert answer.status_code == 422
+    assert "hint: pass the CT first, then its mask" in answer.json()["error"]
+
+
 def test_a_correction_is_a_new_file_with_a_record_of_what_changed(client, pair):
     before = pair[1].read_bytes()
     mask = nib.load(pair[1])

@@ -42,9 +42,11 @@ def command(
     MASK is a label mask of the lungs; by default, the default model segments them.
     """
     from pleura.formats.read import read
+    from pleura.masks.exchanged import detect_exchanged
     from pleura.measurement.measure import measure
 
-    measurement = measure(read(scan, units=units, window=window), mask)
+    with detect_exchanged(scan, mask):
+        measurement = measure(read(scan, units=units, window=window), mask)
     write_json(json_file, measurement.to_dict())
     if csv_file is not None:
         measurement.write_slices(csv_file)

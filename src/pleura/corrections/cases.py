@@ -22,6 +22,7 @@ from pleura.formats.read import read
 from pleura.formats.registry import OUTPUT_SUFFIXES, ZIP_SUFFIX, format_of, scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.intensity.window import Units, Window
+from pleura.masks.exchanged import detect_exchanged
 from pleura.scan.scan import Scan
 
 _REPORT_KEYS = (
@@ -153,10 +154,15 @@ def case_from_files(
                 where=path,
                 hint="check the spelling of the path",
             )
-    read_scan = partial(read, scan, units=units)
+    read_scan = partial(_read_scan, scan, mask, units)
     if scan.is_file() and format_of(scan) is None and scan.suffix.lower() != ZIP_SUFFIX:
         read_scan()  # DICOM needs no suffix: the contents show whether the file is a scan
     return ReviewCase(scan_name(scan), read_scan, mask, reference)
+
+
+def _read_scan(scan: Path, mask: Path | None, units: Units) -> Scan:
+    with detect_exchanged(scan, mask):
+        return read(scan, units=units)
 
 
 def _recorded_units(options: Mapping[str, Any]) -> Units | None:

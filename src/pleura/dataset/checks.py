@@ -12,7 +12,7 @@ from pleura.dataset import findings
 from pleura.dataset.check_report import CheckReport, LungFraction
 from pleura.dataset.label_errors import PredictLung, find_label_errors
 from pleura.dataset.pair_reader import PairReader
-from pleura.dataset.pair_summary import PairSummary, expand_readable_slices, summarise_pair
+from pleura.dataset.pair_summary import PairSummary, summarise_file
 from pleura.dataset.pairs import match_folders
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.mapping import IntensityMapping
@@ -55,7 +55,7 @@ def check_folders(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for i, pair in enumerate(pairing.pairs):
-            summaries += [summarise_pair(one, reader) for one in expand_readable_slices(pair)]
+            summaries += summarise_file(pair, reader)
             if progress is not None:
                 progress(i + 1, len(pairing.pairs))
     readable_images = [one for one in summaries if one.levels is not None]

@@ -13,6 +13,7 @@ from pleura.dataset.volumes import read_volume, read_volume_mask
 from pleura.errors import DataError
 from pleura.formats.channels import equal_channels
 from pleura.formats.image_files import read_image_file
+from pleura.masks.exchanged import detect_exchanged
 from pleura.names import shorten_list
 from pleura.typing import AnyArray
 
@@ -134,7 +135,9 @@ class PairReader:
         DataError
             A file cannot be read (see `read_image_2d`, `read_mask_2d`), or the two differ in size.
         """
-        image, mask = self._read_2d(pair) if pair.index is None else self._read_slice(pair)
+        read = self._read_2d if pair.index is None else self._read_slice
+        with detect_exchanged(pair.image, pair.mask):
+            image, mask = read(pair)
         if pair.factor != 1:
             limits = np.iinfo(np.int16)
             image = np.rint((image / pair.factor).clip(limits.min, limits.max)).astype(np.int16)
@@ -154,14 +157,10 @@ class PairReader:
         return values
 
     def _read_2d(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
-        try:
-            image = read_image_2d(pair.image)
-            if pair.no_lung:
-                return image, np.zeros(image.shape, np.uint8)
-            mask = read_mask_2d(pair.mask)
-        except DataError as error:
-            require_not_exchanged(pair, error)
-            raise
+        image = read_image_2d(pair.image)
+        if pair.no_lung:
+            return image, np.zeros(image.shape, np.uint8)
+        mask = read_mask_2d(pair.mask)
         require_same_size(pair, image.shape, mask.shape)
         return image, mask
 
@@ -194,26 +193,6 @@ def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
         As `PairReader.read`.
     """
     return PairReader().read(pair)
-
-
-def require_not_exchanged(pair: Pair, cause: DataError | None = None) -> None:
-    """Require that the image does not have at most two values, as a mask, and the mask more.
-
-    Raises
-    ------
-    DataError
-        Image and mask are exchanged.
-    """
-    try:
-        image, mask = read_image_file(pair.image), read_image_file(pair.mask)
-    except DataError:
-        return
-    if len(np.unique(image)) <= 2 < len(np.unique(mask)):
-        raise DataError(
-            "the image is a mask, and the mask is an image",
-            where=f"{pair.image} and {pair.mask}",
-            hint="pass the images first, then the masks: IMAGES MASKS",
-        ) from cause
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,12 +15,12 @@ from pleura.dataset.pair_reader import (
     PairReader,
     read_image_2d,
     read_mask_2d,
-    require_not_exchanged,
     require_same_size,
 )
 from pleura.dataset.pairs import Pair, expand_slices
 from pleura.errors import PleuraError
 from pleura.intensity.levels import Levels, measure_levels
+from pleura.masks.exchanged import require_not_exchanged
 from pleura.typing import AnyArray, FloatArray
 
 T = TypeVar("T")
@@ -62,12 +62,16 @@ class PairSummary:
     errors: tuple[PleuraError, ...] = ()
 
 
-def expand_readable_slices(pair: Pair) -> list[Pair]:
-    """Return one pair per slice of a volume, or the pair itself if the volume cannot be read."""
-    return _collect_error(lambda: list(expand_slices(pair)), []) or [pair]
+def summarise_file(pair: Pair, reader: PairReader) -> Iterator[PairSummary]:
+    """Yield one summary per slice of a volume; a single one if a file is unreadable."""
+    for one in _collect_error(lambda: list(expand_slices(pair)), []) or [pair]:
+        summary = _summarise_pair(one, reader)
+        yield summary
+        if summary.errors:  # of the whole volume
+            return
 
 
-def summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
+def _summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
     """Read and measure a pair; errors are part of the result."""
     errors: list[PleuraError] = []
     image: AnyArray | None
@@ -77,7 +81,7 @@ def summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
         mask = _collect_error(lambda: read_mask_2d(pair.mask), errors)
         if errors:
             exchanged: list[PleuraError] = []
-            _collect_error(lambda: require_not_exchanged(pair), exchanged)
+            _collect_error(lambda: require_not_exchanged(pair.image, pair.mask), exchanged)
             if exchanged:  # measurements of a mask as an image would cause further findings
                 return PairSummary(pair, errors=tuple(exchanged))
     else:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pleura.engine.engine import model_path
 from pleura.engine.model_file import read_metadata
-from pleura.errors import DataError, ScanError
 from pleura.evaluation.alignment import align
 from pleura.evaluation.cases import Case, CaseTable
 from pleura.evaluation.comparison import Comparison
@@ -29,7 +28,9 @@ from pleura.files.hashing import hash_files
 from pleura.formats.read import read
 from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.window import Units
+from pleura.masks.exchanged import detect_exchanged
 from pleura.masks.labels import read_mask
+from pleura.masks.mask import Mask
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress, StrPath
@@ -192,9 +193,11 @@ def evaluate_model(
     with Segmenter(model) as segmenter:
         for i, (name, image, mask) in enumerate(pairs):
             mapping = _scaled(scale_factor)
-            scan = _read_image(image, mask, units if mapping is None else "hu")
+            with detect_exchanged(image, mask):
+                scan = read(image, units=units if mapping is None else "hu")
+                reference = read_mask(mask, unknown_as_lung=True)
             scan = scan if mapping is None else _with_intensity(scan, mapping)
-            case = _evaluate_case(segmenter, table.case(name), scan, mask, callbacks)
+            case = _evaluate_case(segmenter, table.case(name), scan, reference, callbacks)
             scores += case.scores
             histograms[name], flags[name] = case.histogram, case.flags
             if callbacks.on_progress is not None:
@@ -215,28 +218,6 @@ def evaluate_model(
     )
 
 
-def _read_image(image: Path, mask: Path, units: Units) -> Scan:
-    try:
-        return read(image, units=units)
-    except (ScanError, DataError) as error:
-        if _is_mask(image) and not _is_mask(mask):
-            raise DataError(
-                "the image is a mask, and the mask is an image",
-                where=f"{image} and {mask}",
-                hint="pass the images first, then the masks: IMAGES MASKS",
-            ) from error
-        raise
-
-
-def _is_mask(path: Path) -> bool:
-    """Return whether the values of a file are labels."""
-    try:
-        read_mask(path, unknown_as_lung=True)
-    except (ScanError, DataError):
-        return False
-    return True
-
-
 def _scaled(factor: float) -> IntensityMapping | None:
     return None if factor == 1 else IntensityMapping(factor, 0, f"{factor:g} * HU")
 
@@ -255,9 +236,8 @@ class _EvaluatedCase:
 
 
 def _evaluate_case(
-    segmenter: Segmenter, case: Case, scan: Scan, mask: Path, callbacks: EvaluationCallbacks
+    segmenter: Segmenter, case: Case, scan: Scan, reference: Mask, callbacks: EvaluationCallbacks
 ) -> _EvaluatedCase:
-    reference = read_mask(mask, unknown_as_lung=True)
     aligned = align(reference, scan, "mask and image", "resample the mask to the grid of the image")
     result = segmenter.segment(scan, keep_probability=True, warn=False)
     probability = aligned.second.apply(np.asarray(result.probability))
