@@ -93,6 +93,16 @@ MISTAKES = {
         (2, "invalid value for '--scale-factor': expected a number above 0, not '0'", None),
         OPTIONS.format("evaluate"),
     ),
+    "window in letters": (
+        "measure ct.nii.gz lungs.nii.gz --window lung 1500",
+        (2, "invalid value for '--window': expected a number, not 'lung'", None),
+        OPTIONS.format("measure"),
+    ),
+    "window without width": (
+        "measure ct.nii.gz lungs.nii.gz --window -600 0",
+        (1, "a window of level -600 and width 0 is invalid", None),
+        "pass level and width in HU, with a width above 0, such as -600 1500",
+    ),
     "typo in a path": (
         "segment ct.nii -o out.nii.gz",
         (1, "no such file or folder", "ct.nii"),
@@ -347,10 +357,9 @@ def test_choices_may_be_in_upper_case(workplace, monkeypatch, units):
 def test_every_choice_and_number_of_an_option_has_the_types_of_this_package():
     for name in cli.list_commands(click.Context(cli)):
         for option in cli.get_command(click.Context(cli), name).params:
-            if option.name == "window":  # `Window` checks its two numbers
-                continue
-            is_plain = isinstance(option.type, FloatParamType | IntParamType)
-            assert not is_plain or isinstance(option.type, Number | WholeNumber), option.name
+            for kind in getattr(option.type, "types", [option.type]):
+                is_plain = isinstance(kind, FloatParamType | IntParamType)
+                assert not is_plain or isinstance(kind, Number | WholeNumber), option.name
             if isinstance(option.type, click.Choice):
                 assert not option.type.case_sensitive, option.name
 

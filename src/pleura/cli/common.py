@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from pleura.cli.types import choice
+from pleura.cli.types import Number, choice
 from pleura.formats.dicom.suffixes import dicom_kind
 from pleura.names import printable
 from pleura.training.progress_bar import new_progress_bar
@@ -67,8 +67,7 @@ def units_option(command: Command) -> Command:
     """Add the options ``--units`` and ``--window`` to a command."""
     command = click.option(
         "--window",
-        type=float,
-        nargs=2,
+        type=(Number(), Number()),
         metavar="LEVEL WIDTH",
         help="Window of grey values: linear in HU from LEVEL - WIDTH/2 to LEVEL + WIDTH/2.  "
         "[default: estimated]",

@@ -24,7 +24,7 @@ class WholeNumber(click.IntRange):
 
 
 class Number(click.FloatRange):
-    """A finite number of a range; an error names the range in words."""
+    """A finite number, or one of a range; an error names the range in words."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -37,6 +37,8 @@ class Number(click.FloatRange):
 
 
 def _describe(noun: str, allowed: click.IntRange | click.FloatRange) -> str:
+    if allowed.min is None:
+        return noun
     if allowed.min_open:
         return f"{noun} above {allowed.min}"
     if allowed.max is None:
