@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,17 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import ProgressColumn, Task
-from rich.text import Text
 
 from pleura.cli.types import Number, choice
 from pleura.formats.dicom.suffixes import dicom_kind
 from pleura.names import printable
-from pleura.training.progress_bar import new_progress_bar
 from pleura.typing import Progress as ProgressCallback
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pleura.training.recipe import Recipe
 
 PATH = click.Path(path_type=Path)
@@ -100,11 +99,15 @@ def silent_option(command: Command) -> Command:
 
 def stderr_console() -> Console:
     """Return a console on standard error, where progress and messages are printed."""
+    from rich.console import Console
+
     return Console(stderr=True)
 
 
 def stdout_console() -> Console:
     """Return a console on standard output, where results are printed."""
+    from rich.console import Console
+
     return Console()
 
 
@@ -145,14 +148,6 @@ def write_json(target: Path | None, content: dict[str, Any]) -> None:
         write_json_file(target, content)
 
 
-class _Speed(ProgressColumn):
-    """Number of items per second, in the task's own unit."""
-
-    def render(self, task: Task) -> Text:
-        unit = task.fields["unit"]
-        return Text(f"{task.speed:.3g} {unit}/s" if unit and task.speed is not None else "")
-
-
 @contextmanager
 def progress_bar(label: str, quiet: bool, unit: str = "") -> Iterator[ProgressCallback]:
     """Show a progress bar on standard error.
@@ -191,20 +186,17 @@ def progress_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[dict[str, 
     dict
         Function of the number of items that are done, and of all items, by label.
     """
-    with new_progress_bar(stderr_console(), _Speed(), hidden=quiet) as bars:
+    if quiet or not (sys.stderr.isatty() or "FORCE_COLOR" in os.environ):
+        yield dict.fromkeys(labels, _ignore)
+        return
+    from pleura.cli.progress import terminal_bars
 
-        def callback(label: str, unit: str) -> ProgressCallback:
-            alone = len(labels) == 1
-            task = bars.add_task(label, total=None, visible=alone, start=alone, unit=unit)
+    with terminal_bars(stderr_console(), labels) as callbacks:
+        yield callbacks
 
-            def update(done: int, total: int) -> None:
-                if not bars.tasks[task].started:
-                    bars.start_task(task)
-                bars.update(task, completed=done, total=total, visible=True)
 
-            return update
-
-        yield {label: callback(label, unit) for label, unit in labels.items()}
+def _ignore(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def require_masks(masks: Path | None, recipe: Recipe) -> None:

@@ -25,9 +25,9 @@ of 512x512 pixels."""
 
 
 @contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Hide the package ``openvino_telemetry``, which sends usage statistics of model conversion."""
-    name = "openvino_telemetry"
+def _without_conversion() -> Iterator[None]:
+    """Hide the conversion of models, which is slow to import and sends usage statistics."""
+    name = "openvino.tools.ovc"
     imported = sys.modules.get(name)
     sys.modules[name] = None  # type: ignore[assignment]
     try:
@@ -38,8 +38,17 @@ def _without_telemetry() -> Iterator[None]:
             sys.modules[name] = imported
 
 
-with _without_telemetry():
+def _convert_model(*arguments: Any, **options: Any) -> ov.Model:
+    """Import the conversion of models when another program uses it in this process."""
+    from openvino.tools.ovc import convert_model
+
+    return convert_model(*arguments, **options)
+
+
+with _without_conversion():
     import openvino as ov
+if not hasattr(ov, "convert_model"):
+    ov.convert_model = _convert_model
 
 # The bindings import NumPy types when a type is first converted; two threads that do so at the same
 # time deadlock.

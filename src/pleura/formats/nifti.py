@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 from numpy.typing import DTypeLike
 
 from pleura.errors import PleuraError, ScanError, first_line
 from pleura.files.atomic import write_atomically
 from pleura.formats.format import check_voxel_type
+from pleura.formats.nifti_header import (
+    ALIGNED,
+    HEADER_SIZE,
+    SCANNER,
+    UNKNOWN,
+    HeaderError,
+    NiftiHeader,
+    new_header,
+)
 from pleura.formats.raw import Compression, check_shape, check_voxels, open_compressed, read_voxels
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.labels import LabelMap
@@ -22,33 +30,12 @@ from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
 
-_HEADER_SIZES = 348, 540  # of NIfTI-1 and NIfTI-2, in bytes
-_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
-_GRID_FIELDS = (
-    "dim",
-    "dim_info",
-    "pixdim",
-    "xyzt_units",
-    "qform_code",
-    "quatern_b",
-    "quatern_c",
-    "quatern_d",
-    "qoffset_x",
-    "qoffset_y",
-    "qoffset_z",
-    "sform_code",
-    "srow_x",
-    "srow_y",
-    "srow_z",
-)
-"""Header fields that define the grid."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NiftiOrigin(Origin):
     """A NIfTI file or nibabel image, with its header."""
 
-    header: nib.Nifti1Header
+    header: NiftiHeader
     format: FormatName = "NIfTI"
 
 
@@ -63,17 +50,16 @@ def read_nifti(path: Path, name: str) -> Scan:
     """
     try:
         header = _header(path)
-        dtype = _dtype(header)
-        shape = check_shape(_reverse_axes(header.get_data_shape()), path, dtype)
+        dtype = _voxel_type(header)
+        shape = check_shape(_reverse_axes(header.shape), path, dtype)
         data, start = _voxel_file(path, header)
         compression = _compression(data)
         check_voxels(data, math.prod(shape) * dtype.itemsize, compression)
         grid, decisions = _geometry(header, shape)
-        slope, intercept = header.get_slope_inter()
+        scaling = header.slope_and_intercept
     except PleuraError as error:
         raise ScanError(error.message, where=path, hint=error.hint) from error
-    # nibabel raises many kinds of errors for a damaged header.
-    except Exception as error:
+    except (HeaderError, OSError, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
         raise _corrupt(path, error) from error
 
     def load() -> AnyArray:
@@ -84,8 +70,9 @@ def read_nifti(path: Path, name: str) -> Scan:
 
     def read(start: int, stop: int) -> AnyArray:
         values = stored(start, stop)
-        if slope is None or (slope, intercept) == (1, 0):
+        if scaling in (None, (1, 0)):
             return values
+        slope, intercept = scaling
         scaled = values.astype(np.float32)
         scaled *= np.float32(slope)
         scaled += np.float32(intercept)
@@ -108,6 +95,8 @@ def read_nibabel(image: Any, name: str) -> Scan:
     ScanError
         The image is not one volume of numbers in a known orientation, or its grid is impossible.
     """
+    import nibabel as nib
+
     oriented = isinstance(image, nib.Nifti1Pair | nib.MGHImage)
     if not oriented or image.get_data_dtype().kind not in "iuf":
         raise ScanError(
@@ -128,9 +117,9 @@ def read_nibabel(image: Any, name: str) -> Scan:
     if isinstance(image, nib.MGHImage):
         lps = LPS_FROM_RAS @ np.asarray(image.affine)
         return Scan(name, Geometry(shape, lps[:, [2, 1, 0, 3]]), ReadOnce(load))
-    header = image.header.copy()
-    if not np.allclose(image.affine, header.get_best_affine(), atol=1e-4):
-        header.set_sform(image.affine, code="aligned")  # the affine was replaced in memory
+    header = NiftiHeader.parse(image.header.binaryblock)
+    if not np.allclose(image.affine, image.header.get_best_affine(), atol=1e-4):
+        header.set_sform(image.affine, ALIGNED)  # the affine was replaced in memory
     grid, decisions = _geometry(header, shape)
     return Scan(name, grid, ReadOnce(load), NiftiOrigin(header=header), decisions)
 
@@ -149,25 +138,20 @@ def write_nifti(
         The file cannot be written.
     """
     if isinstance(origin, NiftiOrigin):
-        source = origin.header
-        version_2 = isinstance(source, nib.Nifti2Header)
-        kind: Any = nib.Nifti2Image if version_2 else nib.Nifti1Image
-        header = kind.header_class()
-        for field in _GRID_FIELDS:
-            header[field] = source[field]
-        if header["sform_code"] and not header["qform_code"] and not geometry.is_sheared:
+        header = origin.header.grid_only(array.dtype)
+        sform = header.sform
+        if sform is not None and not header.qform_code and not geometry.is_sheared:
             # ITK regards an sform as sheared from 1e-4, and then requires a qform.
-            header.set_qform(header.get_sform(), code=int(header["sform_code"]))
-        header.set_data_dtype(array.dtype)
-        image: Any = kind(array.T.reshape(header.get_data_shape(), order="F"), None, header)
+            header.set_qform(sform, header.sform_code)
     else:
+        header = new_header(array.dtype)
+        header.fields["dim"] = 3, *array.shape[::-1], 1, 1, 1, 1
         affine = LPS_FROM_RAS @ geometry.affine[:, [2, 1, 0, 3]]
-        image = nib.Nifti1Image(array.T, affine, dtype=array.dtype)  # type: ignore[no-untyped-call]
-        image.header.set_xyzt_units("mm")
-        image.set_sform(affine, code="scanner")
+        header.set_sform(affine, SCANNER)
         # A qform cannot represent shear, and some readers prefer it to the sform.
-        image.set_qform(affine, code="unknown" if geometry.is_sheared else "scanner")
-    content = image.to_bytes()
+        header.set_qform(affine, UNKNOWN if geometry.is_sheared else SCANNER)
+    voxels = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    content = header.to_bytes() + voxels.tobytes()
     if path.name.lower().endswith(".gz"):
         content = igzip.compress(content, 1, mtime=0)
     write_atomically(path, lambda file: file.write(content))
@@ -206,53 +190,46 @@ class NiftiFormat:
 NIFTI = NiftiFormat()
 
 
-def _header(path: Path) -> Any:
+def _header(path: Path) -> NiftiHeader:
     """Read the header without extensions, which may have any size and are not used."""
     with path.open("rb") as file:
         stream = file if _compression(path) == "none" else open_compressed(file, "gzip")
-        content = stream.read(max(_HEADER_SIZES))
-    kind: Any
-    sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
-    if _HEADER_SIZES[0] in sizes:
-        kind = nib.nifti1.Nifti1PairHeader if _is_pair(path) else nib.Nifti1Header
-    elif _HEADER_SIZES[1] in sizes:
-        kind = nib.nifti2.Nifti2PairHeader if _is_pair(path) else nib.Nifti2Header
-    else:
+        content = stream.read(HEADER_SIZE)
+    try:
+        header = NiftiHeader.parse(content)
+    except HeaderError as error:
         raise ScanError(
-            "not a NIfTI header: the file is truncated, corrupt, or of another format",
+            f"not a NIfTI header: {error}",
             where=None,
             hint="copy or export the file again",
-        )
-    header = kind(content[: kind.template_dtype.itemsize])
-    if bytes(header["magic"])[:2] not in (b"n+", b"ni"):
+        ) from error
+    if not header.is_nifti:
         raise ScanError(
             "the file is in Analyze format, not NIfTI", where=None, hint="convert it to NIfTI"
         )
     return header
 
 
-def _dtype(header: Any) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        message = f"voxels of type {dtype} are not CT values"
+def _voxel_type(header: NiftiHeader) -> np.dtype[Any]:
+    if header.voxel_type is None:
+        message = f"voxels of NIfTI type {int(header.fields['datatype'])} are not CT values"
         raise ScanError(message, where=None, hint="export the CT values")
-    return dtype
+    return header.voxel_type
 
 
 def _is_pair(path: Path) -> bool:
     return path.name.lower().endswith((".hdr", ".hdr.gz"))
 
 
-def _voxel_file(path: Path, header: Any) -> tuple[Path, int]:
+def _voxel_file(path: Path, header: NiftiHeader) -> tuple[Path, int]:
     """Return the file with the voxels, and their offset in bytes after decompression."""
-    offset = header.get_data_offset()
     if not _is_pair(path):
-        return path, max(offset, header.single_vox_offset)
+        return path, header.voxel_offset(separate=False)
     stem = path.name[: path.name.lower().rindex(".hdr")]
     for suffix in (".img", ".img.gz", ".IMG", ".IMG.GZ"):
         data = path.with_name(stem + suffix)
         if data.is_file():
-            return data, max(offset, 0)
+            return data, header.voxel_offset(separate=True)
     raise ScanError(
         f"the file with the voxels is missing: {stem}.img or {stem}.img.gz",
         where=None,
@@ -271,27 +248,28 @@ def _reverse_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(n) for n in (shape if len(shape) > 2 else (*shape, 1))[::-1])
 
 
-def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[Decision, ...]]:
-    scale = _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
-    sform, sform_code = header.get_sform(coded=True)
+def _geometry(
+    header: NiftiHeader, shape: tuple[int, int, int]
+) -> tuple[Geometry, tuple[Decision, ...]]:
+    sform, decisions = header.sform, []
     try:
-        qform, qform_code = header.get_qform(coded=True)
-    except ValueError:  # an invalid quaternion; the sform may be valid
-        if not sform_code:
+        qform = header.qform
+    except HeaderError:
+        if sform is None:
             raise
-        qform, qform_code = None, 0
-    ras, decisions = header.get_best_affine(), []
-    if not sform_code and not qform_code:
-        zooms = np.abs(header.get_zooms()[:3])
-        ras = np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.diag([*(*zooms, 1.0)[:3], 1.0])
+        qform = None
+    ras = qform if sform is None else sform
+    orientation_known = ras is not None
+    if ras is None:
+        ras = np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.diag([*header.zooms, 1.0])
         choice = "columns to the left, rows to the front, slices to the head"
         reason = "the NIfTI header has neither qform nor sform; right and left may be swapped"
         decisions.append(Decision("orientation", choice, reason, warning=True))
-    elif sform_code and qform_code and not np.allclose(sform, qform, atol=0.01):
+    elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=0.01):
         reason = "the NIfTI header's qform and sform differ"
         decisions.append(Decision("orientation", "the sform", reason, warning=True))
+    scale = header.millimetres
     lps = LPS_FROM_RAS @ np.diag([scale, scale, scale, 1]) @ ras
-    orientation_known = bool(sform_code or qform_code)
     geometry = Geometry(shape, lps[:, [2, 1, 0, 3]], orientation_known=orientation_known)
     return geometry, tuple(decisions)
 
