@@ -28,11 +28,28 @@ def test_several_slices_are_panels(slices, columns, limits):
     assert count_panels(np.vstack(rows)[::4, ::4]) > 1
 
 
-def test_bodies_that_touch_no_uniform_line_are_panels():
-    """Neighbours that are shifted leave no uniform row or column between them."""
+@pytest.mark.parametrize("axis", [0, 1])
+def test_slices_in_one_row_or_column_are_panels(slices, axis):
+    """In a window of soft tissue, air is too bright to separate bodies."""
+    tiles = [np.pad(np.clip(hu, -160, 240), 8, constant_values=-160) for hu in slices[4:6]]
+    assert count_panels(np.concatenate(tiles, axis)[::4, ::4]) == 2
+
+
+def test_bodies_without_uniform_rows_and_columns_between_them_are_panels():
     hu = np.full((100, 100), -1000, np.int16)
-    hu[10:50, 5:60] = hu[55:95, 40:95] = 40
+    diagonal = np.add.outer(np.arange(80), np.arange(80))
+    hu[10:90, 10:90][(diagonal < 75) | (diagonal > 85)] = 40
     assert count_panels(hu) == 2
+
+
+def test_panels_are_those_of_most_slices():
+    one, two = np.full((2, 100, 100), -1000, np.int16)
+    one[10:90, 10:90] = 40
+    two[10:90, 10:45] = two[10:90, 55:90] = 40
+    empty = np.zeros((3, 100, 100), np.uint8)
+    assert not find_other_content(np.stack([two, one, one]), empty)
+    [flag] = find_other_content(np.stack([one, two, two]), empty)
+    assert flag.name == "panels"
 
 
 def test_an_arm_is_no_panel():
