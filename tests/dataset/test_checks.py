@@ -162,7 +162,7 @@ def test_a_mask_of_another_image_is_found(pairs):
     assert suspect.files == (pairs[1].mask,)
 
 
-def test_empty_masks_alike_are_no_twins(pairs):
+def test_empty_masks_are_no_duplicates(pairs):
     for pair in pairs[:2]:
         rewrite(pair.mask, np.zeros_like)
     report = check_folders(pairs)

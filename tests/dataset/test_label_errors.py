@@ -25,7 +25,7 @@ def words(hu, mask):
     return " ".join(reason for _, reason in find_mask_problems(hu, mask))
 
 
-def test_masks_of_experts_raise_no_doubt(sample):
+def test_masks_of_experts_are_no_suspected_label_errors(sample):
     assert find_label_errors(find_pairs(sample.images, sample.masks), HU) == ([], [])
 
 
@@ -79,7 +79,7 @@ def test_most_slices_upside_down_are_told_and_none_that_is_not(sample):
     assert not any(is_upside_down(hu, mask) for hu, mask in shown)
 
 
-def test_a_model_that_is_sure_says_how_much(slice_):
+def test_disagreement_with_a_model_counts_pixels(slice_):
     _, mask = slice_
     sure = np.where(mask, 255, 0).astype(np.uint8)
     assert find_disagreement(sure, mask) == []

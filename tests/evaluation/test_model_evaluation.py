@@ -37,7 +37,7 @@ def test_overlap_of_nothing_with_nothing_is_undefined():
     assert np.isnan(empty.overlap()).all()
 
 
-def test_honest_probabilities_have_no_calibration_error_and_bold_ones_do():
+def test_calibration_error_of_exact_and_overconfident_probabilities():
     honest = [ProbabilityHistogram.from_arrays(*guess(seed, (400, 500))) for seed in range(3)]
     found = calibration_curve(honest)
     assert found.expected_error < 0.01
@@ -81,7 +81,7 @@ def scans(sample, tmp_path_factory):
     return folder
 
 
-def test_a_model_is_judged_the_whole_way_in_the_patients_coordinates(scans):
+def test_model_evaluation_in_patient_coordinates(scans):
     found = evaluate_model(
         None, scans / "images", scans / "masks", cases=CaseTable({"a": "P", "b": "P"})
     )

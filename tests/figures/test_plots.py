@@ -174,7 +174,7 @@ def test_pairs_figure_outlines_the_mask_before_and_after_augmentation(read):
     assert {axis.get_xlim() for axis in axes} == {(-0.5, 255.5)}
 
 
-def test_cases_figure_tells_reference_from_prediction_and_enlarges_around_both(read):
+def test_cases_figure_draws_both_contours_and_crops_around_them(read):
     image, mask = read(TUMOUR)
     prediction = np.roll(mask, 9, axis=1)
     case = ChosenCase(TUMOUR, 0.8512, "[0.85, 0.9)", "the only one in [0.85, 0.9)")

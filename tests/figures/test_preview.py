@@ -19,7 +19,7 @@ def coloured(picture, label):
     return np.argwhere(np.abs(picture.astype(int) - rgb(LABEL_COLOURS[label])).max(-1) < 40)
 
 
-def test_volume_is_shown_in_axial_coronal_and_sagittal_slices_on_the_radiologists_sides():
+def test_volume_is_shown_in_three_planes_in_radiological_orientation():
     picture = preview_image(
         *lungs((40, 100, 120)), (5.0, 2.0, 2.0), PreviewCaption({1: "right 1 ml"})
     )
@@ -96,7 +96,7 @@ def test_long_flags_are_wrapped_and_the_panel_of_a_slice_grows():
     assert "".join(wrap_text(text, 200)).replace(" ", "") == text.replace(" ", "")
 
 
-def test_text_that_does_not_fit_beside_the_slices_of_a_volume_ends_with_an_ellipsis():
+def test_long_text_beside_slices_is_shortened():
     hu, labels = lungs((40, 100, 120))
     caption = PreviewCaption(lines=["line"] * 40)
     assert preview_image(hu, labels, (5, 2, 2), caption).shape == (768, 1024, 3)

@@ -190,7 +190,7 @@ def test_pictures_that_claim_too_much_are_refused(refused):
 
 
 @pytest.mark.parametrize("element", ["Rows", "Columns", "NumberOfFrames"])
-def test_dicom_that_claims_too_much_is_refused(refused, tmp_path, element):
+def test_dicom_with_an_impossible_size_is_refused(refused, tmp_path, element):
     path = write_series(tmp_path / "series", hu(1), AXIAL)[0]
     dataset = pydicom.dcmread(path)
     setattr(dataset, element, 16000)

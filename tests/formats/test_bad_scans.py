@@ -218,7 +218,7 @@ def test_stack_behind_a_single_tiff_page_is_a_volume(tmp_path):
     assert np.array_equal(read(path, units="hu").hu(), hu())
 
 
-def test_header_that_claims_more_than_its_file_can_unpack_to_is_refused(tmp_path):
+def test_image_size_beyond_the_compressed_data_is_refused(tmp_path):
     image = nib.Nifti1Image(hu().T, RAS)
     image.header["dim"][1:4] = 1200, 1200, 1200
     content = image.header.binaryblock + bytes(4) + hu().tobytes()

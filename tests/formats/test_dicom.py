@@ -179,7 +179,7 @@ def test_slice_without_geometry_is_refused(tmp_path, missing):
         read(path)
 
 
-def test_missing_rescale_is_a_warning_and_the_units_are_told_from_the_pixels(tmp_path):
+def test_missing_rescale_is_a_warning(tmp_path):
     paths = write_series(tmp_path, chest(), AXIAL)
     for path in paths:
         change(path, RescaleIntercept=None, RescaleSlope=None)

@@ -131,7 +131,7 @@ def test_corrupt_file_is_read_or_refused_and_nothing_else(tmp_path, name, flips)
         assert read_image_file(tmp_path / name).size < 1 << 28
 
 
-def test_header_that_claims_a_huge_picture_is_refused_before_it_is_allocated(tmp_path):
+def test_huge_image_size_in_a_header_is_refused_without_allocation(tmp_path):
     def chunk(kind, body):
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

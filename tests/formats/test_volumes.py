@@ -49,9 +49,7 @@ def mark_in_itk(image):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("directions", [*TURNS, *OBLIQUE])
-def test_every_orientation_is_read_and_its_mask_written_where_itk_sees_it(
-    tmp_path, suffix, directions
-):
+def test_every_orientation_and_its_mask_agree_with_itk(tmp_path, suffix, directions):
     if np.linalg.det(directions) < 0 and suffix.startswith(".nii"):
         pytest.skip("ITK writes no left-handed NIfTI")  # their own test is below
     image = itk_image(directions)
@@ -78,7 +76,7 @@ def test_every_orientation_is_read_and_its_mask_written_where_itk_sees_it(
 
 @pytest.mark.parametrize("directions", [*TURNS, *OBLIQUE])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_dicom_of_every_orientation_lies_where_itk_sees_it(tmp_path, suffix, directions):
+def test_dicom_of_every_orientation_agrees_with_itk(tmp_path, suffix, directions):
     affine = np.eye(4)
     affine[:3, :3] = directions[:, ::-1] * (2.5, 0.8, 0.7)
     affine[:3, 3] = (-101.5, -88.25, 33.0)
@@ -137,7 +135,7 @@ def test_slope_and_intercept_are_applied_once(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("directions", [d for d in TURNS if np.linalg.det(d) < 0])
-def test_left_handed_nifti_is_read_and_written_where_nibabel_sees_it(tmp_path, directions):
+def test_left_handed_nifti_agrees_with_nibabel(tmp_path, directions):
     import nibabel as nib
 
     ras = np.eye(4)

@@ -277,7 +277,7 @@ def test_padding_is_air_whatever_its_value(hu, padding, written, signed, warned,
     assert any(d.topic == "padding" for d in scan.decisions) is (padding in (63536, 1064))
 
 
-def test_a_range_of_padding_is_air_and_a_value_that_no_pixel_has_is_no_news(hu, tmp_path):
+def test_range_of_padding_is_air_and_unused_padding_is_not_reported(hu, tmp_path):
     stored = hu.astype(np.int32) + 1024
     absent = {"PixelRepresentation": 0, "PixelPaddingValue": 60000}
     assert flags_of(read(stored_series(tmp_path / "a", stored, [absent] * 4))) == {}

@@ -28,7 +28,7 @@ def test_network_gives_one_logit_a_pixel():
     assert network(torch.zeros(2, 1, 20, 36)).shape == (2, 1, 20, 36)
 
 
-def test_up_convolution_equals_upsampling_then_an_even_convolution_padded_below_and_right():
+def test_up_convolution_equals_upsampling_and_convolution():
     torch.manual_seed(0)
     layer = UpConvolution(5, 3).double()
     torch.nn.init.normal_(layer.weight)

@@ -76,7 +76,7 @@ def test_unpadded_network_sees_mirror_images_beyond_every_border(unpadded, h, w)
 
 @settings(max_examples=25, deadline=None)
 @given(h=sides, w=sides, tile=st.integers(1, 45))
-def test_padded_network_sees_mirror_images_below_and_right_and_no_tiles(padded, h, w, tile):
+def test_padded_network_mirrors_below_and_right_without_tiles(padded, h, w, tile):
     images = image_of(h, w)
     with torch.no_grad():
         expected = padded(mirrored_by_numpy(images, 0, [-h % 4, -w % 4]))[..., :h, :w]

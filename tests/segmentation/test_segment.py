@@ -83,9 +83,7 @@ def check_orientation(chest, segmenter, axes, signs):
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
-def test_lungs_lie_where_itk_sees_them_from_dicom_to_file(
-    chest, expected, segmenter, tmp_path, suffix
-):
+def test_position_of_lungs_from_dicom_agrees_with_itk(chest, expected, segmenter, tmp_path, suffix):
     write_series(tmp_path / "series", chest, AXIAL, names="fbdace")
     mask = segmenter(read(tmp_path / "series"))
     mask.write(tmp_path / f"lungs{suffix}")

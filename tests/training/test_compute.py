@@ -26,7 +26,7 @@ print(before, max(during[-8:]), page_faults())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_freed_memory_is_used_again_during_a_training_and_given_back_after_it():
+def test_freed_memory_is_reused_in_training_and_released_after_it():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     before, during, after = map(int, done.stdout.split())
     assert during < 32 <= min(before, after)

@@ -94,7 +94,7 @@ def test_other_subsets_and_all_pairs_can_be_evaluated(run, sample, tmp_path):
     assert (len(validation.cases), len(every.cases)) == (8, 60)
 
 
-def test_surfaces_intervals_thresholds_and_calibration_are_those_of_the_images_own_grid(found, run):
+def test_metrics_are_computed_on_the_grid_of_the_image(found, run):
     for case, score in zip(found.cases, found.scores, strict=True):
         assert score.case == score.patient == case
         assert score.unit == "px"

@@ -103,7 +103,7 @@ def test_graph_of_a_network_for_other_values_takes_hu():
         ({"kind": "unknown", "scale": None, "offset": None, "formula": "unknown"}, 1),
     ],
 )
-def test_exported_model_knows_what_its_run_was_trained_on(small_run, model, tmp_path, units, line):
+def test_exported_model_takes_hu(small_run, model, tmp_path, units, line):
     changed = Run(small_run.folder, small_run.recipe, {**small_run.record, "units": units})
     export(changed, tmp_path / "a.onnx")
     hu = read_image_file(sorted((SAMPLE / "images").iterdir())[10])[None].astype(np.int16)

@@ -50,7 +50,7 @@ def test_the_models_that_ship_can_be_gone_on_from(name):
     assert recipe.training.freeze_batch_norm
 
 
-def test_going_on_begins_where_the_start_ended_and_learns(sample, small_run, model, tmp_path):
+def test_fine_tuning_continues_from_the_initial_weights(sample, small_run, model, tmp_path):
     values = fine_tuning_recipe(model).model_dump(mode="json")
     values["training"]["epochs"] = 2
     values["split"] = {"method": "file", "file": str(sample.split)}
@@ -69,7 +69,7 @@ def test_going_on_begins_where_the_start_ended_and_learns(sample, small_run, mod
     assert fresh.history()[-1]["validation_loss"] > 2 * after["validation_loss"]
 
 
-def test_killed_in_its_first_epoch_a_training_goes_on_from_what_it_started_from(
+def test_training_killed_in_its_first_epoch_restarts_from_its_initial_weights(
     sample, small_run, tmp_path
 ):
     values = small_run.recipe.model_dump(mode="json")

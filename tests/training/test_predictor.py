@@ -48,7 +48,7 @@ def test_image_of_any_size_gets_a_mask_of_its_size(run, lung_slice, tmp_path):
     assert read_image_file(tmp_path / "out" / "cut.tif").shape == (201, 243)
 
 
-def test_folder_goes_on_past_a_bad_file_and_says_so(run, lung_slice, tmp_path):
+def test_unreadable_file_of_a_folder_is_reported_and_skipped(run, lung_slice, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(lung_slice, folder / "b.tif")

@@ -84,9 +84,7 @@ def test_training_repeats_itself_from_its_seed(sample, tiny, tiny_run, tmp_path)
     )
 
 
-def test_interrupted_training_with_averages_and_normalisation_goes_on_exactly(
-    sample, tiny, tmp_path
-):
+def test_resumed_training_with_averages_and_normalisation_is_exact(sample, tiny, tmp_path):
     recipe = with_values(
         tiny,
         training={"ema_decay": 0.9, "precision": "bf16"},
@@ -154,9 +152,7 @@ SOURCES = [
 ]
 
 
-def test_interrupted_training_on_simulated_images_of_several_sources_goes_on_exactly(
-    sample, tiny, tmp_path
-):
+def test_resumed_training_on_simulated_images_is_exact(sample, tiny, tmp_path):
     recipe = with_values(
         tiny,
         data=SOURCES,
@@ -199,7 +195,7 @@ def test_simulation_of_what_is_no_hu_is_refused(sample, tiny, tmp_path):
 
 @pytest.mark.parametrize("steps", [2, 4, 7])
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_training_goes_on_to_the_same_weights(
+def test_resumed_training_has_the_weights_of_an_uninterrupted_one(
     sample, tiny, tiny_run, tmp_path, steps, name
 ):
     seen = 0
@@ -228,7 +224,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(
         assert [first[c] for c in columns] == [second[c] for c in columns]
 
 
-def test_killed_training_goes_on_from_its_last_checkpoint(sample, tiny, tiny_run, tmp_path):
+def test_killed_training_resumes_from_its_last_checkpoint(sample, tiny, tiny_run, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(tiny.to_yaml())
     code = (

@@ -97,7 +97,7 @@ def test_record_of_an_earlier_correction_does_not_count_for_a_later_one(pair, mo
     assert set(first) < set(second)
 
 
-def test_a_file_that_is_not_a_mask_of_the_scan_is_refused_and_nothing_is_written(client, pair):
+def test_upload_that_is_no_mask_of_the_scan_is_refused(client, pair):
     mask = nib.load(pair[1])
     labels = mask.get_fdata().astype(np.uint8)
     for content in (
