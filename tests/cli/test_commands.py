@@ -62,7 +62,8 @@ def test_every_command_has_help_with_examples(name):
 
 def test_whole_way_from_check_to_predict(sample, run, tmp_path):
     checked = pleura("check", sample.images, sample.masks, "--json", tmp_path / "check.json", "-q")
-    assert "HU" in checked.stdout
+    assert "\nunits    HU" in checked.stdout
+    assert "\nmodel    the exported model will segment scans in HU\n" in checked.stdout
     assert json.loads((tmp_path / "check.json").read_text())["pairs"] == 60
     pleura("preview", sample.images, sample.masks, "-o", tmp_path / "pairs.png")
     assert read_image_file(tmp_path / "pairs.png").ndim == 3

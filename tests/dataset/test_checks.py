@@ -5,9 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from pleura.dataset.check_report import describe_model_input
 from pleura.dataset.pairs import find_pairs, match_folders
 from pleura.errors import DataError
 from pleura.formats.image_files import read_image_file, write_image_file
+from pleura.intensity.estimate import UnitsEstimate
 from pleura.training.check import check
 
 
@@ -221,6 +223,24 @@ def test_other_units_are_a_warning_with_the_way_back(pairs, change, kind, fix):
     assert finding.message == report.units.reason
     assert fix in finding.hint
     assert report.fit_to_train
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits", "expected"),
+    [
+        ("HU", None, "the exported model will segment scans in HU"),
+        ("scaled HU", None, "the exported model will segment scans in HU"),
+        ("unknown", None, "unknown: the exported model will take the stored values as HU"),
+        ("mixed", None, "mixed: a run trained on these images cannot be exported"),
+        ("wrapped HU", None, "wrapped HU: a run trained on these images cannot be exported"),
+        ("grey", (0, 255), "8-bit grey values: the exported model will segment 8-bit images"),
+        ("grey", (255, 0), "8-bit grey values: the exported model will segment 8-bit images"),
+        ("grey", (0, 4095), "grey values: the exported model will segment greyscale images"),
+    ],
+)
+def test_input_of_an_exported_model_depends_on_the_units(kind, limits, expected):
+    text = describe_model_input(UnitsEstimate(kind, "", grey_limits=limits))
+    assert text == expected + (", not scans in HU" if kind == "grey" else "")
 
 
 def test_an_image_in_other_units_is_named(pairs):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pleura
+from pleura.engine.engine import Engine
 from pleura.evaluation.metrics import dice
 from pleura.formats.image_files import read_image_file
 
@@ -48,6 +49,24 @@ def test_values_from_0_to_1_get_the_mask_of_8_bits(segmenter, hu):
     ]
     assert masks[0].any()
     np.testing.assert_array_equal(*masks)
+
+
+def test_all_names_of_shipped_models_share_the_greyscale_model(hu):
+    grey = pleura.from_array(windowed(hu, -600, 1500))
+    for model in ("default", "accurate"):
+        with pleura.Segmenter(model, threads=1) as segmenter:
+            engine = segmenter.engine_for(grey)
+            assert engine.metadata.name == "pleura-5-greyscale"
+            assert segmenter.engine_for(grey) is engine
+            assert segmenter.engine_for(pleura.from_array(hu, units="hu")) is segmenter.engine
+
+
+def test_closing_releases_every_model(hu, monkeypatch):
+    released = []
+    monkeypatch.setattr(Engine, "release", lambda engine: released.append(engine.metadata.name))
+    with pleura.Segmenter(threads=1, dense="include") as segmenter:
+        segmenter.engine_for(pleura.from_array(windowed(hu, -600, 1500)))
+    assert released == ["pleura-5", "pleura-5-greyscale", "pleura-5-dense"]
 
 
 @pytest.mark.parametrize(

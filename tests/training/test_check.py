@@ -41,6 +41,7 @@ def test_report_is_readable_in_terminals_and_notebooks(report):
         assert len(repr(shown)) < 200
     html = report._repr_html_()
     assert "<table>" in html
+    assert "the exported model will segment scans in HU" in html
     assert NAME in html
 
 
@@ -49,7 +50,9 @@ def test_names_and_figure_of_label_errors(report, folders, tmp_path):
     assert NAME in read_names(tmp_path / "exclude.txt")
     assert pleura.label_error_figure(report) is not None
     pleura.write_check_report(tmp_path / "check.html", report)
-    assert NAME in (tmp_path / "check.html").read_text()
+    page = (tmp_path / "check.html").read_text()
+    assert NAME in page
+    assert "the exported model will segment scans in HU" in page
 
 
 def test_model_and_folds_exclude_each_other():
