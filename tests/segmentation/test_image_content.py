@@ -15,6 +15,11 @@ def slices(sample):
     return [read_image_file(path).astype(np.int16) for path in paths[::6]][:9]
 
 
+def to_grey(hu):
+    """Return a scan of 8 bits in a lung window."""
+    return pleura.from_array(np.clip((hu + 1350) * (255 / 1500), 0, 255).astype(np.uint8))
+
+
 @pytest.mark.parametrize("limits", [(-1350, 150), (-1024, 600), (-160, 240)])
 def test_a_ct_slice_is_one_panel(slices, limits):
     assert [count_panels(np.clip(hu, *limits)[::4, ::4]) for hu in slices] == [1] * 9
@@ -84,13 +89,29 @@ def test_an_empty_mask_is_reported_by_another_flag(slices):
 def test_only_scans_without_hu_are_examined(slices):
     """Two panels in HU keep their flags; as an 8-bit image they are flagged."""
     two = np.hstack([np.pad(hu, 8, constant_values=-1000) for hu in slices[4:6]])
-    grey = np.clip((two + 1350) * (255 / 1500), 0, 255).astype(np.uint8)
+    grey = to_grey(two)
     with pleura.Segmenter() as segmenter:
         names = [
             {flag.name for flag in segmenter.segment(scan, warn=False).flags}
-            for scan in (pleura.from_array(two, units="hu"), pleura.from_array(grey))
+            for scan in (pleura.from_array(two, units="hu"), grey)
         ]
-        one = segmenter.segment(pleura.from_array(grey[:, : grey.shape[1] // 2]), warn=False)
+        one = segmenter.segment(to_grey(two[:, : two.shape[1] // 2]), warn=False)
     assert "panels" not in names[0]
     assert "panels" in names[1]
     assert not {"panels", "not_ct"} & {flag.name for flag in one.flags}
+
+
+def test_only_doubtful_masks_are_examined(slices):
+    """Two stacked slices have a low confidence; one beside a block of tissue has not."""
+    padded = np.pad(slices[5], 8, constant_values=-1000)
+    block = np.full((len(padded), 76), -1000, np.int16)
+    block[40:230, 12:68] = 40
+    images = np.vstack([padded, padded]), np.hstack([padded, block])
+    assert all(count_panels(hu[::4, ::4]) == 2 for hu in images)
+    with pleura.Segmenter() as segmenter:
+        stacked, beside = (
+            {flag.name for flag in segmenter.segment(to_grey(hu), warn=False).flags}
+            for hu in images
+        )
+    assert {"low_confidence", "panels"} <= stacked
+    assert not {"low_confidence", "no_lung", "panels", "not_ct"} & beside
