@@ -117,3 +117,18 @@ def test_mask_that_is_written_again_is_learned_from(folders, recipe):
     after = load_data(*folders, recipe).prepared
     assert before.fingerprint != after.fingerprint
     assert (before.masks != after.masks).any(axis=(1, 2)).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("mixed", lambda hu, i: hu + 1024 * (i % 2)),
+        ("wrapped HU", lambda hu, _: hu.view(np.uint16)),
+    ],
+)
+def test_images_whose_model_cannot_be_exported_are_a_warning(folders, recipe, kind, change):
+    for i, path in enumerate(sorted(folders[0].iterdir())):
+        write_image_file(path, change(read_image_file(path), i))
+    data = load_data(*folders, recipe)
+    assert data.units["kind"] == kind
+    assert data.warnings[-1] == f"{kind}: a run trained on these images cannot be exported"
