@@ -179,7 +179,7 @@ class NiftiHeader:
         Parameters
         ----------
         separate:
-            The voxels are in a file of their own.
+            The voxels are in a separate file.
         """
         offset = float(self.fields["vox_offset"])
         if not abs(offset) < 2**53:
