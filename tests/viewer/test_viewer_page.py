@@ -77,13 +77,13 @@ def test_keyboard_shortcuts_and_their_help(page):
     page.keyboard.press("x")
     assert page.get_attribute("#side [value='2']", "aria-pressed") == "true"
     page.evaluate("viewer.scene.crosshairPos = [0.5, 0.5, 0.5]")
-    before = page.evaluate("viewer.frac2vox(viewer.scene.crosshairPos)")
+    before = page.evaluate("[...viewer.frac2vox(viewer.scene.crosshairPos)]")
     for key in ("Shift+ArrowLeft", "Shift+ArrowUp", "ArrowUp"):
         page.keyboard.press(key)
-    after = page.evaluate("viewer.frac2vox(viewer.scene.crosshairPos)")
+    after = page.evaluate("[...viewer.frac2vox(viewer.scene.crosshairPos)]")
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]  # right, front, head
     screen = [
-        page.evaluate(f"viewer.frac2canvasPos(viewer.vox2frac({v}))") for v in (before, after)
+        page.evaluate(f"[...viewer.frac2canvasPos(viewer.vox2frac({v}))]") for v in (before, after)
     ]
     assert screen[1][0] < screen[0][0]
     assert screen[1][1] < screen[0][1]
