@@ -3,8 +3,7 @@
 import os
 import shutil
 from pathlib import Path
-from types import FunctionType
-from typing import Any
+from typing import Any, get_origin
 
 import pleura
 
@@ -50,11 +49,7 @@ add_module_names = False
 default_role = "autolink"
 
 nitpicky = True
-TYPE_ALIASES = [
-    name
-    for name in pleura.__all__
-    if not isinstance(getattr(pleura, name), type | FunctionType) and name[0] != "_"
-]
+TYPE_ALIASES = [name for name in pleura.__all__ if get_origin(getattr(pleura, name)) is not None]
 """Public types of arguments; the page of the API describes them in a table."""
 
 nitpick_ignore_regex = [

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import FunctionType, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
@@ -125,7 +125,7 @@ def cli_page() -> str:
 def api_page() -> str:
     """Return the reference of the Python API: the public names by section."""
     public = {name: getattr(pleura, name) for name in pleura.__all__ if name[0] != "_"}
-    aliases = [n for n, value in public.items() if not isinstance(value, type | FunctionType)]
+    aliases = [name for name, value in public.items() if get_origin(value) is not None]
     modules = {name: value.__module__ for name, value in public.items() if name not in aliases}
     parts = [GENERATED, API_HEAD]
     for title, packages in API_SECTIONS.items():
@@ -158,7 +158,9 @@ def _alias_meaning(name: str) -> str:
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
     for candidate in (field.annotation, *get_args(field.annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+        # On Python 3.10, isinstance(tuple[int, int], type) is true.
+        plain = isinstance(candidate, type) and get_origin(candidate) is None
+        if plain and issubclass(candidate, BaseModel):
             return candidate
     return None
 

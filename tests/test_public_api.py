@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_import_loads_no_other_package():
 @pytest.mark.parametrize("name", EXPORTS)
 def test_export_is_documented(name):
     exported = getattr(pleura, name)
-    if not (inspect.isclass(exported) or inspect.isfunction(exported)):
+    if get_origin(exported) is not None:
         return  # a type alias, documented in docs/reference/api.md
     text = inspect.getdoc(exported)
     assert text, name

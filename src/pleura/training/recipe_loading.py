@@ -6,7 +6,7 @@ import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
@@ -216,6 +216,8 @@ def _dotted_keys(model: type[RecipeModel], prefix: str = "") -> list[str]:
         keys.append(prefix + name)
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
         for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, RecipeModel):
+            # On Python 3.10, isinstance(tuple[int, int], type) is true.
+            plain = isinstance(candidate, type) and get_origin(candidate) is None
+            if plain and issubclass(candidate, RecipeModel):
                 keys += _dotted_keys(candidate, f"{prefix}{name}.")
     return keys
