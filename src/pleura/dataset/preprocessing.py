@@ -188,11 +188,21 @@ def resample_probability(
     shift = 0.0 if preprocessing.mask_interpolation == "nearest" else 0.5
     y = (np.arange(size[0], dtype=np.float32) + shift) * (rows / size[0]) - shift
     x = (np.arange(size[1], dtype=np.float32) + shift) * (columns / size[1]) - shift
-    grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    restored = cv2.remap(
-        probability, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(restored, np.float32)
+    across = _interpolate_rows(np.ascontiguousarray(probability.T), x).T
+    return _interpolate_rows(np.ascontiguousarray(across), y)
+
+
+def _interpolate_rows(values: FloatArray, positions: FloatArray) -> FloatArray:
+    """Interpolate linearly between rows, and repeat the first and the last row beyond them.
+
+    OpenCV 4 rounds the positions of `cv2.remap` to 1/32 pixel, which changes steep probabilities by
+    more than 0.01.
+    """
+    first = positions.astype(np.intp).clip(0, len(values) - 1)
+    second = np.minimum(first + 1, len(values) - 1)
+    weights = (positions - first).clip(0, 1).astype(np.float32)[:, None]
+    interpolated: FloatArray = values[first] + weights * (values[second] - values[first])
+    return interpolated
 
 
 def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatArray:
