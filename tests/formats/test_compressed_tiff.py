@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import tifffile
@@ -12,7 +14,24 @@ def picture(dtype, *shape):
     return (values if np.dtype(dtype).itemsize > 1 else values % 128).astype(dtype)
 
 
-@pytest.mark.parametrize("compression", ["lzw", "packbits", "lzma", "zstd"])
+def zstandard_is_built_in():
+    """Return whether Pillow decodes Zstandard, as its wheels do since version 12."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((8, 8), np.uint8), compression="zstd")
+    try:
+        Image.open(file).load()
+    except OSError:
+        return False
+    return True
+
+
+ZSTANDARD = pytest.param(
+    "zstd",
+    marks=pytest.mark.skipif(not zstandard_is_built_in(), reason="Pillow without Zstandard"),
+)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "packbits", "lzma", ZSTANDARD])
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4"])
 def test_compressed_values_are_exact(tmp_path, compression, dtype):
     expected = picture(dtype, 40, 50)
@@ -20,6 +39,23 @@ def test_compressed_values_are_exact(tmp_path, compression, dtype):
     read = TIFF.decode(tmp_path / "a.tif")
     assert read.dtype == expected.dtype
     assert np.array_equal(read, expected)
+
+
+def test_compression_without_decoder_is_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", picture("u2", 40, 50), compression="lerc")
+    with pytest.raises(DataError, match="cannot decode compression 34887 of the TIFF"):
+        TIFF.decode(tmp_path / "a.tif")
+
+
+def test_truncated_pages_are_not_a_matter_of_the_decoder(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", picture("u2", 40, 50), compression="lzw")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        offset = tiff.pages.first.dataoffsets[0]
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[offset : offset + 500] = bytes(500)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(OSError, match="-2"):
+        TIFF.decode(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import PIL
 import tifffile
 from isal import isal_zlib
 from PIL import Image
@@ -26,6 +27,8 @@ from pleura.typing import AnyArray
 _MAX_PAGES = 1 << 14
 _UNCOMPRESSED = (1,)
 _DEFLATED = (8, 32946)
+_LIBTIFF = (2, 3, 4, 5, 6, 7, 32773)
+"""Compressions that libtiff decodes in every build of Pillow: bilevel, LZW, JPEG, PackBits."""
 
 
 class TiffFormat(ImageFormat):
@@ -147,8 +150,19 @@ def _dtype(page: tifffile.TiffPage) -> np.dtype[Any]:
 
 
 def _decode(path: Path, pages: Sequence[tifffile.TiffPage]) -> AnyArray:
-    if any(page.compression not in (*_UNCOMPRESSED, *_DEFLATED) for page in pages):
-        return _decode_with_libtiff(path, pages)
+    compressions = {int(page.compression) for page in pages}
+    if not compressions <= {*_UNCOMPRESSED, *_DEFLATED}:
+        try:
+            return _decode_with_libtiff(path, pages)
+        except OSError as error:
+            unusual = sorted(compressions - {*_UNCOMPRESSED, *_DEFLATED, *_LIBTIFF})
+            if not unusual:
+                raise
+            raise DataError(
+                f"Pillow {PIL.__version__} cannot decode compression {unusual[0]} of the TIFF",
+                where=path,
+                hint="save the file again with deflate, or upgrade Pillow",
+            ) from error
     volume = np.empty((len(pages), *pages[0].shape), _dtype(pages[0]))
     for i, page in enumerate(pages):
         if page.compression in _DEFLATED:
