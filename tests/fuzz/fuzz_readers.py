@@ -1,4 +1,4 @@
-"""Fuzz every reader: damaged files in worker processes with 4 GB of addresses and 20 s a file.
+"""Fuzz every reader: damaged files in worker processes with 2.5 GB of memory and 20 s per file.
 
     python tests/fuzz/fuzz_readers.py --minutes 5 [--folder MORE_SEEDS] [--keep FOLDER]
 
@@ -25,7 +25,8 @@ WORKER = HERE / "fuzz_worker.py"
 SECONDS = 20.0
 START_SECONDS = 180.0
 """For a new process, until it has imported everything."""
-GIGABYTES = 4
+GIGABYTES = 2.5
+"""Address space of a worker process beyond that of the imported libraries."""
 LARGEST_SEED = 1 << 20
 BAD = ("foreign", "crash", "timeout")
 

@@ -1,6 +1,6 @@
 """Reads damaged files in a process of its own: one number a line in, one result a line out.
 
-    python tests/fuzz/fuzz_worker.py SEEDS_FOLDER WORK_FOLDER [GIGABYTES]
+    python tests/fuzz/fuzz_worker.py SEEDS_FOLDER WORK_FOLDER GIGABYTES
 
 The number is the seed of the damage, so a failure can be made again.
 """
@@ -167,15 +167,22 @@ def outcome(path: Path) -> dict[str, str]:
     return {**result, "seconds": f"{time.monotonic() - start:.2f}"}
 
 
+def limit_memory(gigabytes: float) -> None:
+    """Limit the address space to ``gigabytes`` more than are used now.
+
+    The libraries of a CUDA build of PyTorch alone use over 4 GB of addresses.
+    """
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + int(gigabytes * (1 << 30))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def main() -> None:
     sys.modules["imagecodecs"] = None  # not among pleura's requirements
     seeds = seeds_below(Path(sys.argv[1]))
     folder = Path(sys.argv[2])
-    if os.name == "posix" and sys.platform == "linux":
-        import resource
-
-        limit = int(float(sys.argv[3]) * (1 << 30))
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     results = os.fdopen(os.dup(1), "w")
@@ -183,6 +190,8 @@ def main() -> None:
     for path in seeds_below(Path(sys.argv[1])):  # imports take their time on a busy machine
         if path.parent.name in READERS and not path.name.startswith(MORE):
             outcome(path)
+    if sys.platform == "linux":
+        limit_memory(float(sys.argv[3]))
     results.write("ready\n")
     results.flush()
     for line in sys.stdin:
