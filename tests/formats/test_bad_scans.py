@@ -290,3 +290,35 @@ def test_file_that_may_not_be_read_is_an_error(tmp_path):
         pytest.skip("this user may read everything")
     with pytest.raises(PleuraError):
         read(path)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1e300", "1e9"])
+@pytest.mark.parametrize("field", ["ElementSpacing", "TransformMatrix", "Offset"])
+@pytest.mark.filterwarnings("error")
+def test_impossible_numbers_of_a_metaimage_are_refused(field, number, tmp_path):
+    values = {
+        "ElementSpacing": ["1", "1", "1"],
+        "TransformMatrix": ["1", "0", "0", "0", "1", "0", "0", "0", "1"],
+        "Offset": ["0", "0", "0"],
+    }
+    values[field][1] = number
+    lines = [f"{key} = {' '.join(words)}" for key, words in values.items()]
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\n"
+    text = header + "\n".join(lines) + "\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(text.encode() + bytes(128))
+    with pytest.raises(ScanError, match="impossibly large"):
+        read(tmp_path / "a.mha")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -1e300, 1e9])
+@pytest.mark.parametrize("field", ["srow_x", "quatern_b", "qoffset_x", "pixdim"])
+@pytest.mark.filterwarnings("error")
+def test_impossible_numbers_of_a_nifti_file_are_refused(field, number, tmp_path):
+    header = nib.Nifti2Image(hu().T, np.eye(4)).header
+    header["vox_offset"] = 544
+    header["sform_code"], header["qform_code"] = (1, 0) if field == "srow_x" else (0, 1)
+    values = header[field]
+    values[np.s_[2] if values.ndim else ()] = number
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4) + hu().tobytes())
+    with pytest.raises(ScanError, match=r"impossibly large|longer than 1"):
+        read(tmp_path / "a.nii")

@@ -94,7 +94,7 @@ def read_all(content):
         ("dim", [300, *[1] * 7], "300 axes"),
         ("vox_offset", 100, "in the header"),
         ("vox_offset", np.inf, "byte inf"),
-        ("scl_inter", np.nan, "intercept is nan"),
+        ("scl_inter", np.nan, "intercept are 1.0 and nan"),
     ],
 )
 def test_damaged_header(field, value, message):

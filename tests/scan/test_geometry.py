@@ -12,6 +12,7 @@ from pleura.scan.geometry import Geometry, affine_from_axes
 
 SHAPE = (4, 6, 5)
 NOT_3D = "\n  hint: pass a 3-D array"
+HUGE = "infinite or impossibly large numbers"
 CORRECT = "\n  hint: correct the header of the file"
 CORRECT_AXES = "\n  hint: correct spacing and orientation in the header of the file"
 SINGULAR = "the grid is singular: spacing "
@@ -100,7 +101,11 @@ def test_is_close_compares_corners_and_shapes():
         ((0, 6, 5), {}, f"a grid of shape (0, 6, 5) has no voxels{NOT_3D}"),
         ((6, 5), {}, f"a grid of shape (6, 5) has no voxels{NOT_3D}"),
         (SHAPE, {(0, 2): 0.0}, f"{SINGULAR}3 x 0.7 x 0 mm, or axes in one plane{CORRECT_AXES}"),
-        (SHAPE, {(0, 2): np.nan}, f"the affine contains NaN or infinite values{CORRECT}"),
+        (
+            SHAPE,
+            {(0, 2): np.nan},
+            f"the grid contains NaN, infinite or impossibly large numbers{CORRECT}",
+        ),
         (
             SHAPE,
             {(0, 1): 0.8, (1, 1): 0.0},

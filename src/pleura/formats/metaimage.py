@@ -19,7 +19,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
 from pleura.formats.format import check_voxel_type
 from pleura.formats.raw import check_shape, read_voxels, referenced_file
-from pleura.scan.geometry import Geometry, affine_from_axes
+from pleura.scan.geometry import Geometry, affine_from_axes, check_lengths
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
@@ -224,6 +224,7 @@ def _geometry(
     if orientation_known:
         axes = np.array(fields["TransformMatrix"].split(), np.float64).reshape(3, 3)
         offset = np.array(fields.get("Offset", "0 0 0").split(), np.float64)
+    check_lengths(spacing, axes, offset)
     steps = axes[: len(spacing)] * spacing[:, None]
     z, y, x = (*axes[len(steps) :][::-1], *steps[::-1])[-3:]
     decisions: tuple[Decision, ...] = ()

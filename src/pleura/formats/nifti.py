@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from isal import igzip, isal_zlib
@@ -150,11 +150,19 @@ def write_nifti(
         header.set_sform(affine, SCANNER)
         # A qform cannot represent shear, and some readers prefer it to the sform.
         header.set_qform(affine, UNKNOWN if geometry.is_sheared else SCANNER)
-    voxels = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    content = header.to_bytes() + voxels.tobytes()
-    if path.name.lower().endswith(".gz"):
-        content = igzip.compress(content, 1, mtime=0)
-    write_atomically(path, lambda file: file.write(content))
+    stored = array.dtype.newbyteorder("<")
+
+    def write(file: IO[bytes]) -> None:
+        file.write(header.to_bytes())
+        for plane in array:  # no copy of the whole volume
+            file.write(np.ascontiguousarray(plane, stored).tobytes())
+
+    def compress(file: IO[bytes]) -> None:
+        stream: Any = igzip.IGzipFile("", "wb", 1, file, mtime=0)  # type: ignore[no-untyped-call]
+        with stream:
+            write(stream)
+
+    write_atomically(path, compress if path.name.lower().endswith(".gz") else write)
 
 
 class NiftiFormat:
@@ -254,7 +262,7 @@ def _geometry(
     sform, decisions = header.sform, []
     try:
         qform = header.qform
-    except HeaderError:
+    except (HeaderError, ScanError):
         if sform is None:
             raise
         qform = None

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.scan.geometry import check_lengths
+
 _FLOATS_1 = "intent_p1 intent_p2 intent_p3"
 _GRID_FLOATS = "quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z"
 _ROWS = ("srow_x", "srow_y", "srow_z")
@@ -95,6 +97,8 @@ UNKNOWN, SCANNER, ALIGNED = 0, 1, 2
 
 _CODES = range(1, 6)
 """Codes of qform and sform that define coordinates."""
+
+_MAX_SCALE = 1e9  # of slope and intercept: scaled values cannot overflow
 
 _GRID_FIELDS = (
     *("dim", "dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code"),
@@ -197,8 +201,8 @@ class NiftiHeader:
         slope, intercept = float(self.fields["scl_slope"]), float(self.fields["scl_inter"])
         if slope == 0 or not np.isfinite(slope):
             return None
-        if not np.isfinite(intercept):
-            raise HeaderError(f"the intercept is {intercept}")
+        if not abs(intercept) < _MAX_SCALE or not abs(slope) < _MAX_SCALE:
+            raise HeaderError(f"slope and intercept are {slope} and {intercept}")
         return slope, intercept
 
     @property
@@ -227,20 +231,35 @@ class NiftiHeader:
 
     @property
     def sform(self) -> NDArray[np.float64] | None:
-        """Affine (4, 4) from indices to RAS, by method 3 of nifti1.h; None without a code."""
+        """Affine (4, 4) from indices to RAS, by method 3 of nifti1.h; None without a code.
+
+        Raises
+        ------
+        ScanError
+            It contains impossible numbers.
+        """
         if not self.sform_code:
             return None
-        return np.array([*(self.fields[row] for row in _ROWS), (0, 0, 0, 1)], np.float64)
+        affine = np.array([*(self.fields[row] for row in _ROWS), (0, 0, 0, 1)], np.float64)
+        check_lengths(affine)
+        return affine
 
     @property
     def qform(self) -> NDArray[np.float64] | None:
-        """Affine (4, 4) from indices to RAS, by method 2 of nifti1.h; None without a code."""
+        """Affine (4, 4) from indices to RAS, by method 2 of nifti1.h; None without a code.
+
+        Raises
+        ------
+        ScanError, HeaderError
+            It contains impossible numbers, or the quaternion is longer than 1.
+        """
         if not self.qform_code:
             return None
         values = [float(self.fields[name]) for name in _GRID_FLOATS.split()]
+        zooms = np.abs(np.asarray(self.fields["pixdim"][1:4], np.float64))
+        check_lengths(values, zooms)
         flipped = float(self.fields["pixdim"][0]) == -1
         affine = np.eye(4)
-        zooms = np.abs(np.asarray(self.fields["pixdim"][1:4], np.float64))
         affine[:3, :3] = _rotation(*values[:3]) * zooms * (1, 1, -1 if flipped else 1)
         affine[:3, 3] = values[3:]
         return affine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
 from pleura.formats.format import check_voxel_type
 from pleura.formats.raw import Compression, check_shape, read_voxels, referenced_file
-from pleura.scan.geometry import LPS_FROM_RAS, Geometry, affine_from_axes
+from pleura.scan.geometry import LPS_FROM_RAS, Geometry, affine_from_axes, check_lengths
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
@@ -220,16 +221,17 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
     to_lps = _TO_LPS.get(str(header.get("space", "")).lower())
     if directions is not None and to_lps is not None:
         steps = [np.asarray(step, np.float64) for step in directions][::-1]
+        origin = np.asarray(header.get("space origin", np.zeros(3)), np.float64)
+        check_lengths(*steps, origin)
         if len(steps) == 2:
             steps = [np.cross(steps[1], steps[0]) / np.linalg.norm(steps[0]), *steps]
-        origin = np.asarray(header.get("space origin", np.zeros(3)), np.float64)
         affine: NDArray[np.float64] = to_lps @ affine_from_axes(
             origin, (steps[-3], steps[-2], steps[-1])
         )
         return Geometry((slices, rows, columns), affine), ()
     spacing = [float(s) for s in header.get("spacings", [])][::-1]
     if directions is not None:
-        spacing = [float(np.linalg.norm(step)) for step in directions][::-1]
+        spacing = [math.hypot(*map(float, step)) for step in directions][::-1]
     spacing_known = bool(spacing) and bool(np.isfinite(spacing).all())
     z, y, x = (1.0, 1.0, 1.0, *(spacing if spacing_known else ()))[-3:]
     affine = affine_from_axes((0, 0, 0), ((0, 0, z), (0, y, 0), (x, 0, 0)))

@@ -20,8 +20,28 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 AXIS_ENDS = (("R", "L"), ("A", "P"), ("I", "S"))
 """Direction letters of the lower and the upper end of each world axis."""
 
+MAX_LENGTH = 1e9
+"""Lengths and coordinates in headers, in mm, are smaller; arithmetic on them cannot overflow."""
+
 _MIN_DETERMINANT = 1e-3  # headers have direction cosines with three to six decimals
 _MAX_SHEAR = 0.1  # mm
+
+
+def check_lengths(*values: ArrayLike) -> None:
+    """Check numbers of a header before they are used in arithmetic.
+
+    Raises
+    ------
+    ScanError
+        A number is NaN, or not below `MAX_LENGTH`.
+    """
+    for value in values:
+        if not (np.abs(np.asarray(value, np.float64)) < MAX_LENGTH).all():
+            raise ScanError(
+                "the grid contains NaN, infinite or impossibly large numbers",
+                where=None,
+                hint="correct the header of the file",
+            )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,12 +79,7 @@ class Geometry:
             raise ScanError(
                 f"a grid of shape {self.shape} has no voxels", where=None, hint="pass a 3-D array"
             )
-        if affine.shape == (4, 4) and not np.isfinite(affine).all():
-            raise ScanError(
-                "the affine contains NaN or infinite values",
-                where=None,
-                hint="correct the header of the file",
-            )
+        check_lengths(affine)
         if affine.shape != (4, 4) or not np.array_equal(affine[3], (0, 0, 0, 1)):
             raise ScanError(
                 "the affine is not a 4x4 matrix with the last row 0 0 0 1",
