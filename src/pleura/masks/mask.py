@@ -13,7 +13,7 @@ from pleura.figures.html import html_image, html_table
 from pleura.figures.preview import preview_image
 from pleura.formats.write import check_can_write, write_labels
 from pleura.names import printable
-from pleura.scan.labels import LabelMap
+from pleura.scan.labels import LabelMap, count_voxels
 from pleura.scan.scan import Decision
 from pleura.typing import StrPath
 
@@ -86,8 +86,9 @@ class Mask(LabelMap):
 
     def volume_ml(self, label: int | None = None) -> float:
         """Return the volume of one label, or of all, in millilitres."""
-        inside = self.labels > 0 if label is None else self.labels == label
-        return float(np.count_nonzero(inside)) * self.geometry.voxel_volume
+        labels = self.labels
+        voxels = np.count_nonzero(labels) if label is None else count_voxels(labels, label)
+        return float(voxels) * self.geometry.voxel_volume
 
     def write(self, path: StrPath) -> None:
         """Write the mask; the suffix selects the format: see `pleura.formats.write`.

@@ -30,6 +30,11 @@ def labels_by_region(*, sides: bool) -> dict[str, int]:
     return {"right": RIGHT, "left": LEFT} if sides else {"lung": BOTH}
 
 
+def count_voxels(labels: NDArray[np.uint8], label: int) -> int:
+    """Return the number of voxels with a label, without a boolean array of the whole volume."""
+    return sum(int(np.count_nonzero(plane == label)) for plane in labels)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelMap:
     """Labels of the lungs on the grid of a scan.

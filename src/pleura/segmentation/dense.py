@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import ScanError
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import labels_by_region
+from pleura.scan.labels import count_voxels, labels_by_region
 from pleura.scan.scan import Decision, Scan
 from pleura.segmentation.postprocessing import HU_STEP, clean_mask
 from pleura.typing import BoolArray
@@ -105,7 +105,7 @@ def count_added(labels: NDArray[np.uint8], without: BoolArray, *, sides: bool) -
         Whether right and left lung have different labels.
     """
     regions = labels_by_region(sides=sides)
-    return {name: int(np.count_nonzero((labels == i) & ~without)) for name, i in regions.items()}
+    return {name: count_voxels(labels * ~without, i) for name, i in regions.items()}
 
 
 def dense_decision(added: Mapping[str, int], geometry: Geometry) -> Decision:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pleura.masks.mask import Flag
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import LEFT, RIGHT
+from pleura.scan.labels import LEFT, RIGHT, count_voxels
 from pleura.scan.scan import Scan
 
 MIN_VOLUME_ML, MAX_VOLUME_ML = 800.0, 9000.0
@@ -85,7 +85,7 @@ def _orientation(contradictions: tuple[str, ...], geometry: Geometry) -> str:
 def _flags(
     labels: NDArray[np.uint8], scan: Scan, geometry: Geometry, low_confidence: float, *, sides: bool
 ) -> Iterator[Flag]:
-    counts = {side: int(np.count_nonzero(labels == side)) for side in (RIGHT, LEFT)}
+    counts = {side: count_voxels(labels, side) for side in (RIGHT, LEFT)}
     total = sum(counts.values())
     for decision in scan.warnings:
         if decision.topic in DECISION_TOPICS and (total or decision.topic != "orientation"):

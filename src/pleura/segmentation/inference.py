@@ -55,6 +55,11 @@ class SlicePredictions:
     dense: BoolArray | None = None
     waiting_seconds: float = 0.0
 
+    def take_lung(self) -> BoolArray:
+        """Return ``lung`` and keep no reference to it, so that its memory can be released."""
+        lung, self.lung = self.lung, np.empty((0, 0, 0), np.bool_)
+        return lung
+
     @classmethod
     def empty(cls, geometry: Geometry, keep_probability: bool) -> SlicePredictions:
         slices, rows, columns = geometry.shape

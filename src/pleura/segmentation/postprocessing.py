@@ -48,17 +48,22 @@ BODY = -500
 
 
 def clean_mask(lung: BoolArray, hu: NDArray[np.int16], *, calibrated: bool = True) -> BoolArray:
-    """Remove gas and small components, and fill holes.
+    """Remove gas and small components, and fill holes, in place.
 
     Parameters
     ----------
     lung:
-        bool (slices, rows, columns): predicted voxels.
+        bool (slices, rows, columns): predicted voxels, which are changed.
     hu:
         int16: HU at every ``HU_STEP``-th row and column.
     calibrated:
         Whether the values are calibrated HU. Gas is not removed otherwise, since the values of grey
         images do not separate gas from lung.
+
+    Returns
+    -------
+    bool (slices, rows, columns)
+        ``lung``.
     """
     box = bounding_box(lung)
     if box is None:
@@ -75,9 +80,10 @@ def clean_mask(lung: BoolArray, hu: NDArray[np.int16], *, calibrated: bool = Tru
             if _is_gas(values):
                 sizes[component] = 0
     large = _is_large(sizes)
-    kept = np.zeros(lung.shape, np.bool_)
-    kept[box] = _fill_holes(lung[box] if large[1:].all() else large[components], lung[0].size)
-    return kept
+    inside = lung[box] if large[1:].all() else large[components]
+    del components  # four times as large as the mask
+    lung[box] = _fill_holes(inside, lung[0].size)
+    return lung
 
 
 def bounding_box(mask: BoolArray) -> tuple[slice, ...] | None:

@@ -14,7 +14,7 @@ from pleura.figures.html import html_image, html_table
 from pleura.figures.preview import PreviewCaption, preview_image
 from pleura.masks.mask import Mask
 from pleura.names import printable
-from pleura.scan.labels import BOTH, LEFT, RIGHT, labels_by_region
+from pleura.scan.labels import BOTH, LEFT, RIGHT, count_voxels, labels_by_region
 
 if TYPE_CHECKING:
     from pleura.figures.backend import Figure
@@ -99,7 +99,7 @@ class Segmentation(Mask):
     def _size_of(self, label: int) -> str:
         if self.geometry.spacing_known:
             return f"{self.volume_ml(label):,.0f} ml"
-        return f"{np.count_nonzero(self.labels == label):,} pixels"
+        return f"{count_voxels(self.labels, label):,} pixels"
 
     def _repr_html_(self) -> str:
         caption = self._caption()
@@ -130,7 +130,7 @@ class Segmentation(Mask):
             "units": str(self.scan.intensity),
             "volume_ml": volumes if known else None,
             "dense_added_ml": self._dense_added_ml(),
-            "voxels": {k: int(np.count_nonzero(self.labels == v)) for k, v in labels.items()},
+            "voxels": {k: count_voxels(self.labels, v) for k, v in labels.items()},
             "flags": {flag.name: flag.message for flag in self.flags},
             "decisions": [asdict(decision) for decision in self.decisions],
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pleura.engine.engine import DENSE_MODEL, Engine, model_path
 from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadata
@@ -35,7 +36,7 @@ from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_st
 from pleura.segmentation.model_input import with_input_decision
 from pleura.segmentation.postprocessing import HU_STEP, clean_mask, label_sides
 from pleura.segmentation.result import Segmentation
-from pleura.typing import AnyArray, Progress, StrPath
+from pleura.typing import AnyArray, BoolArray, Progress, StrPath
 
 _logger = logging.getLogger(__name__)
 
@@ -191,17 +192,10 @@ class Segmenter:
             progress=progress,
         )
         predicted = time.perf_counter()
-        lung = clean_mask(predictions.lung, predictions.hu, calibrated=scan.intensity.calibrated)
-        aerated = lung
-        if predictions.dense is not None:
-            lung = include_dense(lung, predictions.dense, predictions.hu)
-        labels = lung.astype(np.uint8)
-        if self.sides:
-            labels = label_sides(lung, predictions.hu, geometry, self.threads)
+        labels, added = self._labels(predictions, scan, geometry)
         flags = _flags_of(labels, scan, geometry, predictions, sides=self.sides)
-        decisions, added = scan.decisions, None
-        if predictions.dense is not None:
-            added = count_added(labels, aerated, sides=self.sides)
+        decisions = scan.decisions
+        if added is not None:
             decisions = *decisions, dense_decision(added, geometry)
 
         def to_scan_grid(array: AnyArray) -> AnyArray:
@@ -236,6 +230,23 @@ class Segmenter:
         return segmentation
 
     __call__ = segment
+
+    def _labels(
+        self, predictions: SlicePredictions, scan: Scan, geometry: Geometry
+    ) -> tuple[NDArray[np.uint8], dict[str, int] | None]:
+        """Return canonical axial labels, and the voxels of dense lung by region if requested."""
+
+        def labels_of(lung: BoolArray) -> NDArray[np.uint8]:
+            if self.sides:
+                return label_sides(lung, predictions.hu, geometry, self.threads)
+            return lung.view(np.uint8)
+
+        calibrated = scan.intensity.calibrated
+        lung = clean_mask(predictions.take_lung(), predictions.hu, calibrated=calibrated)
+        if predictions.dense is None:
+            return labels_of(lung), None
+        labels = labels_of(include_dense(lung, predictions.dense, predictions.hu))
+        return labels, count_added(labels, lung, sides=self.sides)
 
 
 def segment(scan: ScanLike, model: StrPath | None = None) -> Segmentation:
