@@ -27,8 +27,8 @@
 # The exercise was made for 267 slices of as many patients,
 # [finding-lungs-in-ct-data](https://www.kaggle.com/datasets/kmader/finding-lungs-in-ct-data).
 # Download and unpack the set, and set the environment variable `PLEURA_EXERCISE_DATA` to the
-# folder that contains `2d_images` and `2d_masks`. Training then takes four minutes on two CPU
-# cores.
+# folder that contains `2d_images` and `2d_masks`. Training then takes 5 to 20 minutes on two CPU
+# cores, depending on the CPU.
 #
 # Without the variable, the notebook uses the sample of the project: 60 slices of three patients,
 # on a smaller grid and with a narrower network. That takes less than a minute, and its masks are
