@@ -66,7 +66,8 @@ def assumed_hu(grey: FloatArray) -> FloatArray:
 
 def _sample_window(hu: FloatArray, rng: np.random.Generator) -> tuple[float, float]:
     """Return the HU of black and white; lung differs from air or from soft tissue."""
-    kind = rng.choice(["lung", "full", "mediastinum", "any"], p=[0.35, 0.25, 0.15, 0.25])
+    kinds = ["lung", "full", "mediastinum", "air", "any"]
+    kind = rng.choice(kinds, p=[0.32, 0.23, 0.15, 0.08, 0.22])
     if kind == "lung":
         level, width = rng.uniform(-750, -350), rng.uniform(800, 2000)
         return level - width / 2, level + width / 2
@@ -77,6 +78,9 @@ def _sample_window(hu: FloatArray, rng: np.random.Generator) -> tuple[float, flo
         )
     if kind == "mediastinum":
         level, width = rng.uniform(-50, 120), rng.uniform(200, 600)
+        return level - width / 2, level + width / 2
+    if kind == "air":  # most lung is as white as soft tissue
+        level, width = rng.uniform(-1050, -600), rng.uniform(150, 800)
         return level - width / 2, level + width / 2
     low = rng.uniform(-1400, -250)
     return low, max(low + np.exp(rng.uniform(np.log(250), np.log(4000))), -350.0)
