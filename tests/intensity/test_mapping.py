@@ -48,3 +48,8 @@ def test_wraparound_is_restored_before_the_offset_is_subtracted():
 def test_str_is_the_name():
     assert str(IntensityMapping(1, 1024, "HU plus 1024")) == "HU plus 1024"
     assert str(HU) == "HU"
+
+
+def test_integers_are_scaled_without_an_offset():
+    stored = np.array([-2000, 100], np.int16)
+    assert IntensityMapping(scale=2).to_hu(stored).tolist() == [-1000, 50]

@@ -15,7 +15,7 @@ from pleura.errors import ScanError
 from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.formats.images import from_array
 from pleura.formats.read import read
-from pleura.intensity.window import Window
+from pleura.intensity.window import Window, units_or_window
 
 LUNG, MEDIASTINUM = (-600.0, 1500.0), (40.0, 400.0)
 
@@ -159,3 +159,23 @@ def test_the_viewer_shows_a_scan_with_its_window(picture):
 
     case = next(iter(find_cases(picture, units=Window(*LUNG))))
     assert np.array_equal(case.read_scan().hu(), read(picture, window=LUNG).hu())
+
+
+def test_mapping_of_a_window_has_its_limits_name_and_calibration():
+    mapping = Window(40, 400).mapping(0, 255)
+    assert (str(mapping), mapping.calibrated, mapping.window) == ("grey", False, (-160, 240))
+    assert mapping.to_hu(np.array([0, 255], np.uint8)).tolist() == [-160, 240]
+    inverted = Window(40, 400, inverted=True).mapping(0, 255)
+    assert (str(inverted), inverted.window) == ("inverted grey", (-160, 240))
+    assert inverted.to_hu(np.array([0, 255], np.uint8)).tolist() == [240, -160]
+
+
+def test_window_is_accepted_with_units_of_grey_values_only():
+    assert units_or_window("grey", (40, 0.5)) == Window(40, 0.5)
+    assert units_or_window("hu", None) == "hu"
+    hint = "\n  hint: pass --window without --units, or with --units inverted"
+    with pytest.raises(ScanError, match=rf"but the units are hu{re.escape(hint)}$"):
+        units_or_window("hu", (40, 400))
+    hint = "\n  hint: pass level and width in HU, with a width above 0, such as -600 1500"
+    with pytest.raises(ScanError, match=rf"is invalid{re.escape(hint)}$"):
+        Window(40, 0)
