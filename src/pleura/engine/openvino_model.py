@@ -58,7 +58,7 @@ ov.Tensor(np.zeros(1, np.uint8)).element_type.to_dtype()
 class OpenVinoModel:
     """A model that OpenVINO compiles once for each size of slices.
 
-        Inferences are queued: each uses all threads, so two at a time would not be faster, and each
+    Inferences are queued: each uses all threads, so two at a time would not be faster, and each
     further request takes as much memory as the first.
 
     Parameters

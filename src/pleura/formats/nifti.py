@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip
 from numpy.typing import DTypeLike
 
 from pleura.errors import PleuraError, ScanError, first_line
@@ -23,12 +23,21 @@ from pleura.formats.nifti_header import (
     NiftiHeader,
     new_header,
 )
-from pleura.formats.raw import Compression, check_shape, check_voxels, open_compressed, read_voxels
+from pleura.formats.raw import (
+    READ_ERRORS,
+    Compression,
+    check_shape,
+    check_voxels,
+    open_compressed,
+    read_voxels,
+)
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, ReadOnce, Scan
 from pleura.typing import AnyArray
+
+_CORRUPTION: tuple[type[Exception], ...] = (HeaderError, *READ_ERRORS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +68,7 @@ def read_nifti(path: Path, name: str) -> Scan:
         scaling = header.slope_and_intercept
     except PleuraError as error:
         raise ScanError(error.message, where=path, hint=error.hint) from error
-    except (HeaderError, OSError, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
+    except _CORRUPTION as error:
         raise _corrupt(path, error) from error
 
     def load() -> AnyArray:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from pleura.scan.geometry import check_lengths
 
-_FLOATS_1 = "intent_p1 intent_p2 intent_p3"
-_GRID_FLOATS = "quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z"
+_INTENT = ("intent_p1", "intent_p2", "intent_p3")
+_QFORM = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _ROWS = ("srow_x", "srow_y", "srow_z")
 
 
-def _fields(names: str, dtype: str) -> list[tuple[str, str]]:
-    return [(name, dtype) for name in names.split()]
+def _fields(names: str | tuple[str, ...], dtype: str) -> list[tuple[str, str]]:
+    return [(name, dtype) for name in (names.split() if isinstance(names, str) else names)]
 
 
 NIFTI_1 = np.dtype(
@@ -29,7 +29,7 @@ NIFTI_1 = np.dtype(
         ("unused", "S35"),
         ("dim_info", "u1"),
         ("dim", "<i2", (8,)),
-        *_fields(_FLOATS_1, "<f4"),
+        *_fields(_INTENT, "<f4"),
         *_fields("intent_code datatype bitpix slice_start", "<i2"),
         ("pixdim", "<f4", (8,)),
         *_fields("vox_offset scl_slope scl_inter", "<f4"),
@@ -40,7 +40,7 @@ NIFTI_1 = np.dtype(
         ("descrip", "S80"),
         ("aux_file", "S24"),
         *_fields("qform_code sform_code", "<i2"),
-        *_fields(_GRID_FLOATS, "<f4"),
+        *_fields(_QFORM, "<f4"),
         *((row, "<f4", (4,)) for row in _ROWS),
         ("intent_name", "S16"),
         ("magic", "S4"),
@@ -54,7 +54,7 @@ NIFTI_2 = np.dtype(
         ("magic", "S8"),
         *_fields("datatype bitpix", "<i2"),
         ("dim", "<i8", (8,)),
-        *_fields(_FLOATS_1, "<f8"),
+        *_fields(_INTENT, "<f8"),
         ("pixdim", "<f8", (8,)),
         ("vox_offset", "<i8"),
         *_fields("scl_slope scl_inter cal_max cal_min slice_duration toffset", "<f8"),
@@ -62,7 +62,7 @@ NIFTI_2 = np.dtype(
         ("descrip", "S80"),
         ("aux_file", "S24"),
         *_fields("qform_code sform_code", "<i4"),
-        *_fields(_GRID_FLOATS, "<f8"),
+        *_fields(_QFORM, "<f8"),
         *((row, "<f8", (4,)) for row in _ROWS),
         *_fields("slice_code xyzt_units intent_code", "<i4"),
         ("intent_name", "S16"),
@@ -102,7 +102,7 @@ _MAX_SCALE = 1e9  # of slope and intercept: scaled values cannot overflow
 
 _GRID_FIELDS = (
     *("dim", "dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code"),
-    *_GRID_FLOATS.split(),
+    *_QFORM,
     *_ROWS,
 )
 _MAGIC = {NIFTI_1: b"n+1", NIFTI_2: b"n+2\0\r\n\x1a\n"}
@@ -144,7 +144,9 @@ class NiftiHeader:
                 size = int(np.frombuffer(content[:4].ljust(4, b"\0"), f"{order}i4")[0])
                 if size == dtype.itemsize <= len(content):
                     header = cls(np.frombuffer(content, stored, 1).astype(dtype)[0], order)
-                    if header._is_damaged:
+                    magic = bytes(header.fields["magic"])
+                    known = magic in _MAGICS and header._unit in _MILLIMETRES
+                    if header.is_nifti and not known:
                         raise HeaderError("the magic string or the unit of length is damaged")
                     return header
         raise HeaderError("it is truncated, corrupt, or of another format")
@@ -153,11 +155,6 @@ class NiftiHeader:
     def is_nifti(self) -> bool:
         """Whether the header is of NIfTI, and not of the older Analyze format."""
         return bytes(self.fields["magic"]).startswith(b"n")
-
-    @property
-    def _is_damaged(self) -> bool:
-        known = bytes(self.fields["magic"]) in _MAGICS and self._unit in _MILLIMETRES
-        return self.is_nifti and not known
 
     @property
     def _unit(self) -> int:
@@ -213,20 +210,26 @@ class NiftiHeader:
     @property
     def zooms(self) -> NDArray[np.float64]:
         """Distances of the voxels along the first three axes; 1 for axes that do not exist."""
-        zooms = np.abs(np.asarray(self.fields["pixdim"][1:4], np.float64))
+        zooms = self._zooms
         zooms[len(self.shape) :] = 1
         return zooms
 
     @property
+    def _zooms(self) -> NDArray[np.float64]:
+        return np.abs(np.asarray(self.fields["pixdim"][1:4], np.float64))
+
+    @property
     def sform_code(self) -> int:
         """Code of the sform; 0 if it defines no coordinates."""
-        code = int(self.fields["sform_code"])
-        return code if code in _CODES else UNKNOWN
+        return self._code("sform_code")
 
     @property
     def qform_code(self) -> int:
         """Code of the qform; 0 if it defines no coordinates."""
-        code = int(self.fields["qform_code"])
+        return self._code("qform_code")
+
+    def _code(self, field: str) -> int:
+        code = int(self.fields[field])
         return code if code in _CODES else UNKNOWN
 
     @property
@@ -255,8 +258,8 @@ class NiftiHeader:
         """
         if not self.qform_code:
             return None
-        values = [float(self.fields[name]) for name in _GRID_FLOATS.split()]
-        zooms = np.abs(np.asarray(self.fields["pixdim"][1:4], np.float64))
+        values = [float(self.fields[name]) for name in _QFORM]
+        zooms = self._zooms
         check_lengths(values, zooms)
         flipped = float(self.fields["pixdim"][0]) == -1
         affine = np.eye(4)
@@ -288,7 +291,7 @@ class NiftiHeader:
         axes[:, 2] *= -1 if flipped else 1
         self.fields["pixdim"][:4] = -1 if flipped else 1, *zooms
         values = (*_quaternion(axes), *affine[:3, 3])
-        for name, value in zip(_GRID_FLOATS.split(), values, strict=True):
+        for name, value in zip(_QFORM, values, strict=True):
             self.fields[name] = value
         self.fields["qform_code"] = code
 

@@ -15,6 +15,13 @@ from pleura.errors import ScanError
 from pleura.files.limits import RATIO, check_claimed_size, readable_size
 from pleura.typing import StrPath
 
+READ_ERRORS: tuple[type[Exception], ...] = (
+    isal_zlib.error,  # type: ignore[assignment]
+    OSError,
+    EOFError,
+)
+"""Errors of reading an object of `open_compressed`."""
+
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
 
 _CHUNK = 1 << 24
@@ -165,7 +172,7 @@ def _decompress_bytes(
             end = 0 if filled < 0 else size
             try:
                 chunk = stream.read(min(_CHUNK, end - filled))
-            except (isal_zlib.error, OSError, EOFError) as error:  # type: ignore[misc]
+            except READ_ERRORS as error:
                 raise _truncated(path, max(filled, 0), size) from error
             if not chunk:
                 raise _truncated(path, max(filled, 0), size)
