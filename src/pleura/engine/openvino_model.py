@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.engine.graph_optimization import optimize
+from pleura.engine.openvino_library import ov
 from pleura.engine.process_state import PROCESS
 from pleura.errors import ModelError
 
@@ -20,44 +19,14 @@ CACHED_SHAPES = 3
 """Number of slice sizes for which the model stays compiled; each takes about 50 MB."""
 
 MAX_VALUES = 1 << 30
-"""Maximum size of an intermediate result; the shipped models have up to 2**24 values for 8 slices
-of 512x512 pixels."""
-
-
-@contextmanager
-def _without_conversion() -> Iterator[None]:
-    """Hide the conversion of models, which is slow to import and sends usage statistics."""
-    name = "openvino.tools.ovc"
-    imported = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-        if imported is not None:
-            sys.modules[name] = imported
-
-
-def _convert_model(*arguments: Any, **options: Any) -> ov.Model:
-    """Import the conversion of models when another program uses it in this process."""
-    from openvino.tools.ovc import convert_model
-
-    return convert_model(*arguments, **options)
-
-
-with _without_conversion():
-    import openvino as ov
-if not hasattr(ov, "convert_model"):
-    ov.convert_model = _convert_model
-
-# The bindings import NumPy types when a type is first converted; two threads that do so at the same
-# time deadlock.
-ov.Tensor(np.zeros(1, np.uint8)).element_type.to_dtype()
+"""Maximum size of an intermediate result; the shipped models have up to 2**21 values for a
+slice of 512x512 pixels."""
 
 
 class OpenVinoModel:
     """A model that OpenVINO compiles once for each size of slices.
 
+    It runs on one slice at a time, whose intermediate results stay in the caches of the CPU.
     Inferences are queued: each uses all threads, so two at a time would not be faster, and each
     further request takes as much memory as the first.
 
@@ -81,6 +50,8 @@ class OpenVinoModel:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
+        if precision == "auto" and _lacks_amx():
+            precision = "fp32"
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
         try:
@@ -104,37 +75,51 @@ class OpenVinoModel:
             The inference failed.
         """
         with self._lock:
-            larger = next(
-                (s for s in self._requests if s[1:] == values.shape[1:] and s[0] > len(values)),
-                None,
-            )
-            slices = np.ascontiguousarray(values)
-            if larger is not None:  # pad the last batch of a scan instead of compiling for its size
-                padding = np.zeros((larger[0] - len(values), *larger[1:]), np.int16)
-                slices = np.concatenate([slices, padding])
-            request = self._requests.pop(slices.shape, None) or self._compile(slices.shape)
-            self._requests[slices.shape] = request
-            while len(self._requests) > CACHED_SHAPES:
-                del self._requests[next(iter(self._requests))]
-            request.infer([slices], share_inputs=True)
-            return np.array(request.get_output_tensor().data[: len(values)])
+            request = self._request_for(values.shape)
+            outputs = []
+            for start in range(len(values)):
+                request.infer([np.ascontiguousarray(values[start : start + 1])], share_inputs=True)
+                outputs.append(np.array(request.get_output_tensor().data))
+            return np.concatenate(outputs)
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Compile the model for batches of this shape, unless that is done."""
+        """Compile the model for slices of this size, unless that is done."""
         with self._lock:
-            if shape not in self._requests:
-                self._requests[shape] = self._compile(shape)
+            self._request_for(shape)
 
     def release(self) -> None:
         """Release the memory of compiled models."""
         with self._lock:
             self._requests.clear()
 
-    def _compile(self, shape: tuple[int, ...]) -> ov.InferRequest:
+    def _request_for(self, shape: tuple[int, ...]) -> ov.InferRequest:
+        """Return the model that is compiled for slices of this size."""
+        size = shape[1:]
+        request = self._requests.pop(size, None) or self._compile(size)
+        self._requests[size] = request
+        while len(self._requests) > CACHED_SHAPES:
+            del self._requests[next(iter(self._requests))]
+        return request
+
+    def _compile(self, size: tuple[int, ...]) -> ov.InferRequest:
         model = self._model.clone()
-        model.reshape(list(shape))
+        model.reshape([1, *size])
         _check_sizes(model)
+        optimize(model)
         return _core().compile_model(model, "CPU", self._options).create_infer_request()
+
+
+def _lacks_amx() -> bool:
+    """Return whether this is known to be an x86 CPU without matrix instructions for bfloat16.
+
+    OpenVINO also chooses bfloat16 for CPUs with vector instructions for it, where it is slower than
+    float32 for convolutions with few channels.
+    """
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx2" in flags and "amx_bf16" not in flags
 
 
 def _core() -> ov.Core:

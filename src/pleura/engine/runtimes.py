@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["auto", "fp32", "bf16"]
-"""Floating-point precision of OpenVINO; ``auto`` is bfloat16 where the CPU supports it."""
+"""Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs with AMX, else float32."""
 
 Runtime = Literal["openvino", "onnxruntime"]
 """Library that runs a model; only ``onnxruntime`` uses GPUs."""

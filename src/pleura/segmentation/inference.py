@@ -24,6 +24,9 @@ BATCH_SIZE = 8
 LOW_CONFIDENCE = 51, 205
 """Probabilities (times 255) between 0.2 and 0.8."""
 
+PROBE_DISTANCE = 12.5
+"""Maximum distance in mm of the slices that are predicted first; lungs are higher."""
+
 
 @dataclass
 class SlicePredictions:
@@ -148,18 +151,23 @@ def _run_batches(
 
     The networks run on the next batch while the caller processes the current one.
     """
-    slices, rows, columns = geometry.shape
+    _, rows, columns = geometry.shape
     read = input_reader(scan, engines[0].metadata)
-    shape = min(BATCH_SIZE, slices), rows, columns
+    shape = 1, rows, columns
 
     def compile_models() -> None:
         for engine in engines:
             engine.prepare(shape)
 
+    step = _probe_step(geometry)
+    is_empty = False
+
     def run(arrays: list[NDArray[np.int16]]) -> list[NDArray[np.uint8]]:
         """Return the probabilities of the first model, and of those whose input are HU."""
-        dense = [engine.probability(arrays[0]) for engine in engines[1:]]
-        return [engines[0].probability(arrays[-1]), *dense]
+        nonlocal is_empty
+        inputs = [arrays[-1], *[arrays[0]] * (len(engines) - 1)]
+        results, is_empty = _predict_batch(engines, inputs, step, is_empty)
+        return results
 
     with ThreadPoolExecutor(1) as network:
         submitted = None
@@ -170,6 +178,50 @@ def _run_batches(
             submitted = start, arrays[0], result
         if submitted is not None:
             yield submitted
+
+
+def _probe_step(geometry: Geometry) -> int:
+    """Return the distance in slices of the slices that are predicted first, a power of two."""
+    if not geometry.spacing_known:
+        return 1
+    step = BATCH_SIZE
+    while step > 1 and step * geometry.orthogonal_spacing[0] > PROBE_DISTANCE:
+        step //= 2
+    return step
+
+
+def _predict_batch(
+    engines: Sequence[Engine], inputs: Sequence[NDArray[np.int16]], step: int, is_empty: bool
+) -> tuple[list[NDArray[np.uint8]], bool]:
+    """Return the probabilities of each model for a batch, and whether its last slice is empty.
+
+    Every ``step``-th slice is predicted first. If it and the previous one contain no lung, the
+    slices between them are skipped; their probability is 0.
+
+    Parameters
+    ----------
+    engines, inputs:
+        Models, and the int16 (slices, rows, columns) of each.
+    step:
+        A divisor of the batch size.
+    is_empty:
+        Whether the slice before the batch is empty.
+    """
+    results = [np.zeros(values.shape, np.uint8) for values in inputs]
+
+    def predict(index: int) -> None:
+        for engine, values, result in zip(engines, inputs, results, strict=True):
+            result[index] = engine.probability(values[index : index + 1])[0]
+
+    for start in range(0, len(inputs[0]), step):
+        last = min(start + step, len(inputs[0])) - 1
+        predict(last)
+        previous_is_empty = is_empty
+        is_empty = all(result[last].max() <= LOW_CONFIDENCE[0] for result in results)
+        if not (previous_is_empty and is_empty):
+            for index in range(start, last):
+                predict(index)
+    return results, is_empty
 
 
 def _read_batches(

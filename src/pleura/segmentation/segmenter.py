@@ -60,8 +60,8 @@ class Segmenter:
     threads:
         CPU threads; all cores by default.
     precision:
-        Floating-point precision of OpenVINO; ``auto`` is bfloat16 where the CPU supports it, else
-        float32.
+        Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs with matrix instructions
+        for it (AMX), else float32.
     threshold:
         Smallest probability (0 to 1) of a lung voxel; the threshold of the model by default.
     sides:
