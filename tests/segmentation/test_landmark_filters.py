@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from pleura.segmentation.holes import SMALL_HOLE, fill_holes
 from pleura.segmentation.landmarks import _convex_hull, _mean_filter, _window_sums
-from pleura.segmentation.postprocessing import SMALL_HOLE, _fill_holes
 
 
 @pytest.fixture(params=range(20))
@@ -59,7 +59,7 @@ def test_full_windows_are_the_eroded_mask_of_opencv(blobs, radius):
 
 
 def test_small_holes_of_slices_are_filled(blobs):
-    filled = _fill_holes(np.stack([blobs, np.zeros_like(blobs)]), blobs.size)[0]
+    filled = fill_holes(np.stack([blobs, np.zeros_like(blobs)]), blobs.size)[0]
     holes, count = ndimage.label(ndimage.binary_fill_holes(blobs) & ~blobs)
     sizes = ndimage.sum_labels(np.ones_like(holes), holes, range(count + 1))
     small = (sizes <= SMALL_HOLE * blobs.size) & (np.arange(count + 1) > 0)

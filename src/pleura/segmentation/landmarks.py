@@ -15,7 +15,7 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.segmentation.postprocessing import bounding_box
+from pleura.segmentation.components import bounding_box
 from pleura.typing import AnyArray, BoolArray
 
 Table = dict[str, NDArray[np.float64]]

@@ -9,7 +9,7 @@ import numpy as np
 from pleura.masks.mask import Mask
 from pleura.scan.orientation import shape_of
 from pleura.scan.scan import BACKGROUND_HU, ReadOnce, Scan
-from pleura.segmentation.postprocessing import bounding_box
+from pleura.segmentation.components import bounding_box
 
 
 def masked_scan(mask: Mask, *, crop: bool = False) -> Scan:

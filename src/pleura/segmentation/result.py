@@ -122,15 +122,16 @@ class Segmentation(Mask):
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary that JSON can store; voxels are left out."""
         labels = labels_by_region(sides=self.sides)
-        known = self.geometry.spacing_known
-        volumes = {k: round(self.volume_ml(v), 1) for k, v in labels.items()}
+        voxels = {region: count_voxels(self.labels, label) for region, label in labels.items()}
+        known, voxel = self.geometry.spacing_known, self.geometry.voxel_volume
+        volumes = {region: round(float(n) * voxel, 1) for region, n in voxels.items()}
         return {
             "scan": printable(self.scan.name),
             "grid": str(self.geometry),
             "units": str(self.scan.intensity),
             "volume_ml": volumes if known else None,
             "dense_added_ml": self._dense_added_ml(),
-            "voxels": {k: count_voxels(self.labels, v) for k, v in labels.items()},
+            "voxels": voxels,
             "flags": {flag.name: flag.message for flag in self.flags},
             "decisions": [asdict(decision) for decision in self.decisions],
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},

@@ -245,7 +245,8 @@ class Segmenter:
         lung = clean_mask(predictions.take_lung(), predictions.hu, calibrated=calibrated)
         if predictions.dense is None:
             return labels_of(lung), None
-        labels = labels_of(include_dense(lung, predictions.dense, predictions.hu))
+        with_dense = include_dense(lung, predictions.dense, predictions.hu)
+        labels = labels_of(with_dense.copy())  # it may be `lung`
         return labels, count_added(labels, lung, sides=self.sides)
 
 
