@@ -54,6 +54,7 @@ __all__ = [
     "InputUnits",
     "IntensityMapping",
     "LabelMap",
+    "LabelPreset",
     "LossFunction",
     "LungFraction",
     "Mask",
@@ -79,6 +80,7 @@ __all__ = [
     "RegionMeasurement",
     "Reorientation",
     "ReportedComparison",
+    "RoiSelection",
     "Run",
     "RunError",
     "RunEvaluation",
@@ -220,6 +222,8 @@ if TYPE_CHECKING:
     from pleura.masks.labels import read_mask as read_mask
     from pleura.masks.mask import Flag as Flag
     from pleura.masks.mask import Mask as Mask
+    from pleura.masks.selection import LabelPreset as LabelPreset
+    from pleura.masks.selection import RoiSelection as RoiSelection
     from pleura.measurement.measure import measure as measure
     from pleura.measurement.result import DensityStatistics as DensityStatistics
     from pleura.measurement.result import Measurement as Measurement
@@ -319,6 +323,7 @@ _NAMES_BY_MODULE = {
     "pleura.intensity.window": "Units Window",
     "pleura.masks.labels": "read_mask",
     "pleura.masks.mask": "Flag Mask",
+    "pleura.masks.selection": "LabelPreset RoiSelection",
     "pleura.measurement.measure": "measure",
     "pleura.measurement.result": "DensityStatistics Measurement RegionMeasurement SliceMeasurement",
     "pleura.report.check": "label_error_figure write_check_report",

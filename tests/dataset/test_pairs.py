@@ -1,11 +1,17 @@
+import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import write_series
 from PIL import Image
 
-from pleura.dataset.pair_reader import read_image_2d, read_mask_2d
+from pleura.dataset.pair_reader import PairReader, read_image_2d, read_mask_2d
+from pleura.dataset.pairs import find_pairs
 from pleura.errors import DataError
 from pleura.formats.image_files import read_image_file
+from pleura.formats.read import read
 from pleura.masks.labels import read_mask
+from pleura.masks.mask import Mask
+from pleura.scan.geometry import LPS_FROM_RAS, affine_from_axes
 
 LUNG = np.zeros((12, 12), np.uint8)
 LUNG[2:9, 3:7] = 1
@@ -78,3 +84,26 @@ def test_colour_and_transparency_are_refused(tmp_path, read):
 def test_dtype_and_value_of_the_label_do_not_matter(tmp_path, values):
     np.save(tmp_path / "m.npy", values)
     assert np.array_equal(read_mask_2d(tmp_path / "m.npy"), LUNG)
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ".rtstruct.dcm", ".seg.nrrd"])
+def test_volumes_may_have_dicom_masks(tmp_path, suffix):
+    affine = affine_from_axes((-12, 7, 30), ((0, 0, 2.5), (0, 0.75, 0), (0.7, 0, 0)))
+    hu = np.random.default_rng(0).integers(-900, 100, (4, 20, 24), np.int16)
+    write_series(tmp_path / "series", hu, affine)
+    scan = read(tmp_path / "series", units="hu")
+    labels = np.zeros(hu.shape, np.uint8)
+    labels[1:3, 4:9, 6:14], labels[2, 12:16, 3:7] = 1, 2
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    Mask(labels, scan).write(tmp_path / "masks" / f"a{suffix}")
+    reverse = np.eye(4)[[2, 1, 0, 3]]
+    image = nib.Nifti1Image(hu.T, LPS_FROM_RAS @ affine @ reverse)
+    nib.save(image, tmp_path / "images" / "a.nii.gz")
+    pairs = find_pairs(tmp_path / "images", tmp_path / "masks")
+    assert [pair.name for pair in pairs] == [f"a.nii.gz#{i:03d}" for i in range(4)]
+    reader = PairReader()
+    for i, pair in enumerate(pairs):
+        image, mask = reader.read(pair)
+        assert np.array_equal(image, hu[i])
+        assert np.array_equal(mask, labels[i] > 0)

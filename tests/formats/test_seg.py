@@ -64,7 +64,7 @@ def test_a_seg_given_as_a_scan_or_mask_is_named(mask, tmp_path):
     write_labels(tmp_path / "lungs.dcm", mask)
     with pytest.raises(ScanError, match="not a CT image but Segmentation Storage") as refused:
         read(tmp_path / "lungs.dcm")
-    assert "as NIfTI" in refused.value.hint
+    assert "is its mask" in refused.value.hint
 
 
 def test_both_lungs_as_one_are_coded_as_lung(mask, tmp_path):

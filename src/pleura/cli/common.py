@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -21,6 +22,7 @@ from pleura.typing import Progress as ProgressCallback
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pleura.masks.selection import LabelPreset
     from pleura.training.recipe import Recipe
 
 PATH = click.Path(path_type=Path)
@@ -78,6 +80,30 @@ def units_option(command: Command) -> Command:
         show_default=True,
         help="Intensity units: HU, HU plus 1024, or grey values with dark or bright air.",
     )(command)
+
+
+def roi_option(command: Command) -> Command:
+    """Add the options ``--roi`` and ``--labels``, which the command gets as one value ``roi``."""
+
+    @functools.wraps(command)
+    def with_selection(*, roi: str | None, labels: LabelPreset | None, **values: Any) -> Any:
+        if roi is not None and labels is not None:
+            raise click.UsageError("--roi and --labels exclude each other")
+        from pleura.masks.selection import parse_roi
+
+        return command(roi=labels if roi is None else parse_roi(roi), **values)
+
+    with_labels = click.option(
+        "--labels",
+        type=choice(["totalsegmentator", "lungmask", "moose"]),
+        help="Tool whose lobes become the right and the left lung.  [default: recognised]",
+    )(with_selection)
+    return click.option(  # type: ignore[return-value]
+        "--roi",
+        metavar="NAME=LABEL,...",
+        help="Structures of the masks to read, by name, code or number: Lung_R=1,Lung_L=2.  "
+        "[default: the lungs]",
+    )(with_labels)
 
 
 def quiet_option(command: Command) -> Command:

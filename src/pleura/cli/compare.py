@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +14,13 @@ from pleura.cli.common import (
     json_option,
     progress_bar,
     quiet_option,
+    roi_option,
     write_json,
 )
 from pleura.cli.scores import by_option, case_table, cases_option, print_scores
+
+if TYPE_CHECKING:
+    from pleura.masks.selection import RoiSelection
 
 _EPILOG = """\
 \b
@@ -25,6 +30,7 @@ Examples:
   pleura compare out/ references/ --cases cases.csv --by scanner --csv scores.csv
   pleura compare out/ references/ --images scans/ --report report.html
   pleura compare ours/ references/ --against theirs/
+  pleura compare lungs.nii.gz rtstruct.dcm --roi Lung_R=1,Lung_L=2
 """
 
 
@@ -42,7 +48,13 @@ Examples:
     "--csv", "csv_file", type=PATH, help="Also write one row per case and region, as CSV."
 )
 @click.option("--report", type=PATH, help="Also write an HTML report to this file.")
-@click.option("--images", type=PATH, help="Folder of the scans whose slices the report shows.")
+@click.option(
+    "--images",
+    type=PATH,
+    help="Scan, or folder of scans: contours are drawn on their grids, and the report shows their "
+    "slices.",
+)
+@roi_option
 @json_option
 @quiet_option
 def command(
@@ -54,6 +66,7 @@ def command(
     csv_file: Path | None,
     report: Path | None,
     images: Path | None,
+    roi: RoiSelection | None,
     json_file: Path | None,
     quiet: bool,
 ) -> None:
@@ -66,7 +79,7 @@ def command(
     from pleura.report.comparison import ComparisonOptions, compare_and_report
 
     options = ComparisonOptions(
-        case_table(cases, by), against, csv_file, report, images, command_line()
+        case_table(cases, by), against, csv_file, report, images, command_line(), roi
     )
     with progress_bar("comparing", quiet, "cases") as progress:
         result = compare_and_report(predicted, reference, options, progress)

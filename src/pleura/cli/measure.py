@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from pleura.cli.common import PATH, echo, json_option, units_option, write_json
+from pleura.cli.common import PATH, echo, json_option, roi_option, units_option, write_json
 
 if TYPE_CHECKING:
     from pleura.intensity.mapping import UnitsOption
+    from pleura.masks.selection import RoiSelection
     from pleura.measurement.result import Measurement
 
 _EPILOG = """\
 \b
 Examples:
   pleura measure chest.nii.gz lungs.nii.gz
+  pleura measure dicom_folder/ rtstruct.dcm
   pleura measure dicom_folder/ lungs.nii.gz --json lungs.json --csv slices.csv
   pleura measure chest.nii.gz                             # segments the lungs first
 """
@@ -26,12 +28,14 @@ Examples:
 @click.command("measure", epilog=_EPILOG)
 @click.argument("scan", type=PATH)
 @click.argument("mask", type=PATH, required=False)
+@roi_option
 @units_option
 @click.option("--csv", "csv_file", type=PATH, help="Also write one row per slice and region.")
 @json_option
 def command(
     scan: Path,
     mask: Path | None,
+    roi: RoiSelection | None,
     units: UnitsOption,
     window: tuple[float, float] | None,
     csv_file: Path | None,
@@ -39,14 +43,15 @@ def command(
 ) -> None:
     """Measure volume, density and emphysema of the lungs of a SCAN.
 
-    MASK is a label mask of the lungs; by default, the default model segments them.
+    MASK is a mask of the lungs: labels, a DICOM SEG, an RT Structure Set or .seg.nrrd. By default,
+    the default model segments them.
     """
     from pleura.formats.read import read
     from pleura.masks.exchanged import detect_exchanged
     from pleura.measurement.measure import measure
 
     with detect_exchanged(scan, mask):
-        measurement = measure(read(scan, units=units, window=window), mask)
+        measurement = measure(read(scan, units=units, window=window), mask, roi=roi)
     write_json(json_file, measurement.to_dict())
     if csv_file is not None:
         measurement.write_slices(csv_file)

@@ -48,7 +48,9 @@ scan in SCAN is segmented; the exit code is 1 if one fails. Addresses and --dask
 `pip install "pleura[cluster]"`.
 """
 
-_FORMATS = ["same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"]
+_FORMATS = [
+    *("same", "nifti", "nrrd", "seg-nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct")
+]
 
 _FILE_SUFFIX = re.compile(r"\.(?!v\d+$)(?=.*[a-z])\w{1,5}", re.IGNORECASE)
 """Suffix of an output that is meant to be a file: .bz2, .h5, .docx; not .v2 or .2024."""

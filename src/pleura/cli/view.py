@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pleura.cli.common import PATH, echo, units_option
+from pleura.cli.common import PATH, echo, roi_option, units_option
 from pleura.cli.types import WholeNumber
 from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.intensity.mapping import UnitsOption
+    from pleura.masks.selection import RoiSelection
 
 _EPILOG = """\
 \b
@@ -49,6 +50,7 @@ Needs `pip install "pleura[view]"`. Ctrl-C stops the server. Corrected masks are
     default="",
     help="Scan of a folder of results to open first.  [default: the one with most flags]",
 )
+@roi_option
 @units_option
 @click.option(
     "--host",
@@ -66,6 +68,7 @@ def command(
     reference: Path | None,
     scans: Path | None,
     selected: str,
+    roi: RoiSelection | None,
     units: UnitsOption,
     window: tuple[float, float] | None,
     host: str,
@@ -87,7 +90,7 @@ def command(
 
     # Clients can cause warnings; only the application configures loggers, which is the command.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    options = ViewerOptions(model, host, port, selected, units_or_window(units, window))
+    options = ViewerOptions(model, host, port, selected, units_or_window(units, window), roi)
     with open_viewer(path, mask, reference=reference, scans=scans, options=options) as viewer:
         count = len(viewer.cases)
         echo(f"{counted(count, 'scan')} at {viewer.url}")

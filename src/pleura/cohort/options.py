@@ -16,7 +16,7 @@ from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import StrPath
 
 OutputFormat = Literal[
-    "same", "nifti", "nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"
+    "same", "nifti", "nrrd", "seg-nrrd", "mha", "tiff", "png", "npy", "dicom-seg", "rtstruct"
 ]
 """Format of the masks of a cohort; ``same``: the format of each scan, and NIfTI for DICOM."""
 

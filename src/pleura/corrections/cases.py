@@ -23,6 +23,9 @@ from pleura.formats.registry import OUTPUT_SUFFIXES, ZIP_SUFFIX, format_of, scan
 from pleura.intensity.mapping import UnitsOption
 from pleura.intensity.window import Units, Window
 from pleura.masks.exchanged import detect_exchanged
+from pleura.masks.labels import read_mask
+from pleura.masks.mask import Mask
+from pleura.masks.selection import RoiSelection
 from pleura.scan.scan import Scan
 
 _REPORT_KEYS = (
@@ -54,6 +57,8 @@ class ReviewCase:
         File of a reference mask to compare the mask with.
     report:
         Fields of the report that `pleura segment` wrote beside the mask.
+    roi:
+        Structures or labels of the masks to read, as for `pleura.read_mask`.
     """
 
     name: str
@@ -61,6 +66,7 @@ class ReviewCase:
     mask_path: Path | None = None
     reference_path: Path | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+    roi: RoiSelection | None = None
 
     @property
     def corrected_path(self) -> Path | None:
@@ -79,6 +85,16 @@ class ReviewCase:
     def latest_mask_path(self) -> Path | None:
         """File of the corrected mask if there is one, else of the mask."""
         return self.corrected_path if self.is_corrected else self.mask_path
+
+    def read_mask(self, path: Path, scan: Scan) -> Mask:
+        """Read a mask of the case; `roi` does not apply to the corrected one.
+
+        Raises
+        ------
+        ScanError, DataError
+            As `pleura.read_mask`.
+        """
+        return read_mask(path, scan, roi=None if path == self.corrected_path else self.roi)
 
 
 def cases_from_results(
@@ -136,7 +152,11 @@ def cases_from_results(
 
 
 def case_from_files(
-    scan: Path, mask: Path | None = None, reference: Path | None = None, units: Units = "auto"
+    scan: Path,
+    mask: Path | None = None,
+    reference: Path | None = None,
+    units: Units = "auto",
+    roi: RoiSelection | None = None,
 ) -> ReviewCase:
     """Return the case of one scan, its mask, and a reference mask.
 
@@ -157,7 +177,7 @@ def case_from_files(
     read_scan = partial(_read_scan, scan, mask, units)
     if scan.is_file() and format_of(scan) is None and scan.suffix.lower() != ZIP_SUFFIX:
         read_scan()  # DICOM needs no suffix: the contents show whether the file is a scan
-    return ReviewCase(scan_name(scan), read_scan, mask, reference)
+    return ReviewCase(scan_name(scan), read_scan, mask, reference, roi=roi)
 
 
 def _read_scan(scan: Path, mask: Path | None, units: Units) -> Scan:

@@ -22,7 +22,7 @@ from pleura.files.records import read_record, write_json
 from pleura.files.temporary import temporary_folder
 from pleura.formats.read import read
 from pleura.formats.write import write_labels
-from pleura.masks.labels import read_mask, whole_labels
+from pleura.masks.labels import whole_labels
 from pleura.masks.mask import Mask
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
@@ -57,7 +57,7 @@ def save_correction(case: ReviewCase, content: bytes) -> dict[str, Any]:
         raise DataError("the scan has no mask", where=case.name, hint="segment the scan first")
     scan = case.read_scan()
     after = _labels_of(content, scan)
-    before = read_mask(case.mask_path, scan).labels
+    before = case.read_mask(case.mask_path, scan).labels
     mask = Mask(after, scan, sides=True, algorithm=("corrected by hand", pleura.__version__))
     record: dict[str, Any] = {
         "mask": case.mask_path.name,

@@ -19,7 +19,6 @@ from pleura.errors import DataError
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text, csv_value
 from pleura.formats.image_files import write_image_file
-from pleura.masks.labels import read_mask
 from pleura.names import counted
 from pleura.scan.scan import Scan
 from pleura.typing import StrPath
@@ -245,5 +244,5 @@ def read_labels_of(case: ReviewCase) -> tuple[Scan, NDArray[np.uint8], NDArray[n
     if case.mask_path is None or case.corrected_path is None:
         raise DataError("the scan has no mask", where=case.name, hint="segment the scan first")
     scan = case.read_scan()
-    before, after = read_mask(case.mask_path, scan), read_mask(case.corrected_path, scan)
-    return scan, before.labels, after.labels
+    masks = [case.read_mask(path, scan) for path in (case.mask_path, case.corrected_path)]
+    return scan, masks[0].labels, masks[1].labels

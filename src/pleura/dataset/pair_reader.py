@@ -169,7 +169,7 @@ class PairReader:
         image = volume.hu[pair.index]
         if pair.no_lung:
             return image, np.zeros(image.shape, np.uint8)
-        labels, grid = self._volume_mask(pair.mask, volume.order)
+        labels, grid = self._volume_mask(pair.mask, volume.geometry, volume.origin, volume.order)
         if not grid.matches(volume.geometry):
             raise DataError(
                 f"image and mask have different grids: {volume.geometry.describe_difference(grid)}",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pleura.dataset.volumes import read_scan
 from pleura.errors import DataError
+from pleura.formats.dicom.format import DICOM
 from pleura.formats.image_files import IMAGE_SUFFIXES, list_image_files
 from pleura.formats.matching import match_files, normalize_name
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
@@ -175,7 +176,8 @@ def match_folders(images: Path, masks: Path) -> Pairing:
         A folder is unreadable or empty, or both are the same.
     """
     suffixes = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
-    files = list_image_files(images, suffixes), list_image_files(masks, suffixes)
+    mask_suffixes = (*suffixes, *DICOM.suffixes)
+    files = list_image_files(images, suffixes), list_image_files(masks, mask_suffixes)
     if images.samefile(masks):
         raise DataError(
             "images and masks are the same folder",

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pleura.errors import DataError, DataWarning, ScanError
 from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
-from pleura.masks.labels import read_mask
+from pleura.masks.labels import read_stored_mask
 from pleura.scan.geometry import Geometry, Reorientation
+from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
@@ -34,12 +35,15 @@ class Volume:
         The grid of the slices.
     order:
         Reorientation of the stored array to the slices; None if the file has no orientation.
+    origin:
+        What the volume was read from.
     """
 
     hu: NDArray[np.int16]
     stored: AnyArray
     geometry: Geometry
     order: Reorientation | None
+    origin: Origin
 
 
 def read_volume(path: Path) -> Volume:
@@ -60,11 +64,14 @@ def read_volume(path: Path) -> Volume:
     if scan.intensity == HU:
         stored = hu  # one array in memory instead of two
     known = scan.geometry.orientation_known
-    return Volume(hu, stored, order.apply_to(scan.geometry), order if known else None)
+    return Volume(hu, stored, order.apply_to(scan.geometry), order if known else None, scan.origin)
 
 
 def read_volume_mask(
-    path: Path, stored_order: Reorientation | None = None
+    path: Path,
+    geometry: Geometry | None = None,
+    origin: Origin = IN_MEMORY,
+    stored_order: Reorientation | None = None,
 ) -> tuple[NDArray[np.uint8], Geometry]:
     """Read the mask of a volume.
 
@@ -72,6 +79,9 @@ def read_volume_mask(
     ----------
     path:
         The file.
+    geometry, origin:
+        Grid and origin of the volume. The structures of DICOM and .seg.nrrd files are drawn on this
+        grid.
     stored_order:
         Reorientation of the volume's array. A mask without orientation, such as a PNG, is stored
         as the volume is.
@@ -89,7 +99,7 @@ def read_volume_mask(
         The file cannot be read, or contains values that are not labels.
     """
     with _as_data_error(path):
-        mask = read_mask(path, unknown_as_lung=True)
+        mask = read_stored_mask(path, geometry, origin, unknown_as_lung=True)
     _warn_of_decisions(path, mask.decisions)
     order = mask.geometry.to_canonical()
     if stored_order is not None and not mask.geometry.orientation_known:
@@ -120,5 +130,5 @@ def _as_data_error(path: Path) -> Iterator[None]:
 
 def _warn_of_decisions(path: Path, decisions: Sequence[Decision]) -> None:
     for decision in decisions:
-        if decision.warning and decision.topic in ("units", "labels"):
+        if decision.warning and decision.topic in ("units", "labels", "mask"):
             warnings.warn(f"{path.name}: {decision}", DataWarning, stacklevel=3)

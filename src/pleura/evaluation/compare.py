@@ -9,11 +9,13 @@ from pathlib import Path
 from pleura.evaluation.alignment import align
 from pleura.evaluation.cases import Case, CaseTable
 from pleura.evaluation.comparison import Comparison
-from pleura.evaluation.matching import match_cases
+from pleura.evaluation.matching import match_cases, match_images
 from pleura.evaluation.scores import Score, score_masks
 from pleura.files.hashing import hash_files
-from pleura.masks.labels import PLEURA_LABELS, read_mask
+from pleura.masks.labels import PLEURA_LABELS
 from pleura.masks.mask import Mask
+from pleura.masks.pairs import read_mask_pair
+from pleura.masks.selection import RoiSelection
 from pleura.typing import Progress, StrPath
 
 _logger = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ def compare(
     reference: StrPath,
     *,
     cases: CaseTable | None = None,
+    images: StrPath | None = None,
+    roi: RoiSelection | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare predicted masks with reference masks: two files, or two folders matched by name.
@@ -34,6 +38,10 @@ def compare(
         Mask files in any format, or folders of them.
     cases:
         Patients and groups of the cases; by default each case is one patient.
+    images:
+        The scan, or the folder of the scans, on whose grids contours are drawn.
+    roi:
+        Structures or labels to compare, as for `read_mask`; by default the lungs.
     progress:
         Called with the number of cases that are done, and of all cases.
 
@@ -45,7 +53,8 @@ def compare(
     Raises
     ------
     ScanError, DataError
-        A mask cannot be read, has no partner, or is on another grid.
+        A mask cannot be read, has no partner, or is on another grid; or contours cannot be drawn,
+        since there is no scan.
 
     Warns
     -----
@@ -55,16 +64,17 @@ def compare(
     table = cases or CaseTable()
     pairs = match_cases(Path(predicted), Path(reference))
     table.warn_unknown(name for name, *_ in pairs)
+    image_files = {} if images is None else match_images(Path(images), Path(reference), pairs)
     scores: list[Score] = []
     decisions: Counter[str] = Counter()
     for i, (name, *files) in enumerate(pairs):
-        masks = [read_mask(file, unknown_as_lung=True) for file in files]
+        masks = read_mask_pair(*files, image=image_files.get(name), roi=roi)
         scores += _score_files(table.case(name), *masks)
         for kind, mask in zip(("prediction", "reference"), masks, strict=True):
-            (decision,) = mask.decisions
-            if decision.warning or decision.reason != PLEURA_LABELS:
-                warning = "warning: " if decision.warning else ""
-                decisions[f"{warning}{kind}: {decision.choice} ({decision.reason})"] += 1
+            for decision in mask.decisions:
+                if decision.warning or decision.reason != PLEURA_LABELS:
+                    warning = "warning: " if decision.warning else ""
+                    decisions[f"{warning}{kind}: {decision.choice} ({decision.reason})"] += 1
         if progress is not None:
             progress(i + 1, len(pairs))
     _logger.info("Compared %d cases", len(pairs))

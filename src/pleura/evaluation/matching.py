@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pleura.errors import DataError
 from pleura.files.listing import describe_wrong_path, list_below
 from pleura.formats.image_files import IMAGE_SUFFIXES
 from pleura.formats.matching import Matching, case_name, match_files
+from pleura.formats.read_segments import is_dicom_mask
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 from pleura.names import counted, shorten_list
 
@@ -55,6 +57,23 @@ def match_cases(
     return sorted(matching.pairs)
 
 
+def match_images(
+    images: Path, reference: Path, pairs: Sequence[tuple[str, Path, Path]]
+) -> dict[str, Path]:
+    """Return the scan of each case that has one.
+
+    Parameters
+    ----------
+    images:
+        A scan, or a folder of scans.
+    reference, pairs:
+        Reference file or folder, and the cases that `match_cases` returned.
+    """
+    if reference.is_file():
+        return {case: images for case, *_ in pairs}
+    return {case: image for case, image, _ in match_folders(images, reference).pairs}
+
+
 def match_folders(first: Path, second: Path) -> Matching:
     """Match the images and masks below two folders, including those without a partner.
 
@@ -80,12 +99,13 @@ def _files_below(folder: Path) -> list[Path]:
     files = [
         path
         for path in listing.files
-        if path.name.lower().endswith(suffixes) and "_preview" not in path.name
+        if (path.name.lower().endswith(suffixes) and "_preview" not in path.name)
+        or is_dicom_mask(path)
     ]
     if not files:
         raise DataError(
             "the folder contains no masks",
             where=folder,
-            hint=f"pass a folder with files that end in {', '.join(suffixes)}",
+            hint=f"pass a folder with files that end in {', '.join(suffixes)}, or DICOM masks",
         )
     return files

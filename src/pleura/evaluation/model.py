@@ -29,7 +29,7 @@ from pleura.formats.read import read
 from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.window import Units
 from pleura.masks.exchanged import detect_exchanged
-from pleura.masks.labels import read_mask
+from pleura.masks.labels import read_stored_mask
 from pleura.masks.mask import Mask
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
@@ -195,7 +195,7 @@ def evaluate_model(
             mapping = _scaled(scale_factor)
             with detect_exchanged(image, mask):
                 scan = read(image, units=units if mapping is None else "hu")
-                reference = read_mask(mask, unknown_as_lung=True)
+                reference = read_stored_mask(mask, scan.geometry, scan.origin, unknown_as_lung=True)
             scan = scan if mapping is None else _with_intensity(scan, mapping)
             case = _evaluate_case(segmenter, table.case(name), scan, reference, callbacks)
             scores += case.scores

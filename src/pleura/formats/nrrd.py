@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ _GRID_FIELDS = (
 )
 
 _KINDS = {"domain", "space"}
+_LAYER_KINDS = {"list", "vector"}
 _TO_LPS = {
     "left-posterior-superior": np.eye(4),
     "lps": np.eye(4),
@@ -80,8 +81,32 @@ class NrrdOrigin(Origin):
     format: FormatName = "NRRD"
 
 
-def read_nrrd(path: Path, name: str) -> Scan:
-    """Read the header of an NRRD file; voxels are read when they are needed.
+@dataclass(frozen=True, eq=False)
+class NrrdFile:
+    """An NRRD file whose voxels are not read yet.
+
+    Parameters
+    ----------
+    header, geometry, decisions:
+        The fields of the header, its grid, and how that was interpreted.
+    layers:
+        Number of values per voxel.
+    data:
+        The file with the voxels.
+    load:
+        Returns the voxels (slices, rows, columns, layers).
+    """
+
+    header: Mapping[str, Any]
+    geometry: Geometry
+    decisions: tuple[Decision, ...]
+    layers: int
+    data: Path
+    load: Callable[[], AnyArray]
+
+
+def open_nrrd(path: Path) -> NrrdFile:
+    """Read the header of an NRRD file.
 
     Raises
     ------
@@ -94,7 +119,9 @@ def read_nrrd(path: Path, name: str) -> Scan:
         header = nrrd.read_header(head)
         start = head.tell()
         dtype = _dtype(header, path)
-        shape = check_shape(tuple(int(n) for n in header["sizes"][::-1]), path, dtype)
+        sizes = tuple(int(n) for n in header["sizes"][::-1])
+        layers = _layers(header)
+        shape = check_shape(sizes[: len(sizes) - (layers > 0)], path, dtype)
         grid, decisions = _geometry(header, shape)
     except PleuraError as error:
         raise ScanError(error.message, where=path, hint=error.hint) from error
@@ -123,27 +150,65 @@ def read_nrrd(path: Path, name: str) -> Scan:
             hint="save it again without line skip and byte skip",
         )
     at_end = skipped == -1
+    stored = (*shape, max(layers, 1))
 
     def load() -> AnyArray:
-        voxels = read_voxels(data, None if at_end else skip, dtype, shape, _COMPRESSIONS[encoding])
+        voxels = read_voxels(data, None if at_end else skip, dtype, stored, _COMPRESSIONS[encoding])
         return voxels.astype(dtype.newbyteorder("="), copy=False)
 
+    return NrrdFile(header, grid, decisions, max(layers, 1), data, load)
+
+
+def _layers(header: Any) -> int:
+    """Return the size of a first axis that is not in space, as in .seg.nrrd files; else 0."""
+    kinds = [str(kind).lower() for kind in header.get("kinds", [])]
+    return int(header["sizes"][0]) if len(kinds) == 4 and kinds[0] in _LAYER_KINDS else 0
+
+
+def read_nrrd(path: Path, name: str) -> Scan:
+    """Read the header of an NRRD file; voxels are read when they are needed.
+
+    Raises
+    ------
+    ScanError
+        As `open_nrrd`; or there are several values per voxel.
+    """
+    file = open_nrrd(path)
+    if file.layers > 1:
+        raise ScanError(
+            f"the file has {file.layers} values per voxel, not CT values",
+            where=path,
+            hint="save one volume per file",
+        )
     return Scan(
         name=name,
-        geometry=grid,
-        read=ReadOnce(load),
-        origin=NrrdOrigin(path=path, files=tuple({path: None, data: None}), header=header),
-        decisions=decisions,
+        geometry=file.geometry,
+        read=ReadOnce(lambda: file.load()[..., 0]),
+        origin=NrrdOrigin(
+            path=path, files=tuple({path: None, file.data: None}), header=file.header
+        ),
+        decisions=file.decisions,
     )
 
 
 def write_nrrd(
-    path: Path, array: AnyArray, geometry: Geometry, origin: Origin | None = None
+    path: Path,
+    array: AnyArray,
+    geometry: Geometry,
+    origin: Origin | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> None:
     """Write an array (slices, rows, columns) with the grid of its ``origin``, or else ``geometry``.
 
     Only the grid fields of the header are copied: other fields and comments may identify the
     patient.
+
+    Parameters
+    ----------
+    path, array, geometry, origin:
+        The file, the array and its grid.
+    fields:
+        Key/value pairs to add to the header.
 
     Raises
     ------
@@ -166,6 +231,7 @@ def write_nrrd(
             "space origin": geometry.affine[:3, 3],
             "kinds": ["domain"] * 3,
         }
+    header |= fields or {}
     content = io.BytesIO()
     nrrd.write(content, array, header, index_order="C")
     write_atomically(path, lambda file: file.write(content.getbuffer()))
@@ -217,7 +283,10 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
             where=None,
             hint="save it in millimetres",
         )
+    first = 1 if _layers(header) else 0
     directions = header.get("space directions")
+    if directions is not None:
+        directions = directions[first:]
     to_lps = _TO_LPS.get(str(header.get("space", "")).lower())
     if directions is not None and to_lps is not None:
         steps = [np.asarray(step, np.float64) for step in directions][::-1]
@@ -229,7 +298,7 @@ def _geometry(header: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[Deci
             origin, (steps[-3], steps[-2], steps[-1])
         )
         return Geometry((slices, rows, columns), affine), ()
-    spacing = [float(s) for s in header.get("spacings", [])][::-1]
+    spacing = [float(s) for s in header.get("spacings", [])[first:]][::-1]
     if directions is not None:
         spacing = [math.hypot(*map(float, step)) for step in directions][::-1]
     spacing_known = bool(spacing) and bool(np.isfinite(spacing).all())

@@ -14,9 +14,10 @@ from pleura.formats.nifti import NIFTI
 from pleura.formats.npy import NUMPY
 from pleura.formats.nrrd import NRRD
 from pleura.formats.png import PNG
+from pleura.formats.seg_nrrd import SEG_NRRD
 from pleura.formats.tiff import TIFF
 
-VOLUME_FORMATS: tuple[Format, ...] = (NIFTI, NRRD, METAIMAGE)
+VOLUME_FORMATS: tuple[Format, ...] = (NIFTI, SEG_NRRD, NRRD, METAIMAGE)
 """Formats of which one file is one volume with its geometry."""
 
 FORMATS: tuple[Format, ...] = (*VOLUME_FORMATS, *IMAGE_FORMATS, DICOM)
@@ -31,6 +32,7 @@ OUTPUT_SUFFIXES = tuple(suffix for item in FORMATS for suffix in item.output_suf
 OUTPUT_FORMATS = {
     "nifti": NIFTI.output_suffixes[0],
     "nrrd": NRRD.output_suffixes[0],
+    "seg-nrrd": SEG_NRRD.output_suffixes[0],
     "mha": METAIMAGE.output_suffixes[0],
     "tiff": TIFF.output_suffixes[0],
     "png": PNG.output_suffixes[0],
@@ -78,7 +80,7 @@ def same_format_suffix(path: PurePath) -> str:
 def scan_name(path: Path) -> str:
     """Return the name that results of a file or folder get: its name without the suffix."""
     name = path.name
-    for suffix in sorted((*SCAN_SUFFIXES, *DICOM.suffixes), key=len, reverse=True):
+    for suffix in sorted((*SCAN_SUFFIXES, *DICOM.suffixes, RTSTRUCT_SUFFIX), key=len, reverse=True):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,14 @@ from pleura.errors import DataError
 from pleura.files.listing import check_path
 from pleura.formats.image_types import ImageSource
 from pleura.formats.read import read
+from pleura.formats.read_segments import read_segments
 from pleura.formats.registry import format_of, scan_name
 from pleura.masks.mask import Mask
+from pleura.masks.selection import SCHEMES, RoiSelection, Scheme, select_values
+from pleura.masks.structures import draw_structures
+from pleura.scan.geometry import Geometry
 from pleura.scan.labels import BOTH, LEFT, RIGHT
+from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
@@ -27,60 +32,102 @@ PLEURA_LABELS = "the labels that pleura writes"
 """The reason of the decision if labels are 1 right and 2 left, or 1 both."""
 
 
-class _Scheme(NamedTuple):
-    """Labels of lobes that a tool writes: which are of the right lung, which of the left."""
-
-    name: str
-    right: tuple[int, ...]
-    left: tuple[int, ...]
-
-
-# TotalSegmentator 2, class map "total"; lungmask 0.2, model LTRCLobes; the order of lobes in
-# Simpson's nomenclature, from the right upper to the left lower lobe.
 _LOBES = (
-    _Scheme("lobes of TotalSegmentator", (12, 13, 14), (10, 11)),
-    _Scheme("lobes of lungmask", (3, 4, 5), (1, 2)),
-    _Scheme("lobes from right upper to left lower", (1, 2, 3), (4, 5)),
+    SCHEMES["totalsegmentator"],
+    SCHEMES["lungmask"],
+    Scheme("lobes from right upper to left lower", (1, 2, 3), (4, 5)),
 )
+"""Labels that are recognised without a name; MOOSE has those of lungmask, and Simpson's
+nomenclature is from the right upper to the left lower lobe."""
 
 
 def read_mask(
-    source: ImageSource, scan: Scan | None = None, *, unknown_as_lung: bool = False
+    source: ImageSource,
+    scan: Scan | None = None,
+    *,
+    roi: RoiSelection | None = None,
+    unknown_as_lung: bool = False,
 ) -> Mask:
     """Read a mask: right and left lung, both lungs as one label, or the five lobes.
 
     Parameters
     ----------
     source:
-        A file of labels, an array, or an image of SimpleITK, nibabel or highdicom.
+        A file of labels, a DICOM SEG, an RT Structure Set, a .seg.nrrd file, an array, or an image
+        of SimpleITK, nibabel or highdicom.
     scan:
         The scan of the mask; None if it is not available, then `Mask.scan` contains the labels.
+        The structures of DICOM and .seg.nrrd files are drawn on its grid.
+    roi:
+        Labels of the structures to read, by name, code or number, such as
+        ``{"Lung_R": 1, "SCT:44029006": 2}``; labels 1 and 2 are right and left lung, and 1 alone is
+        both. For label files, the numbers are values. ``"totalsegmentator"``, ``"lungmask"`` or
+        ``"moose"`` selects the lobes of this tool. By default the lungs are recognised by their
+        names, codes or values.
     unknown_as_lung:
         Read unknown labels as lung, with a warning among the decisions, instead of refusing them.
 
     Returns
     -------
     Mask
-        1 right and 2 left lung, or 1 both; its decision ``labels`` states how labels were
-        interpreted.
+        1 right and 2 left lung, or 1 both, or the labels of ``roi``; its decision ``labels`` states
+        how labels were interpreted.
 
     Raises
     ------
     ScanError, DataError
-        The file cannot be read, is on another grid, or has unknown labels.
+        The file cannot be read, is on another grid, or has unknown labels; or a structure is
+        missing, or of another scan.
     """
-    label_scan = _read(source)
-    has_scan = scan is not None
-    scan = scan or label_scan
-    if not label_scan.geometry.matches(scan.geometry):
+    if scan is None:
+        return read_stored_mask(source, roi=roi, unknown_as_lung=unknown_as_lung)
+    mask = read_stored_mask(
+        source, scan.geometry, scan.origin, roi=roi, unknown_as_lung=unknown_as_lung
+    )
+    if not mask.geometry.matches(scan.geometry):
         raise DataError(
             "mask and scan have different grids: "
-            + label_scan.geometry.describe_difference(scan.geometry),
-            where=label_scan.source,
+            + mask.geometry.describe_difference(scan.geometry),
+            where=mask.source,
             hint="pass a mask of this scan",
         )
-    labels, sides, decision = _interpret_labels(label_scan, unknown_as_lung)
-    return Mask(labels, scan, sides, ("", ""), (decision,), has_scan=has_scan)
+    return replace(mask, scan=scan, has_scan=True)
+
+
+def read_stored_mask(
+    source: ImageSource,
+    geometry: Geometry | None = None,
+    origin: Origin = IN_MEMORY,
+    *,
+    roi: RoiSelection | None = None,
+    unknown_as_lung: bool = False,
+) -> Mask:
+    """Read a mask like `read_mask`, without its scan; a file of labels stays on its own grid.
+
+    Parameters
+    ----------
+    source, roi, unknown_as_lung:
+        As for `read_mask`.
+    geometry, origin:
+        Grid and origin of the scan, on whose grid structures are drawn.
+    """
+    if isinstance(source, str | os.PathLike):
+        structures = read_segments(Path(source))
+        if structures is not None:
+            return draw_structures(structures, geometry, origin, roi)
+    return read_label_file(source, roi=roi, unknown_as_lung=unknown_as_lung)
+
+
+def read_label_file(
+    source: ImageSource, *, roi: RoiSelection | None = None, unknown_as_lung: bool = False
+) -> Mask:
+    """Read a file of labels, or labels in memory, like `read_stored_mask`."""
+    label_scan = _read(source)
+    if roi is None:
+        labels, sides, decision = _interpret_labels(label_scan, unknown_as_lung)
+    else:
+        labels, sides, decision = _select_labels(label_scan, roi)
+    return Mask(labels, label_scan, sides, ("", ""), (decision,), has_scan=False)
 
 
 def _read(source: ImageSource) -> Scan:
@@ -139,8 +186,36 @@ def _interpret_labels(
     )
 
 
-def whole_labels(label_scan: Scan) -> AnyArray:
-    """Return the labels of a file: at most 31 different whole numbers from 0.
+def _select_labels(label_scan: Scan, roi: RoiSelection) -> tuple[NDArray[np.uint8], bool, Decision]:
+    """Return the requested labels, whether right and left differ, and the decision."""
+    label_by_value = select_values(roi, label_scan.source)
+    values = whole_labels(label_scan, max_labels=None)
+    labels = np.zeros(values.shape, np.uint8)
+    for value, label in label_by_value.items():
+        labels[values == value] = label
+    sides = LEFT in label_by_value.values()
+    present = _present(labels)
+    choice = ", ".join(
+        f"{_list_labels([v for v, one in label_by_value.items() if one == label])} as label {label}"
+        for label in sorted(set(label_by_value.values()))
+    )
+    if not present:
+        return labels, sides, Decision("labels", choice, "none of them is in the mask", True)
+    if sides and {RIGHT, LEFT} <= present and _swapped(labels, label_scan):
+        reason = "label 1 is on the left side of label 2: right and left may be swapped"
+        return labels, sides, Decision("labels", choice, reason, warning=True)
+    return labels, sides, Decision("labels", choice, "as requested")
+
+
+def whole_labels(label_scan: Scan, max_labels: int | None = MAX_LABELS) -> AnyArray:
+    """Return the labels of a file: whole numbers from 0.
+
+    Parameters
+    ----------
+    label_scan:
+        The file.
+    max_labels:
+        Largest number of different labels, without 0; None does not limit it.
 
     Raises
     ------
@@ -154,7 +229,8 @@ def whole_labels(label_scan: Scan) -> AnyArray:
             where=label_scan.source or label_scan.name,
             hint="apply a threshold to probabilities (0.5, for example) and save whole numbers",
         )
-    if label_scan.origin.is_lossy or values.min() < 0 or len(_present(values)) > MAX_LABELS:
+    too_many = max_labels is not None and len(_present(values)) > max_labels
+    if label_scan.origin.is_lossy or values.min() < 0 or too_many:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",
             where=label_scan.source or label_scan.name,

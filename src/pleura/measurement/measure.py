@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.intensity.mapping import HU
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
+from pleura.masks.selection import RoiSelection
 from pleura.measurement.result import (
     DensityStatistics,
     Measurement,
@@ -64,7 +65,12 @@ MAX_SLICE_SPACING_MM = 5.0
 """Larger distances of slices are flagged."""
 
 
-def measure(scan: ScanLike | Mask, mask: Mask | ImageSource | None = None) -> Measurement:
+def measure(
+    scan: ScanLike | Mask,
+    mask: Mask | ImageSource | None = None,
+    *,
+    roi: RoiSelection | None = None,
+) -> Measurement:
     """Measure volume, density and extent of the lungs.
 
     Parameters
@@ -75,6 +81,9 @@ def measure(scan: ScanLike | Mask, mask: Mask | ImageSource | None = None) -> Me
     mask:
         A mask on the grid of the scan, its path, an array, or an image of another library. By
         default, the mask passed as ``scan``; for a scan, the shipped model segments the lungs.
+    roi:
+        Structures or labels of a mask that is read, as for `read_mask`, with the labels 1 right and
+        2 left lung, or 1 both.
 
     Returns
     -------
@@ -98,7 +107,7 @@ def measure(scan: ScanLike | Mask, mask: Mask | ImageSource | None = None) -> Me
     if isinstance(scan, Mask):
         mask, scan = scan if mask is None else mask, _scan_of(scan)
     scan = as_scan(scan)
-    mask = _mask_of(scan, mask)
+    mask = _mask_of(scan, mask, roi)
     order = scan.geometry.to_canonical()
     geometry = order.apply_to(scan.geometry)
     hu, labels = order.apply(scan.hu()), order.apply(mask.labels)
@@ -148,7 +157,13 @@ def _scan_of(mask: Mask) -> Scan:
     return mask.scan
 
 
-def _mask_of(scan: Scan, mask: Mask | ImageSource | None) -> Mask:
+def _mask_of(scan: Scan, mask: Mask | ImageSource | None, roi: RoiSelection | None) -> Mask:
+    if isinstance(roi, Mapping) and not set(roi.values()) <= {RIGHT, LEFT}:
+        raise DataError(
+            "lungs are measured, which have the labels 1 and 2",
+            where=None,
+            hint="select the right lung as 1 and the left lung as 2, or one structure as 1",
+        )
     if mask is None:
         with Segmenter() as segmenter:
             return segmenter.segment(scan, warn=False)
@@ -157,7 +172,7 @@ def _mask_of(scan: Scan, mask: Mask | ImageSource | None) -> Mask:
             "the mask is a Scan", where=mask.name, hint="pass the scan first: measure(scan, mask)"
         )
     if not isinstance(mask, Mask):
-        return read_mask(mask, scan)
+        return read_mask(mask, scan, roi=roi)
     if not mask.geometry.matches(scan.geometry):
         raise DataError(
             "mask and scan have different grids: "
@@ -169,7 +184,11 @@ def _mask_of(scan: Scan, mask: Mask | ImageSource | None) -> Mask:
 
 
 def _mask_flags(mask: Mask) -> dict[str, str]:
-    warned = {d.topic: str(d) for d in mask.decisions if d.warning and d.topic == "labels"}
+    warned: dict[str, str] = {}
+    for decision in mask.decisions:
+        if decision.warning and decision.topic in ("labels", "mask"):
+            earlier = f"{warned[decision.topic]}; " if decision.topic in warned else ""
+            warned[decision.topic] = earlier + str(decision)
     return warned | {flag.name: flag.message for flag in mask.flags}
 
 

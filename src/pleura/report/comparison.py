@@ -12,11 +12,12 @@ from pleura.evaluation.alignment import canonical_orders
 from pleura.evaluation.cases import CaseTable
 from pleura.evaluation.compare import compare
 from pleura.evaluation.comparison import Comparison
-from pleura.evaluation.matching import match_cases, match_folders
+from pleura.evaluation.matching import match_cases, match_images
 from pleura.evaluation.model import CaseArrays
 from pleura.evaluation.statistics import Difference
 from pleura.formats.read import read
-from pleura.masks.labels import read_mask
+from pleura.masks.pairs import read_mask_pair
+from pleura.masks.selection import RoiSelection
 from pleura.report.images import PageImage
 from pleura.report.page import Page
 from pleura.report.scores import scores_page, worst_slice
@@ -38,9 +39,12 @@ class ComparisonOptions:
     report:
         HTML report to write; None writes none.
     images:
-        Scan, or folder of scans, whose slices the report shows; None shows no slices.
+        Scan, or folder of scans, on whose grids contours are drawn, and whose slices the report
+        shows; None shows no slices.
     command:
         The command line that the report shows.
+    roi:
+        Structures or labels to compare, as for `read_mask`; by default the lungs.
     """
 
     cases: CaseTable | None = None
@@ -49,6 +53,7 @@ class ComparisonOptions:
     report: StrPath | None = None
     images: StrPath | None = None
     command: str = ""
+    roi: RoiSelection | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,18 @@ def compare_and_report(
         A mask cannot be read, has no partner, or has another grid; the cases of the models differ;
         or a file cannot be written.
     """
-    comparison = compare(predicted, reference, cases=options.cases, progress=progress)
+
+    def compared(masks: StrPath) -> Comparison:
+        return compare(
+            masks,
+            reference,
+            cases=options.cases,
+            images=options.images,
+            roi=options.roi,
+            progress=progress,
+        )
+
+    comparison = compared(predicted)
     if options.csv is not None:
         comparison.write_csv(options.csv)
     if options.report is not None:
@@ -115,11 +131,11 @@ def compare_and_report(
             reference,
             options.images,
             command=options.command,
+            roi=options.roi,
         )
     if options.against is None:
         return ReportedComparison(comparison)
-    other = compare(options.against, reference, cases=options.cases, progress=progress)
-    return ReportedComparison(comparison, comparison.differences(other))
+    return ReportedComparison(comparison, comparison.differences(compared(options.against)))
 
 
 def write_comparison_report(
@@ -130,6 +146,7 @@ def write_comparison_report(
     images: StrPath | None = None,
     *,
     command: str = "",
+    roi: RoiSelection | None = None,
 ) -> None:
     """Write the HTML report of a comparison.
 
@@ -145,13 +162,15 @@ def write_comparison_report(
         Scan, or folder of scans, whose slices the report shows; None shows no slices.
     command:
         The command line that the report shows.
+    roi:
+        The structures or labels that were compared.
 
     Raises
     ------
     ScanError, DataError
         Masks or images cannot be read, or the file cannot be written.
     """
-    page = comparison_page(comparison, Path(predicted), Path(reference), images, command)
+    page = comparison_page(comparison, Path(predicted), Path(reference), images, command, roi)
     page.write(Path(path))
 
 
@@ -161,36 +180,42 @@ def comparison_page(
     reference: Path,
     images: StrPath | None = None,
     command: str = "",
+    roi: RoiSelection | None = None,
 ) -> Page:
     """Return the page that `write_comparison_report` writes."""
     facts = (("Predicted masks", predicted.name), ("Reference masks", reference.name))
     pictures = {}
     if images is not None:
-        pictures = _images(comparison.cases, predicted, reference, Path(images))
+        pictures = _images(comparison.cases, predicted, reference, Path(images), roi)
     return scores_page("Comparison with reference masks", comparison, facts, pictures, command)
 
 
 def _images(
-    cases: Sequence[str], predicted: Path, reference: Path, images: Path
+    cases: Sequence[str],
+    predicted: Path,
+    reference: Path,
+    images: Path,
+    roi: RoiSelection | None,
 ) -> dict[str, PageImage]:
     """Return the worst slice of each case whose scan can be read and fits the masks."""
-    masks = {case: files for case, *files in match_cases(predicted, reference)}
-    if images.is_file():
-        image_files = dict.fromkeys(cases, images)
-    else:
-        image_files = {case: image for case, image, _ in match_folders(images, reference).pairs}
+    pairs = match_cases(predicted, reference)
+    image_files = match_images(images, reference, pairs)
     pictures = {
-        case: _image(case, image_files[case], *masks[case]) for case in cases if case in image_files
+        case: _image(case, image_files[case], masks, roi)
+        for case, *masks in pairs
+        if case in image_files and case in cases
     }
     return {case: picture for case, picture in pictures.items() if picture is not None}
 
 
-def _image(case: str, image: Path, predicted: Path, reference: Path) -> PageImage | None:
+def _image(
+    case: str, image: Path, files: Sequence[Path], roi: RoiSelection | None
+) -> PageImage | None:
     try:
         scan = read(image)
     except PleuraError:
         return None
-    masks = [read_mask(path, unknown_as_lung=True) for path in (predicted, reference)]
+    masks = read_mask_pair(*files, image=image, roi=roi)
     orders = canonical_orders(scan, *masks)
     hu = orders[0].apply(scan.hu())
     labels = [order.apply(m.labels) for order, m in zip(orders[1:], masks, strict=True)]

@@ -47,6 +47,11 @@ class Origin:
         return ""
 
     @property
+    def series_instance_uid(self) -> str:
+        """The DICOM Series Instance UID; empty if there is none."""
+        return ""
+
+    @property
     def patient(self) -> str:
         """Name and ID of the patient in the header, or empty. Must not be written to outputs."""
         return ""

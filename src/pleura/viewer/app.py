@@ -27,7 +27,6 @@ from pleura.corrections.saving import read_changed_slices, save_correction
 from pleura.errors import PleuraError
 from pleura.files.temporary import new_folder
 from pleura.formats.write import write_volume
-from pleura.masks.labels import read_mask
 from pleura.masks.mask import flag_title
 from pleura.measurement.measure import AERATION, LOW_ATTENUATION
 from pleura.report.cohort import cohort_page
@@ -272,7 +271,7 @@ def _write_nifti(case: ReviewCase, kind: str) -> tuple[Path, bool]:
     path = paths.get(kind)
     if path is None:
         raise HTTPException(404)
-    return _write_temporary(read_mask(path, scan).labels, scan.geometry), known
+    return _write_temporary(case.read_mask(path, scan).labels, scan.geometry), known
 
 
 def _write_temporary(array: AnyArray, geometry: Geometry) -> Path:

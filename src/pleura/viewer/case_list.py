@@ -12,6 +12,7 @@ from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import ReviewCase, case_from_files, cases_from_results
 from pleura.errors import DataError, PleuraError
 from pleura.intensity.window import Units
+from pleura.masks.selection import RoiSelection
 from pleura.viewer.progress import is_run_folder, read_progress
 
 
@@ -97,6 +98,7 @@ def find_cases(
     reference: Path | None = None,
     scans: Path | None = None,
     units: Units = "auto",
+    roi: RoiSelection | None = None,
 ) -> CaseList:
     """Return the cases of a scan, a folder of results, or a run folder.
 
@@ -110,6 +112,8 @@ def find_cases(
         Folder or manifest that was segmented, if it was moved.
     units:
         Intensity units of the scan.
+    roi:
+        Structures or labels of the masks to read, as for `read_mask`.
 
     Raises
     ------
@@ -126,7 +130,7 @@ def find_cases(
             return CaseList(find(), path, find)
         if _has_results(path):
             return CaseList(find(), path)
-    return CaseList([case_from_files(path, mask, reference, units)])
+    return CaseList([case_from_files(path, mask, reference, units, roi)])
 
 
 def _completed_cases(folder: Path, scans: Path | None) -> list[ReviewCase]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pleura.errors import DataError, PleuraError
 from pleura.intensity.window import Units
+from pleura.masks.selection import RoiSelection
 from pleura.typing import StrPath
 from pleura.viewer.case_list import find_cases
 
@@ -31,6 +32,9 @@ class ViewerOptions:
         Name of the scan to open first, in a folder of results; empty for the one with most flags.
     units:
         Intensity units of the scan, as for `read`; a folder of results has a record of them.
+    roi:
+        Structures or labels of the masks to show, as for `read_mask`, with the labels 1 right and
+        2 left lung, or 1 both.
     """
 
     model: StrPath | None = None
@@ -38,6 +42,7 @@ class ViewerOptions:
     port: int = 0
     selected: str = ""
     units: Units = "auto"
+    roi: RoiSelection | None = None
 
 
 def view(
@@ -120,7 +125,7 @@ def open_viewer(
     path, mask, reference, scans = (
         None if p is None else Path(p) for p in (path, mask, reference, scans)
     )
-    cases = find_cases(path, mask, reference, scans, options.units)
+    cases = find_cases(path, mask, reference, scans, options.units, options.roi)
     if options.selected and options.selected not in {case.name for case in cases}:
         raise DataError(
             f"there is no scan {options.selected}",

@@ -112,7 +112,7 @@ def _no_ct(skipped: Sequence[SkippedFile], source: Path) -> NoCTError:
     reasons = sorted({file.reason for file in skipped})
     listed = f"no CT found: {'; '.join(reasons[:4])}" if reasons else "no CT found"
     if any("Segmentation" in reason or "RT Structure" in reason for reason in reasons):
-        hint = "pass masks as NIfTI, NRRD or MetaImage: DICOM masks are not supported as input"
+        hint = "pass the CT series first; a DICOM SEG or RT Structure Set is its mask"
         return NoCTError(listed, where=source, hint=hint)
     return NoCTError(
         listed if reasons else "no CT found: the folder is empty",

@@ -56,6 +56,11 @@ class DicomOrigin(Origin):
         return str(self.first.frame_of_reference_uid)
 
     @property
+    def series_instance_uid(self) -> str:
+        """The Series Instance UID of the first frame."""
+        return str(self.first.series_instance_uid)
+
+    @property
     def patient(self) -> str:
         """Name and ID of the patient in the first frame."""
         return str(self.first.patient)

@@ -7,6 +7,7 @@ used, even if it is installed: it terminates the process on corrupt data.
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,8 @@ from pydicom.pixels.utils import pixel_array
 from pleura.errors import ScanError
 from pleura.files.limits import check_claimed_size
 from pleura.formats.dicom import jpeg
-from pleura.formats.dicom.frames import Frame
 
-_NATIVE = {f"1.2.840.10008.1.2{rest}" for rest in ("", ".1", ".1.99", ".2")}
+NATIVE = {f"1.2.840.10008.1.2{rest}" for rest in ("", ".1", ".1.99", ".2")}
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 57, 70)}
 _JPEG_LS = {f"1.2.840.10008.1.2.4.{n}" for n in (80, 81)}
@@ -31,8 +31,15 @@ _MAX_RLE_RATIO = 64
 _MAX_TILES = 1 << 12
 
 
-def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
+def read_stored_values(dataset: Dataset, path: Path, index: int) -> NDArray[Any]:
     """Return the stored values (rows, columns) of a frame.
+
+    Parameters
+    ----------
+    dataset, path:
+        The object, and its file.
+    index:
+        Index of the frame, from 0.
 
     Raises
     ------
@@ -44,46 +51,47 @@ def read_stored_values(dataset: Dataset, frame: Frame) -> NDArray[Any]:
     if "PixelData" not in dataset:
         raise ScanError(
             "the file has no pixel data: it is truncated or incomplete",
-            where=frame.path,
+            where=path,
             hint="copy or export the file again, or remove it; the gap is then reported",
         )
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    index = frame.index if frames > 1 else None
-    claimed = frame.rows * frame.columns * max(int(dataset.BitsAllocated) // 8, 1)
-    if syntax in _NATIVE:
-        check_claimed_size(claimed, len(dataset.PixelData), frame.path, ratio=1)
-        return np.asarray(pixel_array(dataset, index=index, raw=True))
+    frame_index = index if frames > 1 else None
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    claimed = rows * columns * max(int(dataset.BitsAllocated) // 8, 1)
+    if syntax in NATIVE:
+        check_claimed_size(claimed, len(dataset.PixelData), path, ratio=1)
+        return np.asarray(pixel_array(dataset, index=frame_index, raw=True))
     encoded = get_frame(
         dataset.PixelData,
-        frame.index,
+        index,
         number_of_frames=frames,
         extended_offsets=_extended_offsets(dataset),
     )
-    check_claimed_size(claimed, len(encoded), frame.path)
+    check_claimed_size(claimed, len(encoded), path)
     if syntax in _JPEG:
         header = jpeg.read_header(encoded)
-        _check_size(header.rows, header.columns, frame)
+        _check_size((header.rows, header.columns), (rows, columns), path)
         return _apply_pixel_representation(jpeg.decode(encoded), dataset)
     if syntax in _JPEG_LS:
         header = jpeg.read_header(encoded)
-        _check_size(header.rows, header.columns, frame)
+        _check_size((header.rows, header.columns), (rows, columns), path)
         if header.process != _JPEG_LS_MARKER or header.components != 1:
             raise ValueError("not a JPEG-LS frame with one component")
         plugin = "pyjpegls"
     elif syntax in _JPEG_2000:
-        _check_size(*_jpeg_2000_size(encoded), frame)
+        _check_size(_jpeg_2000_size(encoded), (rows, columns), path)
         plugin = "pylibjpeg"
     elif syntax == _RLE:
-        check_claimed_size(claimed, len(encoded), frame.path, ratio=_MAX_RLE_RATIO, min_limit=0)
+        check_claimed_size(claimed, len(encoded), path, ratio=_MAX_RLE_RATIO, min_limit=0)
         plugin = "pydicom"
     else:
         raise ScanError(
-            f"the transfer syntax {frame.transfer_syntax} is not supported",
-            where=frame.path,
+            f"the transfer syntax {dataset.file_meta.TransferSyntaxUID.name} is not supported",
+            where=path,
             hint="export the series uncompressed",
         )
-    return np.asarray(pixel_array(dataset, index=index, decoding_plugin=plugin, raw=True))
+    return np.asarray(pixel_array(dataset, index=frame_index, decoding_plugin=plugin, raw=True))
 
 
 def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
@@ -92,12 +100,12 @@ def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
     return dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
 
 
-def _check_size(rows: int, columns: int, frame: Frame) -> None:
-    if (rows, columns) != (frame.rows, frame.columns):
+def _check_size(encoded: tuple[int, int], header: tuple[int, int], path: Path) -> None:
+    if encoded != header:
+        sizes = ["x".join(map(str, size)) for size in (encoded, header)]
         raise ScanError(
-            f"the compressed slice has {rows}x{columns} pixels, but its header states "
-            f"{frame.rows}x{frame.columns}",
-            where=frame.path,
+            f"the compressed slice has {sizes[0]} pixels, but its header states {sizes[1]}",
+            where=path,
             hint="copy or export the file again",
         )
 

@@ -153,7 +153,7 @@ def decode_stored(frame: Frame, open_file: OpenFile = read_dataset) -> AnyArray:
     """
     try:
         with suppress_pydicom_log():
-            stored = read_stored_values(open_file(frame.path), frame)
+            stored = read_stored_values(open_file(frame.path), frame.path, frame.index)
     except PleuraError:
         raise
     # Decoders are C extensions and raise many kinds of errors, including SystemError.
