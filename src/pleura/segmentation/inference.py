@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.engine.engine import Engine
+from pleura.engine.model_file import ModelMetadata
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.scan import Scan
 from pleura.segmentation.landmarks import sampling_step
@@ -98,6 +99,7 @@ def predict_slices(
     *,
     dense_engine: Engine | None = None,
     keep_probability: bool = False,
+    release_voxels: bool = False,
     progress: Progress | None = None,
 ) -> SlicePredictions:
     """Run a model on all slices of a scan.
@@ -114,6 +116,8 @@ def predict_slices(
         A model that also predicts lung with dense disease, to run as well.
     keep_probability:
         Also return the probability.
+    release_voxels:
+        Release the memory of the voxels of the scan as they are predicted.
     progress:
         Called with the number of slices that are done, and of all slices.
 
@@ -131,7 +135,7 @@ def predict_slices(
     if dense_engine is not None:
         engines.append(dense_engine)
         predictions.dense = np.empty(geometry.shape, np.bool_)
-    for start, hu, probabilities in _run_batches(engines, scan, order, geometry):
+    for start, hu, probabilities in _run_batches(engines, scan, order, release_voxels):
         before = time.perf_counter()
         results = probabilities()
         predictions.waiting_seconds += time.perf_counter() - before
@@ -145,14 +149,15 @@ def predict_slices(
 
 
 def _run_batches(
-    engines: Sequence[Engine], scan: Scan, order: Reorientation, geometry: Geometry
+    engines: Sequence[Engine], scan: Scan, order: Reorientation, release_voxels: bool
 ) -> Iterator[tuple[int, NDArray[np.int16], Callable[[], list[NDArray[np.uint8]]]]]:
     """Yield first slice, HU and a function that waits for the probabilities, for each batch.
 
     The networks run on the next batch while the caller processes the current one.
     """
+    geometry = order.apply_to(scan.geometry)
     _, rows, columns = geometry.shape
-    read = input_reader(scan, engines[0].metadata)
+    read = _releasing_reader(scan, engines[0].metadata, release_voxels)
     shape = 1, rows, columns
 
     def compile_models() -> None:
@@ -178,6 +183,20 @@ def _run_batches(
             submitted = start, arrays[0], result
         if submitted is not None:
             yield submitted
+
+
+def _releasing_reader(scan: Scan, model: ModelMetadata, release_voxels: bool) -> ReadSlices:
+    """Return an `input_reader` that releases the voxels of slices that it has read."""
+    read, release = input_reader(scan, model), scan.release
+    if release is None or not release_voxels:
+        return read
+
+    def read_and_release(start: int, stop: int | None) -> list[NDArray[np.int16]]:
+        arrays = read(start, stop)
+        release(start, scan.geometry.shape[0] if stop is None else stop)
+        return arrays
+
+    return read_and_release
 
 
 def _probe_step(geometry: Geometry) -> int:
