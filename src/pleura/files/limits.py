@@ -3,6 +3,7 @@
 Before memory is allocated, ``check_claimed_size`` compares a size with the size of the file and
 with the memory limit. The default limit is 4 GiB of stored voxels, which is 8192 slices of
 512x512. The environment variable ``PLEURA_MAX_MEMORY`` sets another limit, for example ``16G``.
+Unless it is set, a scan that needs more memory than is available is refused, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 
 from pleura.errors import ScanError
+from pleura.files.memory import available_memory
 from pleura.typing import StrPath
 
 VARIABLE = "PLEURA_MAX_MEMORY"
@@ -71,7 +73,7 @@ def check_claimed_size(
     Raises
     ------
     ScanError
-        The size is too large.
+        The size is too large, or the memory does not suffice.
     """
     if size is not None and claimed > max(size * ratio, min_limit if ratio > 1 else 0):
         raise ScanError(
@@ -88,6 +90,36 @@ def check_claimed_size(
             where=where,
             hint=f"crop or resample the scan, or raise the limit with {VARIABLE} if the header "
             "is correct",
+        )
+    if claimed > MIN_LIMIT:
+        require_memory(claimed, "its voxels", where)
+
+
+def require_memory(needed: int, purpose: str, where: StrPath | None) -> None:
+    """Refuse a scan that needs more memory than is available.
+
+    Nothing is refused if ``PLEURA_MAX_MEMORY`` is set, or if the available memory is unknown.
+
+    Parameters
+    ----------
+    needed
+        Bytes.
+    purpose, where
+        What needs them, and the file or object, for the error message.
+
+    Raises
+    ------
+    ScanError
+        The memory does not suffice.
+    """
+    available = None if os.environ.get(VARIABLE, "").strip() else available_memory()
+    if available is not None and needed > available:
+        raise ScanError(
+            f"the scan needs {readable_size(needed)} of memory for {purpose}, but "
+            f"{readable_size(available)} are available",
+            where=where,
+            hint="close other programs, or crop or resample the scan; "
+            f"set {VARIABLE}, for example to 16G, to try it in spite of that",
         )
 
 

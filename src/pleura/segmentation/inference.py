@@ -22,6 +22,10 @@ from pleura.typing import BoolArray, Progress
 BATCH_SIZE = 8
 """Slices per batch."""
 
+BYTES_PER_VOXEL, BYTES_PER_PIXEL, BYTES = 2.25, 100, 1 << 26
+"""Memory of a segmentation without the voxels of the scan: per voxel (a mask, sampled HU and
+postprocessing), per pixel of a slice (the network), and in addition."""
+
 LOW_CONFIDENCE = 51, 205
 """Probabilities (times 255) between 0.2 and 0.8."""
 
@@ -146,6 +150,21 @@ def predict_slices(
         if progress is not None:
             progress(start + len(hu), geometry.shape[0])
     return predictions
+
+
+def needed_memory(geometry: Geometry, volumes: int) -> int:
+    """Return the bytes that a segmentation needs in addition to the voxels of the scan.
+
+    Parameters
+    ----------
+    geometry:
+        The canonical axial grid.
+    volumes:
+        Number of results in addition to the mask: probability, dense lung.
+    """
+    slices, rows, columns = geometry.shape
+    voxels = slices * rows * columns
+    return int((BYTES_PER_VOXEL + volumes) * voxels) + BYTES_PER_PIXEL * rows * columns + BYTES
 
 
 def _run_batches(

@@ -16,6 +16,7 @@ from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadat
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import Precision, Runtime, available_cpus
 from pleura.errors import MaskWarning, ScanError
+from pleura.files.limits import require_memory
 from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.masks.mask import Flag, Mask
 from pleura.names import printable
@@ -31,7 +32,7 @@ from pleura.segmentation.dense import (
 )
 from pleura.segmentation.flags import find_flags
 from pleura.segmentation.image_content import find_other_content
-from pleura.segmentation.inference import SlicePredictions, predict_slices
+from pleura.segmentation.inference import SlicePredictions, needed_memory, predict_slices
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
 from pleura.segmentation.model_input import with_input_decision
 from pleura.segmentation.postprocessing import HU_STEP, clean_mask, label_sides
@@ -175,8 +176,9 @@ class Segmenter:
         Raises
         ------
         ScanError, DataError
-            The value is not a scan, its voxels cannot be read, its axial slices are too small, or
-            it is in HU and the model takes grey values of an unknown window.
+            The value is not a scan, its voxels cannot be read, its axial slices are too small, the
+            memory does not suffice, or it is in HU and the model takes grey values of an unknown
+            window.
         """
         start = time.perf_counter()
         scan = as_scan(scan)
@@ -187,6 +189,9 @@ class Segmenter:
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
         _check_slice_size(scan, geometry)
+        volumes = keep_probability + 2 * (self._dense_engine is not None)
+        needed = needed_memory(geometry, volumes)
+        require_memory(needed, "its segmentation", scan.source or scan.name)
         predictions = predict_slices(
             engine,
             scan,
