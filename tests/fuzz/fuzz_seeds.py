@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 from pydicom.encaps import encapsulate
 
+from pleura.formats.read import read
+from pleura.masks.mask import Mask
 from pleura.scan.geometry import affine_from_axes
 from pleura.training.recipe_loading import load_recipe
 
@@ -52,6 +55,7 @@ def write_seeds(folder: Path) -> list[Path]:
     _images(scans)
     _dicom(scans)
     _masks(folder / "mask")
+    _structures(folder / "structures")
     with zipfile.ZipFile(scans / "a.zip", "w") as archive:
         archive.write(scans / "plain.dcm", "one/1.dcm")
     with zipfile.ZipFile(scans / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -104,6 +108,15 @@ def _masks(folder: Path) -> None:
     palette.putpalette([0, 0, 0, 128, 0, 0])
     for name in ("a.png", "b.tif"):
         palette.save(folder / name)
+
+
+def _structures(folder: Path) -> None:
+    folder.mkdir()
+    with TemporaryDirectory() as series:
+        write_series(Path(series), hu(), AXIAL)
+        mask = Mask((hu() > 0).astype(np.uint8) * 2, read(series, units="hu"))
+        for name in ("a.dcm", "a.rtstruct.dcm", "a.seg.nrrd"):
+            mask.write(folder / name)
 
 
 def _dicom(folder: Path) -> None:

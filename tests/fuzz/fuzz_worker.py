@@ -78,6 +78,17 @@ def read_labels(path: Path) -> None:
     read_mask(path)
 
 
+def read_structures(path: Path) -> None:
+    import numpy as np
+
+    from pleura.masks.labels import read_stored_mask
+    from pleura.scan.geometry import Geometry, affine_from_axes
+
+    affine = affine_from_axes((0, 0, 0), ((0, 0, 2.5), (0, 0.7, 0), (0.7, 0, 0)))
+    labels = read_stored_mask(path, Geometry((3, 40, 36), affine)).labels
+    assert labels.dtype == np.uint8
+
+
 def read_model(path: Path) -> None:
     import numpy as np
 
@@ -134,6 +145,7 @@ def read_run(path: Path) -> None:
 READERS = {
     "scan": read_scan,
     "mask": read_labels,
+    "structures": read_structures,
     "model": read_model,
     "recipe": read_recipe,
     "split": read_split,
