@@ -5,11 +5,13 @@ import pytest
 from commands import pleura, refused
 from dicom_files import write_series
 
+from pleura.corrections.saving import save_correction
 from pleura.errors import DataError
 from pleura.evaluation.compare import compare
 from pleura.formats.read import read
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import affine_from_axes
+from pleura.viewer.case_list import find_cases
 
 AFFINE = affine_from_axes((-12, 7, 30), ((0, 0, 2.5), (0, 0.75, 0), (0.7, 0, 0)))
 SHAPE = (7, 22, 26)
@@ -97,6 +99,25 @@ def test_masks_are_measured(folder):
     assert "labels: Left lung as label 1 (as requested)" in one.stdout
     refused(
         *("measure", folder / "series", folder / "all" / "case.dcm", "--roi", "Left lung=3"),
-        says="which have the labels 1 and 2",
+        says="the labels of lungs are 1 and 2",
+    )
+    refused(
+        *("view", folder / "series", folder / "all" / "case.dcm", "--roi", "Left lung=3"),
+        says="the labels of lungs are 1 and 2",
     )
     refused("measure", folder / "all" / "case.dcm", folder / "series", says="the image is a mask")
+
+
+def test_structures_are_viewed_and_corrected(folder):
+    mask = folder / "all" / "case.rtstruct.dcm"
+    (case,) = find_cases(folder / "series", mask, roi={"Lung_L": 1})
+    scan = case.read_scan()
+    labels = read(folder / "all" / "case.nii.gz", units="hu").values()
+    assert np.array_equal(case.read_mask(mask, scan).labels, labels == 2)
+    corrected = np.where(labels == 2, 1, 0).astype(np.uint8)
+    corrected[0] = 1
+    Mask(corrected, scan).write(folder / "corrected.nii.gz")
+    record = save_correction(case, (folder / "corrected.nii.gz").read_bytes())
+    assert record["changed_slices"] == [0]
+    assert case.latest_mask_path.name == "case.corrected.nii.gz"
+    assert np.array_equal(case.read_mask(case.latest_mask_path, scan).labels, corrected)

@@ -25,7 +25,7 @@ from pleura.intensity.window import Units, Window
 from pleura.masks.exchanged import detect_exchanged
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
-from pleura.masks.selection import RoiSelection
+from pleura.masks.selection import RoiSelection, require_lung_labels
 from pleura.scan.scan import Scan
 
 _REPORT_KEYS = (
@@ -163,10 +163,11 @@ def case_from_files(
     Raises
     ------
     DataError
-        A file is missing.
+        A file is missing, or a label of ``roi`` is above 2.
     ScanError
         The scan is a file of an unknown format.
     """
+    require_lung_labels(roi)
     for path in (scan, mask, reference):
         if path is not None and not path.exists():
             raise DataError(

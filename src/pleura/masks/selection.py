@@ -122,6 +122,22 @@ def check_roi(roi: Mapping[str, int]) -> dict[str, int]:
     return dict(roi)
 
 
+def require_lung_labels(roi: RoiSelection | None) -> None:
+    """Refuse labels other than those of lungs: 1 right and 2 left, or 1 both.
+
+    Raises
+    ------
+    DataError
+        A label is above 2.
+    """
+    if isinstance(roi, Mapping) and max(check_roi(roi).values()) > LEFT:
+        raise DataError(
+            "the labels of lungs are 1 and 2",
+            where=", ".join(f"{name}={label}" for name, label in roi.items()),
+            hint="select the right lung as 1 and the left lung as 2, or any one structure as 1",
+        )
+
+
 def select_segments(file: SegmentFile, roi: RoiSelection | None) -> Selection:
     """Select the structures of a file.
 

@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.intensity.mapping import HU
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
-from pleura.masks.selection import RoiSelection
+from pleura.masks.selection import RoiSelection, require_lung_labels
 from pleura.measurement.result import (
     DensityStatistics,
     Measurement,
@@ -158,12 +158,7 @@ def _scan_of(mask: Mask) -> Scan:
 
 
 def _mask_of(scan: Scan, mask: Mask | ImageSource | None, roi: RoiSelection | None) -> Mask:
-    if isinstance(roi, Mapping) and not set(roi.values()) <= {RIGHT, LEFT}:
-        raise DataError(
-            "lungs are measured, which have the labels 1 and 2",
-            where=None,
-            hint="select the right lung as 1 and the left lung as 2, or one structure as 1",
-        )
+    require_lung_labels(roi)
     if mask is None:
         with Segmenter() as segmenter:
             return segmenter.segment(scan, warn=False)
