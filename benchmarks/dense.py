@@ -42,9 +42,9 @@ Mask = np.ndarray
 
 def validation_slices(data: Path) -> Iterator[tuple[np.ndarray, Mask]]:
     recipe = load_recipe("dense")
-    pairs = {pair.name: pair for pair in collect_pairs(data, None, recipe.data)}
+    pairs = {pair.name: pair for pair in collect_pairs(data, None, recipe.data.sources)}
     reader = PairReader()
-    for name in split_pairs(data, None, recipe.data, recipe.split).validation:
+    for name in split_pairs(data, None, recipe.data.sources, recipe.split).validation:
         image, mask = reader.read(pairs[name])
         image = np.clip(image, -1024, 1500).astype(np.float32)
         small = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)

@@ -77,7 +77,7 @@ def model_of(name: str, runs: Path) -> Path:
 
 def train_and_evaluate(name: str, share: float, options: argparse.Namespace) -> dict[str, Any]:
     recipe = recipe_without(PATIENT, NETWORKS[name])
-    images = len(split_pairs(options.data, None, recipe.data, recipe.split).train)
+    images = len(split_pairs(options.data, None, recipe.data.sources, recipe.split).train)
     steps = images // recipe.training.batch_size
     epochs = max(1, round(options.steps * share / steps))
     recipe = recipe_without(PATIENT, [*NETWORKS[name], f"training.epochs={epochs}"])

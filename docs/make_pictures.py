@@ -19,7 +19,7 @@ from pleura.figures.curves import curves_figure
 from pleura.figures.palette import PREDICTION, REFERENCE, TRAINING, VALIDATION, rgb
 from pleura.figures.plots import contact_sheet, save_figure
 from pleura.formats.image_files import read_image_file
-from pleura.training.predictor import PredictionOptions
+from pleura.training.predict import PredictionOptions
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run
 

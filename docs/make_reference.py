@@ -19,6 +19,8 @@ from pydantic.fields import FieldInfo
 
 import pleura
 from pleura.cli import cli
+from pleura.dataset.data_recipe import LabelRecipe
+from pleura.dataset.sources import Source
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import RECIPES, known_recipes, load_recipe
 
@@ -110,6 +112,12 @@ def recipes_page() -> str:
             about = " ".join(inspect.cleandoc(section.__doc__ or "").split())
             more = f" {field.description}" if field.description else ""
             parts.append(f"## {name}\n\n{about}{_one_line(more)}\n\n{_table(section, f'{name}.')}")
+            for key, inner in section.model_fields.items():
+                if (items := _item_section(inner)) is not None:
+                    about = " ".join(inspect.cleandoc(items.__doc__ or "").split())
+                    value = ".VALUE" if get_origin(inner.annotation) is dict else ""
+                    table = _table(items, f"{name}.{key}{value}.")
+                    parts.append(f"### {name}.{key}\n\n{about}\n\n{table}")
     parts.append(_shipped())
     return "\n".join(parts)
 
@@ -165,6 +173,15 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
+def _item_section(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the section that the items of a list or the values of a mapping are."""
+    for candidate in get_args(field.annotation):
+        plain = isinstance(candidate, type) and get_origin(candidate) is None
+        if plain and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
 def _table(model: type[BaseModel], prefix: str, keep: Any = lambda _: True) -> str:
     lines = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
@@ -204,9 +221,14 @@ def _type(annotation: Any) -> str:
         return " or ".join("`null`" if a is NoneType else _type(a) for a in arguments)
     if origin is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-        noun = _type(arguments[0]).replace("text", "texts").replace("number", "numbers")
+        noun = _type(arguments[0])
+        for word in ("text", "number", "section"):
+            noun = noun.replace(word, f"{word}s")
         return f"list of {count}{noun}"
+    if origin is dict:
+        return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
+    names |= {LabelRecipe: "text or section", Source: "section"}
     return names.get(annotation, "path")
 
 

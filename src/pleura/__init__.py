@@ -53,6 +53,7 @@ __all__ = [
     "ImageSource",
     "InputUnits",
     "IntensityMapping",
+    "Label",
     "LabelMap",
     "LabelPreset",
     "LossFunction",
@@ -242,6 +243,7 @@ if TYPE_CHECKING:
     from pleura.report.methods import methods_paragraph as methods_paragraph
     from pleura.scan.geometry import Geometry as Geometry
     from pleura.scan.geometry import Reorientation as Reorientation
+    from pleura.scan.labels import Label as Label
     from pleura.scan.labels import LabelMap as LabelMap
     from pleura.scan.scan import Decision as Decision
     from pleura.scan.scan import Scan as Scan
@@ -257,20 +259,20 @@ if TYPE_CHECKING:
     from pleura.training.custom import LossFunction as LossFunction
     from pleura.training.custom import ScheduleFunction as ScheduleFunction
     from pleura.training.dataset import SegmentationDataset as SegmentationDataset
-    from pleura.training.evaluation import RunEvaluation as RunEvaluation
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import ExportOptions as ExportOptions
     from pleura.training.export import export as export
     from pleura.training.options import TrainingOptions as TrainingOptions
-    from pleura.training.predictor import Prediction as Prediction
-    from pleura.training.predictor import PredictionOptions as PredictionOptions
+    from pleura.training.predict import Prediction as Prediction
+    from pleura.training.predict import PredictionOptions as PredictionOptions
+    from pleura.training.predict import predict as predict
     from pleura.training.predictor import Predictor as Predictor
-    from pleura.training.predictor import predict as predict
     from pleura.training.preview import preview as preview
     from pleura.training.recipe import Recipe as Recipe
     from pleura.training.recipe_loading import load_recipe as load_recipe
     from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
+    from pleura.training.run_evaluation import RunEvaluation as RunEvaluation
     from pleura.training.train import resume as resume
     from pleura.training.train import train as train
     from pleura.typing import Progress as Progress
@@ -334,7 +336,7 @@ _NAMES_BY_MODULE = {
     "pleura.report.evaluation": "EvaluationOptions evaluate_and_report write_evaluation_report",
     "pleura.report.methods": "methods_paragraph",
     "pleura.scan.geometry": "Geometry Reorientation",
-    "pleura.scan.labels": "LabelMap",
+    "pleura.scan.labels": "Label LabelMap",
     "pleura.scan.scan": "Decision Scan",
     "pleura.segmentation.dense": "DenseOption",
     "pleura.segmentation.result": "Segmentation",
@@ -343,14 +345,16 @@ _NAMES_BY_MODULE = {
     "pleura.training.check": "CheckOptions check",
     "pleura.training.custom": "CustomComponents LossFunction ScheduleFunction",
     "pleura.training.dataset": "SegmentationDataset",
-    "pleura.training.evaluation": "RunEvaluation evaluate",
+    "pleura.training.evaluation": "evaluate",
     "pleura.training.export": "ExportOptions export",
     "pleura.training.options": "TrainingOptions",
-    "pleura.training.predictor": "Prediction PredictionOptions Predictor predict",
+    "pleura.training.predict": "Prediction PredictionOptions predict",
+    "pleura.training.predictor": "Predictor",
     "pleura.training.preview": "preview",
     "pleura.training.recipe": "Recipe",
     "pleura.training.recipe_loading": "load_recipe",
     "pleura.training.run": "Run open_run",
+    "pleura.training.run_evaluation": "RunEvaluation",
     "pleura.training.train": "resume train",
     "pleura.typing": "Progress StrPath",
     "pleura.viewer.server": "Viewer",

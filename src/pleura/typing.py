@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 AnyArray = NDArray[Any]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
+TargetArray = NDArray[Any]
+"""Targets of a training: fractions of lung in [0, 1], float32; or class indices, uint8."""
 
 StrPath: TypeAlias = str | os.PathLike[str]
 """A path: text, `pathlib.Path`, or another path-like object."""

@@ -265,7 +265,9 @@ def test_mask_on_another_grid_is_refused(root):
 
 
 def test_masks_that_ship_are_paired_with_images_of_these_names(root):
-    (shipped,) = (s for s in load_recipe("default").data if (s.masks or "").startswith("pleura:"))
+    (shipped,) = (
+        s for s in load_recipe("default").data.sources if (s.masks or "").startswith("pleura:")
+    )
     assert sorted(shipped.include) == sorted(
         path.stem for path in (PACKAGE_MASKS / "scans").iterdir()
     )

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from pleura.figures.drawing import contour_lines, wrap_text
-from pleura.figures.palette import TEXT_ON_BLACK, rgb
-from pleura.figures.preview import LABEL_COLOURS, PANEL_SIZE, PreviewCaption, preview_image
+from pleura.figures.palette import TEXT_ON_BLACK, label_colour, rgb
+from pleura.figures.preview import PANEL_SIZE, PreviewCaption, preview_image
 
 
 def lungs(shape):
@@ -16,7 +16,7 @@ def lungs(shape):
 
 def coloured(picture, label):
     """Return the pixels near the colour of a label, (n, 2)."""
-    return np.argwhere(np.abs(picture.astype(int) - rgb(LABEL_COLOURS[label])).max(-1) < 40)
+    return np.argwhere(np.abs(picture.astype(int) - rgb(label_colour(label))).max(-1) < 40)
 
 
 def test_volume_is_shown_in_three_planes_in_radiological_orientation():

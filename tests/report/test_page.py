@@ -51,7 +51,7 @@ def test_contours_lie_on_the_border_of_the_mask(sample):
     image, mask = (
         read_image_file(folder / "LCTSC-201_058.tif") for folder in (sample.images, sample.masks)
     )
-    picture = slice_image(image, {"reference": mask})
+    picture = slice_image(image, [("reference", mask)])
     ((_, path),) = picture.paths
     points = [tuple(map(float, point.split())) for point in re.split("[MLZ]+", path) if point]
     columns = [column for column, _ in points]
@@ -79,7 +79,7 @@ def test_names_cannot_break_out_of_the_data(tmp_path):
 def test_three_hundred_cases_stay_below_ten_megabytes(sample, tmp_path):
     image = read_image_file(sample.images / "LCTSC-201_058.tif")
     mask = read_image_file(sample.masks / "LCTSC-201_058.tif")
-    picture = slice_image(image, {"reference": mask, "right": mask})
+    picture = slice_image(image, [("reference", mask), ("right", mask)])
     cases = tuple(PageCase(f"case {i}", {"dice": 0.9}, (), picture) for i in range(300))
     Page("t", "l", (), (DICE,), cases).write(tmp_path / "a.html")
     assert (tmp_path / "a.html").stat().st_size < 10e6

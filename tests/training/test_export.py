@@ -14,13 +14,8 @@ from pleura.formats.image_files import read_image_file
 from pleura.intensity.mapping import IntensityMapping
 from pleura.network.build import build_network
 from pleura.network.tiling import SegmentationNetwork
-from pleura.training.export import (
-    ExportOptions,
-    InferenceModule,
-    area_matrix,
-    export,
-    lanczos_matrix,
-)
+from pleura.training.export import ExportOptions, export
+from pleura.training.inference_module import InferenceModule, area_matrix, lanczos_matrix
 from pleura.training.initial_weights import load_initial_weights
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import Run, open_run
@@ -145,7 +140,7 @@ def test_probability_above_1_by_rounding_does_not_wrap_around(monkeypatch):
     """Resampling weights that are rounded to bfloat16 may sum to more than 1."""
 
     monkeypatch.setattr(
-        "pleura.training.export.area_matrix", lambda *args: 1.004 * area_matrix(*args)
+        "pleura.training.inference_module.area_matrix", lambda *args: 1.004 * area_matrix(*args)
     )
     preprocessing = Preprocessing(scaling="window", size=(8, 8), image_interpolation="lanczos")
     hu = torch.full((1, 12, 12), 30_000, dtype=torch.int16)

@@ -21,8 +21,9 @@ from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.grey import to_grey
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.data import load_data
-from pleura.training.export import ExportOptions, InferenceModule, export
+from pleura.training.export import ExportOptions, export
 from pleura.training.graph_input import graph_input
+from pleura.training.inference_module import InferenceModule
 from pleura.training.predictor import Predictor
 from pleura.training.run import Run
 
@@ -114,7 +115,7 @@ def test_runtimes_agree(grey_model, grey_images):
 def test_a_reader_of_format_1_refuses_the_file(grey_model, model, monkeypatch):
     assert model_file.read_metadata(model).format == 1
     assert model_file.read_metadata(grey_model).format == 2
-    monkeypatch.setattr(model_file, "FORMATS", {"HU": 1})
+    monkeypatch.setattr(model_file, "CLASSES_FORMAT", 1)
     model_file.read_metadata(model)
     with pytest.raises(ModelError, match="format 2; this version of pleura reads up to 1"):
         model_file.read_metadata(grey_model)

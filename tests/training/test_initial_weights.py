@@ -46,7 +46,7 @@ def test_the_models_that_ship_can_be_gone_on_from(name):
     network = build_network(recipe.network)
     load_initial_weights(network, name)
     assert torch.isfinite(logits(network)).all()
-    assert recipe.data == ()
+    assert recipe.data.sources == ()
     assert recipe.training.freeze_batch_norm
 
 

@@ -7,13 +7,8 @@ from PIL import Image
 from pleura.dataset.pair_reader import read_image_2d
 from pleura.errors import DataError, RunError
 from pleura.formats.image_files import read_image_file, write_image_file
-from pleura.training.predictor import (
-    PredictionOptions,
-    Predictor,
-    apply_mask,
-    bounding_box,
-    predict,
-)
+from pleura.training.predict import PredictionOptions, apply_mask, bounding_box, predict
+from pleura.training.predictor import Predictor
 from pleura.training.run import open_run
 
 

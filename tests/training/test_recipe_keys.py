@@ -35,7 +35,7 @@ ROWS = [
 
 
 def nested(key, value):
-    """Return a recipe with one value; the section `data` is a list."""
+    """Return a recipe with one value; a list as `data` is short for `data.sources`."""
     section, _, name = key.partition(".")
     if section == "data":
         return {"data": [{"images": "a/*.tif", "masks": "b/*.tif", name: value}]}
@@ -44,6 +44,7 @@ def nested(key, value):
 
 def at(recipe, key):
     value = recipe.model_dump(mode="json")
+    value["data"] = value["data"]["sources"]
     for part in key.split("."):
         value = value[0][part] if isinstance(value, list) else value[part]
     return value

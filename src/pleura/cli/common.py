@@ -233,7 +233,7 @@ def require_masks(masks: Path | None, recipe: Recipe) -> None:
     click.UsageError
         MASKS is missing.
     """
-    if masks is None and not recipe.data:
+    if masks is None and not recipe.data.sources:
         raise click.UsageError("MASKS is missing, and the recipe has no data sources")
 
 

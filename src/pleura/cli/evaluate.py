@@ -28,7 +28,7 @@ from pleura.names import counted
 if TYPE_CHECKING:
     from pleura.evaluation.cases import Subset
     from pleura.intensity.mapping import UnitsOption
-    from pleura.training.evaluation import RunEvaluation
+    from pleura.training.run_evaluation import RunEvaluation
 
 _EPILOG = """\
 \b
@@ -130,13 +130,14 @@ def command(
 
 
 def _grid_table(evaluation: RunEvaluation) -> Table:
-    from pleura.training.evaluation import GRID_COLUMNS
+    from pleura.training.run_evaluation import GRID_COLUMNS
 
     table = Table(
         title=f"{counted(len(evaluation.cases), 'image')} ({evaluation.subset}): "
         f"loss {evaluation.loss:.4f}, accuracy {evaluation.accuracy:.4f}",
         title_justify="left",
-        caption="* the threshold of the run",
+        caption="* the threshold of the run"
+        + (", and of each class" if evaluation.class_thresholds else ""),
         caption_justify="left",
     )
     for column in GRID_COLUMNS:

@@ -51,9 +51,10 @@ def command(
 ) -> int:
     """Predict the lung masks of images with a training RUN.
 
-    The mask of each image has the name and the size of the image, and the values 0 and 255.
+    The mask of each image has the name and the size of the image, and the values 0 and 255; with
+    several classes, the values of the recipe key data.labels.
     """
-    from pleura.training.predictor import PredictionOptions, predict
+    from pleura.training.predict import PredictionOptions, predict
     from pleura.training.run import open_run
 
     if crop and not masked:

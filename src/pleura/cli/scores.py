@@ -67,7 +67,7 @@ def print_scores(comparison: Comparison) -> None:
     groups = comparison.by_group()
     for metric in ("dice", "hd95") if groups else ():
         rows = [
-            [f"{name} ({len(part.defined())})", *part.summary_row("lungs", metric)[1:]]
+            [f"{name} ({len(part.defined())})", *part.summary_row(part.main_region, metric)[1:]]
             for name, part in groups.items()
             if part.defined()
         ]
@@ -85,12 +85,13 @@ def _print_case(comparison: Comparison) -> None:
     from pleura.evaluation.comparison import outcomes_text
 
     (case,) = comparison.cases
-    echo(f"case {case}: {outcomes_text(comparison.outcome_counts()).removeprefix('1 ')}")
+    text = outcomes_text(comparison.outcome_counts(), comparison.main_region)
+    echo(f"case {case}: {text.removeprefix('1 ')}")
     regions = [region for region in comparison.regions if comparison.defined(region)]
     if not regions:
         return
     rows = []
-    for metric in _metrics(comparison, "lungs"):
+    for metric in _metrics(comparison, comparison.main_region):
         unit = comparison.display_unit(metric)
         values = (comparison.defined(region)[0].metrics[metric] for region in regions)
         rows.append([comparison.metric_label(metric), *map(unit.format, values)])
@@ -101,7 +102,7 @@ def _print_region(comparison: Comparison, region: str) -> None:
     """Print the statistics of the metrics of a region over the cases."""
     from pleura.evaluation.comparison import SUMMARY_COLUMNS, outcomes_text
 
-    echo(f"{region}: {outcomes_text(comparison.outcome_counts(region))}")
+    echo(f"{region}: {outcomes_text(comparison.outcome_counts(region), region)}")
     if comparison.defined(region):
         rows = [comparison.summary_row(region, m) for m in _metrics(comparison, region)]
         _print_table(list(SUMMARY_COLUMNS), rows)

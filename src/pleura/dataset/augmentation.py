@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,12 +11,13 @@ from pydantic import Field, model_validator
 
 from pleura.dataset.opencv import cv2
 from pleura.dataset.recipe_model import RecipeModel
-from pleura.typing import FloatArray
+from pleura.typing import FloatArray, TargetArray
 
 AugmentationFunction = Callable[
-    [FloatArray, FloatArray, np.random.Generator], tuple[FloatArray, FloatArray]
+    [FloatArray, TargetArray, np.random.Generator], tuple[FloatArray, TargetArray]
 ]
-"""Augmented image and mask of a preprocessed image and its mask, all float32 (rows, columns)."""
+"""Augmented image and mask of a preprocessed image and its mask, all float32 (rows, columns); with
+`data.labels`, the masks are uint8: 0 background, else 1 plus the index of the label."""
 
 
 class Augmentation(RecipeModel):
@@ -36,7 +37,8 @@ class Augmentation(RecipeModel):
     """Largest displacement of the elastic deformation, as a fraction of the width; only with
     `simulation`."""
     flip: bool = False
-    """Mirror half of the images left to right."""
+    """Mirror half of the images left to right. With `data.labels`, labels with right and left in
+    their names are exchanged in mirrored masks (see `data.labels.mirrored`)."""
     intensity_scale: float = Field(0.0, ge=0, lt=1)
     """Largest relative change of contrast: values are multiplied by a factor between 1 minus and 1
     plus this."""
@@ -45,7 +47,8 @@ class Augmentation(RecipeModel):
     noise: float = Field(0.0, ge=0)
     """Largest standard deviation of white noise, added to the scaled values."""
     mask_interpolation: Literal["nearest", "linear"] = "nearest"
-    """`nearest` keeps a 0/1 mask 0/1; `linear` moves soft targets smoothly."""
+    """`nearest` keeps a 0/1 mask 0/1; `linear` moves soft targets smoothly. With `data.labels`, it
+    is always `nearest`."""
 
     @model_validator(mode="after")
     def _possible(self) -> Augmentation:
@@ -55,28 +58,38 @@ class Augmentation(RecipeModel):
 
 
 def augment(
-    image: FloatArray, mask: FloatArray, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+    image: FloatArray,
+    mask: TargetArray,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    mirrored: Sequence[int] = (),
+) -> tuple[FloatArray, TargetArray]:
     """Apply the same random transform to an image and its mask.
 
     Parameters
     ----------
     image, mask:
-        float32 (rows, columns). Values beyond the border are those of the nearest border pixel.
+        (rows, columns); the image is float32, and the mask float32, or uint8 class indices. Values
+        beyond the border are those of the nearest border pixel.
     augmentation:
         Ranges of the transforms.
     rng:
         The random number generator.
+    mirrored:
+        For class indices: the class of a pixel in a mirrored image, by its class.
 
     Returns
     -------
     image, mask:
-        float32 (rows, columns).
+        As the arguments.
     """
     matrix = _sample_affine(image.shape, augmentation, rng)
     warped_image = _warp(image, matrix, cv2.INTER_LINEAR)
-    nearest = augmentation.mask_interpolation == "nearest"
+    is_label_map = mask.dtype == np.uint8
+    nearest = is_label_map or augmentation.mask_interpolation == "nearest"
     warped_mask = _warp(mask, matrix, cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
+    if is_label_map and np.linalg.det(matrix[:, :2]) < 0:
+        warped_mask = np.asarray(mirrored, np.uint8)[warped_mask]
     return _change_intensity(warped_image, augmentation, rng), warped_mask
 
 
@@ -141,10 +154,16 @@ def _elastic_displacement(
 
 
 def augment_batch(
-    images: FloatArray, masks: FloatArray, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+    images: FloatArray,
+    masks: TargetArray,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    mirrored: Sequence[int] = (),
+) -> tuple[FloatArray, TargetArray]:
     """Augment images and masks (n, rows, columns), each pair with its own random transform."""
-    augmented = [augment(i, m, augmentation, rng) for i, m in zip(images, masks, strict=True)]
+    augmented = [
+        augment(i, m, augmentation, rng, mirrored) for i, m in zip(images, masks, strict=True)
+    ]
     return np.stack([image for image, _ in augmented]), np.stack([mask for _, mask in augmented])
 
 
@@ -178,11 +197,11 @@ def _sample_affine(
     return np.column_stack([linear, translation])
 
 
-def _warp(picture: FloatArray, matrix: NDArray[np.float64], interpolation: int) -> FloatArray:
+def _warp(picture: TargetArray, matrix: NDArray[np.float64], interpolation: int) -> TargetArray:
     warped = cv2.warpAffine(
         picture, matrix, picture.shape[::-1], flags=interpolation, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.asarray(warped, np.float32)
+    return np.asarray(warped, picture.dtype)
 
 
 def _change_intensity(

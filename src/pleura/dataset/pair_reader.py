@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from pleura.dataset.volumes import read_volume, read_volume_mask
 from pleura.errors import DataError
 from pleura.formats.channels import equal_channels
 from pleura.formats.image_files import read_image_file
+from pleura.masks.classes import class_indices
 from pleura.masks.exchanged import detect_exchanged
 from pleura.names import shorten_list
+from pleura.scan.labels import Label
 from pleura.typing import AnyArray
 
 
@@ -60,21 +63,30 @@ def read_image_2d(path: Path) -> AnyArray:
     return image
 
 
-def read_mask_2d(path: Path) -> NDArray[np.uint8]:
+def read_mask_2d(path: Path, labels: Sequence[Label] = ()) -> NDArray[np.uint8]:
     """Read a 2-D reference mask.
 
     Equal colour channels count as one. A palette is read as labels
     (`pleura.formats.channels.palette_labels`).
 
+    Parameters
+    ----------
+    path:
+        The file.
+    labels:
+        The classes of the mask; empty: lung is any value but 0.
+
     Returns
     -------
     ndarray
-        uint8 (rows, columns), 0 and 1; all zero for a slice without lung.
+        uint8 (rows, columns), 0 and 1; all zero for a slice without lung. With ``labels``, 1 plus
+        the index of the class.
 
     Raises
     ------
     DataError
-        The file is unreadable, has several channels or grey levels, or is constant but not zero.
+        The file is unreadable or has several channels. Without ``labels``: it has several grey
+        levels, or is constant but not zero. With ``labels``: it contains another value.
     """
     stored = read_image_file(path, labels=True)
     mask = equal_channels(stored)
@@ -90,6 +102,14 @@ def read_mask_2d(path: Path) -> NDArray[np.uint8]:
             where=path,
             hint="save it with 0 outside and 255 (or 1) inside the lungs",
         )
+    if labels:
+        if mask.dtype.kind == "f" and (mask != np.rint(mask)).any():
+            raise DataError(
+                f"the mask has fractional values, from {mask.min():g} to {mask.max():g}",
+                where=path,
+                hint="save whole numbers, the labels of the recipe",
+            )
+        return class_indices(mask, labels, path)
     values = np.unique(mask)
     if len(values) == 1 and values[0] != 0:
         raise DataError(
@@ -113,9 +133,15 @@ class PairReader:
     The slices of a volume are thus read from one decoded file if they are requested one after the
     other. Use one reader for one pass over a data set: a file that changes during the lifetime of
     the reader may not be read again.
+
+    Parameters
+    ----------
+    labels:
+        The classes of the masks; empty if all masks are lungs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labels: tuple[Label, ...] = ()) -> None:
+        self.labels = labels
         self._volume = lru_cache(maxsize=1)(read_volume)
         self._volume_mask = lru_cache(maxsize=1)(read_volume_mask)
 
@@ -128,7 +154,7 @@ class PairReader:
             (rows, columns); int16 in HU for a slice of a volume, else in the stored units divided
             by `Pair.factor`.
         mask:
-            uint8 (rows, columns), 0 and 1.
+            uint8 (rows, columns), 0 and 1; with ``labels``, 1 plus the index of the class.
 
         Raises
         ------
@@ -160,7 +186,7 @@ class PairReader:
         image = read_image_2d(pair.image)
         if pair.no_lung:
             return image, np.zeros(image.shape, np.uint8)
-        mask = read_mask_2d(pair.mask)
+        mask = read_mask_2d(pair.mask, self.labels)
         require_same_size(pair, image.shape, mask.shape)
         return image, mask
 
@@ -169,7 +195,9 @@ class PairReader:
         image = volume.hu[pair.index]
         if pair.no_lung:
             return image, np.zeros(image.shape, np.uint8)
-        labels, grid = self._volume_mask(pair.mask, volume.geometry, volume.origin, volume.order)
+        labels, grid = self._volume_mask(
+            pair.mask, volume.geometry, volume.origin, volume.order, self.labels
+        )
         if not grid.matches(volume.geometry):
             raise DataError(
                 f"image and mask have different grids: {volume.geometry.describe_difference(grid)}",

@@ -17,7 +17,8 @@ from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataError
-from pleura.typing import AnyArray, FloatArray, Progress
+from pleura.scan.labels import Label
+from pleura.typing import AnyArray, FloatArray, Progress, TargetArray
 
 _INTERPOLATION = {"lanczos": "INTER_LANCZOS4", "nearest": "INTER_NEAREST", "area": "INTER_AREA"}
 """Constants of OpenCV."""
@@ -42,7 +43,8 @@ class Preprocessing(RecipeModel):
     pixels that a larger one covers."""
     mask_interpolation: Literal["nearest", "area"] = "nearest"
     """`nearest`: the upper left of the pixels that a larger one covers (OpenCV, the exercise);
-    `area`: the fraction of them that is lung, a soft target."""
+    `area`: the fraction of them that is lung, a soft target; with `data.labels`, the label of most
+    of them."""
 
     @model_validator(mode="after")
     def _possible(self) -> Preprocessing:
@@ -63,8 +65,10 @@ class PreprocessedPairs:
     ----------
     names:
         Names of the pairs.
-    images, masks:
-        float32 (n, rows, columns); the masks are in [0, 1].
+    images:
+        float32 (n, rows, columns).
+    masks:
+        float32 (n, rows, columns) in [0, 1]; with several classes, uint8 class indices.
     fingerprint:
         SHA-256 of every name, image and mask as stored.
     preprocessing:
@@ -77,7 +81,7 @@ class PreprocessedPairs:
 
     names: tuple[str, ...]
     images: FloatArray
-    masks: FloatArray
+    masks: TargetArray
     fingerprint: str
     preprocessing: Preprocessing
     hashes: tuple[bytes, ...]
@@ -87,16 +91,28 @@ class PreprocessedPairs:
         """Return a hash of each image by name; copies have equal hashes, constant images none."""
         return {name: one.hex()[:32] for name, one in zip(self.names, self.hashes, strict=True)}
 
-    def select(self, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    def select(self, names: Sequence[str]) -> tuple[FloatArray, TargetArray]:
         """Return the images and masks with these names, in this order."""
         index = [self.names.index(name) for name in names]
         return self.images[index], self.masks[index]
 
 
 def preprocess_pairs(
-    pairs: Sequence[Pair], preprocessing: Preprocessing, progress: Progress | None = None
+    pairs: Sequence[Pair],
+    preprocessing: Preprocessing,
+    progress: Progress | None = None,
+    labels: tuple[Label, ...] = (),
 ) -> PreprocessedPairs:
     """Read and preprocess image-mask pairs; only the results are kept in memory.
+
+    Parameters
+    ----------
+    pairs, preprocessing:
+        The pairs, and the section of the recipe.
+    progress:
+        Called with the number of pairs that were read, and of all pairs.
+    labels:
+        The classes of the masks; empty if all masks are lungs.
 
     Raises
     ------
@@ -106,7 +122,7 @@ def preprocess_pairs(
     digest = hashlib.sha256()
     try:
         images = np.empty((len(pairs), *preprocessing.size), np.float32)
-        masks = np.empty_like(images)
+        masks = np.empty(images.shape, np.uint8 if labels else np.float32)
     except MemoryError as error:
         raise DataError(
             f"{len(pairs)} images of {' x '.join(map(str, preprocessing.size))} pixels do not fit "
@@ -115,14 +131,18 @@ def preprocess_pairs(
             hint="choose a smaller size, or use fewer images",
         ) from error
     hashes, thumbnails = [], []
-    reader = PairReader()
+    reader = PairReader(labels)
     for i, pair in enumerate(pairs):
         image, mask = reader.read(pair)
         digest.update(f"{pair.name} {image.dtype.str} {image.shape}".encode())
         digest.update(np.ascontiguousarray(image).data)
         digest.update(mask.data)
         images[i] = preprocess_image(image, preprocessing, where=str(pair.image))
-        masks[i] = preprocess_mask(mask, preprocessing)
+        masks[i] = (
+            preprocess_label_map(mask, preprocessing, len(labels))
+            if labels
+            else preprocess_mask(mask, preprocessing)
+        )
         hashes.append(b"" if image.min() == image.max() else value_hash(image))
         thumbnails.append(thumbnail(image))
         if progress is not None:
@@ -156,6 +176,31 @@ def preprocess_image(
 def preprocess_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> FloatArray:
     """Resample a mask (rows, columns) of 0 and 1 to a float32 target on the network's grid."""
     return _resize(mask.astype(np.float32), preprocessing.size, preprocessing.mask_interpolation)
+
+
+def preprocess_label_map(
+    indices: NDArray[np.uint8], preprocessing: Preprocessing, classes: int
+) -> NDArray[np.uint8]:
+    """Resample a label map (rows, columns) to the network's grid.
+
+    Parameters
+    ----------
+    indices:
+        uint8 (rows, columns): class indices from 0, background.
+    preprocessing:
+        With the interpolation `area`, a pixel gets the class that covers the largest part of it.
+    classes:
+        Number of classes without background.
+    """
+    if indices.shape == preprocessing.size:
+        return indices
+    if preprocessing.mask_interpolation == "nearest":
+        resized = cv2.resize(indices, preprocessing.size[::-1], interpolation=cv2.INTER_NEAREST)
+        return np.asarray(resized, np.uint8)
+    fractions = [
+        preprocess_mask((indices == i).astype(np.uint8), preprocessing) for i in range(classes + 1)
+    ]
+    return np.asarray(np.argmax(fractions, 0), np.uint8)
 
 
 def resample_probability(

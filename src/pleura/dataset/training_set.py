@@ -20,7 +20,7 @@ from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale_intensity
 from pleura.dataset.simulation import Simulation, simulate
 from pleura.errors import DataError
-from pleura.typing import FloatArray, Progress
+from pleura.typing import FloatArray, Progress, TargetArray
 
 _OVERSAMPLING = 2
 """Size of the grid on which images are augmented, as a multiple of the network's grid."""
@@ -28,8 +28,8 @@ _OVERSAMPLING = 2
 _CT_RANGE = (-1024.0, 3071.0)
 """HU of 12-bit scanners, all of which a greyscale image may show."""
 
-Batch = tuple[FloatArray, FloatArray]
-"""Scaled images and masks in [0, 1], float32 (n, rows, columns), on the network's grid."""
+Batch = tuple[FloatArray, TargetArray]
+"""Scaled images float32 (n, rows, columns), and their masks, on the network's grid."""
 
 
 class TrainingSet(Protocol):
@@ -47,21 +47,27 @@ class PreprocessedSet:
 
     Parameters
     ----------
-    images, masks:
+    images:
         float32 (n, rows, columns).
+    masks:
+        float32 (n, rows, columns) in [0, 1]; with several classes, uint8 class indices.
     augmentation:
         Section of the recipe, or a function; None to not augment.
+    mirrored:
+        With several classes: the class of a pixel in a mirrored image, by its class.
     """
 
     def __init__(
         self,
         images: FloatArray,
-        masks: FloatArray,
+        masks: TargetArray,
         augmentation: Augmentation | AugmentationFunction | None,
+        mirrored: Sequence[int] = (),
     ) -> None:
         self.images = images
         self.masks = masks
         self.augmentation = augmentation
+        self.mirrored = mirrored
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,7 +78,7 @@ class PreprocessedSet:
         if self.augmentation is None:
             return images, masks
         if isinstance(self.augmentation, Augmentation):
-            return augment_batch(images, masks, self.augmentation, rng)
+            return augment_batch(images, masks, self.augmentation, rng, self.mirrored)
         augmented = [
             _augment_with(self.augmentation, image, mask, rng)
             for image, mask in zip(images, masks, strict=True)
@@ -145,6 +151,7 @@ def build_training_set(
     augmentation: Augmentation | AugmentationFunction | None,
     simulation: Simulation | None,
     progress: Progress | None = None,
+    mirrored: Sequence[int] = (),
 ) -> TrainingSet:
     """Return the training set of a recipe.
 
@@ -160,6 +167,8 @@ def build_training_set(
         Sections of the recipe; None to not augment. A function as ``augmentation`` replaces both.
     progress:
         Called with the number of images that were read, and of all images.
+    mirrored:
+        As for `PreprocessedSet`.
 
     Raises
     ------
@@ -167,15 +176,15 @@ def build_training_set(
         A pair cannot be read.
     """
     if simulation is None or not isinstance(augmentation, Augmentation):
-        return PreprocessedSet(*prepared.select(names), augmentation)
+        return PreprocessedSet(*prepared.select(names), augmentation, mirrored)
     by_name = {pair.name: pair for pair in pairs}
     selected = [by_name[name] for name in names]
     return SimulatedSet(selected, prepared.preprocessing, augmentation, simulation, progress)
 
 
 def _augment_with(
-    function: AugmentationFunction, image: FloatArray, mask: FloatArray, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+    function: AugmentationFunction, image: FloatArray, mask: TargetArray, rng: np.random.Generator
+) -> tuple[FloatArray, TargetArray]:
     augmented_image, augmented_mask = function(image.copy(), mask.copy(), rng)
     if not np.shape(augmented_image) == np.shape(augmented_mask) == image.shape:
         raise DataError(
@@ -184,7 +193,13 @@ def _augment_with(
             where="augmentation",
             hint="return an image and a mask of the shape of the input",
         )
-    return np.asarray(augmented_image, np.float32), np.asarray(augmented_mask, np.float32)
+    if mask.dtype == np.uint8 and np.asarray(augmented_mask).dtype.kind not in "iu":
+        raise DataError(
+            f"the custom augmentation returns labels of type {np.asarray(augmented_mask).dtype}",
+            where="augmentation",
+            hint="return whole numbers: transform label maps with nearest-neighbour interpolation",
+        )
+    return np.asarray(augmented_image, np.float32), np.asarray(augmented_mask, mask.dtype)
 
 
 def _resample(picture: FloatArray, size: tuple[int, int]) -> FloatArray:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from pleura.errors import DataError, DataWarning, ScanError
 from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
+from pleura.masks.classes import class_indices, read_classes
 from pleura.masks.labels import read_stored_mask
 from pleura.scan.geometry import Geometry, Reorientation
+from pleura.scan.labels import Label
 from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
@@ -72,6 +74,7 @@ def read_volume_mask(
     geometry: Geometry | None = None,
     origin: Origin = IN_MEMORY,
     stored_order: Reorientation | None = None,
+    classes: tuple[Label, ...] = (),
 ) -> tuple[NDArray[np.uint8], Geometry]:
     """Read the mask of a volume.
 
@@ -85,11 +88,14 @@ def read_volume_mask(
     stored_order:
         Reorientation of the volume's array. A mask without orientation, such as a PNG, is stored
         as the volume is.
+    classes:
+        The classes of the mask; empty: lung is any value but 0.
 
     Returns
     -------
     mask:
-        uint8 (slices, rows, columns), canonical axial slices; 1 where the file has any label.
+        uint8 (slices, rows, columns), canonical axial slices; 1 where the file has any label. With
+        ``classes``, 1 plus the index of the class.
     geometry:
         The grid of the slices.
 
@@ -99,13 +105,18 @@ def read_volume_mask(
         The file cannot be read, or contains values that are not labels.
     """
     with _as_data_error(path):
-        mask = read_stored_mask(path, geometry, origin, unknown_as_lung=True)
+        if classes:
+            mask = read_classes(path, classes, geometry, origin)
+            labels = class_indices(mask.labels, classes, path)
+        else:
+            mask = read_stored_mask(path, geometry, origin, unknown_as_lung=True)
+            labels = np.not_equal(mask.labels, 0).astype(np.uint8)
     _warn_of_decisions(path, mask.decisions)
-    order = mask.geometry.to_canonical()
-    if stored_order is not None and not mask.geometry.orientation_known:
+    geometry = mask.geometry
+    order = geometry.to_canonical()
+    if stored_order is not None and not geometry.orientation_known:
         order = stored_order
-    lung = order.apply(mask.labels) > 0
-    return np.ascontiguousarray(lung, np.uint8), order.apply_to(mask.geometry)
+    return np.ascontiguousarray(order.apply(labels)), order.apply_to(geometry)
 
 
 def read_scan(path: Path, units: UnitsOption) -> Scan:

@@ -80,6 +80,8 @@ class Engine:
     def probability(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
         """Return the probability of lung times 255, uint8 (slices, rows, columns).
 
+        With several classes, their probabilities are uint8 (slices, classes, rows, columns).
+
         Parameters
         ----------
         values:
@@ -104,13 +106,18 @@ class Engine:
                 where=None,
                 hint="try the model `default`; if it works, export the other model again",
             ) from error
-        if output.shape != values.shape or output.dtype != np.uint8:
+        if output.shape != self.output_shape(values.shape) or output.dtype != np.uint8:
             raise ModelError(
                 f"the model returned {output.dtype} {output.shape} for {_size(values)}",
                 where=None,
                 hint="use a model file that `pleura export` wrote",
             )
         return output
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of `probability` of slices of this shape."""
+        classes = len(self.metadata.classes)
+        return (shape[0], classes, *shape[1:]) if classes else shape
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
         """Compile the model for batches of this shape, for example while slices are read."""

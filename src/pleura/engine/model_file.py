@@ -10,16 +10,26 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pleura.engine.model_classes import (
+    check_classes,
+    classes_of_json,
+    classes_to_json,
+    invalid_metadata,
+)
 from pleura.engine.onnx_graph import GraphError, check_graph
 from pleura.errors import ModelError, first_line
 from pleura.files.listing import describe_wrong_path
+from pleura.scan.labels import Label
 
 InputUnits = Literal["HU", "grey"]
 """Units of a model's input: HU, or grey values from 0 to 255 in which air is dark."""
 
 FORMATS: dict[InputUnits, int] = {"HU": 1, "grey": 2}
-"""Format version of model files by the units of their input; increased when an older pleura would
-misread a new file."""
+"""Format version of model files for lungs by the units of their input; increased when an older
+pleura would misread a new file."""
+
+CLASSES_FORMAT = 3
+"""Format version of model files with several classes."""
 
 METADATA_KEY = "pleura"
 """Entry of ``metadata_props`` of the ONNX file that contains the metadata as JSON."""
@@ -34,7 +44,8 @@ MAX_BYTES = 1 << 30
 _MAX_NAME = 64  # of a DICOM Long String (LO), which stores the name of an algorithm
 _MAX_TEXT = 10_000
 _MAX_DEPTH = 16  # levels of the recipe
-_GREY_KEYS = {"input", "window"}  # only in model files for grey values
+_KEYS_SINCE = {"input": 2, "window": 2, "classes": 3, "output": 3}
+"""Format version that introduced a key; other keys are in all formats."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +53,20 @@ class ModelMetadata:
     """Metadata of a model in its file.
 
     The graph converts HU or grey values, int16 (slices, rows, columns), to the probability of lung
-    times 255, uint8 of the same shape.
+    times 255, uint8 of the same shape; in format 3 to the probabilities of several classes, uint8
+    (slices, classes, rows, columns).
 
     Attributes
     ----------
     format:
-        Format version of the file: 1 for HU, 2 for grey values.
+        Format version of the file: 1 for lungs in HU, 2 for lungs in grey values, 3 for several
+        classes.
     name, version:
         Name and version of the model, at most 64 characters each.
     labels:
-        ``("lung",)``.
+        ``("lung",)``, or the names of the classes.
     threshold:
-        Smallest probability (0 to 1) of a lung voxel.
+        Smallest probability (0 to 1) of a lung voxel; classes have their own thresholds.
     recipe:
         The recipe of the training.
     data, data_fingerprint:
@@ -66,6 +79,10 @@ class ModelMetadata:
         Units of the input: ``HU``, or ``grey`` for values from 0 to 255.
     window:
         HU of the grey values 0 and 255; None if they are not known, and for ``HU``.
+    classes:
+        The classes, in the order of the output; empty for lungs.
+    output:
+        ``softmax``: the probabilities of background and all classes sum to 1.
 
     Raises
     ------
@@ -85,37 +102,49 @@ class ModelMetadata:
     weights_sha256: str
     input: InputUnits = "HU"
     window: tuple[float, float] | None = None
+    classes: tuple[Label, ...] = ()
+    output: Literal["softmax"] = "softmax"
 
     def __post_init__(self) -> None:
-        if self.format != FORMATS.get(self.input):
-            raise _invalid("input", '"HU" in format 1 and "grey" in format 2')
+        self._check_format()
         if self.window is not None and not (self.input == "grey" and _is_window(self.window)):
-            raise _invalid("window", "two increasing HU of a model for grey values")
+            raise invalid_metadata("window", "two increasing HU of a model for grey values")
         for name in ("name", "version"):
             value = getattr(self, name)
             if not _is_text(value, _MAX_NAME) or not value.strip() or not value.isprintable():
-                raise _invalid(name, f"1 to {_MAX_NAME} printable characters")
+                raise invalid_metadata(name, f"1 to {_MAX_NAME} printable characters")
         for name in ("data", "data_fingerprint", "licence", "weights_sha256"):
             if not _is_text(getattr(self, name), _MAX_TEXT):
-                raise _invalid(name, f"up to {_MAX_TEXT} printable characters")
-        if self.labels != ("lung",):
-            raise _invalid("labels", '["lung"]')
+                raise invalid_metadata(name, f"up to {_MAX_TEXT} printable characters")
+        if self.labels != (tuple(label.name for label in self.classes) or ("lung",)):
+            raise invalid_metadata("labels", '["lung"], or the names of the classes')
+        check_classes(self.classes)
         number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
         if not number or not 0 < self.threshold <= 1:
-            raise _invalid("threshold", "a number above 0 and up to 1")
+            raise invalid_metadata("threshold", "a number above 0 and up to 1")
         if not isinstance(self.recipe, dict) or not _within(self.recipe, _MAX_DEPTH):
-            raise _invalid("recipe", f"an object of up to {_MAX_DEPTH} levels")
+            raise invalid_metadata("recipe", f"an object of up to {_MAX_DEPTH} levels")
+
+    def _check_format(self) -> None:
+        expected = FORMATS.get(self.input)
+        if self.format != (CLASSES_FORMAT if self.classes and expected else expected):
+            raise invalid_metadata(
+                "input", '"HU" in format 1, "grey" in format 2, and one of both in format 3'
+            )
+        if self.output != "softmax":
+            raise invalid_metadata("output", '"softmax"')
 
     def summary(self) -> dict[str, Any]:
         """Return the values that identify the model."""
         keys = ["name", "version", "threshold", "weights_sha256"]
         if self.input != "HU":
             keys.append("input")
-        return {key: getattr(self, key) for key in keys}
+        values = {key: getattr(self, key) for key in keys}
+        return values | ({"classes": classes_to_json(self.classes)} if self.classes else {})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata as a dictionary that JSON can store, with the keys of its format."""
-        content = asdict(self)
+        content = {**asdict(self), "classes": classes_to_json(self.classes)}
         return {key: content[key] for key in _keys_of(self.format)}
 
 
@@ -129,8 +158,8 @@ def read_metadata(path: Path) -> ModelMetadata:
         its metadata or graph is invalid.
     """
     try:
-        entries = check_graph(_read(path))
-        return _parse(json.loads(entries[METADATA_KEY]))
+        entries, classes = check_graph(_read(path))
+        return _parse(json.loads(entries[METADATA_KEY]), classes)
     except ModelError as error:
         raise ModelError(error.message, where=path, hint=error.hint) from error
     except GraphError as error:
@@ -170,33 +199,40 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _parse(content: Any) -> ModelMetadata:
+def _parse(content: Any, n_classes: int | None) -> ModelMetadata:
     version = content["format"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise _invalid("format", "a positive integer")
-    newest = max(FORMATS.values())
-    if version > newest:
+        raise invalid_metadata("format", "a positive integer")
+    if version > CLASSES_FORMAT:
         raise ModelError(
-            f"the model has format {version:.9g}; this version of pleura reads up to {newest}",
+            f"the model has format {version:.9g}; this version of pleura reads up to "
+            f"{CLASSES_FORMAT}",
             where=None,
             hint="run pip install --upgrade pleura",
         )
     names = set(_keys_of(version))
     if content.keys() != names:
         missing = sorted(names - content.keys())
-        raise _invalid("keys", f"those of a model file (missing: {', '.join(missing) or 'none'})")
+        raise invalid_metadata(
+            "keys", f"those of a model file (missing: {', '.join(missing) or 'none'})"
+        )
     tuples = {
         key: tuple(value)
         for key, value in content.items()
         if key in ("labels", "window") and isinstance(value, list)
     }
-    return ModelMetadata(**{**content, **tuples})
+    classes = classes_of_json(content["classes"]) if "classes" in content else ()
+    if "classes" in content and not classes:
+        raise invalid_metadata("classes", "a list of classes")
+    if n_classes != (len(classes) or None):
+        raise GraphError("has another number of classes than its metadata")
+    return ModelMetadata(**{**content, **tuples, "classes": classes})
 
 
 def _keys_of(version: int) -> list[str]:
     """Return the keys of the metadata in a format version."""
     names = [field.name for field in fields(ModelMetadata)]
-    return [name for name in names if version != FORMATS["HU"] or name not in _GREY_KEYS]
+    return [name for name in names if version >= _KEYS_SINCE.get(name, 1)]
 
 
 def _is_window(value: object) -> bool:
@@ -204,14 +240,6 @@ def _is_window(value: object) -> bool:
         isinstance(value, tuple)
         and [type(limit) for limit in value] == [float, float]
         and -math.inf < value[0] < value[1] < math.inf
-    )
-
-
-def _invalid(name: str, expected: str) -> ModelError:
-    return ModelError(
-        f"invalid model metadata: {name} must be {expected}",
-        where=None,
-        hint="export the run again with valid options",
     )
 
 

@@ -16,6 +16,9 @@ from collections.abc import Iterator
 
 Fields = list[tuple[int, "int | memoryview"]]
 
+Value = tuple[str, int, "list[int | None]"]
+"""Name, element type and sizes of an input or output; None is a dynamic size."""
+
 MAX_FIELDS = 1_000_000
 """Maximum number of fields of a file; the larger of the shipped models has 30,000."""
 
@@ -28,12 +31,13 @@ class GraphError(ValueError):
     """A graph that pleura refuses; the message completes "the model file ..."."""
 
 
-def check_graph(content: bytes) -> dict[str, str]:
+def check_graph(content: bytes) -> tuple[dict[str, str], int | None]:
     """Check the graph of an ONNX file and return the file's metadata.
 
     The graph must have one input ``hu`` (HU or grey values), int16 (slices, rows, columns), and one
-    output, uint8 of the same rank, without loops, branches, functions, operators of other domains,
-    or data in other files. Field numbers are those of onnx.proto [1]_.
+    output, uint8 of the same rank or (slices, classes, rows, columns). It must not have loops,
+    branches, functions, operators of other domains, or data in other files. Field numbers are those
+    of onnx.proto [1]_.
 
     Parameters
     ----------
@@ -42,8 +46,10 @@ def check_graph(content: bytes) -> dict[str, str]:
 
     Returns
     -------
-    dict
+    metadata:
         The entries of ``metadata_props``.
+    classes:
+        Number of classes in the output; None if the output has the rank of the input.
 
     Raises
     ------
@@ -68,12 +74,25 @@ def check_graph(content: bytes) -> dict[str, str]:
         _check_node(_fields(node, budget), len(content), budget)
     inputs = [_value(_fields(value, budget), budget) for value in _messages(graph, 11)]
     outputs = [_value(_fields(value, budget), budget) for value in _messages(graph, 12)]
-    if inputs != [("hu", _INT16, _RANK)]:
-        raise GraphError("does not have one input 'hu', int16 (slices, rows, columns)")
-    if [output[1:] for output in outputs] != [(_UINT8, _RANK)]:
-        raise GraphError("does not have one output, uint8 (slices, rows, columns)")
+    classes = _check_signature(inputs, outputs)
     entries = [dict(_fields(entry, budget)) for entry in _messages(model, 14)]
-    return {_text(entry[1]): _text(entry[2]) for entry in entries}
+    return {_text(entry[1]): _text(entry[2]) for entry in entries}, classes
+
+
+def _check_signature(inputs: list[Value], outputs: list[Value]) -> int | None:
+    """Check types and sizes, and return the number of classes in the output, if there are any."""
+    if [value[:2] for value in inputs] != [("hu", _INT16)] or len(inputs[0][2]) != _RANK:
+        raise GraphError("does not have one input 'hu', int16 (slices, rows, columns)")
+    if [value[1] for value in outputs] != [_UINT8] or len(outputs[0][2]) not in (_RANK, _RANK + 1):
+        raise GraphError("does not have one output, uint8 (slices, rows, columns)")
+    sizes, classes = outputs[0][2], None
+    if len(sizes) > _RANK:
+        classes = sizes.pop(1)
+        if classes is None:
+            raise GraphError("does not have a fixed number of classes")
+    if any(size is not None for size in (*inputs[0][2], *sizes)):
+        raise GraphError("accepts slices of one size only")
+    return classes
 
 
 def _check_node(node: Fields, size: int, budget: Iterator[int]) -> None:
@@ -102,17 +121,18 @@ def _check_tensor(tensor: Fields, size: int) -> None:
         raise GraphError("claims tensors larger than the file")
 
 
-def _value(fields: Fields, budget: Iterator[int]) -> tuple[str, int, int]:
-    """Return name, element type and rank of an input or output, whose sizes must be dynamic."""
+def _value(fields: Fields, budget: Iterator[int]) -> Value:
+    """Return an input or output of the graph."""
     name = "".join(_text(value) for field, value in fields if field == 1)
     types = [t for k in _messages(fields, 2) for t in _messages(_fields(k, budget), 1)]
     tensor_type = _fields(types[0], budget) if types else []
     dims = [d for shape in _messages(tensor_type, 2) for d in _messages(_fields(shape, budget), 1)]
-    for dim in dims:
-        if any(field == 1 for field, _ in _fields(dim, budget)):
-            raise GraphError("accepts slices of one size only")
+    sizes = [
+        next((v if isinstance(v, int) else 0 for f, v in _fields(dim, budget) if f == 1), None)
+        for dim in dims
+    ]
     element = next((value for field, value in tensor_type if field == 1), 0)
-    return name, element if isinstance(element, int) else 0, len(dims)
+    return name, element if isinstance(element, int) else 0, sizes
 
 
 def _messages(fields: Fields, number: int) -> list[memoryview]:

@@ -10,7 +10,14 @@ from typing import Any
 from pleura.errors import DataError
 from pleura.evaluation.cases import NO_GROUP
 from pleura.evaluation.descriptions import METRICS, DisplayUnit, display_unit
-from pleura.evaluation.scores import OUTCOMES, Outcome, Score, perfect_value
+from pleura.evaluation.scores import (
+    ALL_LABELS,
+    LUNGS,
+    OUTCOMES,
+    Outcome,
+    Score,
+    perfect_value,
+)
 from pleura.evaluation.statistics import (
     Difference,
     MetricSummary,
@@ -24,10 +31,10 @@ from pleura.names import counted, printable
 from pleura.typing import StrPath
 
 _OUTCOME_TEXTS: dict[Outcome, str] = {
-    "true_positive": "with lung in both masks",
-    "true_negative": "without lung in either",
+    "true_positive": "with {} in both masks",
+    "true_negative": "without {} in either",
     "false_negative": "missed",
-    "false_positive": "with lung in the prediction only",
+    "false_positive": "with {} in the prediction only",
 }
 
 
@@ -52,19 +59,28 @@ class Comparison:
 
     @property
     def regions(self) -> list[str]:
-        """The regions that were scored, both lungs first."""
+        """The regions that were scored: both lungs, or all labels, first."""
         return list(dict.fromkeys(score.region for score in self.scores))
+
+    @property
+    def main_region(self) -> str:
+        """The first region: ``lungs``, or ``all labels`` of several classes."""
+        return self.scores[0].region if self.scores else LUNGS
 
     @property
     def cases(self) -> list[str]:
         """The names of the cases."""
         return list(dict.fromkeys(score.case for score in self.scores))
 
-    def defined(self, region: str = "lungs") -> list[Score]:
-        """Return the scores of a region that have metrics: all but true negatives."""
+    def defined(self, region: str | None = None) -> list[Score]:
+        """Return the scores of a region that have metrics: all but true negatives.
+
+        Here and in the other methods, the default is `main_region`.
+        """
+        region = region or self.main_region
         return [score for score in self.scores if score.region == region and score.metrics]
 
-    def summary(self, region: str = "lungs") -> dict[str, MetricSummary]:
+    def summary(self, region: str | None = None) -> dict[str, MetricSummary]:
         """Return the statistics of each metric of a region over its cases."""
         scores = self.defined(region)
         if not scores:
@@ -75,8 +91,9 @@ class Comparison:
             for name in scores[0].metrics
         }
 
-    def outcome_counts(self, region: str = "lungs") -> dict[Outcome, int]:
+    def outcome_counts(self, region: str | None = None) -> dict[Outcome, int]:
         """Count the outcomes of a region."""
+        region = region or self.main_region
         outcomes = [score.outcome for score in self.scores if score.region == region]
         return {name: outcomes.count(name) for name in OUTCOMES}
 
@@ -89,17 +106,18 @@ class Comparison:
             groups.setdefault(score.group or NO_GROUP, []).append(score)
         return {name: Comparison(tuple(groups[name])) for name in sorted(groups)}
 
-    def differences(self, other: Comparison, region: str = "lungs") -> dict[str, Difference]:
+    def differences(self, other: Comparison, region: str | None = None) -> dict[str, Difference]:
         """Test whether the predictions of another model differ: other minus this.
 
-        A case without lung in the reference, in which one model predicts lung and the other does
-        not, counts with the perfect values for the latter.
+        A case without lung (or label) in the reference, in which one model predicts it and the
+        other does not, counts with the perfect values for the latter.
 
         Raises
         ------
         DataError
             The cases differ, or no case has lung.
         """
+        region = region or self.main_region
         first, second = (
             {score.case: score for score in comparison.scores if score.region == region}
             for comparison in (self, other)
@@ -108,7 +126,8 @@ class Comparison:
         pairs = [pair for pair in pairs if any(score.metrics for score in pair)]
         if first.keys() != second.keys() or not pairs:
             raise DataError(
-                f"the two comparisons have {counted(len(pairs), 'case')} with lung in common",
+                f"the two comparisons have {counted(len(pairs), 'case')} with {noun_of(region)} in "
+                "common",
                 where=region,
                 hint="compare both models on the same references",
             )
@@ -206,7 +225,7 @@ class Comparison:
             html_table(
                 SUMMARY_COLUMNS,
                 [self.summary_row(region, metric) for metric in self.summary(region)],
-                f"{region}: {outcomes_text(self.outcome_counts(region))}",
+                f"{region}: {outcomes_text(self.outcome_counts(region), region)}",
                 numeric=True,
             )
             for region in self.regions
@@ -215,7 +234,8 @@ class Comparison:
     def _case_html(self) -> str:
         """Return a table of the only case, with a column per region."""
         metrics = dict.fromkeys(name for score in self.scores for name in score.metrics)
-        rows = [["outcome", *(_OUTCOME_TEXTS[score.outcome] for score in self.scores)]]
+        outcomes = (_OUTCOME_TEXTS[s.outcome].format(noun_of(s.region)) for s in self.scores)
+        rows = [["outcome", *outcomes]]
         for name in metrics:
             unit = self.display_unit(name)
             values = (score.metrics.get(name) for score in self.scores)
@@ -229,6 +249,14 @@ SUMMARY_COLUMNS = ("metric", "mean", "95 % CI", "SD", "median", "min", "max")
 """Column titles of a table of statistics."""
 
 
-def outcomes_text(counts: Mapping[Outcome, int]) -> str:
-    """Return the number of cases of each outcome that occurs, as text."""
-    return ", ".join(f"{counts[k]} {text}" for k, text in _OUTCOME_TEXTS.items() if counts[k])
+def outcomes_text(counts: Mapping[Outcome, int], region: str = LUNGS) -> str:
+    """Return the number of cases of each outcome of a region that occurs, as text."""
+    texts = {outcome: text.format(noun_of(region)) for outcome, text in _OUTCOME_TEXTS.items()}
+    return ", ".join(f"{counts[k]} {text}" for k, text in texts.items() if counts[k])
+
+
+def noun_of(region: str) -> str:
+    """Return what a region consists of: ``lung``, ``any label``, or the name of a class."""
+    if region == ALL_LABELS:
+        return "any label"
+    return "lung" if region in (LUNGS, "right", "left") else region

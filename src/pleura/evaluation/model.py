@@ -20,7 +20,9 @@ from pleura.evaluation.probability import (
     THRESHOLDS,
     Calibration,
     ProbabilityHistogram,
+    any_class,
     calibration_curve,
+    class_histograms,
 )
 from pleura.evaluation.scores import Score, score_masks
 from pleura.figures.html import html_table
@@ -28,6 +30,7 @@ from pleura.files.hashing import hash_files
 from pleura.formats.read import read
 from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.window import Units
+from pleura.masks.classes import read_classes
 from pleura.masks.exchanged import detect_exchanged
 from pleura.masks.labels import read_stored_mask
 from pleura.masks.mask import Mask
@@ -48,6 +51,8 @@ class CaseArrays:
         Image and labels, all (slices, rows, columns).
     calibrated:
         Whether the image is in HU.
+    classes:
+        Label by name of several classes; empty for lungs.
     """
 
     case: str
@@ -55,6 +60,7 @@ class CaseArrays:
     prediction: NDArray[Any]
     reference: NDArray[Any]
     calibrated: bool = True
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,14 @@ class ModelEvaluation(Comparison):
     scores, fingerprint, label_decisions:
         See `Comparison`.
     threshold:
-        Smallest probability of a lung pixel.
+        Smallest probability of a lung pixel; 0.5 with several classes.
     histograms:
-        Histogram of the network's probabilities, before postprocessing, by case.
+        Histogram of the network's probabilities, before postprocessing, by case. With several
+        classes, of the probability of any class.
+    class_histograms:
+        The same for each of several classes, by name and case.
+    class_thresholds:
+        Threshold of each of several classes, by name: see `pleura.Label`.
     flags:
         Names of the quality flags, by case.
     provenance:
@@ -93,6 +104,8 @@ class ModelEvaluation(Comparison):
 
     threshold: float = 0.5
     histograms: Mapping[str, ProbabilityHistogram] = field(default_factory=dict)
+    class_histograms: Mapping[str, Mapping[str, ProbabilityHistogram]] = field(default_factory=dict)
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,12 +114,19 @@ class ModelEvaluation(Comparison):
         """The calibration over the pixels of all cases."""
         return calibration_curve(list(self.histograms.values()))
 
-    def threshold_curve(self) -> list[dict[str, float]]:
+    def threshold_curve(self, region: str | None = None) -> list[dict[str, float]]:
         """Return mean IoU and Dice over cases at each of `THRESHOLDS`.
 
         Choose a threshold with the validation set only, not with the test set.
+
+        Parameters
+        ----------
+        region:
+            The name of one of several classes: its probability against the threshold, whatever the
+            probabilities of other classes are. By default lung, or any class.
         """
-        overlaps = np.array([h.overlap() for h in self.histograms.values()])  # (cases, 2, 19)
+        by_case = self.histograms if region is None else self.class_histograms[region]
+        overlaps = np.array([h.overlap() for h in by_case.values()])  # (cases, 2, 19)
         defined = np.isfinite(overlaps)
         means = np.where(defined, overlaps, 0).sum(0) / np.maximum(defined.sum(0), 1)
         return [
@@ -123,6 +143,21 @@ class ModelEvaluation(Comparison):
             "flags": {case: list(flags) for case, flags in self.flags.items() if flags},
             "threshold_curve": self.threshold_curve(),
             "calibration": asdict(self.calibration),
+            **self._classes_dict(),
+        }
+
+    def _classes_dict(self) -> dict[str, Any]:
+        if not self.class_histograms:
+            return {}
+        return {
+            "classes": {
+                name: {
+                    "threshold": self.class_thresholds[name],
+                    "threshold_curve": self.threshold_curve(name),
+                    "calibration": asdict(calibration_curve(list(by_case.values()))),
+                }
+                for name, by_case in self.class_histograms.items()
+            }
         }
 
     def _repr_html_(self) -> str:
@@ -189,25 +224,35 @@ def evaluate_model(
     table.warn_unknown(name for name, *_ in pairs)
     scores: list[Score] = []
     histograms: dict[str, ProbabilityHistogram] = {}
+    by_class: dict[str, dict[str, ProbabilityHistogram]] = {}
     flags: dict[str, tuple[str, ...]] = {}
     with Segmenter(model) as segmenter:
         for i, (name, image, mask) in enumerate(pairs):
             mapping = _scaled(scale_factor)
             with detect_exchanged(image, mask):
                 scan = read(image, units=units if mapping is None else "hu")
-                reference = read_stored_mask(mask, scan.geometry, scan.origin, unknown_as_lung=True)
+                grid = scan.geometry, scan.origin
+                if segmenter.classes:
+                    reference = read_classes(mask, segmenter.classes, *grid)
+                else:
+                    reference = read_stored_mask(mask, *grid, unknown_as_lung=True)
             scan = scan if mapping is None else _with_intensity(scan, mapping)
             case = _evaluate_case(segmenter, table.case(name), scan, reference, callbacks)
             scores += case.scores
             histograms[name], flags[name] = case.histogram, case.flags
+            for label, histogram in case.class_histograms.items():
+                by_class.setdefault(label, {})[name] = histogram
             if callbacks.on_progress is not None:
                 callbacks.on_progress(i + 1, len(pairs))
-        threshold = segmenter.threshold_level / 255
+        classes = segmenter.classes
+        threshold = 0.5 if classes else segmenter.threshold_level / 255
     return ModelEvaluation(
         tuple(scores),
         hash_files((file for _, *files in pairs for file in files), names=True),
         threshold=threshold,
         histograms=histograms,
+        class_histograms=by_class,
+        class_thresholds={label.name: label.threshold for label in classes},
         flags=flags,
         provenance={
             "model": f"{metadata.name} {metadata.version}",
@@ -233,6 +278,7 @@ class _EvaluatedCase:
     scores: list[Score]
     histogram: ProbabilityHistogram
     flags: tuple[str, ...]
+    class_histograms: Mapping[str, ProbabilityHistogram]
 
 
 def _evaluate_case(
@@ -240,14 +286,19 @@ def _evaluate_case(
 ) -> _EvaluatedCase:
     aligned = align(reference, scan, "mask and image", "resample the mask to the grid of the image")
     result = segmenter.segment(scan, keep_probability=True, warn=False)
-    probability = aligned.second.apply(np.asarray(result.probability))
+    probability = np.asarray(result.probability)
+    maps = [probability] if probability.ndim == 3 else list(probability.swapaxes(0, 1))
+    maps = [aligned.second.apply(one) for one in maps]
     prediction = np.ascontiguousarray(aligned.second.apply(result.labels))
     expected = aligned.first.apply(reference.labels)
+    classes = result.regions if result.classes else {}
     if callbacks.on_case is not None:
         image = aligned.second.apply(scan.hu())
-        callbacks.on_case(CaseArrays(case.name, image, prediction, expected))
+        arrays = CaseArrays(case.name, image, prediction, expected, classes=classes)
+        callbacks.on_case(arrays)
     return _EvaluatedCase(
-        score_masks(case, prediction, expected, aligned.spacing),
-        ProbabilityHistogram.from_arrays(probability, expected > 0),
+        score_masks(case, prediction, expected, aligned.spacing, classes),
+        ProbabilityHistogram.from_arrays(any_class(maps), expected > 0),
         tuple(flag.name for flag in result.flags),
+        class_histograms(maps, expected, classes),
     )

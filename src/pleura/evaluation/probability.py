@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,36 @@ class ProbabilityHistogram:
         with np.errstate(invalid="ignore"):
             ious, dices = intersection / (total - intersection), 2 * intersection / total
         return ious.tolist(), dices.tolist()
+
+
+def any_class(maps: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return the probability of any class: the sum of those of all classes, all times 255."""
+    if len(maps) == 1:
+        return maps[0]
+    total = np.sum(maps, 0, dtype=np.uint16)
+    return np.minimum(total, LEVELS - 1).astype(np.uint8)
+
+
+def class_histograms(
+    maps: Sequence[NDArray[np.uint8]], labels: NDArray[np.uint8], classes: Mapping[str, int]
+) -> dict[str, ProbabilityHistogram]:
+    """Return a histogram for each class, by name.
+
+    Parameters
+    ----------
+    maps:
+        Probability of each class, times 255.
+    labels:
+        The reference, of the same shape.
+    classes:
+        Label by name of the classes, in the order of the maps; empty for lungs.
+    """
+    if not classes:
+        return {}
+    return {
+        name: ProbabilityHistogram.from_arrays(probability, labels == label)
+        for (name, label), probability in zip(classes.items(), maps, strict=True)
+    }
 
 
 @dataclass(frozen=True)

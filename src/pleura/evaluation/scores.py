@@ -16,9 +16,12 @@ from pleura.scan.labels import LEFT, RIGHT
 from pleura.typing import BoolArray
 
 Outcome = Literal["true_positive", "true_negative", "false_negative", "false_positive"]
-"""Whether prediction and reference have any lung in the region."""
+"""Whether prediction and reference have any voxel in the region."""
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+LUNGS, ALL_LABELS = "lungs", "all labels"
+"""Region of both lungs, and of all classes together."""
 
 _ZERO_IF_PERFECT = (
     "hd",
@@ -39,7 +42,7 @@ class Score:
     case, patient, group:
         Names of the case, its patient and its group; ``group`` is None without groups.
     region:
-        ``lungs``, ``right`` or ``left``.
+        ``lungs``, ``right`` or ``left``; of several classes ``all labels``, or the name of one.
     outcome:
         ``true_positive``: both masks have lung. ``true_negative``: neither has, so that no metric
         is defined. ``false_negative`` and ``false_positive``: only the reference, or only the
@@ -71,8 +74,11 @@ def score_masks(
     prediction: NDArray[Any],
     reference: NDArray[Any],
     spacing: Sequence[float] | None,
+    classes: Mapping[str, int] | None = None,
 ) -> list[Score]:
     """Compute all metrics of a prediction, for both lungs and, where possible, each lung.
+
+    With ``classes``, for all labels together and for each class.
 
     Parameters
     ----------
@@ -83,29 +89,32 @@ def score_masks(
         scored if both masks distinguish them.
     spacing:
         Distance in mm between voxel centres along each axis; None if unknown.
+    classes:
+        Label by name of several classes; empty or None for lungs.
 
     Returns
     -------
     list of Score
-        Both lungs, then right and left.
+        Both lungs, then right and left; or all labels, then each class.
     """
-    regions = {"lungs": (prediction > 0, reference > 0)}
-    if _have_sides(prediction, reference):
-        regions |= {
-            side: (prediction == label, reference == label)
-            for side, label in (("right", RIGHT), ("left", LEFT))
-        }
+    parts = classes or {}
+    if not classes and _have_sides(prediction, reference):
+        parts = {"right": RIGHT, "left": LEFT}
+    regions = {ALL_LABELS if classes else LUNGS: (prediction > 0, reference > 0)}
+    regions |= {name: (prediction == i, reference == i) for name, i in parts.items()}
     return [_score(case, region, *masks, spacing) for region, masks in regions.items()]
 
 
-def score_overlap(case: Case, prediction: BoolArray, reference: BoolArray) -> Score:
+def score_overlap(
+    case: Case, prediction: BoolArray, reference: BoolArray, region: str = LUNGS
+) -> Score:
     """Compute IoU and Dice alone, of two masks of one shape."""
     result = outcome(prediction, reference)
     metrics = {}
     if result != "true_negative":
         metrics = {"iou": iou(reference, prediction), "dice": dice(reference, prediction)}
     names = case.name, case.patient, case.group
-    return Score(*names, "lungs", result, metrics, ndim=prediction.ndim)
+    return Score(*names, region, result, metrics, ndim=prediction.ndim)
 
 
 def outcome(prediction: BoolArray, reference: BoolArray) -> Outcome:

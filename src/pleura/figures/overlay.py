@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.figures.palette import PREDICTION, rgb
+from pleura.figures.palette import PREDICTION, label_colour, rgb
 from pleura.typing import AnyArray, BoolArray
 
 Window = tuple[float, float]
@@ -24,11 +24,11 @@ def overlay(
     image:
         Grey values (rows, columns).
     mask:
-        Nonzero inside, (rows, columns).
+        Nonzero inside, (rows, columns); a label map is uint8, and each label has its own contour.
     window:
         Values that are shown black and white; by default `grey_range`.
     colour:
-        Colour of the contour, ``#rrggbb``.
+        Colour of the contour, ``#rrggbb``; further labels have the colours of `label_colour`.
 
     Returns
     -------
@@ -37,7 +37,12 @@ def overlay(
     low, high = window or grey_range(image)
     grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)
     picture = np.repeat(np.rint(grey * 255).astype(np.uint8)[..., None], 3, axis=2)
-    picture[contour_pixels(np.not_equal(mask, 0))] = rgb(colour)
+    labels = [int(label) for label in np.unique(mask) if label]
+    if len(labels) < 2 or mask.dtype.kind == "f":
+        picture[contour_pixels(np.not_equal(mask, 0))] = rgb(colour)
+    else:
+        for label in labels:
+            picture[contour_pixels(mask == label)] = rgb(label_colour(label))
     return picture
 
 

@@ -11,6 +11,8 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 RIGHT_LUNG = "#e69f00"
 """Orange; also the colour of a mask that does not separate the lungs."""
 
@@ -49,6 +51,32 @@ TEXT = "#262626"
 
 TEXT_ON_BLACK = "#dcdcdc"
 """Text on black."""
+
+
+LABELS = {
+    "right": ("orange", RIGHT_LUNG),
+    "left": ("sky blue", LEFT_LUNG),
+    "difference": ("reddish purple", DIFFERENCE),
+    "validation": ("vermilion", VALIDATION),
+    "prediction": ("yellow", PREDICTION),
+    "training": ("blue", TRAINING),
+}
+"""Colours of several classes, in order: name in the style sheet, name in English, and colour."""
+
+
+def label_kind(index: int) -> str:
+    """Return the name in the style sheet of the colour of a class, counted from 1."""
+    return list(LABELS)[(index - 1) % len(LABELS)]
+
+
+def label_colour(index: int) -> str:
+    """Return the colour of a class, counted from 1; after the last colour, the first follows."""
+    return LABELS[label_kind(index)][1]
+
+
+def describe_label_colours(names: Sequence[str]) -> str:
+    """Return the names of classes with their colours, as text."""
+    return ", ".join(f"{n} ({LABELS[label_kind(i + 1)][0]})" for i, n in enumerate(names))
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from pleura.errors import DataError
 from pleura.figures.backend import Axes, ConstrainedLayoutEngine, Figure, Line2D, Rectangle
 from pleura.figures.cases import ChosenCase
 from pleura.figures.overlay import Window, grey_range
-from pleura.figures.palette import PREDICTION, REFERENCE, TEXT, TEXT_ON_BLACK
+from pleura.figures.palette import PREDICTION, REFERENCE, TEXT, TEXT_ON_BLACK, label_colour
 from pleura.files.atomic import write_atomically
 from pleura.typing import AnyArray, BoolArray
 
@@ -30,18 +30,25 @@ _NO_METADATA: dict[str, dict[str, None]] = {
 
 @dataclass(frozen=True)
 class PairImages:
-    """An image with its mask before and after augmentation: arrays (rows, columns)."""
+    """An image with its mask before and after augmentation: arrays (rows, columns).
+
+    With ``is_label_map``, the contour of each label of the masks has its own colour.
+    """
 
     name: str
     image: AnyArray
     mask: AnyArray
     augmented_image: AnyArray
     augmented_mask: AnyArray
+    is_label_map: bool = False
 
 
 @dataclass(frozen=True)
 class CaseImages:
-    """Image, reference and prediction of a chosen case: arrays (rows, columns) on one grid."""
+    """Image, reference and prediction of a chosen case: arrays (rows, columns) on one grid.
+
+    Masks are 0 and 1, or label maps, of which the contours of all labels are shown.
+    """
 
     case: ChosenCase
     image: AnyArray
@@ -70,7 +77,12 @@ def pairs_figure(
         for i, axis in enumerate(axes):
             _show(axis, row.image if i < 2 else row.augmented_image, limits)
             if i % 2:
-                _plot_contour(axis, row.mask if i < 2 else row.augmented_mask, REFERENCE)
+                mask = row.mask if i < 2 else row.augmented_mask
+                if not row.is_label_map:
+                    _plot_contour(axis, mask, REFERENCE)
+                    continue
+                for label in np.unique(mask[mask > 0]):
+                    _plot_contour(axis, mask == label, label_colour(int(label)))
         axes[0].set_ylabel(_shorten(row.name), fontsize=8, color=TEXT)
     for axis, heading in zip(panels[0], headings, strict=True):
         axis.set_title(heading, fontsize=9, color=TEXT)
@@ -97,8 +109,12 @@ def cases_figure(
         for axis in (whole, enlarged):
             _show(axis, case.image, limits)
         # The wide line is below the narrow one: both are visible where they coincide.
-        _plot_contour(enlarged, case.reference, REFERENCE, width=2.6)
-        _plot_contour(enlarged, case.prediction, PREDICTION, width=1.0)
+        for mask, colour, width in (
+            (case.reference, REFERENCE, 2.6),
+            (case.prediction, PREDICTION, 1),
+        ):
+            for label in np.unique(mask[mask > 0]):
+                _plot_contour(enlarged, mask == label, colour, width=width)
         _enlarge(whole, enlarged, (case.reference > 0) | (case.prediction > 0))
         whole.set_title(_case_title(case), fontsize=9, color=TEXT)
     figure.legend(
@@ -189,6 +205,11 @@ def _show(axis: Axes, image: AnyArray, limits: Window | None) -> None:
     axis.autoscale(False)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
+
+
+def _plot_labels(axis: Axes, mask: AnyArray, colour: str, width: float) -> None:
+    for label in np.unique(mask[mask > 0]):
+        _plot_contour(axis, mask == label, colour, width)
 
 
 def _plot_contour(axis: Axes, mask: AnyArray, colour: str, width: float = 1.2) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from pleura.figures.drawing import LINE_HEIGHT, draw_contour, draw_text, wrap_text
 from pleura.figures.overlay import grey_levels
-from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, TEXT_ON_BLACK
+from pleura.figures.palette import TEXT_ON_BLACK, label_colour
 
 LUNG_WINDOW = (-1350.0, 150.0)
 """HU that are shown black and white: a window width of 1500 at a level of -600."""
@@ -23,9 +23,6 @@ PANEL_SIZE = 256
 PANELS_PER_ROW, AXIAL_PANELS = 4, 8
 
 _MAIN_PANELS = ((0, 2), (1, 1), (2, 0), (2, 1))
-
-LABEL_COLOURS = {1: RIGHT_LUNG, 2: LEFT_LUNG}
-"""Colours of the labels."""
 
 _MARGIN = 12  # pixels around text
 _SCALE_BARS = {100.0: "10 cm", 50.0: "5 cm", 10.0: "1 cm"}
@@ -44,11 +41,19 @@ class PreviewCaption:
         Further lines.
     flags:
         Reasons to check the mask. Where space is limited, they replace the further lines.
+    classes:
+        Labels of several classes, in the order of their colours; empty for lungs.
     """
 
     legend: Mapping[int, str] = field(default_factory=dict)
     lines: Sequence[str] = ()
     flags: Sequence[str] = ()
+    classes: Sequence[int] = ()
+
+
+def _index_table(classes: Sequence[int]) -> list[int]:
+    """Return 1 plus the index of a class by its label; 0 for other labels."""
+    return [classes.index(label) + 1 if label in classes else 0 for label in range(256)]
 
 
 def preview_image(
@@ -79,6 +84,8 @@ def preview_image(
         An RGB image. Slices are numbered from the feet, from 1.
     """
     z, y, x = spacing
+    if caption.classes:
+        labels = np.array(_index_table(caption.classes), np.uint8)[labels]
     if len(labels) == 1:
         panel = _panel(hu[0], labels[0], (y, x), _Marks("RL", "AP", scale_bar), 2 * PANEL_SIZE)
         return np.vstack([panel, _text_panel(caption, 2 * PANEL_SIZE)])
@@ -157,9 +164,9 @@ def _panel(
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     grey = Image.fromarray(grey_levels(hu, LUNG_WINDOW))
     picture = grey.resize(shape, Image.Resampling.BILINEAR).convert("RGB")
-    for label, colour in LABEL_COLOURS.items():
-        if (labels == label).any():
-            draw_contour(picture, labels == label, colour)
+    for label in np.unique(labels):
+        if label:
+            draw_contour(picture, labels == label, label_colour(int(label)))
     square = Image.new("RGB", (size, size))
     square.paste(picture, ((size - shape[0]) // 2, (size - shape[1]) // 2))
     _mark(square, marks)
@@ -208,7 +215,8 @@ def _text_panel(
     for i, line in enumerate(lines):
         top, left = _MARGIN + LINE_HEIGHT * i, _MARGIN
         if i < len(caption.legend):
-            colour = LABEL_COLOURS[list(caption.legend)[i]]
+            label = list(caption.legend)[i]
+            colour = label_colour(i + 1 if caption.classes else label)
             ImageDraw.Draw(picture).rectangle((left, top + 1, left + 11, top + 12), colour)
             left += 20
         draw_text(picture, line, (left, top))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pleura.errors import DataError, ScanError
-from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
+from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, label_colour, rgb
+from pleura.formats.class_codes import class_codes
 from pleura.formats.dicom.attributes import to_int
 from pleura.formats.nrrd import open_nrrd, read_nrrd, write_nrrd
 from pleura.formats.segments import (
@@ -28,10 +29,10 @@ from pleura.formats.segments import (
     require_drawn,
 )
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
+from pleura.scan.labels import BOTH, LEFT, RIGHT, Label, LabelMap
 from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, Scan
-from pleura.typing import BoolArray
+from pleura.typing import AnyArray, BoolArray
 
 SEG_NRRD_SUFFIX = ".seg.nrrd"
 
@@ -41,6 +42,10 @@ _TERMINOLOGY = (
     "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list"
     "~SCT^123037004^Anatomical Structure~SCT^39607008^Lung~{side}"
     "~Anatomic codes - DICOM master list~^^~^^|"
+)
+_CLASS_TERMINOLOGY = (
+    "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list"
+    "~{category}~{kind}~^^~Anatomic codes - DICOM master list~^^~^^|"
 )
 _SIDES = {RIGHT: "SCT^24028007^Right", LEFT: "SCT^7771000^Left"}
 _BOTH = "SCT^51440002^Right and left"
@@ -77,12 +82,14 @@ def read_seg_nrrd(path: Path) -> SegmentFile | None:
         for i in range(count)
     )
     origin = Origin(format="NRRD", path=path, files=tuple({path: None, file.data: None}))
+    loaded: list[AnyArray] = []
 
     def draw(numbers: Collection[int], grid: Geometry) -> Drawn:
-        layers = file.voxels(0, file.geometry.shape[0])
+        if not loaded:
+            loaded.append(file.load())
         inside = np.zeros(file.geometry.shape, np.bool_)
         for layer, label in (values[number - 1] for number in numbers):
-            inside |= layers[..., layer] == label
+            inside |= loaded[0][..., layer] == label
         exact = draw_volumes(_slices(inside, file.geometry), grid)
         if exact is None:
             drawn, decisions = draw_resampled(inside, file.geometry, grid)
@@ -136,14 +143,8 @@ def _segment_fields(labels: LabelMap) -> dict[str, str]:
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    structures = [(BOTH, "Lungs", RIGHT_LUNG, _BOTH)]
-    if labels.sides:
-        structures = [
-            (RIGHT, "Lung_R", RIGHT_LUNG, _SIDES[RIGHT]),
-            (LEFT, "Lung_L", LEFT_LUNG, _SIDES[LEFT]),
-        ]
     extent = " ".join(f"0 {size - 1}" for size in labels.geometry.shape[::-1])
-    for i, (label, name, colour, side) in enumerate(structures):
+    for i, (label, name, colour, terminology) in enumerate(_structures(labels)):
         fields |= {
             f"Segment{i}_ID": name,
             f"Segment{i}_Name": name,
@@ -153,9 +154,29 @@ def _segment_fields(labels: LabelMap) -> dict[str, str]:
             f"Segment{i}_Extent": extent,
             f"Segment{i}_LabelValue": str(label),
             f"Segment{i}_Layer": "0",
-            f"Segment{i}_Tags": _TERMINOLOGY.format(side=side),
+            f"Segment{i}_Tags": terminology,
         }
     return fields
+
+
+def _structures(labels: LabelMap) -> list[tuple[int, str, str, str]]:
+    """Return label, name, colour and terminology of each segment."""
+    if labels.classes:
+        return [
+            (label.value, label.name, label_colour(i + 1), _terminology(label))
+            for i, label in enumerate(labels.classes)
+        ]
+    if labels.sides:
+        return [
+            (RIGHT, "Lung_R", RIGHT_LUNG, _TERMINOLOGY.format(side=_SIDES[RIGHT])),
+            (LEFT, "Lung_L", LEFT_LUNG, _TERMINOLOGY.format(side=_SIDES[LEFT])),
+        ]
+    return [(BOTH, "Lungs", RIGHT_LUNG, _TERMINOLOGY.format(side=_BOTH))]
+
+
+def _terminology(label: Label) -> str:
+    category, kind = ("^".join(code) for code in class_codes(label))
+    return _CLASS_TERMINOLOGY.format(category=category, kind=kind)
 
 
 def _layer_and_label(header: Mapping[str, Any], i: int, layers: int) -> tuple[int, int]:

@@ -18,16 +18,12 @@ from pleura.formats.read_segments import read_segments
 from pleura.formats.registry import format_of, scan_name
 from pleura.masks.mask import Mask
 from pleura.masks.selection import SCHEMES, RoiSelection, Scheme, select_values
-from pleura.masks.sides import SWAPPED, are_on_sides, are_swapped
 from pleura.masks.structures import draw_structures
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import BOTH, LEFT, RIGHT
+from pleura.scan.labels import BOTH, LEFT, MAX_LABELS, RIGHT
 from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
-
-MAX_LABELS = 31
-"""Largest number of different values in a file of labels."""
 
 PLEURA_LABELS = "the labels that pleura writes"
 """The reason of the decision if labels are 1 right and 2 left, or 1 both."""
@@ -123,7 +119,7 @@ def read_label_file(
     source: ImageSource, *, roi: RoiSelection | None = None, unknown_as_lung: bool = False
 ) -> Mask:
     """Read a file of labels, or labels in memory, like `read_stored_mask`."""
-    label_scan = _read(source)
+    label_scan = read_label_scan(source)
     if roi is None:
         labels, sides, decision = _interpret_labels(label_scan, unknown_as_lung)
     else:
@@ -131,7 +127,8 @@ def read_label_file(
     return Mask(labels, label_scan, sides, ("", ""), (decision,), has_scan=False)
 
 
-def _read(source: ImageSource) -> Scan:
+def read_label_scan(source: ImageSource) -> Scan:
+    """Read a file of labels, or labels in memory, as a scan."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         file_format = format_of(path)
@@ -152,9 +149,9 @@ def _interpret_labels(
         names = {RIGHT: "1 right", LEFT: "2 left"} if sides else {RIGHT: "1 both lungs"}
         choice = ", ".join(names[label] for label in sorted(present)) or "none: the mask is empty"
         reason = PLEURA_LABELS
-        swapped = sides and are_swapped(values, label_scan.geometry)
+        swapped = sides and RIGHT in present and _swapped(values, label_scan)
         if swapped:
-            reason = SWAPPED
+            reason = "label 1 is on the left side of label 2: right and left may be swapped"
         decision = Decision("labels", choice, reason, warning=swapped)
         return values.astype(np.uint8), sides, decision
     if len(present) == 1:
@@ -166,7 +163,7 @@ def _interpret_labels(
             right
             and left
             and right | left == present
-            and are_on_sides(values, label_scan.geometry, right, left)
+            and _on_sides(values, label_scan, right, left)
         ):
             choice = f"{_list_labels(right)} right, {_list_labels(left)} left"
             labels = _mapped(values, right, RIGHT) | _mapped(values, left, LEFT)
@@ -202,8 +199,9 @@ def _select_labels(label_scan: Scan, roi: RoiSelection) -> tuple[NDArray[np.uint
     )
     if not present:
         return labels, sides, Decision("labels", choice, "none of them is in the mask", True)
-    if sides and are_swapped(labels, label_scan.geometry):
-        return labels, sides, Decision("labels", choice, SWAPPED, warning=True)
+    if sides and {RIGHT, LEFT} <= present and _swapped(labels, label_scan):
+        reason = "label 1 is on the left side of label 2: right and left may be swapped"
+        return labels, sides, Decision("labels", choice, reason, warning=True)
     return labels, sides, Decision("labels", choice, "as requested")
 
 
@@ -250,6 +248,24 @@ def _present(values: AnyArray) -> set[int]:
 
 def _mapped(values: AnyArray, labels: set[int], to: int) -> NDArray[np.uint8]:
     return np.where(np.isin(values, list(labels)), np.uint8(to), np.uint8(0))
+
+
+def _swapped(values: AnyArray, label_scan: Scan) -> bool:
+    return label_scan.geometry.orientation_known and not _on_sides(
+        values, label_scan, {RIGHT}, {LEFT}
+    )
+
+
+def _on_sides(values: AnyArray, label_scan: Scan, right: set[int], left: set[int]) -> bool:
+    """Return whether each label of the right lung is to the right of each label of the left."""
+    across = label_scan.geometry.to_canonical().apply(values)
+    column = np.arange(across.shape[2])
+
+    def middle(label: int) -> float:
+        counts = (across == label).sum((0, 1))
+        return float((counts * column).sum() / counts.sum())
+
+    return max(map(middle, right)) < min(map(middle, left))
 
 
 def _list_labels(labels: set[int] | Sequence[int]) -> str:

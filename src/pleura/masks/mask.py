@@ -10,7 +10,7 @@ import numpy as np
 
 from pleura.errors import MaskWarning
 from pleura.figures.html import html_image, html_table
-from pleura.figures.preview import preview_image
+from pleura.figures.preview import PreviewCaption, preview_image
 from pleura.formats.write import check_can_write, write_labels
 from pleura.names import printable
 from pleura.scan.labels import LabelMap, count_voxels
@@ -23,6 +23,7 @@ FLAG_TITLES = {
     "coverage": "Scan incomplete",
     "low_confidence": "Low confidence",
     "no_lung": "No lung found",
+    "nothing_found": "Nothing found",
     "not_ct": "Possibly no chest CT",
     "orientation": "Orientation uncertain",
     "padding": "Padding uncertain",
@@ -60,11 +61,11 @@ class Flag:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mask(LabelMap):
-    """The lungs of a scan, with the automatic decisions behind the labels and quality flags.
+    """The lungs or other classes of a scan, with the automatic decisions and quality flags.
 
     Parameters
     ----------
-    labels, scan, sides, algorithm:
+    labels, scan, sides, algorithm, classes:
         See `LabelMap`.
     decisions:
         The automatic decisions behind the mask: how the scan was read, or how labels were
@@ -122,10 +123,11 @@ class Mask(LabelMap):
             hu,
             labels,
             order.apply_to(self.geometry).spacing,
+            PreviewCaption(classes=[label.value for label in self.classes]),
             scale_bar=self.geometry.spacing_known,
         )
         rows = [
-            ("Volume of both lungs", self._size()),
+            ("Volume of all labels" if self.classes else "Volume of both lungs", self._size()),
             ("Grid", str(self.geometry)),
             ("Intensity units", str(self.scan.intensity)),
             *((d.topic, f"{d.choice} ({d.reason})") for d in self.decisions),

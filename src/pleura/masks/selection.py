@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from pleura.errors import DataError
 from pleura.formats.segments import Segment, SegmentFile
 from pleura.names import counted, did_you_mean, shorten_list
-from pleura.scan.labels import BOTH, LEFT, RIGHT
+from pleura.scan.labels import BOTH, LEFT, RIGHT, Label
 
 LabelPreset = Literal["totalsegmentator", "lungmask", "moose"]
 """Name of a tool whose lobes become right and left lung."""
@@ -160,6 +160,31 @@ def select_segments(file: SegmentFile, roi: RoiSelection | None) -> Selection:
     for name, label in check_roi(roi).items():
         segments.setdefault(label, []).extend(_find(file, name))
     return Selection(segments, LEFT in segments, "as requested")
+
+
+def select_classes(file: SegmentFile, classes: Sequence[Label]) -> dict[str, int]:
+    """Return a selection of the structures of a file that have the name or the code of a class.
+
+    Raises
+    ------
+    DataError
+        No structure has the name of a class.
+    """
+    selection = {}
+    for label in classes:
+        code = "" if label.code is None else f"{label.code[0]}:{label.code[1]}"
+        for segment in file.segments:
+            if _key(segment.name) == _key(label.name) or code in segment.codes:
+                selection[str(segment.number)] = label.value
+    if not selection:
+        known = shorten_list([str(segment) for segment in file.segments], 10)
+        names = shorten_list([label.name for label in classes], 10)
+        raise DataError(
+            f"the {file.kind} has no structure with the name of a label ({names})",
+            where=file.origin.path,
+            hint=f"use the names of its structures in the recipe key data.labels: {known}",
+        )
+    return selection
 
 
 def select_values(roi: RoiSelection, where: Path | None) -> dict[int, int]:

@@ -89,7 +89,8 @@ def measure(
     -------
     Measurement
         Regions ``lungs``, ``right`` and ``left``; only ``lungs`` if the mask does not separate
-        them. Slices are axial, counted from the feet.
+        them. Of a mask with several classes, one region per class. Slices are axial, counted from
+        the feet.
 
     Raises
     ------
@@ -112,7 +113,9 @@ def measure(
     geometry = order.apply_to(scan.geometry)
     hu, labels = order.apply(scan.hu()), order.apply(mask.labels)
     regions = {"lungs": labels > 0}
-    if mask.sides:
+    if mask.classes:
+        regions = {name: labels == value for name, value in mask.regions.items()}
+    elif mask.sides:
         regions |= {"right": labels == RIGHT, "left": labels == LEFT}
     return Measurement(
         scan=scan.name,

@@ -9,14 +9,26 @@ from pleura.network.tiling import SegmentationNetwork
 from pleura.network.unet2015 import UNet2015
 
 
-def build_network(recipe: NetworkRecipe) -> SegmentationNetwork:
-    """Return the recipe's network, initialised from the current state of PyTorch's generator."""
+def build_network(recipe: NetworkRecipe, outputs: int = 1) -> SegmentationNetwork:
+    """Return the recipe's network, initialised from the current state of PyTorch's generator.
+
+    Parameters
+    ----------
+    recipe:
+        Architecture and width.
+    outputs:
+        Number of logits of a pixel: 1 for one class, else the number of classes with background.
+    """
     match recipe.architecture:
         case "exercise":
-            return ExerciseUNet(recipe.channels, recipe.dropout)
+            return ExerciseUNet(recipe.channels, recipe.dropout, outputs)
         case "unet2015":
-            return UNet2015(recipe.channels, recipe.dropout)
+            return UNet2015(recipe.channels, recipe.dropout, outputs)
         case "default":
             return DefaultUNet(
-                recipe.channels, recipe.dropout, recipe.full_resolution_convs, recipe.separable
+                recipe.channels,
+                recipe.dropout,
+                recipe.full_resolution_convs,
+                recipe.separable,
+                outputs,
             )

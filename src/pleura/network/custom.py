@@ -10,23 +10,26 @@ from pleura.network.tiling import SegmentationNetwork
 
 
 class CustomNetwork(SegmentationNetwork):
-    """A copy of a module that maps images to logits of the same shape.
+    """A copy of a module that maps images to logits.
 
     Parameters
     ----------
     module:
-        Maps float32 images (n, 1, rows, columns) to logits of the same shape. Its current weights
-        are the initial weights.
+        Maps float32 images (n, 1, rows, columns) to logits (n, outputs, rows, columns). Its current
+        weights are the initial weights.
+    outputs:
+        Number of logits of a pixel: 1 for one class, else the number of classes with background.
     """
 
     margin: int = 0
     multiple: int = 1
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, outputs: int = 1) -> None:
         super().__init__()
+        self.outputs = outputs
         self.module: nn.Module = copy.deepcopy(module)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (n, 1, rows, columns) of images (n, 1, rows, columns)."""
+        """Return logits (n, outputs, rows, columns) of images (n, 1, rows, columns)."""
         logits: Tensor = self.module(images)
         return logits

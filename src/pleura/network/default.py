@@ -53,7 +53,9 @@ class ConvBlock(nn.Sequential):
 
 
 class DefaultUNet(SegmentationNetwork):
-    """U-Net from (n, 1, h, w) images to (n, 1, h, w) logits; h and w are multiples of ``multiple``.
+    """U-Net from (n, 1, h, w) images to (n, outputs, h, w) logits.
+
+    Rows and columns are multiples of ``multiple``.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ class DefaultUNet(SegmentationNetwork):
         Number of convolutions at full resolution, in the encoder and in the decoder each.
     separable:
         Use depthwise separable convolutions.
+    outputs:
+        Number of logits of a pixel.
     """
 
     margin = 0
@@ -75,8 +79,10 @@ class DefaultUNet(SegmentationNetwork):
         dropout: float = 0.1,
         full_resolution_convs: int = 2,
         separable: bool = False,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
+        self.outputs = outputs
         self.multiple: int = 2 ** (len(channels) - 1)
         convs = [full_resolution_convs] + [2] * (len(channels) - 1)
         levels = zip([1, *channels[:-1]], channels, convs, strict=True)
@@ -92,7 +98,7 @@ class DefaultUNet(SegmentationNetwork):
             ConvBlock(2 * o, o, n, separable)
             for (o, _), n in zip(above, convs[-2::-1], strict=True)
         )
-        self.head: nn.Conv2d = nn.Conv2d(channels[0], 1, 1)
+        self.head: nn.Conv2d = nn.Conv2d(channels[0], outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)
         skips: list[Tensor] = []
@@ -102,5 +108,5 @@ class DefaultUNet(SegmentationNetwork):
         x = self.dropout(skips.pop())
         for upsample, block in zip(self.upsample, self.up, strict=True):
             x = block(torch.cat([skips.pop(), upsample(x)], 1))  # one level up
-        logits: Tensor = self.head(x)  # (n, 1, h, w)
+        logits: Tensor = self.head(x)  # (n, outputs, h, w)
         return logits

@@ -1,4 +1,4 @@
-"""An ensemble of networks."""
+"""Probabilities of logits, and an ensemble of networks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pleura.network.tiling import SegmentationNetwork, forward_whole
 
 _LOGIT_EPSILON = 1e-6
 """Limits the mean probability to [epsilon, 1 - epsilon], so that its logit is finite."""
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Return probabilities (n, outputs, h, w) of logits: sigmoid of one, softmax of several."""
+    return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
 
 
 class Ensemble(SegmentationNetwork):
@@ -29,9 +34,15 @@ class Ensemble(SegmentationNetwork):
     def __init__(self, members: Sequence[SegmentationNetwork]) -> None:
         super().__init__()
         self.members: nn.ModuleList = nn.ModuleList(members)
+        self.outputs = members[0].outputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (n, 1, h, w) of images (n, 1, h, w)."""
+        """Return logits (n, outputs, h, w) of images (n, 1, h, w)."""
         members = cast(Sequence[SegmentationNetwork], self.members)
-        probabilities = [torch.sigmoid(forward_whole(member, images).float()) for member in members]
-        return torch.stack(probabilities).mean(0).logit(_LOGIT_EPSILON)
+        probabilities = [
+            class_probabilities(forward_whole(member, images).float()) for member in members
+        ]
+        mean = torch.stack(probabilities).mean(0)
+        if self.outputs > 1:  # the softmax of logarithms are the probabilities
+            return mean.clamp(min=_LOGIT_EPSILON).log()
+        return mean.logit(_LOGIT_EPSILON)

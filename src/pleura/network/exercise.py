@@ -72,7 +72,7 @@ class Dropout(nn.Module):
 
 
 class ExerciseUNet(SegmentationNetwork):
-    """U-Net from (n, 1, h, w) images to (n, 1, h, w) logits; h and w are multiples of 4.
+    """U-Net from (n, 1, h, w) images to (n, outputs, h, w) logits; h and w are multiples of 4.
 
     Parameters
     ----------
@@ -80,13 +80,18 @@ class ExerciseUNet(SegmentationNetwork):
         Channels of the three levels, from full resolution down.
     dropout:
         Probability of the dropout before the last convolution.
+    outputs:
+        Number of logits of a pixel.
     """
 
     margin = 0
     multiple = 4
 
-    def __init__(self, channels: Sequence[int] = (64, 128, 256), dropout: float = 0.5) -> None:
+    def __init__(
+        self, channels: Sequence[int] = (64, 128, 256), dropout: float = 0.5, outputs: int = 1
+    ) -> None:
         super().__init__()
+        self.outputs = outputs
         first, second, third = channels
         self.down1: nn.Conv2d = nn.Conv2d(1, first, 3, padding=1)
         self.down2: nn.Conv2d = nn.Conv2d(first, second, 3, padding=1)
@@ -96,7 +101,7 @@ class ExerciseUNet(SegmentationNetwork):
         self.up1: UpConvolution = UpConvolution(second, first)
         self.merge1: nn.Conv2d = nn.Conv2d(2 * first, first, 3, padding=1)
         self.dropout: Dropout = Dropout(dropout)
-        self.head: nn.Conv2d = nn.Conv2d(first, 1, 1)
+        self.head: nn.Conv2d = nn.Conv2d(first, outputs, 1)
         # The defaults of Keras: Glorot uniform weights, zero biases.
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -112,5 +117,5 @@ class ExerciseUNet(SegmentationNetwork):
         x = F.relu(self.merge2(x), inplace=True)  # (n, 128, h/2, w/2)
         x = torch.cat([skip1, self.up1(x)], 1)  # (n, 128, h, w)
         x = F.relu(self.merge1(x), inplace=True)  # (n, 64, h, w)
-        logits: Tensor = self.head(self.dropout(x))  # (n, 1, h, w)
+        logits: Tensor = self.head(self.dropout(x))  # (n, outputs, h, w)
         return logits

@@ -12,12 +12,16 @@ from torch import Tensor, nn
 class SegmentationNetwork(nn.Module):
     """A network with the properties that inference on images of any size needs.
 
-    It maps (n, 1, h, w) images to the logits of their centre, (n, 1, h - 2 margin, w - 2 margin).
-    Each side less ``margin`` must be a multiple of ``multiple``.
+    It maps (n, 1, h, w) images to the logits of their centre, (n, outputs, h - 2 margin,
+    w - 2 margin). With one output, its sigmoid is the probability of lung; with several, their
+    softmax are the probabilities of background and of each class. Each side less ``margin`` must be
+    a multiple of ``multiple``.
     """
 
     margin: int
     """Pixels by which the output is smaller on each side; 0 for padded convolutions."""
+    outputs: int = 1
+    """Number of logits of a pixel."""
     multiple: int
     """Downsampling factor of the deepest level."""
 
@@ -43,7 +47,7 @@ def forward_whole(network: SegmentationNetwork, images: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Logits (n, 1, h, w).
+        Logits (n, outputs, h, w).
     """
     h, w = images.shape[2:]
     size = network.valid_size(h), network.valid_size(w)
@@ -73,7 +77,7 @@ def predict_whole(network: SegmentationNetwork, images: Tensor, tile: int = 388)
     Returns
     -------
     Tensor
-        Logits (n, 1, h, w).
+        Logits (n, outputs, h, w).
     """
     with torch.no_grad():
         if network.margin == 0:
@@ -81,7 +85,7 @@ def predict_whole(network: SegmentationNetwork, images: Tensor, tile: int = 388)
         h, w = images.shape[2:]
         rows, row_starts = _tiles(network, h, tile)
         columns, column_starts = _tiles(network, w, tile)
-        logits = torch.empty_like(images)
+        logits = images.new_empty((len(images), network.outputs, h, w))
         for top, left in product(row_starts, column_starts):
             corner = top - network.margin, left - network.margin
             whole = logits[:, :, top:, left:]

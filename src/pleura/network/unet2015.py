@@ -37,7 +37,9 @@ def crop_centre(x: Tensor, like: Tensor) -> Tensor:
 
 
 class UNet2015(SegmentationNetwork):
-    """U-Net from (n, 1, h, w) images to logits of their centre, (n, 1, h - 2 margin, w - 2 margin).
+    """U-Net from (n, 1, h, w) images to logits of their centre.
+
+    The logits have the shape (n, outputs, h - 2 margin, w - 2 margin).
 
     Parameters
     ----------
@@ -46,6 +48,8 @@ class UNet2015(SegmentationNetwork):
     dropout:
         Probability of the dropout at the end of the contracting path (section 3.1): after the two
         deepest levels, as in the released network. The paper has no number; that network has 0.5.
+    outputs:
+        Number of logits of a pixel; 1 is the difference of the two maps of the paper.
 
     Attributes
     ----------
@@ -57,9 +61,13 @@ class UNet2015(SegmentationNetwork):
     """
 
     def __init__(
-        self, channels: Sequence[int] = (64, 128, 256, 512, 1024), dropout: float = 0.5
+        self,
+        channels: Sequence[int] = (64, 128, 256, 512, 1024),
+        dropout: float = 0.5,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
+        self.outputs = outputs
         up = channels[::-1]
         self.multiple: int = 1 << (len(channels) - 1)
         # Two convolutions remove two pixels of their level on each side, in the encoder and again
@@ -73,7 +81,7 @@ class UNet2015(SegmentationNetwork):
             nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(up)
         )
         self.merge: nn.ModuleList = nn.ModuleList(double_convolution(2 * o, o) for o in up[1:])
-        self.head: nn.Conv2d = nn.Conv2d(channels[0], 2, 1)
+        self.head: nn.Conv2d = nn.Conv2d(channels[0], max(outputs, 2), 1)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
@@ -99,10 +107,11 @@ class UNet2015(SegmentationNetwork):
             x = up(x)  # (n, 512, 56, 56), 256 x 104, 128 x 200, 64 x 392
             x = torch.cat([crop_centre(skips.pop(), like=x), x], 1)  # twice the channels
             x = merge(x)  # (n, 512, 52, 52), 256 x 100, 128 x 196, 64 x 388
-        background, lung = self.head(x).split(1, 1)  # two maps as in the paper, (n, 1, 388, 388)
+        logits: Tensor = self.head(x)  # two maps as in the paper, (n, 2, 388, 388)
+        if self.outputs > 1:
+            return logits
         # The softmax over two maps is the sigmoid of their difference.
-        logits: Tensor = lung - background  # (n, 1, 388, 388)
-        return logits
+        return logits[:, 1:] - logits[:, :1]  # (n, 1, 388, 388)
 
     def _check_sides(self, sides: Sequence[int]) -> None:
         for side in sides:

@@ -111,7 +111,7 @@ def _notice(finding: Finding) -> Notice:
 
 def _case(label: SuspectedLabel, reader: PairReader) -> PageCase:
     image, mask = reader.read(label.pair)
-    picture = slice_image(image, {"reference": mask}, grey_range(image))
+    picture = slice_image(image, [("reference", mask)], grey_range(image))
     flags = tuple(PageFlag("Suspected label error", reason) for reason in label.reasons)
     return PageCase(label.name, {"score": label.score}, flags, picture)
 

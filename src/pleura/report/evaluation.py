@@ -156,7 +156,7 @@ def evaluation_page(
     kind, name = next(iter(evaluation.provenance.items()), ("model", ""))
     facts = (
         *((key.capitalize(), value) for key, value in evaluation.provenance.items()),
-        ("Threshold", f"{evaluation.threshold:.3g}"),
+        ("Threshold", _threshold_text(evaluation)),
     )
     title = f"Evaluation of {kind} {name}"
     plots = (*_probability_plots(evaluation), *_training_plots(history))
@@ -169,9 +169,10 @@ def evaluation_page(
     return replace(page, cases=tuple(cases))
 
 
-def _probability_plots(evaluation: ModelEvaluation) -> tuple[Plot, Plot]:
+def _probability_plots(evaluation: ModelEvaluation) -> tuple[Plot, ...]:
     curve, calibration = evaluation.threshold_curve(), evaluation.calibration
     overlaps = {"Dice": [row["dice"] for row in curve], "IoU": [row["iou"] for row in curve]}
+    foreground = "lung" if not evaluation.class_histograms else "any class"
     overlap = line_plot(
         "Overlap by threshold",
         ("Threshold", [row["threshold"] for row in curve]),
@@ -181,15 +182,38 @@ def _probability_plots(evaluation: ModelEvaluation) -> tuple[Plot, Plot]:
     )
     reliability = line_plot(
         "Calibration",
-        ("Predicted probability of lung", calibration.predicted),
-        "Fraction of lung",
+        (f"Predicted probability of {foreground}", calibration.predicted),
+        f"Fraction of {foreground}",
         {"observed": calibration.observed, "perfect calibration": calibration.predicted},
         f"Expected calibration error {calibration.expected_error:.4f}; "
         f"{calibration.uncertain_expected_error:.4f} over the "
         f"{100 * calibration.uncertain_fraction:.1f} % of pixels with a probability of 0.02 to "
         "0.98.",
     )
-    return overlap, reliability
+    return (overlap, reliability, *_class_plots(evaluation))
+
+
+def _class_plots(evaluation: ModelEvaluation) -> list[Plot]:
+    """Return the overlap by threshold of each of several classes."""
+    plots = []
+    for name in evaluation.class_histograms:
+        curve = evaluation.threshold_curve(name)
+        plots.append(
+            line_plot(
+                f"Overlap by threshold: {name}",
+                ("Threshold", [row["threshold"] for row in curve]),
+                "Mean over cases",
+                {"Dice": [r["dice"] for r in curve], "IoU": [r["iou"] for r in curve]},
+                "Its probability alone, whatever those of the other classes are.",
+            )
+        )
+    return plots
+
+
+def _threshold_text(evaluation: ModelEvaluation) -> str:
+    if not evaluation.class_thresholds:
+        return f"{evaluation.threshold:.3g}"
+    return ", ".join(f"{name} {t:.3g}" for name, t in evaluation.class_thresholds.items())
 
 
 def _training_plots(history: Sequence[Mapping[str, float]]) -> tuple[Plot, ...]:

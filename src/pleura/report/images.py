@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ class PageImage:
 
 def slice_image(
     image: NDArray[Any],
-    masks: dict[str, NDArray[Any]],
+    masks: Iterable[tuple[str, NDArray[Any]]],
     window: Window = LUNG_WINDOW,
 ) -> PageImage:
     """Return a slice with the contours of masks.
@@ -51,14 +52,14 @@ def slice_image(
     image:
         (rows, columns).
     masks:
-        Masks (rows, columns) by kind: ``reference``, ``right`` or ``left``.
+        Kind and mask (rows, columns): ``reference``, or a kind of `label_kind`.
     window:
         Values that are shown as black and as white.
     """
     grey = Image.fromarray(grey_levels(image, window))
     scale = min(1.0, _SLICE_SIZE / max(grey.size))
     size = max(1, round(grey.width * scale)), max(1, round(grey.height * scale))
-    paths = tuple((kind, _path(mask, scale)) for kind, mask in masks.items() if mask.any())
+    paths = tuple((kind, _path(mask, scale)) for kind, mask in masks if mask.any())
     small = grey.resize(size, Image.Resampling.BILINEAR)
     return PageImage(_data_uri(small, 60), *size, paths)
 

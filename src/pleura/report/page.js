@@ -120,11 +120,12 @@ function addFilter() {
 
 function contourSwitches() {
   const box = make("div", { className: "row" });
-  for (const [name, colours] of [["reference", ["reference"]], ["prediction", ["right", "left"]]]) {
+  for (const [name, colours] of [["reference", ["reference"]], ["prediction", ["right", "left", "difference", "validation", "prediction", "training"]]]) {
     if (!data.cases.some((one) => one.picture?.paths.some(([each]) => colours.includes(each)))) continue;
     const input = make("input", { type: "checkbox", checked: true, id: `toggle-${name}` });
     input.addEventListener("change", () => gallery.classList.toggle(`hide-${name}`, !input.checked));
-    const keys = colours.map((colour) => {
+    const shown = colours.filter((colour) => data.cases.some((one) => one.picture?.paths.some(([each]) => each === colour)));
+    const keys = shown.map((colour) => {
       const key = make("span", { className: "key" });
       key.style.setProperty("--colour", `var(--${colour})`);
       return key;

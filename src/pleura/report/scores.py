@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import pleura
-from pleura.evaluation.comparison import Comparison, outcomes_text
+from pleura.evaluation.comparison import Comparison, noun_of, outcomes_text
 from pleura.evaluation.descriptions import METRICS, DisplayUnit, display_unit
 from pleura.evaluation.model import CaseArrays
-from pleura.evaluation.scores import Outcome, Score
+from pleura.evaluation.scores import ALL_LABELS, Outcome, Score
 from pleura.evaluation.statistics import MetricSummary, agreement
 from pleura.figures.overlay import grey_range
+from pleura.figures.palette import describe_label_colours, label_kind
 from pleura.figures.preview import LUNG_WINDOW
 from pleura.report.images import PageImage, slice_image
 from pleura.report.page import (
@@ -35,6 +36,11 @@ _FLAGS: dict[Outcome, tuple[str, str]] = {
     "false_negative": ("Lung missed", "no lung was found, and the reference has lung"),
     "false_positive": ("No lung in the reference", "lung was found, and the reference has none"),
     "true_negative": ("No lung", "neither mask has lung: the case is in no mean"),
+}
+_FLAGS_OF_CLASSES: dict[Outcome, tuple[str, str]] = {
+    "false_negative": ("All labels missed", "nothing was found, and the reference has labels"),
+    "false_positive": ("Empty reference", "labels were found, and the reference has none"),
+    "true_negative": ("No label", "neither mask has a label: the case is in no mean"),
 }
 _NO_SPACING = PageFlag("Unknown pixel size", "distances are in pixels, and sizes in voxels")
 _REGIONS = {"lungs": "both lungs", "right": "the right lung", "left": "the left lung"}
@@ -65,16 +71,17 @@ def scores_page(
     plots:
         Further plots.
     """
-    scores = [score for score in comparison.scores if score.region == "lungs"]
+    scores = [score for score in comparison.scores if score.region == comparison.main_region]
     scores.sort(key=lambda score: score.metrics.get("iou", 1.0))
     counts = comparison.outcome_counts()
     cases = f"{len(scores):,} case{'s' * (len(scores) != 1)}"
     return Page(
         title=title,
-        subtitle=f"{cases}: {outcomes_text(counts)}.",
+        subtitle=f"{cases}: {outcomes_text(counts, comparison.main_region)}.",
         details=details_of(
             *facts,
             ("Data fingerprint", comparison.fingerprint[:16]),
+            *_colours(comparison),
             ("Version of pleura", pleura.__version__),
             ("Command", command),
         ),
@@ -90,15 +97,42 @@ def scores_page(
 def worst_slice(arrays: CaseArrays) -> PageImage:
     """Return the slice of a case where prediction and reference differ most, with contours."""
     prediction, reference = arrays.prediction, arrays.reference
-    i = int(((prediction > 0) != (reference > 0)).sum((1, 2)).argmax())
-    labels = prediction[i]
-    masks = {
-        "reference": reference[i] > 0,
-        "right": (labels > 0) & (labels != LEFT),
-        "left": labels == LEFT,
-    }
+    if arrays.classes:
+        i = int((prediction != reference).sum((1, 2)).argmax())
+        masks = [("reference", reference[i] == value) for value in arrays.classes.values()]
+        masks += [
+            (label_kind(n + 1), prediction[i] == value)
+            for n, value in enumerate(arrays.classes.values())
+        ]
+    else:
+        i = int(((prediction > 0) != (reference > 0)).sum((1, 2)).argmax())
+        labels = prediction[i]
+        masks = [
+            ("reference", reference[i] > 0),
+            ("right", (labels > 0) & (labels != LEFT)),
+            ("left", labels == LEFT),
+        ]
     window = LUNG_WINDOW if arrays.calibrated else grey_range(arrays.image[i])
     return slice_image(arrays.image[i], masks, window)
+
+
+def _name(region: str) -> str:
+    return _REGIONS.get(region, region)
+
+
+def _noun(scores: Sequence[Score]) -> str:
+    return noun_of(scores[0].region) if scores else "lung"
+
+
+def _flag_texts(scores: Sequence[Score]) -> Mapping[Outcome, tuple[str, str]]:
+    return _FLAGS_OF_CLASSES if scores and scores[0].region == ALL_LABELS else _FLAGS
+
+
+def _colours(comparison: Comparison) -> Facts:
+    """Return the names of several classes with the colours of their contours."""
+    if comparison.main_region != ALL_LABELS:
+        return ()
+    return (("Contours", describe_label_colours(comparison.regions[1:])),)
 
 
 def _tiles(comparison: Comparison, scores: Sequence[Score]) -> tuple[Tile, ...]:
@@ -107,7 +141,12 @@ def _tiles(comparison: Comparison, scores: Sequence[Score]) -> tuple[Tile, ...]:
     missed = sum(score.outcome in ("false_negative", "false_positive") for score in scores)
     tiles = [
         Tile("Cases", f"{len(scores):,}", f"of {patients:,} patient{'s' * (patients != 1)}"),
-        Tile("Lung in one mask only", f"{missed:,}", "cases with IoU 0", "error" if missed else ""),
+        Tile(
+            f"{_noun(scores).capitalize()} in one mask only",
+            f"{missed:,}",
+            "cases with IoU 0",
+            "error" if missed else "",
+        ),
     ]
     for name in _HEADLINES:
         if name in summary:
@@ -135,7 +174,12 @@ def _metric_plots(scores: Sequence[Score]) -> list[Plot]:
         return []
     plots = [
         iou_histogram([score.metrics["iou"] for score in scores]),
-        histogram("Dice of both lungs", "Dice", [s.metrics["dice"] for s in scores], "Cases"),
+        histogram(
+            f"Dice of {_name(scores[0].region)}",
+            "Dice",
+            [s.metrics["dice"] for s in scores],
+            "Cases",
+        ),
     ]
     if len({(score.unit, score.ndim) for score in scores}) == 1 and len(scores) > 1:
         plots.append(_bland_altman(scores))
@@ -171,14 +215,16 @@ def _case(score: Score, scores: Sequence[Score], picture: PageImage | None) -> P
         name: score.metrics[name] / _unit(name, scores).size if score.metrics else None
         for name in _COLUMNS
     }
-    flags = [PageFlag(*_FLAGS[score.outcome])] if score.outcome in _FLAGS else []
+    texts = _flag_texts(scores)
+    flags = [PageFlag(*texts[score.outcome])] if score.outcome in texts else []
     if score.unit == "px" and any(other.unit == "mm" for other in scores):
         flags.append(_NO_SPACING)
     return PageCase(score.case, values, tuple(flags), picture)
 
 
 def _notices(counts: Mapping[Outcome, int], scores: Sequence[Score]) -> tuple[Notice, ...]:
-    texts = [f"{counts[k]:,} cases: {text}." for k, (_, text) in _FLAGS.items() if counts[k]]
+    flags = _flag_texts(scores)
+    texts = [f"{counts[k]:,} cases: {text}." for k, (_, text) in flags.items() if counts[k]]
     without = sum(score.unit == "px" for score in scores)
     if without:
         which = "Some cases have" if without < len(scores) else "The images have"
@@ -193,8 +239,9 @@ def _statistics(comparison: Comparison) -> tuple[Statistics, ...]:
             scores = comparison.defined(region)
             rows = tuple(_row(name, metric, scores) for name, metric in summary.items())
             definitions = tuple(METRICS[name].definition for name in summary)
-            title, columns = f"Metrics of {_REGIONS[region]}", ("Metric", *_STATISTICS)
-            tables.append(Statistics(title, columns, rows, definitions, region != "lungs"))
+            title, columns = f"Metrics of {_name(region)}", ("Metric", *_STATISTICS)
+            folded = region in ("right", "left")
+            tables.append(Statistics(title, columns, rows, definitions, folded))
     for metric in ("dice", "hd95"):
         groups = {
             name: (part.summary()[metric], part.defined())
@@ -203,7 +250,7 @@ def _statistics(comparison: Comparison) -> tuple[Statistics, ...]:
         }
         if groups:
             rows = tuple((name, *_row(metric, *group)[1:]) for name, group in groups.items())
-            title = f"{METRICS[metric].label} of both lungs by group"
+            title = f"{METRICS[metric].label} of {_name(comparison.main_region)} by group"
             tables.append(Statistics(title, ("Group", *_STATISTICS), rows))
     return tuple(tables)
 

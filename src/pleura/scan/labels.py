@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,36 @@ BOTH = 1
 """Labels of the right and the left lung, and of both lungs as one structure."""
 
 
+MAX_LABELS = 31
+"""Largest number of different labels in a file."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class of a model with several classes.
+
+    Parameters
+    ----------
+    value:
+        Value of its voxels in masks, 1 to 255.
+    name:
+        Name, such as ``lesion``.
+    code:
+        DICOM code of the structure: coding scheme, code value and meaning; None if unknown.
+    threshold:
+        Smallest probability of a voxel that is either of this class or background; see
+        `pleura.engine.classes.choose_labels`.
+    clean:
+        Whether small components are removed and holes are filled.
+    """
+
+    value: int
+    name: str
+    code: tuple[str, str, str] | None = None
+    threshold: float = 0.5
+    clean: bool = False
+
+
 def labels_by_region(*, sides: bool) -> dict[str, int]:
     """Return the label of each region: ``right`` and ``left``, or ``lung`` without sides."""
     return {"right": RIGHT, "left": LEFT} if sides else {"lung": BOTH}
@@ -37,19 +67,21 @@ def count_voxels(labels: NDArray[np.uint8], label: int) -> int:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelMap:
-    """Labels of the lungs on the grid of a scan.
+    """Labels on the grid of a scan: of the lungs, or of other classes.
 
     Parameters
     ----------
     labels:
         uint8 (slices, rows, columns): 0 outside the lungs; 1 right and 2 left lung if ``sides``,
-        else 1 both lungs.
+        else 1 both lungs. With ``classes``, the value of a class, or 0.
     scan:
         The scan whose grid the labels are on.
     sides:
         Whether the right and the left lung have different labels.
     algorithm:
         Name and version of the software that made the labels; empty if unknown.
+    classes:
+        The classes of a model with several classes; empty if the labels are lungs.
 
     Raises
     ------
@@ -61,6 +93,7 @@ class LabelMap:
     scan: Scan
     sides: bool = True
     algorithm: tuple[str, str] = ("pleura", "")
+    classes: tuple[Label, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:
@@ -70,6 +103,13 @@ class LabelMap:
                 where=self.scan.source,
                 hint="pass uint8 labels on the grid of the scan",
             )
+
+    @property
+    def regions(self) -> dict[str, int]:
+        """Label by region: names of the classes, or ``right`` and ``left``, or ``lung``."""
+        if self.classes:
+            return {label.name: label.value for label in self.classes}
+        return labels_by_region(sides=self.sides)
 
     def values(self) -> NDArray[np.uint8]:
         """Return the labels, as `Scan.values` returns the voxels of a scan."""

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.engine.classes import choose_labels
 from pleura.engine.engine import Engine
-from pleura.engine.model_file import ModelMetadata
 from pleura.scan.geometry import Geometry, Reorientation
+from pleura.scan.labels import Label
 from pleura.scan.scan import Scan
 from pleura.segmentation.landmarks import sampling_step
 from pleura.segmentation.model_input import ReadSlices, input_reader
 from pleura.segmentation.postprocessing import HU_STEP
-from pleura.typing import BoolArray, Progress
+from pleura.typing import AnyArray, BoolArray, Progress
 
 BATCH_SIZE = 8
 """Slices per batch."""
@@ -40,22 +41,23 @@ class SlicePredictions:
     Attributes
     ----------
     lung:
-        bool (slices, rows, columns).
+        bool (slices, rows, columns); of a model with several classes uint8, values of the labels.
     hu:
         int16: HU at every ``HU_STEP``-th row and column.
     landmark_hu:
         int16: HU at every row and column that `find_landmarks` needs.
     probability:
-        uint8 (slices, rows, columns): probability of lung times 255, or None.
+        uint8 (slices, rows, columns): probability of lung times 255, or None; of a model with
+        several classes (slices, classes, rows, columns).
     low_confidence_voxels:
-        Number of voxels with a probability in ``LOW_CONFIDENCE``.
+        Number of voxels with a probability in ``LOW_CONFIDENCE``; 0 with several classes.
     dense:
         bool (slices, rows, columns): lung with dense disease; None unless it was requested.
     waiting_seconds:
         Time in which the caller waited for the network.
     """
 
-    lung: BoolArray
+    lung: AnyArray
     hu: NDArray[np.int16]
     landmark_hu: NDArray[np.int16]
     probability: NDArray[np.uint8] | None
@@ -63,35 +65,51 @@ class SlicePredictions:
     dense: BoolArray | None = None
     waiting_seconds: float = 0.0
 
-    def take_lung(self) -> BoolArray:
+    def take_lung(self) -> AnyArray:
         """Return ``lung`` and keep no reference to it, so that its memory can be released."""
         lung, self.lung = self.lung, np.empty((0, 0, 0), np.bool_)
         return lung
 
+    def undo_probability(self, order: Reorientation) -> NDArray[np.uint8] | None:
+        """Return ``probability`` in the order of the scan; None if it was not requested."""
+        if self.probability is None:
+            return None
+        if self.probability.ndim == 3:
+            return np.ascontiguousarray(order.undo(self.probability))
+        return np.stack([order.undo(one) for one in self.probability.swapaxes(0, 1)], 1)
+
     @classmethod
-    def empty(cls, geometry: Geometry, keep_probability: bool) -> SlicePredictions:
+    def empty(cls, geometry: Geometry, keep_probability: bool, classes: int) -> SlicePredictions:
         slices, rows, columns = geometry.shape
         step = sampling_step(geometry.shape)
+        maps = (slices, classes, rows, columns) if classes else geometry.shape
         return cls(
-            np.empty(geometry.shape, np.bool_),
+            np.empty(geometry.shape, np.uint8 if classes else np.bool_),
             np.empty((slices, -(-rows // HU_STEP), -(-columns // HU_STEP)), np.int16),
             np.empty((slices, -(-rows // step), -(-columns // step)), np.int16),
-            np.empty(geometry.shape, np.uint8) if keep_probability else None,
+            np.empty(maps, np.uint8) if keep_probability else None,
         )
 
     def store(
-        self, start: int, hu: NDArray[np.int16], probability: NDArray[np.uint8], threshold: int
+        self,
+        start: int,
+        hu: NDArray[np.int16],
+        probability: NDArray[np.uint8],
+        threshold: int | Sequence[Label],
     ) -> None:
         """Store a batch of slices, the first of which has the index ``start``."""
         batch = slice(start, start + len(hu))
-        self.lung[batch] = probability >= threshold
         self.hu[batch] = hu[:, ::HU_STEP, ::HU_STEP]
         step = sampling_step(self.lung.shape)
         self.landmark_hu[batch] = hu[:, ::step, ::step]
-        low, high = LOW_CONFIDENCE
-        self.low_confidence_voxels += int(
-            np.count_nonzero((probability > low) & (probability < high))
-        )
+        if isinstance(threshold, int):
+            self.lung[batch] = probability >= threshold
+            low, high = LOW_CONFIDENCE
+            self.low_confidence_voxels += int(
+                np.count_nonzero((probability > low) & (probability < high))
+            )
+        else:
+            self.lung[batch] = choose_labels(np.moveaxis(probability, 1, 0), threshold)
         if self.probability is not None:
             self.probability[batch] = probability
 
@@ -99,11 +117,10 @@ class SlicePredictions:
 def predict_slices(
     engine: Engine,
     scan: Scan,
-    threshold: int,
+    threshold: int | Sequence[Label],
     *,
     dense_engine: Engine | None = None,
     keep_probability: bool = False,
-    release_voxels: bool = False,
     progress: Progress | None = None,
 ) -> SlicePredictions:
     """Run a model on all slices of a scan.
@@ -115,13 +132,11 @@ def predict_slices(
     scan:
         The scan. Its slices are reordered to canonical axial slices.
     threshold:
-        Smallest probability of lung, times 255.
+        Smallest probability of lung, times 255; or the classes of the model with their thresholds.
     dense_engine:
         A model that also predicts lung with dense disease, to run as well.
     keep_probability:
         Also return the probability.
-    release_voxels:
-        Release the memory of the voxels of the scan as they are predicted.
     progress:
         Called with the number of slices that are done, and of all slices.
 
@@ -134,12 +149,13 @@ def predict_slices(
     """
     order = scan.geometry.to_canonical()
     geometry = order.apply_to(scan.geometry)
-    predictions = SlicePredictions.empty(geometry, keep_probability)
+    classes = 0 if isinstance(threshold, int) else len(threshold)
+    predictions = SlicePredictions.empty(geometry, keep_probability, classes)
     engines = [engine]
     if dense_engine is not None:
         engines.append(dense_engine)
         predictions.dense = np.empty(geometry.shape, np.bool_)
-    for start, hu, probabilities in _run_batches(engines, scan, order, release_voxels):
+    for start, hu, probabilities in _run_batches(engines, scan, order, geometry):
         before = time.perf_counter()
         results = probabilities()
         predictions.waiting_seconds += time.perf_counter() - before
@@ -168,22 +184,22 @@ def needed_memory(geometry: Geometry, volumes: int) -> int:
 
 
 def _run_batches(
-    engines: Sequence[Engine], scan: Scan, order: Reorientation, release_voxels: bool
+    engines: Sequence[Engine], scan: Scan, order: Reorientation, geometry: Geometry
 ) -> Iterator[tuple[int, NDArray[np.int16], Callable[[], list[NDArray[np.uint8]]]]]:
     """Yield first slice, HU and a function that waits for the probabilities, for each batch.
 
     The networks run on the next batch while the caller processes the current one.
     """
-    geometry = order.apply_to(scan.geometry)
     _, rows, columns = geometry.shape
-    read = _releasing_reader(scan, engines[0].metadata, release_voxels)
+    read = input_reader(scan, engines[0].metadata)
     shape = 1, rows, columns
 
     def compile_models() -> None:
         for engine in engines:
             engine.prepare(shape)
 
-    step = _probe_step(geometry)
+    # What is known of lungs does not hold for other classes, which may be in single slices.
+    step = 1 if engines[0].metadata.classes else _probe_step(geometry)
     is_empty = False
 
     def run(arrays: list[NDArray[np.int16]]) -> list[NDArray[np.uint8]]:
@@ -202,20 +218,6 @@ def _run_batches(
             submitted = start, arrays[0], result
         if submitted is not None:
             yield submitted
-
-
-def _releasing_reader(scan: Scan, model: ModelMetadata, release_voxels: bool) -> ReadSlices:
-    """Return an `input_reader` that releases the voxels of slices that it has read."""
-    read, release = input_reader(scan, model), scan.release
-    if release is None or not release_voxels:
-        return read
-
-    def read_and_release(start: int, stop: int | None) -> list[NDArray[np.int16]]:
-        arrays = read(start, stop)
-        release(start, scan.geometry.shape[0] if stop is None else stop)
-        return arrays
-
-    return read_and_release
 
 
 def _probe_step(geometry: Geometry) -> int:
@@ -245,7 +247,10 @@ def _predict_batch(
     is_empty:
         Whether the slice before the batch is empty.
     """
-    results = [np.zeros(values.shape, np.uint8) for values in inputs]
+    results = [
+        np.zeros(engine.output_shape(values.shape), np.uint8)
+        for engine, values in zip(engines, inputs, strict=True)
+    ]
 
     def predict(index: int) -> None:
         for engine, values, result in zip(engines, inputs, results, strict=True):

@@ -11,11 +11,34 @@ from numpy.typing import NDArray
 from pleura.engine.model_file import ModelMetadata
 from pleura.errors import ScanError
 from pleura.intensity.grey import to_grey
+from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Decision, Scan
 
 ReadSlices = Callable[[int, int | None], list[NDArray[np.int16]]]
 """Reads slices ``start`` to ``stop`` in HU; the second array, if there is one, is the input of the
 model."""
+
+
+MIN_SLICE_SIZE = 16
+"""Smallest number of rows and columns of an axial slice."""
+
+
+def check_slice_size(scan: Scan, geometry: Geometry) -> None:
+    """Require axial slices that are large enough.
+
+    Raises
+    ------
+    ScanError
+        They have less than ``MIN_SLICE_SIZE`` rows or columns.
+    """
+    rows, columns = geometry.shape[1:]
+    if min(rows, columns) < MIN_SLICE_SIZE:
+        raise ScanError(
+            f"an axial slice of this scan has {rows}x{columns} voxels",
+            where=scan.source or scan.name,
+            hint="pass axial slices of at least "
+            f"{MIN_SLICE_SIZE}x{MIN_SLICE_SIZE} voxels, or the whole volume",
+        )
 
 
 def input_reader(scan: Scan, model: ModelMetadata) -> ReadSlices:

@@ -14,7 +14,7 @@ from pleura.figures.html import html_image, html_table
 from pleura.figures.preview import PreviewCaption, preview_image
 from pleura.masks.mask import Mask
 from pleura.names import printable
-from pleura.scan.labels import BOTH, LEFT, RIGHT, count_voxels, labels_by_region
+from pleura.scan.labels import BOTH, LEFT, RIGHT, count_voxels
 
 if TYPE_CHECKING:
     from pleura.figures.backend import Figure
@@ -26,7 +26,7 @@ class Segmentation(Mask):
 
     Parameters
     ----------
-    labels, scan, sides, algorithm, decisions, flags, has_scan:
+    labels, scan, sides, algorithm, classes, decisions, flags, has_scan:
         See `Mask`.
     model:
         Name of the model.
@@ -34,7 +34,8 @@ class Segmentation(Mask):
         Run times of the stages ``read``, ``inference`` and ``postprocessing``, in seconds.
     probability:
         uint8 (slices, rows, columns): probability of lung times 255 on the grid of the scan, before
-        postprocessing. None unless it was requested.
+        postprocessing. With several classes (slices, classes, rows, columns). None unless it was
+        requested.
     dense_voxels:
         Number of voxels of dense lung that were added to each region (``right`` and ``left``, or
         ``lung``); None if dense lung is excluded.
@@ -82,6 +83,8 @@ class Segmentation(Mask):
     def _caption(self) -> PreviewCaption:
         geometry, (slices, rows, columns) = self.geometry, self.geometry.shape
         names = {RIGHT: "Right lung", LEFT: "Left lung"} if self.sides else {BOTH: "Lungs"}
+        if self.classes:
+            names = {label.value: label.name.capitalize() for label in self.classes}
         size = f"{slices} slice{'s' * (slices != 1)} of {rows} x {columns} pixels"
         pixel = "pixel size unknown"
         if geometry.spacing_known:
@@ -94,6 +97,7 @@ class Segmentation(Mask):
             {label: f"{name}: {self._size_of(label)}" for label, name in names.items()},
             lines,
             [f"{flag.title}: {flag.message}" for flag in self.flags],
+            [label.value for label in self.classes],
         )
 
     def _size_of(self, label: int) -> str:
@@ -121,7 +125,7 @@ class Segmentation(Mask):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dictionary that JSON can store; voxels are left out."""
-        labels = labels_by_region(sides=self.sides)
+        labels = self.regions
         voxels = {region: count_voxels(self.labels, label) for region, label in labels.items()}
         known, voxel = self.geometry.spacing_known, self.geometry.voxel_volume
         volumes = {region: round(float(n) * voxel, 1) for region, n in voxels.items()}

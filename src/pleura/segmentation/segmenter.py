@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 
@@ -15,13 +16,15 @@ from pleura.engine.engine import DENSE_MODEL, Engine, model_path
 from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadata
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import Precision, Runtime, available_cpus
-from pleura.errors import MaskWarning, ScanError
+from pleura.errors import MaskWarning
 from pleura.files.limits import require_memory
 from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.masks.mask import Flag, Mask
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
+from pleura.scan.labels import Label
 from pleura.scan.scan import Scan
+from pleura.segmentation.classes import clean_classes, find_class_flags, require_lung_model
 from pleura.segmentation.continuity import find_discontinuity
 from pleura.segmentation.dense import (
     DenseOption,
@@ -34,15 +37,12 @@ from pleura.segmentation.flags import find_flags
 from pleura.segmentation.image_content import find_other_content
 from pleura.segmentation.inference import SlicePredictions, needed_memory, predict_slices
 from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
-from pleura.segmentation.model_input import with_input_decision
+from pleura.segmentation.model_input import check_slice_size, with_input_decision
 from pleura.segmentation.postprocessing import HU_STEP, clean_mask, label_sides
 from pleura.segmentation.result import Segmentation
 from pleura.typing import AnyArray, BoolArray, Progress, StrPath
 
 _logger = logging.getLogger(__name__)
-
-MIN_SLICE_SIZE = 16
-"""Smallest number of rows and columns of an axial slice."""
 
 
 class Segmenter:
@@ -64,9 +64,11 @@ class Segmenter:
         Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs with matrix instructions
         for it (AMX), else float32.
     threshold:
-        Smallest probability (0 to 1) of a lung voxel; the threshold of the model by default.
+        Smallest probability (0 to 1) of a lung voxel, or of each class; the thresholds of the model
+        by default.
     sides:
-        Label the right lung 1 and the left lung 2; otherwise both lungs are 1.
+        Label the right lung 1 and the left lung 2; otherwise both lungs are 1. No effect on a model
+        with several classes.
     dense:
         ``include`` adds consolidated and collapsed lung, and masses at the pleura, without pleural
         effusion where it can be distinguished: the space that lung should fill. Requires HU. Takes
@@ -80,6 +82,8 @@ class Segmenter:
         The loaded model.
     threshold_level:
         Smallest probability, times 255, of a lung voxel.
+    classes:
+        The classes of the model with their thresholds; empty for lungs.
     sides:
         Whether right and left lung have different labels.
 
@@ -103,6 +107,10 @@ class Segmenter:
         self.threads: int = threads or available_cpus()
         self._options = self.threads, precision, runtime
         self.engine: Engine = Engine(model_path(model), *self._options)
+        self.classes: tuple[Label, ...] = self.engine.metadata.classes
+        require_lung_model(self.classes, dense == "include")
+        if threshold is not None:
+            self.classes = tuple(replace(one, threshold=threshold) for one in self.classes)
         default = self.engine.threshold_level
         self.threshold_level: int = default if threshold is None else int(np.ceil(threshold * 255))
         self.sides = sides
@@ -154,10 +162,9 @@ class Segmenter:
         progress: Progress | None = None,
         *,
         keep_probability: bool = False,
-        release_voxels: bool = False,
         warn: bool = True,
     ) -> Segmentation:
-        """Segment the lungs of a scan.
+        """Segment the lungs, or the classes of the model, of a scan.
 
         Parameters
         ----------
@@ -166,10 +173,7 @@ class Segmenter:
         progress:
             Called with the number of slices that are done, and of all slices.
         keep_probability:
-            Also return the probability of lung.
-        release_voxels:
-            Release the memory of the voxels of a NIfTI, NRRD or MetaImage file as they are
-            segmented. They are read again if they are needed, for example to measure the lungs.
+            Also return the probability of lung, or of each class.
         warn:
             Emit a `MaskWarning` for each flag and each decision that may change the mask.
 
@@ -188,22 +192,24 @@ class Segmenter:
         scan = with_input_decision(scan, engine.metadata)
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
-        _check_slice_size(scan, geometry)
-        volumes = keep_probability + 2 * (self._dense_engine is not None)
-        needed = needed_memory(geometry, volumes)
+        check_slice_size(scan, geometry)
+        maps = max(len(self.classes), 1) if keep_probability else 0
+        needed = needed_memory(geometry, maps + 2 * (self._dense_engine is not None))
         require_memory(needed, "its segmentation", scan.source or scan.name)
         predictions = predict_slices(
             engine,
             scan,
-            self.threshold_level,
+            self.classes or self.threshold_level,
             dense_engine=self._dense_engine,
             keep_probability=keep_probability,
-            release_voxels=release_voxels,
             progress=progress,
         )
         predicted = time.perf_counter()
         labels, added = self._labels(predictions, scan, geometry)
-        flags = _flags_of(labels, scan, geometry, predictions, sides=self.sides)
+        if self.classes:
+            flags = find_class_flags(labels, scan)
+        else:
+            flags = _flags_of(labels, scan, geometry, predictions, sides=self.sides)
         decisions = scan.decisions
         if added is not None:
             decisions = *decisions, dense_decision(added, geometry)
@@ -217,7 +223,8 @@ class Segmenter:
         segmentation = Segmentation(
             labels=labels,
             scan=scan,
-            sides=self.sides,
+            sides=self.sides and not self.classes,
+            classes=self.classes,
             algorithm=(f"pleura, model {model.name}", model.version),
             decisions=decisions,
             flags=flags,
@@ -228,9 +235,7 @@ class Segmenter:
                 "inference": waiting,
                 "postprocessing": done - predicted,
             },
-            probability=(
-                None if predictions.probability is None else to_scan_grid(predictions.probability)
-            ),
+            probability=predictions.undo_probability(order),
         )
         _logger.info("Segmented %d slices in %.1f s", len(labels), done - start)
         for text in segmentation.warnings:
@@ -251,6 +256,8 @@ class Segmenter:
                 return label_sides(lung, predictions.hu, geometry, self.threads)
             return lung.view(np.uint8)
 
+        if self.classes:
+            return clean_classes(predictions.take_lung(), predictions.hu, self.classes), None
         calibrated = scan.intensity.calibrated
         lung = clean_mask(predictions.take_lung(), predictions.hu, calibrated=calibrated)
         if predictions.dense is None:
@@ -306,17 +313,6 @@ def segment(scan: ScanLike, model: StrPath | None = None) -> Segmentation:
 def _warn(mask: Mask) -> None:
     for text in mask.warnings:
         warnings.warn(text, MaskWarning, stacklevel=3)
-
-
-def _check_slice_size(scan: Scan, geometry: Geometry) -> None:
-    rows, columns = geometry.shape[1:]
-    if min(rows, columns) < MIN_SLICE_SIZE:
-        raise ScanError(
-            f"an axial slice of this scan has {rows}x{columns} voxels",
-            where=scan.source or scan.name,
-            hint="pass axial slices of at least "
-            f"{MIN_SLICE_SIZE}x{MIN_SLICE_SIZE} voxels, or the whole volume",
-        )
 
 
 def _flags_of(

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pleura.errors import RecipeError
 from pleura.network.tiling import SegmentationNetwork, predict_whole
 from pleura.training.recipe import TrainingRecipe
-from pleura.typing import FloatArray
+from pleura.typing import FloatArray, TargetArray
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
@@ -61,6 +62,16 @@ class ComputeDevice:
         tensor = torch.from_numpy(images[:, None]).to(self.device)
         return tensor.contiguous(memory_format=torch.channels_last)
 
+    def targets(self, masks: TargetArray) -> Tensor:
+        """Return masks as targets of the loss, on the device.
+
+        Fractions of lung are float32 (n, 1, rows, columns). Class indices are int64
+        (n, rows, columns), as for `torch.nn.CrossEntropyLoss`.
+        """
+        if masks.dtype == np.uint8:
+            return torch.from_numpy(masks).to(self.device).long()
+        return self.tensor(masks.astype(np.float32, copy=False))
+
     def mixed_precision(self) -> AbstractContextManager[object]:
         """Return a context manager in which convolutions use the precision."""
         if self.precision == "fp32":
@@ -68,7 +79,7 @@ class ComputeDevice:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def logits(self, network: SegmentationNetwork, images: FloatArray) -> Tensor:
-        """Return float32 logits (n, 1, rows, columns) of (n, rows, columns) images."""
+        """Return float32 logits (n, outputs, rows, columns) of (n, rows, columns) images."""
         network.eval()
         with torch.inference_mode(), self.mixed_precision():
             return predict_whole(network, self.tensor(images)).float()

@@ -17,10 +17,12 @@ from pleura.dataset.training_set import PreprocessedSet
 from pleura.errors import RunError, first_line
 from pleura.network.tiling import SegmentationNetwork
 from pleura.training.compute import ComputeDevice
-from pleura.typing import FloatArray
+from pleura.typing import FloatArray, TargetArray
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""Loss of float32 logits and targets in [0, 1], both (n, 1, rows, columns), as a scalar tensor."""
+"""Loss of float32 logits and targets in [0, 1], both (n, 1, rows, columns), as a scalar tensor.
+With `data.labels`, the logits are (n, 1 + labels, rows, columns), background first, and the targets
+are class indices, int64 (n, rows, columns), as for `torch.nn.CrossEntropyLoss`."""
 
 ScheduleFunction = Callable[[int], float]
 """Learning rate of an epoch, counted from 0."""
@@ -30,12 +32,15 @@ class CustomComponents(TypedDict, total=False):
     """Components of a training that replace those of the recipe; the run records their names."""
 
     network: nn.Module
-    """Maps float32 images (n, 1, rows, columns) to logits of the same shape; it is copied."""
+    """Maps float32 images (n, 1, rows, columns) to logits of the same shape; with `data.labels`,
+    to (n, 1 + labels, rows, columns). It is copied."""
     loss: LossFunction
-    """Maps float32 logits and targets in [0, 1], both (n, 1, rows, columns), to a scalar tensor."""
+    """Maps float32 logits and targets in [0, 1], both (n, 1, rows, columns), to a scalar tensor;
+    with `data.labels`, see `LossFunction`."""
     augmentation: AugmentationFunction
     """Maps a preprocessed image and its mask, float32 (rows, columns), and a random number
-    generator to the augmented image and mask; called in several threads."""
+    generator to the augmented image and mask; called in several threads. With `data.labels`, the
+    mask is uint8, and a function that mirrors images has to exchange right and left labels."""
     schedule: ScheduleFunction
     """Maps an epoch, counted from 0, to the learning rate of all its steps."""
 
@@ -81,7 +86,7 @@ def check_components(
     network: SegmentationNetwork,
     compute: ComputeDevice,
     images: FloatArray,
-    masks: FloatArray,
+    masks: TargetArray,
 ) -> None:
     """Check the shapes and the loss of one forward pass.
 
@@ -94,12 +99,12 @@ def check_components(
     compute:
         Device and precision of the training.
     images, masks:
-        Preprocessed images and masks, float32 (n, rows, columns).
+        Preprocessed images and masks (n, rows, columns).
 
     Raises
     ------
     RunError
-        The network fails, or its output has another shape than its input; or the loss is not a
+        The network fails, or its output has another shape than required; or the loss is not a
         finite scalar that depends on the logits.
     DataError
         The augmentation changes the shape of an image or mask.
@@ -107,8 +112,8 @@ def check_components(
     if "augmentation" in components:
         augmented = PreprocessedSet(images, masks, components["augmentation"])
         augmented.sample_batch(np.arange(1), np.random.default_rng(0))
-    targets = compute.tensor(masks)
-    logits = torch.zeros_like(targets)
+    targets = compute.targets(masks)
+    logits = torch.zeros(_shape_of_logits(network, images), device=compute.device)
     if "network" in components:
         logits = _logits(network, compute, images)
     if "loss" in components:
@@ -141,7 +146,7 @@ def check_schedule(schedule: ScheduleFunction, epochs: int) -> None:
 
 
 def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatArray) -> Tensor:
-    shape = (len(images), 1, *images.shape[1:])
+    shape, expected = (len(images), 1, *images.shape[1:]), _shape_of_logits(network, images)
     network.eval()  # in training mode, the pass would change the statistics of normalisation
     try:
         with torch.no_grad(), compute.mixed_precision():
@@ -152,14 +157,18 @@ def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatA
             where="network",
             hint="make it accept images (n, 1, rows, columns) of the recipe's preprocessing.size",
         ) from error
-    if not isinstance(logits, Tensor) or logits.shape != shape:
+    if not isinstance(logits, Tensor) or logits.shape != expected:
         output = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise RunError(
             f"the custom network maps images of shape {shape} to {output}",
             where="network",
-            hint="return logits with the shape of the images",
+            hint=f"return logits of shape {expected}",
         )
     return logits.float()
+
+
+def _shape_of_logits(network: SegmentationNetwork, images: FloatArray) -> tuple[int, ...]:
+    return (len(images), network.outputs, *images.shape[1:])
 
 
 def _check_loss(loss_function: LossFunction, logits: Tensor, targets: Tensor) -> None:
@@ -169,7 +178,7 @@ def _check_loss(loss_function: LossFunction, logits: Tensor, targets: Tensor) ->
         raise RunError(
             f"the custom loss fails on logits of shape {tuple(logits.shape)}: {first_line(error)}",
             where="loss",
-            hint="make it accept logits and targets (n, 1, rows, columns)",
+            hint=f"make it accept {targets.dtype} targets of shape {tuple(targets.shape)}",
         ) from error
     if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
         raise RunError(
@@ -181,5 +190,5 @@ def _check_loss(loss_function: LossFunction, logits: Tensor, targets: Tensor) ->
         raise RunError(
             f"the custom loss is {float(loss.detach())} before the first step",
             where="loss",
-            hint="make it accept logits of any size and targets from 0 to 1",
+            hint="make it accept logits of any size and all targets",
         )

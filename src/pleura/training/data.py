@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pleura.dataset.check_report import describe_model_input
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
@@ -18,6 +20,7 @@ from pleura.errors import DataError, RunError
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.units import estimate_units
 from pleura.names import counted
+from pleura.scan.labels import Label
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
 from pleura.typing import Progress, StrPath
@@ -60,9 +63,9 @@ def load_data(
         The images or masks differ from those with which the run was started.
     """
     where = Path(images), None if masks is None else Path(masks)
-    pairs = collect_pairs(*where, recipe.data)
-    split = split_pairs(*where, recipe.data, recipe.split) if run is None else None
-    prepared = preprocess_pairs(pairs, recipe.preprocessing, progress)
+    pairs = collect_pairs(*where, recipe.data.sources)
+    split = split_pairs(*where, recipe.data.sources, recipe.split) if run is None else None
+    prepared = preprocess_pairs(pairs, recipe.preprocessing, progress, recipe.data.classes)
     if run is not None and prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(
             "the images or masks differ from those with which the run was started",
@@ -81,6 +84,7 @@ def load_data(
             where=images if masks is None else masks,
             hint="pass masks with 0 outside and 255 (or 1) inside the lungs",
         )
+    _require_labels(prepared, apart, recipe.data.classes)
     units = _units(named(pairs, apart.training))
     if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
         raise DataError(
@@ -119,6 +123,21 @@ def _require_unseen(
         )
 
 
+def _require_labels(prepared: PreprocessedPairs, split: Split, labels: Sequence[Label]) -> None:
+    """Refuse a label that no training image has."""
+    present = np.unique(prepared.select(split.training)[1]) if labels else ()
+    missing = [label for i, label in enumerate(labels) if i + 1 not in present]
+    if missing:
+        listed = " and ".join(f"{label.value} ({label.name})" for label in missing)
+        noun = "label" if len(missing) == 1 else "labels"
+        raise DataError(
+            f"no training image has the {noun} {listed}",
+            where="recipe key data.labels",
+            hint="remove it from data.labels, change the split, or add images; `pleura check "
+            "--recipe` lists the labels of each subset",
+        )
+
+
 def named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
     """Return the pairs with these names, in the order of the pairs."""
     wanted = set(names)
@@ -129,7 +148,8 @@ def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
     """Estimate the units of the training images from some of them, spread over all."""
     step = max(1, len(pairs) // most)
     reader = PairReader()
-    return estimate_units(reader.read(pair)[0] for pair in pairs[::step])
+    images = (replace(pair, no_lung=True) for pair in pairs[::step])  # without reading the masks
+    return estimate_units(reader.read(pair)[0] for pair in images)
 
 
 def _warnings(

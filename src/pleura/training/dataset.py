@@ -62,9 +62,10 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
             split = split_listed_pairs(pairs, recipe.split)
         else:
             masks = None if rest[0] is None else Path(str(rest[0]))
-            pairs = collect_pairs(Path(first), masks, recipe.data)
-            split = split_pairs(Path(first), masks, recipe.data, recipe.split)
-        preprocessed = preprocess_pairs(pairs, recipe.preprocessing)
+            pairs = collect_pairs(Path(first), masks, recipe.data.sources)
+            split = split_pairs(Path(first), masks, recipe.data.sources, recipe.split)
+        labels = recipe.data.classes
+        preprocessed = preprocess_pairs(pairs, recipe.preprocessing, labels=labels)
         split = resolve_duplicates(pairs, preprocessed, split, recipe.split)
         self.names: tuple[str, ...] = getattr(split, subset)
         """Names of the pairs, by index."""
@@ -76,6 +77,7 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
             self.names,
             recipe.augmentation if augmented else None,
             recipe.simulation if augmented else None,
+            mirrored=recipe.mirrored,
         )
         self._seed = recipe.training.seed
         # Shared, so that persistent workers of a DataLoader use the epoch that is set later.
@@ -90,7 +92,11 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the image and the mask, float32 (1, rows, columns); the mask is in [0, 1]."""
+        """Return the image and the mask, both (1, rows, columns).
+
+        The image is float32, and the mask float32 in [0, 1]. With `data.labels`, the mask is uint8:
+        0 background, else 1 plus the index of the label.
+        """
         index = range(len(self))[index]
         rng = np.random.default_rng((self._seed, int(self._epoch), index))
         images, masks = self._training_set.sample_batch(np.array([index]), rng)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair, find_pairs
 from pleura.dataset.preprocessing import (
     preprocess_image,
+    preprocess_label_map,
     preprocess_mask,
     resample_probability,
     resize_nearest,
@@ -22,120 +21,17 @@ from pleura.errors import DataError
 from pleura.evaluation.cases import Case, CaseTable, Subset
 from pleura.evaluation.comparison import Comparison
 from pleura.evaluation.metrics import accuracy
-from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation
-from pleura.evaluation.probability import ProbabilityHistogram
-from pleura.evaluation.scores import Score, score_masks, score_overlap
+from pleura.evaluation.model import CaseArrays, EvaluationCallbacks
+from pleura.evaluation.probability import ProbabilityHistogram, any_class, class_histograms
+from pleura.evaluation.scores import ALL_LABELS, Score, score_masks, score_overlap
 from pleura.figures.cases import choose_cases
-from pleura.figures.html import html_table
 from pleura.figures.plots import CaseImages, cases_figure, save_figure
 from pleura.files.hashing import hash_files
 from pleura.files.records import write_json
-from pleura.training.predictor import Predictor, sigmoid
+from pleura.training.predictor import Predictor, sigmoid, softmax
 from pleura.training.run import Run, open_run
-from pleura.training.versions import versions
+from pleura.training.run_evaluation import RunEvaluation
 from pleura.typing import AnyArray, BoolArray, FloatArray, StrPath
-
-GRID_COLUMNS = ("grid", "threshold", "mean IoU", "median", "min", "mean Dice", "both empty")
-"""Column titles of the table of grids and thresholds."""
-
-
-@dataclass(frozen=True, repr=False)
-class RunEvaluation(ModelEvaluation):
-    """Scores of a run's masks on each image's own grid, and its loss and overlap on all grids.
-
-    Parameters
-    ----------
-    scores, fingerprint, label_decisions, threshold, histograms, flags, provenance:
-        See `ModelEvaluation`; on each image's own grid, at the run's threshold.
-    run:
-        Name of the run folder.
-    subset:
-        Evaluated subset of the run's split, or ``all``.
-    losses, accuracies:
-        By case, on the network's grid: mean binary cross-entropy, and fraction of correct pixels
-        at probability 0.5.
-    overlaps:
-        IoU and Dice of each case, by grid and threshold. Grids are ``network``, ``native`` (each
-        image's own) and the additional one of the recipe, such as ``128x128``.
-    """
-
-    run: str = ""
-    subset: Subset = "test"
-    losses: Mapping[str, float] = field(default_factory=dict)
-    accuracies: Mapping[str, float] = field(default_factory=dict)
-    overlaps: Mapping[str, Mapping[float, Comparison]] = field(default_factory=dict)
-
-    @property
-    def loss(self) -> float:
-        """Mean binary cross-entropy on the network's grid."""
-        return float(np.mean(list(self.losses.values())))
-
-    @property
-    def accuracy(self) -> float:
-        """Mean fraction of correct pixels on the network's grid at probability 0.5."""
-        return float(np.mean(list(self.accuracies.values())))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the scores, statistics, losses and overlaps, for JSON."""
-        return {
-            "run": self.run,
-            "subset": self.subset,
-            "n_cases": len(self.cases),
-            "loss": self.loss,
-            "accuracy": self.accuracy,
-            "grids": {
-                grid: {f"{threshold:g}": _overlap_dict(one) for threshold, one in row.items()}
-                for grid, row in self.overlaps.items()
-            },
-            "losses": dict(self.losses),
-            "accuracies": dict(self.accuracies),
-            **super().to_dict(),
-            "versions": versions(),
-        }
-
-    def grid_rows(self) -> list[list[str]]:
-        """Return the text of the cells below `GRID_COLUMNS`; ``*`` marks the run's threshold."""
-        rows = []
-        for grid, by_threshold in self.overlaps.items():
-            for threshold, one in by_threshold.items():
-                summary = one.summary()
-                values = ["nan"] * 4
-                if summary:
-                    iou, dice = summary["iou"], summary["dice"]
-                    values = [f"{v:.4f}" for v in (iou.mean, iou.median, iou.min, dice.mean)]
-                mark = "*" if threshold == self.threshold else ""
-                empty = one.outcome_counts()["true_negative"]
-                rows.append([grid, f"{threshold:g}{mark}", *values, str(empty)])
-        return rows
-
-    def _table(self) -> tuple[list[str], list[list[str]]]:
-        """Add loss, accuracy and the overlaps, such as ``iou_native_0.5``, to each row."""
-        header, rows = super()._table()
-        columns = [
-            (f"{metric}_{grid}_{threshold:g}", {s.case: s.metrics.get(metric) for s in one.scores})
-            for grid, by_threshold in self.overlaps.items()
-            for threshold, one in by_threshold.items()
-            for metric in ("iou", "dice")
-        ]
-        for row in rows:
-            case = row[0]
-            numbers = self.losses[case], self.accuracies[case], *(by[case] for _, by in columns)
-            row += ["" if number is None else f"{number:.6f}" for number in numbers]
-        return [*header, "loss", "network_accuracy", *(name for name, _ in columns)], rows
-
-    def _repr_html_(self) -> str:
-        caption = f"{self.run}, {self.subset}: loss {self.loss:.4f}, accuracy {self.accuracy:.4f}"
-        return super()._repr_html_() + html_table(
-            GRID_COLUMNS, self.grid_rows(), caption, numeric=True
-        )
-
-
-def _overlap_dict(one: Comparison) -> dict[str, Any]:
-    return {
-        "outcomes": one.outcome_counts(),
-        "metrics": {name: asdict(summary) for name, summary in one.summary().items()},
-        "cases": {score.case: dict(score.metrics) for score in one.scores},
-    }
 
 
 def evaluate(
@@ -210,9 +106,13 @@ class _Evaluator:
 
     def __init__(self, run: Run, callbacks: EvaluationCallbacks) -> None:
         self.predictor = Predictor(run)
-        self.reader = PairReader()
+        self.reader = PairReader(run.classes)
         self._callbacks = callbacks
+        # The classes of several have their own thresholds.
         self._thresholds = sorted({*run.recipe.evaluation.thresholds, run.threshold})
+        if run.classes:
+            self._thresholds = [run.threshold]
+        self._classes = {label.name: i + 1 for i, label in enumerate(run.classes)}
         self._grid = run.recipe.evaluation.additional_size
         grids = ("network", "native", *([] if self._grid is None else [grid_name(self._grid)]))
         self._overlaps: dict[str, dict[float, list[Score]]] = {
@@ -220,6 +120,9 @@ class _Evaluator:
         }
         self._scores: list[Score] = []
         self._histograms: dict[str, ProbabilityHistogram] = {}
+        self._class_histograms: dict[str, dict[str, ProbabilityHistogram]] = {
+            name: {} for name in self._classes
+        }
         self._losses: dict[str, float] = {}
         self._accuracies: dict[str, float] = {}
 
@@ -229,6 +132,9 @@ class _Evaluator:
         preprocessing = self.predictor.preprocessing
         prepared = preprocess_image(image, preprocessing, str(pair.image))
         logits = self.predictor.logits(prepared[None])[0]
+        if self._classes:
+            self._add_classes(case, image, mask, logits)
+            return
         target = preprocess_mask(mask, preprocessing)
         probability = sigmoid(logits)
         native = resample_probability(probability, mask.shape, preprocessing)
@@ -248,16 +154,47 @@ class _Evaluator:
         self._accuracies[case.name] = accuracy(target > 0.5, logits > 0)
         self._add_native(case, image, mask, native)
 
+    def _add_classes(
+        self, case: Case, image: AnyArray, mask: NDArray[np.uint8], logits: FloatArray
+    ) -> None:
+        """Score the class indices of one pair."""
+        predictor = self.predictor
+        target = preprocess_label_map(mask, predictor.preprocessing, len(self._classes))
+        probability = softmax(logits)
+        native = predictor.resampled_probability(logits, mask.shape)
+        chosen = predictor.mask(native)
+        maps = {"network": (target, predictor.mask(probability[1:])), "native": (mask, chosen)}
+        if self._grid is not None:
+            nearest = (resize_nearest(m.astype(np.float32), self._grid) for m in (mask, chosen))
+            first, second = (resized.astype(np.uint8) for resized in nearest)
+            maps[grid_name(self._grid)] = first, second
+        for grid, (reference, found) in maps.items():
+            scores = self._overlaps[grid][predictor.run.threshold]
+            scores.append(score_overlap(case, found > 0, reference > 0, ALL_LABELS))
+            scores += [
+                score_overlap(case, found == i, reference == i, name)
+                for name, i in self._classes.items()
+            ]
+        entropy = -np.log(np.take_along_axis(probability, target[None].astype(np.intp), 0) + 1e-12)
+        self._losses[case.name] = float(entropy.mean())
+        self._accuracies[case.name] = float((logits.argmax(0) == target).mean())
+        self._add_native(case, image, mask, native)
+
     def _add_native(
         self, case: Case, image: AnyArray, mask: NDArray[np.uint8], probability: FloatArray
     ) -> None:
-        prediction = (probability >= self.predictor.run.threshold).astype(np.uint8)
+        prediction = self.predictor.mask(probability)
         if self._callbacks.on_case is not None:
             arrays = image[None], prediction[None], mask[None]
-            self._callbacks.on_case(CaseArrays(case.name, *arrays, calibrated=False))
-        self._scores += score_masks(case, prediction[None], mask[None], None)
+            self._callbacks.on_case(
+                CaseArrays(case.name, *arrays, calibrated=False, classes=self._classes)
+            )
+        self._scores += score_masks(case, prediction[None], mask[None], None, self._classes)
         rounded = np.rint(probability * 255).astype(np.uint8)
-        self._histograms[case.name] = ProbabilityHistogram.from_arrays(rounded, mask > 0)
+        maps = [rounded] if rounded.ndim == 2 else list(rounded)
+        self._histograms[case.name] = ProbabilityHistogram.from_arrays(any_class(maps), mask > 0)
+        for name, histogram in class_histograms(maps, mask, self._classes).items():
+            self._class_histograms[name][case.name] = histogram
 
     def result(self, subset: Subset, files: str) -> RunEvaluation:
         """Return the evaluation of the pairs that were added."""
@@ -267,6 +204,8 @@ class _Evaluator:
             files,
             threshold=run.threshold,
             histograms=self._histograms,
+            class_histograms=self._class_histograms,
+            class_thresholds={label.name: label.threshold for label in run.classes},
             provenance={
                 "run": run.folder.name,
                 "subset": subset,
@@ -310,6 +249,6 @@ def _write_figure(
     for case in chosen:
         image, mask = evaluator.reader.read(pairs[case.name])
         probability = evaluator.predictor.probability(image, case.name)
-        pictures.append(CaseImages(case, image, mask, probability >= result.threshold))
+        pictures.append(CaseImages(case, image, mask, evaluator.predictor.mask(probability)))
     if pictures:
         save_figure(cases_figure(pictures), path)

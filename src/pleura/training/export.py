@@ -8,24 +8,29 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 import pleura
-from pleura.dataset.preprocessing import Preprocessing
-from pleura.engine.model_file import FORMATS, METADATA_KEY, InputUnits, ModelMetadata
+from pleura.dataset.data_recipe import mirror_table
+from pleura.engine.model_file import (
+    CLASSES_FORMAT,
+    FORMATS,
+    METADATA_KEY,
+    InputUnits,
+    ModelMetadata,
+)
 from pleura.errors import RunError
 from pleura.files.atomic import remove_unfinished, write_atomically
-from pleura.intensity.mapping import HU, IntensityMapping
 from pleura.names import counted
 from pleura.network.ensemble import Ensemble
-from pleura.network.tiling import SegmentationNetwork, forward_whole
+from pleura.scan.labels import Label
 from pleura.training.graph_input import graph_input
+from pleura.training.inference_module import InferenceModule
 from pleura.training.log_level import log_level
 from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run, without_paths
@@ -36,119 +41,6 @@ _logger = logging.getLogger(__name__)
 
 _MIN_HALF_PRECISION_SIZE = 1000
 """Smallest tensor that is stored in half precision, in values."""
-
-
-class InferenceModule(nn.Module):
-    """`Predictor.probability` as one module, for slices of any size.
-
-    It maps int16 HU or grey values (n, rows, columns) to uint8 (n, rows, columns): the probability
-    of lung times 255.
-
-    Parameters
-    ----------
-    network:
-        The network, or an ensemble.
-    preprocessing:
-        Size, scaling and interpolation of its images.
-    mapping:
-        Conversion from HU or grey values to the values of the training images.
-    mirror:
-        Average the probabilities of a slice and of its mirror image.
-    """
-
-    def __init__(
-        self,
-        network: SegmentationNetwork,
-        preprocessing: Preprocessing,
-        mapping: IntensityMapping = HU,
-        *,
-        mirror: bool = False,
-    ) -> None:
-        super().__init__()
-        self.mapping = mapping
-        self.mirror = mirror
-        self.network = network
-        self.preprocessing = preprocessing
-
-    def forward(self, values: Tensor) -> Tensor:  # (n, h, w)
-        size, (h, w) = self.preprocessing.size, values.shape[1:]
-        stored = values.float()
-        if (self.mapping.scale, self.mapping.offset) != (1, 0):
-            stored = stored * self.mapping.scale + self.mapping.offset
-        x = self._scale(stored)
-        lanczos = self.preprocessing.image_interpolation == "lanczos"
-        resample = lanczos_matrix if lanczos else area_matrix
-        x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
-        if self.mirror:
-            reverse = torch.arange(size[1] - 1, -1, -1)
-            prediction = self._predict(torch.stack([x, x[:, :, reverse]]).flatten(0, 1))
-            stored, mirrored = prediction.reshape(2, -1, *size)
-            prediction = (stored + mirrored[:, :, reverse]) / 2
-        else:
-            prediction = self._predict(x)
-        # Nearest-neighbour interpolation of OpenCV uses the first pixel of a step, not its centre.
-        centred = self.preprocessing.mask_interpolation != "nearest"
-        back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
-        probability = back[0] @ prediction @ back[1].T  # (n, h, w)
-        # In bfloat16 the weights of a row may sum to more than 1, and 256 would wrap around to 0.
-        return (probability * 255).round().clamp(0, 255).to(torch.uint8)
-
-    def _predict(self, x: Tensor) -> Tensor:  # (n, rows, columns)
-        return torch.sigmoid(forward_whole(self.network, x[:, None])[:, 0].float())
-
-    def _scale(self, values: Tensor) -> Tensor:
-        if self.preprocessing.scaling == "window":
-            low, high = self.preprocessing.window
-            return ((values - low) / (high - low)).clamp(0, 1)
-        high_ = values.amax((1, 2), keepdim=True)
-        step = min(abs(self.mapping.scale), 1)  # avoids the division by zero of constant slices
-        if self.preprocessing.scaling == "max":
-            return values / high_.clamp(min=step)
-        low_ = values.amin((1, 2), keepdim=True)
-        return (values - low_) / (high_ - low_).clamp(min=step)
-
-
-def area_matrix(to: Any, size: Any, centred: bool = True) -> Tensor:
-    """Return the matrix that resamples an axis of ``size`` pixels to ``to`` pixels.
-
-    Downsampling computes the mean over the area, as INTER_AREA of OpenCV; upsampling interpolates
-    linearly between pixel centres. Borders are repeated.
-
-    Parameters
-    ----------
-    to, size:
-        Number of output and of input pixels.
-    centred:
-        Align the edges of the images; False aligns the first pixels.
-
-    Returns
-    -------
-    Tensor
-        float32 (to, size): weights of the input pixels for each output pixel.
-    """
-    step = size / to
-    shift = 0.5 if centred else 0.0
-    middle = (torch.arange(to, dtype=torch.float32) + shift) * step + (0.5 - shift)
-    half = torch.sym_max(step, 1.0) / 2  # type: ignore[no-untyped-call]
-    pixel = torch.arange(size, dtype=torch.float32)
-    right = torch.minimum(pixel + 1, middle[:, None] + half)
-    left = torch.maximum(pixel, middle[:, None] - half)
-    covered = (right - left).clamp(min=0)  # (to, size)
-    return covered / covered.sum(1, keepdim=True)
-
-
-def lanczos_matrix(to: Any, size: Any) -> Tensor:
-    """Return the matrix (to, size) that resamples an axis as INTER_LANCZOS4 of OpenCV."""
-    middle = (torch.arange(to, dtype=torch.float32) + 0.5) * (size / to) - 0.5
-    offsets = torch.arange(-3, 5)
-    first = middle.floor()
-    away = middle[:, None] - (first[:, None] + offsets)  # (to, 8)
-    weights = torch.sinc(away) * torch.sinc(away / 4)
-    weights = weights / weights.sum(1, keepdim=True)
-    index = (first[:, None].long() + offsets).clamp(0, size - 1)
-    pixel = torch.arange(size)
-    spread: Tensor = (index[:, :, None] == pixel) * weights[:, :, None]  # (to, 8, size)
-    return spread.sum(1)
 
 
 @dataclass(frozen=True)
@@ -225,6 +117,12 @@ def export(
     first = opened[0]
     graph = graph_input(first, options.input)
     for run in opened[1:]:
+        if run.recipe.data.classes != first.recipe.data.classes:
+            raise RunError(
+                f"the labels differ from those of {first.folder.name}",
+                where=run.folder,
+                hint="combine only runs with the same data.labels",
+            )
         if (run.recipe.preprocessing, graph_input(run, options.input)) != (
             first.recipe.preprocessing,
             graph,
@@ -238,7 +136,11 @@ def export(
     networks = [trained_network(run) for run in opened]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
     module = InferenceModule(
-        network.eval(), first.recipe.preprocessing, graph.mapping, mirror=options.mirror
+        network.eval(),
+        first.recipe.preprocessing,
+        graph.mapping,
+        mirror=options.mirror,
+        mirrored=_mirrored(first) if options.mirror else (),
     )
     content = _to_onnx(module.eval())
     if options.calibration_images is not None:
@@ -247,10 +149,10 @@ def export(
     content = _with_half_precision_weights(content)
     weights = b"".join(t.numpy().tobytes() for t in network.state_dict().values())
     metadata = ModelMetadata(
-        format=FORMATS[graph.units],
+        format=CLASSES_FORMAT if first.classes else FORMATS[graph.units],
         name=options.name or first.folder.resolve().name,
         version=options.version or pleura.__version__,
-        labels=("lung",),
+        labels=tuple(label.name for label in first.classes) or ("lung",),
         threshold=sum(run.threshold for run in opened) / len(opened),
         recipe=_recorded_recipe(first),
         data=options.data,
@@ -259,6 +161,7 @@ def export(
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         input=graph.units,
         window=graph.window,
+        classes=_mean_thresholds(opened),
     )
     model = _with_metadata(content, metadata)
     write_atomically(Path(output), lambda file: file.write(model))
@@ -266,6 +169,27 @@ def export(
     runs_text = counted(len(opened), "run")
     _logger.info("Exported %s as model %s %s", runs_text, metadata.name, metadata.version)
     return metadata
+
+
+def _mirrored(run: Run) -> tuple[int, ...]:
+    """Return the class of a pixel in a mirrored image, by its class; empty for one class."""
+    try:
+        return mirror_table(run.recipe.data) if run.classes else ()
+    except ValueError as error:
+        raise RunError(
+            f"the model cannot average mirror images: {error}",
+            where=run.folder,
+            hint="omit --mirror, or set the keys data.labels.VALUE.mirrored of the recipe",
+        ) from error
+
+
+def _mean_thresholds(runs: Sequence[Run]) -> tuple[Label, ...]:
+    """Return the classes of runs, with the mean of their thresholds."""
+    columns = zip(*(run.classes for run in runs), strict=True)
+    return tuple(
+        replace(column[0], threshold=sum(label.threshold for label in column) / len(column))
+        for column in columns
+    )
 
 
 def _recorded_recipe(run: Run) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     Returns
     -------
     list of dict
-        One per epoch, with the columns of `HISTORY`; empty if there is no file.
+        One per epoch, with the columns of `HISTORY`, and with several classes their Dice; empty if
+        there is no file.
 
     Raises
     ------
@@ -54,7 +55,8 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 def write_history(folder: Path, history: Sequence[Epoch]) -> None:
     """Write ``history.csv`` of a run folder."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
+    columns = [*HISTORY, *(key for key in (history[0] if history else ()) if key not in HISTORY)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_text(folder / "history.csv", text.getvalue())

@@ -70,7 +70,7 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
     values |= {
         "name": "fine-tuned",
         "description": f"fine-tuned from {Path(source).name}",
-        "data": [],
+        "data": {"labels": values.get("data", {}).get("labels", {})},
         "split": {},
     }
     for part, changes in _FINE_TUNING.items():

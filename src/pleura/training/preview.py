@@ -53,10 +53,10 @@ def preview(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folders = Path(images), None if masks is None else Path(masks)
-    split = split_pairs(*folders, recipe.data, recipe.split)
+    split = split_pairs(*folders, recipe.data.sources, recipe.split)
     names = _evenly_spaced(split, number)
-    pairs = [pair for pair in collect_pairs(*folders, recipe.data) if pair.name in names]
-    prepared = preprocess_pairs(pairs, recipe.preprocessing)
+    pairs = [pair for pair in collect_pairs(*folders, recipe.data.sources) if pair.name in names]
+    prepared = preprocess_pairs(pairs, recipe.preprocessing, labels=recipe.data.classes)
     figure = preview_figure(pairs, prepared, split, recipe, number)
     figure.set_label("\n".join(names))
     if output is not None:
@@ -89,12 +89,13 @@ def preview_figure(
     """
     names = _evenly_spaced(split, number)
     sections = augmentation or recipe.augmentation, recipe.simulation
-    training_set = build_training_set(pairs, prepared, names, *sections)
+    training_set = build_training_set(pairs, prepared, names, *sections, mirrored=recipe.mirrored)
     augmented = training_set.sample_batch(
         np.arange(len(names)), np.random.default_rng(recipe.training.seed)
     )
     rows = zip(names, *prepared.select(names), *augmented, strict=True)
-    return pairs_figure([PairImages(*row) for row in rows])
+    is_label_map = bool(recipe.data.labels)
+    return pairs_figure([PairImages(*row, is_label_map) for row in rows])
 
 
 def _evenly_spaced(split: Split, number: int) -> list[str]:

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pleura.errors import RecipeError
 from pleura.names import counted
 from pleura.network.tiling import SegmentationNetwork, forward_whole
-from pleura.typing import FloatArray
+from pleura.typing import AnyArray
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Processes:
             raise failed[0]
         return result
 
-    def share(self, batch: FloatArray) -> FloatArray:
+    def share(self, batch: AnyArray) -> AnyArray:
         """Return the part of a batch (n, rows, columns) that this process computes."""
         return batch[self.rank :: self.size]
 

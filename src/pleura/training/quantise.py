@@ -48,7 +48,7 @@ def calibration_slices(
     DataError
         The images are not those of the run.
     """
-    sources = run.recipe.data
+    sources = run.recipe.data.sources
     pairs = collect_pairs(images, None, sources) if sources else find_images(images)
     training = set(run.split([pair.name for pair in pairs]).training)
     chosen = [pair for pair in pairs if pair.name in training]

@@ -13,23 +13,33 @@ from pydantic import (
 )
 
 from pleura.dataset.augmentation import Augmentation
+from pleura.dataset.data_recipe import DataRecipe, mirror_table
 from pleura.dataset.preprocessing import Preprocessing
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.simulation import Simulation
-from pleura.dataset.sources import Source
 from pleura.dataset.splits import SplitRecipe
 from pleura.network.recipe import NetworkRecipe
 
+ClassWeight = Annotated[float, Field(gt=0, le=1000)]
+
 
 class LossRecipe(RecipeModel):
-    """Binary cross-entropy of logits, optionally with pixel weights or with a Dice loss."""
+    """Cross-entropy of logits, optionally with weights of pixels or classes, or with a Dice loss.
+
+    It is binary without `data.labels`, and otherwise that of the softmax over the classes.
+    """
 
     cross_entropy: float = Field(1.0, ge=0)
-    """Weight of the binary cross-entropy."""
+    """Weight of the cross-entropy."""
     dice: float = Field(0.0, ge=0)
-    """Weight of the soft Dice loss (Milletari 2016), over the batch."""
+    """Weight of the soft Dice loss (Milletari 2016), over the batch; with `data.labels`, the mean
+    over the labels."""
+    class_weights: dict[str, ClassWeight] = Field(default={})
+    """With `data.labels`: factor of the cross-entropy of the pixels of a class, by the name of its
+    label or `background`, such as `{lesion: 3}`; 1 if not given."""
     border_weights: bool = False
-    """Weight pixels by class balance and the border term (Ronneberger 2015, equation 2)."""
+    """Weight pixels by class balance and the border term (Ronneberger 2015, equation 2); not with
+    `data.labels`."""
     border_sigma: float = Field(5.0, gt=0)
     """Width of the border term, in pixels of the network's grid; the paper's 5 is for 512."""
 
@@ -125,8 +135,7 @@ class Recipe(RecipeModel):
     """Name of the recipe; the file name by default."""
     description: str = ""
     """Purpose of the recipe; `pleura recipe` prints it."""
-    data: tuple[Source, ...] = ()
-    """Sets of images below one folder; empty: the folders of images and masks of the training."""
+    data: DataRecipe = DataRecipe()
     preprocessing: Preprocessing = Preprocessing()
     split: SplitRecipe = SplitRecipe()
     augmentation: Augmentation | None = Augmentation()
@@ -147,7 +156,28 @@ class Recipe(RecipeModel):
                 raise ValueError("simulation requires HU: set preprocessing.scaling to window")
             if self.augmentation is None:
                 raise ValueError("simulation requires an augmentation")
+        if self.data.labels:
+            self._check_labels()
+        elif self.loss.class_weights:
+            raise ValueError("loss.class_weights requires data.labels")
         return self
+
+    @property
+    def mirrored(self) -> tuple[int, ...]:
+        """The class of a pixel in a mirrored image, by its class; empty without labels or flips."""
+        flips = self.augmentation is not None and self.augmentation.flip
+        return mirror_table(self.data) if flips and self.data.labels else ()
+
+    def _check_labels(self) -> None:
+        """Refuse what is defined for lungs only, and flips of labels without counterpart."""
+        if self.simulation is not None:
+            raise ValueError("simulation is for lungs only: set it to null to train data.labels")
+        if self.loss.border_weights:
+            raise ValueError("loss.border_weights is for one class: set it to false")
+        names = {"background", *(label.name for label in self.data.classes)}
+        if unknown := sorted(self.loss.class_weights.keys() - names):
+            raise ValueError(f"loss.class_weights: '{unknown[0]}' is not the name of a label")
+        _ = self.mirrored
 
     def __repr__(self) -> str:
         rows, columns = self.preprocessing.size

@@ -88,6 +88,8 @@ def update_keys(
                 )
         updated[name], inner = _update_value(value, where, current)
         renamed += inner
+    if not prefix and isinstance(updated.get("data"), list):  # short for data.sources
+        updated["data"] = {"sources": updated["data"]}
     return updated, list(dict.fromkeys(renamed))
 
 

@@ -93,7 +93,7 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        keys = [str(key) for key in first["loc"]]
+        keys = [str(key) for key in first["loc"] if key != "[key]"]
         dotted = ".".join(keys) or "recipe"
         if first["type"] == "extra_forbidden":
             raise _unknown_key(keys, where) from error

@@ -16,6 +16,7 @@ from pleura.figures.html import html_figure, html_table
 from pleura.files.atomic import write_text
 from pleura.files.listing import describe_wrong_path
 from pleura.files.records import write_json
+from pleura.scan.labels import Label
 from pleura.training.history import read_history
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import build_recipe, resolve_paths
@@ -89,7 +90,18 @@ class Run:
     @property
     def threshold(self) -> float:
         """Smallest probability with which `predict` segments a pixel as lung."""
+        if self.recipe.data.labels:  # each label has its own
+            return 0.5
         return float(self.record.get("threshold", self.recipe.evaluation.thresholds[0]))
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The classes with their thresholds; empty if all masks are lungs."""
+        thresholds = self.record.get("thresholds", {})
+        return tuple(
+            replace(label, threshold=float(thresholds.get(label.name, label.threshold)))
+            for label in self.recipe.data.classes
+        )
 
     def split(self, names: Sequence[str]) -> Split:
         """Return the split of this run.

@@ -147,7 +147,9 @@ def trained_network(run: Run) -> SegmentationNetwork:
 
 
 def _new_network(recipe: Recipe, custom: nn.Module | None) -> SegmentationNetwork:
-    return build_network(recipe.network) if custom is None else CustomNetwork(custom)
+    if custom is not None:
+        return CustomNetwork(custom, recipe.data.outputs)
+    return build_network(recipe.network, recipe.data.outputs)
 
 
 def initial_state(

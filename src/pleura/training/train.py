@@ -95,7 +95,8 @@ def train(
         recipe = load_recipe("exercise") if weights is None else fine_tuning_recipe(weights)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if masks is not None:  # the recipe of the run lists no sources that it was not trained on
-        recipe = recipe.model_copy(update={"data": ()})
+        only_labels = recipe.data.model_copy(update={"sources": ()})
+        recipe = recipe.model_copy(update={"data": only_labels})
     epochs = recipe.training.epochs
     with (
         torch_threads(recipe.training.threads),

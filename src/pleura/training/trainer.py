@@ -31,12 +31,13 @@ from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
 from pleura.network.weight_names import names_in_file
 from pleura.training.callbacks import StepReport, TrainingCallbacks
+from pleura.training.class_dice import ClassDice
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
 from pleura.training.custom import CustomComponents, LossFunction, ScheduleFunction
 from pleura.training.data import TrainingData, named
 from pleura.training.history import write_history
 from pleura.training.interrupt import interrupt_flag
-from pleura.training.loss import recipe_loss
+from pleura.training.loss import class_weights, recipe_loss
 from pleura.training.prefetch import BatchPrefetcher
 from pleura.training.processes import Processes
 from pleura.training.recipe import Recipe
@@ -46,7 +47,7 @@ from pleura.training.state import TrainingState, freeze_batch_norm
 from pleura.training.tensor_files import save_tensors
 from pleura.training.tensorboard import event_writer, remove_host_name, write_epoch
 from pleura.training.threshold import best_threshold
-from pleura.typing import FloatArray
+from pleura.typing import FloatArray, TargetArray
 
 _logger = logging.getLogger(__name__)
 
@@ -85,10 +86,11 @@ class Trainer:
             augmentation,
             self.recipe.simulation,
             callbacks.on_read,
+            self.recipe.mirrored,
         )
         self.validation_pairs: list[Pair] = named(data.pairs, split.validation)
         self.validation_images: FloatArray
-        self.validation_masks: FloatArray
+        self.validation_masks: TargetArray
         self.validation_images, self.validation_masks = prepared.select(split.validation)
         self.state = state
         self.logits_of: Callable[[Tensor], Tensor] = processes.network(state.network)
@@ -104,8 +106,13 @@ class Trainer:
             self.training_set, self.batch, seed, workers
         )
         self.steps: int = self.batches.steps
+        self.classes: list[str] = [label.name for label in self.recipe.data.classes]
         self.balance: tuple[float, float] = class_balance(
             _binary(prepared.select(split.training)[1])
+        )
+        weights = class_weights(self.recipe.loss, self.classes)
+        self.class_weights: Tensor | None = (
+            None if weights is None else weights.to(self.compute.device)
         )
 
     def fit(self) -> Run:
@@ -165,12 +172,12 @@ class Trainer:
         return True
 
     def _train_step(
-        self, images: FloatArray, masks: FloatArray, rate: float
+        self, images: FloatArray, masks: TargetArray, rate: float
     ) -> tuple[float, float]:
         """Take one step and return its loss and accuracy."""
         images, masks = self.processes.share(images), self.processes.share(masks)
         recipe, state = self.recipe, self.state
-        targets = self.compute.tensor(masks)
+        targets = self.compute.targets(masks)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         state.optimiser.zero_grad()
@@ -193,18 +200,20 @@ class Trainer:
         return mean_loss, accuracy
 
     def _loss(
-        self, logits: Tensor, targets: Tensor, training_masks: FloatArray | None = None
+        self, logits: Tensor, targets: Tensor, training_masks: TargetArray | None = None
     ) -> Tensor:
         """Return the loss of a step, or without ``training_masks`` of a validation batch."""
         if self.custom_loss is not None:
             return self.custom_loss(logits, targets)
         recipe = self.recipe.loss
+        weights = self.class_weights
         if training_masks is None:
-            return recipe_loss(logits, targets, recipe, None)
-        weights = self._pixel_weights(training_masks) if recipe.border_weights else None
+            return recipe_loss(logits, targets, recipe, weights)
+        if recipe.border_weights:
+            weights = self._pixel_weights(training_masks)
         return recipe_loss(logits, targets, recipe, weights, self.processes.all_reduce)
 
-    def _pixel_weights(self, masks: FloatArray) -> Tensor:
+    def _pixel_weights(self, masks: TargetArray) -> Tensor:
         sigma = self.recipe.loss.border_sigma
         maps = [border_weights(m, sigma=sigma, balance=self.balance) for m in _binary(masks)]
         return self.compute.tensor(np.stack(maps))
@@ -216,13 +225,16 @@ class Trainer:
         if len(ends) > 1 and state.epoch + 1 in ends:
             state.end_cycle(last=state.epoch + 1 == self.epochs)
         loss = accuracy = 0.0
+        class_dice = ClassDice(self.classes)
         for i in range(0, len(self.validation_images), self.batch):
             chosen = slice(i, i + self.batch)
             logits = self.compute.logits(state.validated_network, self.validation_images[chosen])
-            targets = self.compute.tensor(self.validation_masks[chosen])
+            targets = self.compute.targets(self.validation_masks[chosen])
             share = len(logits) / len(self.validation_images)
             loss += share * float(self._loss(logits, targets))
             accuracy += share * accuracy_of(logits, targets)
+            if self.classes:
+                class_dice.add(logits, targets)
         row = {
             "epoch": state.epoch + 1,
             "loss": state.loss_sum / self.steps,
@@ -231,6 +243,7 @@ class Trainer:
             "validation_accuracy": accuracy,
             "learning_rate": self._learning_rate(self.steps - 1),
             "seconds": state.seconds,
+            **class_dice.row(),
         }
         state.history.append(row)
         state.epoch += 1
@@ -274,10 +287,12 @@ class Trainer:
         return learning_rate(recipe, self.state.epoch, step, self.epochs, self.steps)
 
 
-def _binary(masks: FloatArray) -> NDArray[np.uint8]:
+def _binary(masks: TargetArray) -> NDArray[np.uint8]:
     return (masks > 0.5).astype(np.uint8)
 
 
 def accuracy_of(logits: Tensor, targets: Tensor) -> float:
-    """Return the fraction of pixels that probability 0.5 classifies correctly."""
+    """Return the fraction of pixels that probability 0.5, or the likeliest class, has right."""
+    if logits.shape[1] > 1:
+        return float((logits.argmax(1) == targets).float().mean())
     return float(((logits > 0) == (targets > 0.5)).float().mean())

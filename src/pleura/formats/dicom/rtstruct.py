@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 import pleura
-from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
+from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, label_colour, rgb
 from pleura.files.atomic import write_atomically
 from pleura.formats.dicom.contours import find_contours
 from pleura.formats.dicom.frames import Frame
@@ -69,12 +69,13 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
     dataset.ManufacturerModelName = to_long_string(mask.algorithm[0]) or "pleura"
     dataset.SoftwareVersions = pleura.__version__
     dataset.SeriesNumber, dataset.InstanceNumber = series_number(first), 1
-    dataset.SeriesDescription = dataset.StructureSetLabel = "Lungs"
+    description = "Segmentation" if mask.classes else "Lungs"
+    dataset.SeriesDescription = dataset.StructureSetLabel = description
     dataset.StructureSetDate, dataset.StructureSetTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.OperatorsName = ""
     dataset.ApprovalStatus = "UNAPPROVED"
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame_of_reference(origin.present)]
-    rois = _SEPARATE if mask.sides else _COMBINED
+    rois = _rois(mask)
     dataset.StructureSetROISequence = [
         _item(
             ROINumber=label,
@@ -91,12 +92,22 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
         _item(
             ObservationNumber=label,
             ReferencedROINumber=label,
-            RTROIInterpretedType="ORGAN",
+            RTROIInterpretedType="" if mask.classes else "ORGAN",
             ROIInterpreter="",
         )
         for label in rois
     ]
     return dataset
+
+
+def _rois(mask: LabelMap) -> dict[int, tuple[str, str]]:
+    """Return name and colour of each structure by label."""
+    if not mask.classes:
+        return _SEPARATE if mask.sides else _COMBINED
+    return {
+        label.value: (to_long_string(label.name), label_colour(i + 1))
+        for i, label in enumerate(mask.classes)
+    }
 
 
 def _roi_contour(mask: LabelMap, origin: DicomOrigin, label: int, colour: str) -> Dataset:

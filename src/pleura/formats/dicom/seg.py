@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -16,8 +17,9 @@ from pydicom.valuerep import DSfloat
 
 import pleura
 from pleura.errors import ScanError, first_line
-from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, rgb
+from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, label_colour, rgb
 from pleura.files.atomic import write_atomically
+from pleura.formats.class_codes import class_codes
 from pleura.formats.dicom.frames import Frame
 from pleura.formats.dicom.origin import DicomOrigin, dicom_origin
 from pleura.formats.dicom.pydicom_log import suppress_pydicom_log
@@ -28,7 +30,7 @@ from pleura.formats.dicom.references import (
     to_long_string,
 )
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
+from pleura.scan.labels import BOTH, LEFT, RIGHT, Label, LabelMap
 
 _ORGAN = Code("123037004", "SCT", "Anatomical structure")
 _LUNGS = {
@@ -54,7 +56,7 @@ def write_seg(path: Path, mask: LabelMap) -> None:
     present = [i for i, frame in enumerate(origin.frames) if frame is not None]
     if not mask.labels[present].any():
         raise ScanError(
-            "no lung was found, and a DICOM SEG cannot be empty",
+            f"no {'label' if mask.classes else 'lung'} was found, and a DICOM SEG cannot be empty",
             where=mask.scan.source,
             hint="check the scan, or write another format for an empty mask",
         )
@@ -79,7 +81,7 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
     sources = [_placeholder_image(frame, mask.geometry, patient_and_study) for _, frame in slices]
     segmentation = hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=np.ascontiguousarray(mask.labels[[i for i, _ in slices]]),
+        pixel_array=_segment_numbers(mask)[[i for i, _ in slices]],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=_segments(mask),
         series_instance_uid=hd.UID(),
@@ -90,8 +92,10 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
         manufacturer_model_name=to_long_string(mask.algorithm[0]) or "pleura",
         software_versions=pleura.__version__,
         device_serial_number="0",
-        series_description="Lungs",
-        content_description="Lungs segmented by pleura; not for diagnosis",
+        series_description="Segmentation" if mask.classes else "Lungs",
+        content_description="Lungs segmented by pleura; not for diagnosis"
+        if not mask.classes
+        else "Segmented by pleura; not for diagnosis",
     )
     segmentation.update(patient_and_study)
     placeholders = (source.SOPInstanceUID for source in sources)
@@ -99,8 +103,33 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
     return segmentation
 
 
+def _segment_numbers(mask: LabelMap) -> NDArray[np.uint8]:
+    """Return the segment of each voxel: segments are numbered from 1 without gaps."""
+    table = np.zeros(256, np.uint8)
+    for number, value in enumerate(mask.regions.values(), 1):
+        table[value] = number
+    return table[mask.labels]
+
+
+def _descriptions(mask: LabelMap) -> list[tuple[Code, Code, str, str]]:
+    """Return category, type, label and colour of each segment."""
+    if not mask.classes:
+        lungs = _LUNGS if mask.sides else {BOTH: _BOTH}
+        return [(_ORGAN, *description) for description in lungs.values()]
+    return [
+        (*_codes_of(label), to_long_string(label.name), label_colour(i + 1))
+        for i, label in enumerate(mask.classes)
+    ]
+
+
+def _codes_of(label: Label) -> tuple[Code, Code]:
+    """Return the category and the type of a class."""
+    category, kind = (Code(value, scheme, text) for scheme, value, text in class_codes(label))
+    return category, kind
+
+
 def _segments(mask: LabelMap) -> list[Any]:
-    """Describe right and left lung, or both as one segment.
+    """Describe right and left lung, both as one segment, or each of several classes.
 
     The algorithm of a mask that was read from a file is unknown; the standard requires one.
     """
@@ -117,13 +146,13 @@ def _segments(mask: LabelMap) -> list[Any]:
         hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=label,
-            segmented_property_category=_ORGAN,
+            segmented_property_category=category,
             segmented_property_type=code,
             algorithm_type=types.AUTOMATIC if name else types.SEMIAUTOMATIC,
             algorithm_identification=algorithm,
             display_color=hd.color.CIELabColor.from_rgb(*rgb(colour)),
         )
-        for number, (code, label, colour) in (_LUNGS if mask.sides else {BOTH: _BOTH}).items()
+        for number, (category, code, label, colour) in enumerate(_descriptions(mask), 1)
     ]
 
 

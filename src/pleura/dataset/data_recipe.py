@@ -1,0 +1,136 @@
+"""The section `data` of a recipe: sources of images, and the classes of their masks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from pleura.dataset.recipe_model import RecipeModel
+from pleura.dataset.sources import Source
+from pleura.scan.labels import MAX_LABELS, Label
+
+_SIDES = {"right": "left", "rt": "lt", "r": "l", "rul": "lul", "rll": "lll"}
+_OTHER_SIDE = {**_SIDES, **{left: right for right, left in _SIDES.items()}, "rml": ""}
+"""Word of the other side by each word of a side in the name of a label; a right middle lobe has no
+counterpart."""
+
+_SIDE = re.compile(r"right|left|(?<![a-z])(rt|lt|r|l|r[uml]l|l[ul]l)(?![a-z])")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class LabelRecipe(RecipeModel):
+    """A class of pixels in masks; text is short for its name."""
+
+    name: str = Field(min_length=1, max_length=64)
+    """Name of the class, such as `right lung`."""
+    code: tuple[str, str, str] | None = None
+    """DICOM code for DICOM SEG: coding scheme, code value and meaning, such as
+    `[SCT, 52988006, Lesion]`; `null`: that of a known name, else of tissue."""
+    mirrored: int | None = None
+    """Value of the class in a mirrored image; `null`: that of the name with right and left
+    exchanged, and itself for names without side."""
+    clean: bool = False
+    """Remove small components and fill holes after inference, as for lungs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _possible(self) -> LabelRecipe:
+        if not self.name.isprintable() or self.name != self.name.strip():
+            raise ValueError("name: must be printable text without spaces at its ends")
+        if self.code is not None and not all(0 < len(part) <= 64 for part in self.code):
+            raise ValueError("code: must be three texts of 1 to 64 characters")
+        return self
+
+
+LabelValue = Annotated[int, Field(ge=1, le=255)]
+
+
+class DataRecipe(RecipeModel):
+    """Sources and classes of the training data. A list is short for `sources`."""
+
+    sources: tuple[Source, ...] = ()
+    """Sets of images below one folder; empty: the folders of images and masks of the training."""
+    labels: dict[LabelValue, LabelRecipe] = Field(default={}, max_length=MAX_LABELS)
+    """Name of each value in masks, such as `{1: right lung, 2: left lung, 3: lesion}`; empty: every
+    value but 0 is lung."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return {"sources": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _possible(self) -> DataRecipe:
+        names = [label.name.casefold() for label in self.labels.values()]
+        if len(set(names)) < len(names):
+            raise ValueError("labels: two labels have the same name")
+        if "background" in names or "all labels" in names:
+            raise ValueError("labels: 'background' and 'all labels' are not names of labels")
+        for label in self.labels.values():
+            if label.mirrored is not None and label.mirrored not in self.labels:
+                raise ValueError(f"labels: mirrored: {label.mirrored} is not a label")
+        return self
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The classes, in order of their values; empty if all masks are lungs."""
+        return tuple(
+            Label(value, label.name, label.code, clean=label.clean)
+            for value, label in sorted(self.labels.items())
+        )
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits of a pixel: 1, or with labels the number of classes with background."""
+        return len(self.labels) + 1
+
+
+def mirror_table(data: DataRecipe) -> tuple[int, ...]:
+    """Return the class index (0 background) in a mirrored image, by class index.
+
+    Raises
+    ------
+    ValueError
+        A label of one side has no counterpart, or two labels have the same one.
+    """
+    recipes = [label for _, label in sorted(data.labels.items())]
+    values, names = sorted(data.labels), [_normalised(label.name) for label in recipes]
+    table = [0]
+    for label, name in zip(recipes, names, strict=True):
+        other = _other_side(name)
+        if label.mirrored is not None:
+            table.append(1 + values.index(label.mirrored))
+        elif other in names:
+            table.append(1 + names.index(other))
+        else:
+            raise ValueError(
+                f"flips exchange right and left, and the label '{label.name}' has no counterpart: "
+                "set its key 'mirrored', or augmentation.flip to false"
+            )
+    if any(table[table[i]] != i for i in range(len(table))):
+        raise ValueError("the keys 'mirrored' of the labels contradict each other")
+    return tuple(table)
+
+
+def _normalised(name: str) -> str:
+    """Return a name in lower case, with words that begin with a capital letter separated."""
+    return _CAPITAL.sub(" ", name).casefold()
+
+
+def _other_side(name: str) -> str:
+    """Return a normalised name with right and left exchanged; itself if it has no side."""
+    return _SIDE.sub(lambda word: _OTHER_SIDE[word.group()], name)
+
+
+def describe_mirroring(table: Sequence[int], classes: Sequence[Label]) -> str:
+    """Return which labels a mirrored image exchanges, as text."""
+    names = ["background", *(label.name for label in classes)]
+    pairs = [f"{names[i]} and {names[j]}" for i, j in enumerate(table) if i < j]
+    return f"exchange {', '.join(pairs)}" if pairs else "keep all labels"

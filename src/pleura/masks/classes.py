@@ -1,0 +1,99 @@
+"""Reading of masks with several classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import DataError
+from pleura.formats.read_segments import read_segments
+from pleura.masks.labels import read_label_scan, whole_labels
+from pleura.masks.mask import Mask
+from pleura.masks.selection import select_classes
+from pleura.masks.structures import draw_structures
+from pleura.names import shorten_list
+from pleura.scan.geometry import Geometry
+from pleura.scan.labels import Label
+from pleura.scan.origin import IN_MEMORY, Origin
+from pleura.typing import AnyArray, StrPath
+
+
+def read_classes(
+    path: Path,
+    classes: tuple[Label, ...],
+    geometry: Geometry | None = None,
+    origin: Origin = IN_MEMORY,
+) -> Mask:
+    """Read a mask of several classes.
+
+    Parameters
+    ----------
+    path:
+        A file of labels; or a DICOM SEG, RT Structure Set or .seg.nrrd file, of which the
+        structures with the names or codes of the classes are read.
+    classes:
+        The classes.
+    geometry, origin:
+        Grid and origin of the scan, on whose grid structures are drawn.
+
+    Returns
+    -------
+    Mask
+        Its labels are the values of the classes.
+
+    Raises
+    ------
+    ScanError, DataError
+        The file cannot be read, or contains values of no class.
+    """
+    structures = read_segments(path)
+    if structures is not None:
+        roi = select_classes(structures, classes)
+        mask = draw_structures(structures, geometry, origin, roi)
+        return replace(mask, sides=False, classes=classes)
+    label_scan = read_label_scan(path)
+    values = whole_labels(label_scan)
+    class_indices(values, classes, path)  # refuses other values
+    return Mask(
+        values.astype(np.uint8), label_scan, False, ("", ""), has_scan=False, classes=classes
+    )
+
+
+def class_indices(
+    values: AnyArray, labels: Sequence[Label], where: StrPath | None
+) -> NDArray[np.uint8]:
+    """Replace the values of labels by 1 plus their index.
+
+    Parameters
+    ----------
+    values:
+        Whole numbers of any shape and dtype.
+    labels:
+        The classes.
+    where:
+        Name of the mask in an error.
+
+    Raises
+    ------
+    DataError
+        A value is neither 0 nor that of a label.
+    """
+    present = {int(value) for value in np.unique(values)}
+    unknown = sorted(present - {0, *(label.value for label in labels)})
+    if unknown:
+        known = ", ".join(f"{label.value} {label.name}" for label in labels)
+        noun = "value" if len(unknown) == 1 else "values"
+        listed = shorten_list([str(value) for value in unknown])
+        raise DataError(
+            f"the mask has the {noun} {listed}, which the recipe does not name (labels: {known})",
+            where=where,
+            hint="name each value in the recipe key data.labels, or set it to 0 in the mask",
+        )
+    table = np.zeros(256, np.uint8)
+    for i, label in enumerate(labels):
+        table[label.value] = i + 1
+    return table[values.astype(np.uint8)]
