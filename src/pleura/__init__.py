@@ -146,6 +146,8 @@ __all__ = [
     "segment",
     "segment_cohort",
     "segment_file",
+    "track_with_mlflow",
+    "track_with_wandb",
     "train",
     "view",
     "write_check_report",
@@ -273,6 +275,8 @@ if TYPE_CHECKING:
     from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
     from pleura.training.run_evaluation import RunEvaluation as RunEvaluation
+    from pleura.training.trackers import track_with_mlflow as track_with_mlflow
+    from pleura.training.trackers import track_with_wandb as track_with_wandb
     from pleura.training.train import resume as resume
     from pleura.training.train import train as train
     from pleura.typing import Progress as Progress
@@ -342,6 +346,7 @@ _NAMES_BY_MODULE = {
     "pleura.segmentation.result": "Segmentation",
     "pleura.segmentation.segmenter": "Segmenter segment",
     "pleura.training.callbacks": "StepReport TrainingCallbacks",
+    "pleura.training.trackers": "track_with_mlflow track_with_wandb",
     "pleura.training.check": "CheckOptions check",
     "pleura.training.custom": "CustomComponents LossFunction ScheduleFunction",
     "pleura.training.dataset": "SegmentationDataset",

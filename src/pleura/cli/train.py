@@ -25,8 +25,10 @@ from pleura.training.progress_bar import new_progress_bar
 
 if TYPE_CHECKING:
     from pleura.corrections.training_slices import TrainingSlices
+    from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.recipe import Recipe
     from pleura.training.run import Run
+    from pleura.training.trackers import TrackerName
 
 _EPILOG = """\
 \b
@@ -71,6 +73,14 @@ Examples:
     help="Fraction of the uncorrected slices to train on (with --corrected).",
 )
 @click.option("--exclude", type=PATH, help="File with names of images to exclude, one per line.")
+@click.option(
+    "--track",
+    "trackers",
+    type=click.Choice(["mlflow", "wandb"]),
+    multiple=True,
+    help="Also log recipe and epochs with MLflow or Weights & Biases, if it is installed; "
+    "repeatable. TensorBoard events are always written if TensorBoard is installed.",
+)
 @click.option("--seed", type=WholeNumber(0), help="Same as --set training.seed=SEED.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
@@ -87,6 +97,7 @@ def command(
     scans: Path | None,
     uncorrected_fraction: float,
     exclude: Path | None,
+    trackers: tuple[TrackerName, ...],
     seed: int | None,
     resume: bool,
     overwrite: bool,
@@ -108,6 +119,7 @@ def command(
         initial_weights=initial_weights,
         overrides=overrides,
         exclude=exclude,
+        trackers=trackers,
         seed=seed,
         resume=resume,
         overwrite=overwrite,
@@ -132,6 +144,7 @@ class _Options:
     initial_weights: str | None
     overrides: tuple[str, ...]
     exclude: Path | None
+    trackers: tuple[TrackerName, ...]
     seed: int | None
     resume: bool
     overwrite: bool
@@ -162,7 +175,9 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
         bar.start()  # not before: the training shows its own bar
         bar.update(evaluating, completed=done, total=total)
 
-    callbacks = fine_tuning.FineTuningCallbacks(on_slices, on_evaluation=on_evaluation)
+    callbacks = fine_tuning.FineTuningCallbacks(
+        on_slices, training=_callbacks(options), on_evaluation=on_evaluation
+    )
     try:
         if options.resume:
             result = fine_tuning.resume_fine_tuning(
@@ -232,10 +247,11 @@ def _train(images: Path, masks: Path | None, options: _Options) -> int:
     output, recipe = options.output, _recipe_of(options)
     require_masks(masks, recipe)
     training = TrainingOptions(options.initial_weights, options.overwrite, not options.quiet)
+    callbacks = _callbacks(options)
     if options.resume:
-        run = resume(images, masks, output, options=training)
+        run = resume(images, masks, output, options=training, callbacks=callbacks)
     else:
-        run = train(images, masks, output, recipe, options=training)
+        run = train(images, masks, output, recipe, options=training, callbacks=callbacks)
     if not is_rank_zero():
         return 0 if run.finished else 130
     data = _quoted(images) if masks is None else _quoted(images, masks)
@@ -246,6 +262,13 @@ def _train(images: Path, masks: Path | None, options: _Options) -> int:
     )
     to_resume = f"pleura train {data} -o {_quoted(output)} --resume"
     return _print_run(run, options, to_resume, next_)
+
+
+def _callbacks(options: _Options) -> TrainingCallbacks:
+    from pleura.training.callbacks import TrainingCallbacks
+    from pleura.training.trackers import tracking_callbacks
+
+    return sum(map(tracking_callbacks, options.trackers), TrainingCallbacks())
 
 
 def _print_run(run: Run, options: _Options, to_resume: str, next_: str) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import Any, ParamSpec
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TextColumn
@@ -15,8 +15,6 @@ from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.history import Epoch
 from pleura.training.processes import is_rank_zero
 from pleura.training.progress_bar import new_progress_bar
-
-P = ParamSpec("P")
 
 _SECONDS_BETWEEN_UPDATES = 0.2
 """Of the bar in a notebook, each of which is a message to the browser."""
@@ -49,39 +47,14 @@ def training_progress(
         yield callbacks
     elif console.is_jupyter:
         bar = _NotebookBar(epochs)
-        yield _with(callbacks, bar.on_read, bar.on_step, bar.on_epoch)
+        yield TrainingCallbacks(bar.on_read, bar.on_step, bar.on_epoch) + callbacks
         bar.close()
     else:
         with new_progress_bar(console, TextColumn("{task.fields[note]}")) as terminal:
-            yield _with(callbacks, *_terminal_callbacks(terminal, epochs))
+            yield _terminal_callbacks(terminal, epochs) + callbacks
 
 
-def _with(
-    callbacks: TrainingCallbacks,
-    on_read: Callable[[int, int], None],
-    on_step: Callable[[StepReport], None],
-    on_epoch: Callable[[Epoch], None],
-) -> TrainingCallbacks:
-    """Return callbacks that call these, then those of the user."""
-    return TrainingCallbacks(
-        _chain(on_read, callbacks.on_read),
-        _chain(on_step, callbacks.on_step),
-        _chain(on_epoch, callbacks.on_epoch),
-    )
-
-
-def _chain(first: Callable[P, None], second: Callable[P, None] | None) -> Callable[P, None]:
-    def both(*args: P.args, **kwargs: P.kwargs) -> None:
-        first(*args, **kwargs)
-        if second is not None:
-            second(*args, **kwargs)
-
-    return both
-
-
-def _terminal_callbacks(
-    bar: Progress, epochs: int
-) -> tuple[Callable[[int, int], None], Callable[[StepReport], None], Callable[[Epoch], None]]:
+def _terminal_callbacks(bar: Progress, epochs: int) -> TrainingCallbacks:
     reading = bar.add_task("reading", total=None, note="")
     training = bar.add_task("training", total=None, note="", visible=False)
 
@@ -96,7 +69,7 @@ def _terminal_callbacks(
     def on_epoch(row: Epoch) -> None:
         bar.console.print(_epoch_line(row, epochs), highlight=False, soft_wrap=True)
 
-    return on_read, on_step, on_epoch
+    return TrainingCallbacks(on_read, on_step, on_epoch)
 
 
 class _NotebookBar:

@@ -117,21 +117,29 @@ class Trainer:
 
     def fit(self) -> Run:
         """Train to the last epoch, or to the step at which it is stopped, and save."""
-        with (
-            self.batches,
-            reuse_freed_memory(),
-            interrupt_flag() as stop,
-            self._event_writer() as writer,
-        ):
-            while self.state.epoch < self.epochs and not self.stopped:
-                if self._train_epoch(stop):
-                    row = self._close_epoch()
-                    write_epoch(writer, row, self.state.epoch)
-                    if self.callbacks.on_epoch is not None:
-                        self.callbacks.on_epoch(row)
-                self.processes.on_rank_zero(self._save)
-        self.processes.on_rank_zero(self._close)
-        return open_run(self.run.folder, self.run.network)
+        if self.callbacks.on_start is not None:
+            self.callbacks.on_start(self.run)
+            self.run = open_run(self.run.folder, self.run.network)
+        try:
+            with (
+                self.batches,
+                reuse_freed_memory(),
+                interrupt_flag() as stop,
+                self._event_writer() as writer,
+            ):
+                while self.state.epoch < self.epochs and not self.stopped:
+                    if self._train_epoch(stop):
+                        row = self._close_epoch()
+                        write_epoch(writer, row, self.state.epoch)
+                        if self.callbacks.on_epoch is not None:
+                            self.callbacks.on_epoch(row)
+                    self.processes.on_rank_zero(self._save)
+            self.processes.on_rank_zero(self._close)
+        finally:
+            run = open_run(self.run.folder, self.run.network)
+            if self.callbacks.on_end is not None:
+                self.callbacks.on_end(run)
+        return run
 
     def _event_writer(self) -> AbstractContextManager[Any]:
         if not self.processes.is_rank_zero:
