@@ -66,8 +66,8 @@ def test_other_products_stay(transposed):
     matrix = np.eye(8, dtype=np.float32)
     x = ops.parameter([1, 8, 8], np.float32)
     inner = ops.matmul(ops.constant(matrix), x, *transposed[:2])
-    outer = ops.matmul(inner, ops.constant(matrix), *transposed[2:])
-    model = ov.Model([outer], [x], "products")
+    product = ops.matmul(inner, ops.constant(matrix), *transposed[2:])
+    model = ov.Model([product], [x], "products")
     optimize(model)
     assert "Gather" not in types(model)
 
