@@ -16,7 +16,7 @@ from pleura.cli import cli
 from pleura.cli.types import Number, WholeNumber
 
 MR = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "Modality": "MR"}
-SUFFIXES = ".nii.gz, .nii, .nrrd, .mha, .tif, .tiff, .png, .npy, .rtstruct.dcm, .dcm"
+SUFFIXES = ".nii.gz, .nii, .seg.nrrd, .nrrd, .mha, .tif, .tiff, .png, .npy, .rtstruct.dcm, .dcm"
 FORMATS = "DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, .npy"
 RECIPES = "default, dense, exercise, exercise-plus, quick, unet2015"
 OPTIONS = "run `pleura {} --help` to see arguments and options"

@@ -76,7 +76,7 @@ Examples:
 @click.option(
     "--track",
     "trackers",
-    type=click.Choice(["mlflow", "wandb"]),
+    type=click.Choice(["mlflow", "wandb"], case_sensitive=False),
     multiple=True,
     help="Also log recipe and epochs with MLflow or Weights & Biases, if it is installed; "
     "repeatable. TensorBoard events are always written if TensorBoard is installed.",
