@@ -20,7 +20,7 @@ from pleura.cli.common import (
     stderr_console,
     write_json,
 )
-from pleura.cli.types import Number, WholeNumber
+from pleura.cli.types import Number, WholeNumber, choice
 from pleura.training.progress_bar import new_progress_bar
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ Examples:
 @click.option(
     "--track",
     "trackers",
-    type=click.Choice(["mlflow", "wandb"], case_sensitive=False),
+    type=choice(["mlflow", "wandb"]),
     multiple=True,
     help="Also log recipe and epochs with MLflow or Weights & Biases, if it is installed; "
     "repeatable. TensorBoard events are always written if TensorBoard is installed.",

@@ -31,6 +31,11 @@ def track_with_mlflow(experiment: str = "pleura") -> TrainingCallbacks:
     experiment:
         Name of the experiment.
 
+    Returns
+    -------
+    TrainingCallbacks
+        Pass them to `train`; add your own with ``+``.
+
     Raises
     ------
     RunError
@@ -65,6 +70,11 @@ def track_with_wandb(project: str = "pleura") -> TrainingCallbacks:
     ----------
     project:
         Name of the project.
+
+    Returns
+    -------
+    TrainingCallbacks
+        Pass them to `train`; add your own with ``+``.
 
     Raises
     ------
