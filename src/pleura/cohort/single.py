@@ -87,8 +87,14 @@ def segment_file(
         _refuse_inputs(outputs, files_of(opened))
         opened = _checked(opened, outputs)
         segmenter = loading.result()
-        keep = outputs.probability is not None
-        result = segmenter.segment(opened, progress, keep_probability=keep, warn=False)
+        reads_again = outputs.measure or {"preview", "masked"} & {*outputs.paths()}
+        result = segmenter.segment(
+            opened,
+            progress,
+            keep_probability=outputs.probability is not None,
+            release_voxels=not reads_again,
+            warn=False,
+        )
         _write(result, outputs)
         report = ScanReport(
             **result.to_dict(),

@@ -115,7 +115,11 @@ def _segment(
     ):
         decisions = (*scan.decisions, *check_can_write(folder / mask, scan))
         name = PurePosixPath(task.name).name if outputs.anonymous else scan.name
-        segmented = segmenter.segment(replace(scan, name=name, decisions=decisions), warn=False)
+        segmented = segmenter.segment(
+            replace(scan, name=name, decisions=decisions),
+            release_voxels=not (outputs.preview or outputs.measure),
+            warn=False,
+        )
         write_labels(folder / mask, segmented, binary=outputs.binary)
         if outputs.preview:
             write_image_file(folder / preview, segmented.preview_image())

@@ -18,11 +18,11 @@ from numpy.typing import DTypeLike
 from pleura.errors import PleuraError, ScanError
 from pleura.files.atomic import write_atomically
 from pleura.formats.format import check_voxel_type
-from pleura.formats.raw import check_shape, read_voxels, referenced_file
+from pleura.formats.raw import Compression, check_shape, read_voxels, referenced_file
 from pleura.scan.geometry import Geometry, affine_from_axes, check_lengths
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName, Origin
-from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.scan.scan import Decision, ReadParts, Scan
 from pleura.typing import AnyArray
 
 _TYPES = {
@@ -98,14 +98,13 @@ def read_metaimage(path: Path, name: str) -> Scan:
     data_start = None if skip == -1 else skip + (start if local else 0)
     compressed = _is_true(fields.get("CompressedData", ""))
 
-    def load() -> AnyArray:
-        voxels = read_voxels(data, data_start, dtype, shape, "zlib" if compressed else "none")
-        return voxels.astype(dtype.newbyteorder("="), copy=False)
-
+    compression: Compression = "zlib" if compressed else "none"
+    voxels = ReadParts(lambda: read_voxels(data, data_start, dtype, shape, compression))
     return Scan(
         name=name,
         geometry=grid,
-        read=ReadOnce(load),
+        read=voxels,
+        release=voxels.release,
         origin=MetaImageOrigin(path=path, files=tuple({path: None, data: None}), fields=fields),
         decisions=decisions,
     )

@@ -34,7 +34,7 @@ from pleura.formats.raw import (
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName, Origin
-from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.scan.scan import Decision, ReadOnce, ReadParts, Scan
 from pleura.typing import AnyArray
 
 _CORRUPTION: tuple[type[Exception], ...] = (HeaderError, *READ_ERRORS)
@@ -71,11 +71,7 @@ def read_nifti(path: Path, name: str) -> Scan:
     except _CORRUPTION as error:
         raise _corrupt(path, error) from error
 
-    def load() -> AnyArray:
-        voxels = read_voxels(data, 0, dtype, shape, compression, skip=start)
-        return voxels.astype(dtype.newbyteorder("="), copy=False)
-
-    stored = ReadOnce(load)
+    stored = ReadParts(lambda: read_voxels(data, 0, dtype, shape, compression, skip=start))
 
     def read(start: int, stop: int) -> AnyArray:
         values = stored(start, stop)
@@ -91,6 +87,7 @@ def read_nifti(path: Path, name: str) -> Scan:
         name=name,
         geometry=grid,
         read=read,
+        release=stored.release,
         origin=NiftiOrigin(path=path, files=tuple({path: None, data: None}), header=header),
         decisions=decisions,
     )

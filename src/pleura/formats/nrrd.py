@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pleura.formats.raw import Compression, check_shape, read_voxels, referenced
 from pleura.scan.geometry import LPS_FROM_RAS, Geometry, affine_from_axes, check_lengths
 from pleura.scan.labels import LabelMap
 from pleura.scan.origin import FormatName, Origin
-from pleura.scan.scan import Decision, ReadOnce, Scan
+from pleura.scan.scan import Decision, ReadParts, Scan
 from pleura.typing import AnyArray
 
 _MAX_HEADER = 1 << 20
@@ -93,8 +93,8 @@ class NrrdFile:
         Number of values per voxel.
     data:
         The file with the voxels.
-    load:
-        Returns the voxels (slices, rows, columns, layers).
+    voxels:
+        Returns slices ``start`` to ``stop`` (slices, rows, columns, layers).
     """
 
     header: Mapping[str, Any]
@@ -102,7 +102,7 @@ class NrrdFile:
     decisions: tuple[Decision, ...]
     layers: int
     data: Path
-    load: Callable[[], AnyArray]
+    voxels: ReadParts
 
 
 def open_nrrd(path: Path) -> NrrdFile:
@@ -152,11 +152,9 @@ def open_nrrd(path: Path) -> NrrdFile:
     at_end = skipped == -1
     stored = (*shape, max(layers, 1))
 
-    def load() -> AnyArray:
-        voxels = read_voxels(data, None if at_end else skip, dtype, stored, _COMPRESSIONS[encoding])
-        return voxels.astype(dtype.newbyteorder("="), copy=False)
-
-    return NrrdFile(header, grid, decisions, max(layers, 1), data, load)
+    first, compression = None if at_end else skip, _COMPRESSIONS[encoding]
+    voxels = ReadParts(lambda: read_voxels(data, first, dtype, stored, compression))
+    return NrrdFile(header, grid, decisions, max(layers, 1), data, voxels)
 
 
 def _layers(header: Any) -> int:
@@ -183,7 +181,8 @@ def read_nrrd(path: Path, name: str) -> Scan:
     return Scan(
         name=name,
         geometry=file.geometry,
-        read=ReadOnce(lambda: file.load()[..., 0]),
+        read=lambda start, stop: file.voxels(start, stop)[..., 0],
+        release=file.voxels.release,
         origin=NrrdOrigin(
             path=path, files=tuple({path: None, file.data: None}), header=file.header
         ),

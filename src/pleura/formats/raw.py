@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -23,6 +24,10 @@ READ_ERRORS: tuple[type[Exception], ...] = (
 """Errors of reading an object of `open_compressed`."""
 
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
+
+_PART = 1 << 25
+"""Minimum number of bytes of a part; glibc returns blocks of this size to the system when they are
+freed."""
 
 _CHUNK = 1 << 24
 _COMPRESSED_CHUNK = 1 << 16
@@ -100,8 +105,8 @@ def read_voxels(
     shape: tuple[int, ...],
     compression: Compression,
     skip: int = 0,
-) -> NDArray[Any]:
-    """Read an array of ``shape`` from a file.
+) -> Iterator[NDArray[Any]]:
+    """Read an array of ``shape`` from a file, in parts of consecutive slices, in native byte order.
 
     Parameters
     ----------
@@ -117,13 +122,19 @@ def read_voxels(
     ScanError
         The file is too short, its compression is damaged, or memory does not suffice.
     """
+    slices = shape[0]
     size = math.prod(shape) * dtype.itemsize
+    step = -(-_PART // (size // slices))
+    sizes = [min(step, slices - i) * (size // slices) for i in range(0, slices, step)]
     try:
         check_voxels(path, size, compression)
         if compression == "none":
-            content = _read_bytes(path, None if start is None else start + skip, size)
+            contents = _read_bytes(path, None if start is None else start + skip, sizes)
         else:
-            content = _decompress_bytes(path, start or 0, skip, size, compression)
+            contents = _decompress_bytes(path, start or 0, skip, sizes, compression)
+        for content in contents:
+            part = content.view(dtype).reshape(-1, *shape[1:])
+            yield part.astype(dtype.newbyteorder("="), copy=False)
     except MemoryError as error:
         raise ScanError(
             f"not enough memory for {readable_size(size)} of voxels",
@@ -136,7 +147,6 @@ def read_voxels(
             where=path,
             hint="check the path and its permissions",
         ) from error
-    return content.view(dtype).reshape(shape)
 
 
 def check_voxels(path: Path, size: int, compression: Compression) -> None:
@@ -152,34 +162,45 @@ def check_voxels(path: Path, size: int, compression: Compression) -> None:
     check_claimed_size(size, path.stat().st_size, path, ratio=ratio, min_limit=min_limit)
 
 
-def _read_bytes(path: Path, start: int | None, size: int) -> NDArray[np.uint8]:
-    file_size = path.stat().st_size
+def _read_bytes(path: Path, start: int | None, sizes: list[int]) -> Iterator[NDArray[np.uint8]]:
+    file_size, size = path.stat().st_size, sum(sizes)
     offset = file_size - size if start is None else start
     if offset < 0 or file_size < offset + size:
         raise _truncated(path, max(file_size - (start or 0), 0), size)
-    return np.fromfile(path, np.uint8, size, offset=offset)
+    with path.open("rb") as file:
+        file.seek(offset)
+        for n in sizes:
+            yield np.fromfile(file, np.uint8, n)
 
 
 def _decompress_bytes(
-    path: Path, start: int, skip: int, size: int, compression: Compression
-) -> NDArray[np.uint8]:
-    content = np.empty(size, np.uint8)  # memory pages are allocated as they are filled
-    filled = -skip
+    path: Path, start: int, skip: int, sizes: list[int], compression: Compression
+) -> Iterator[NDArray[np.uint8]]:
+    done = 0
     with path.open("rb") as file:
         file.seek(start)
         stream = open_compressed(file, compression)
-        while filled < size:
-            end = 0 if filled < 0 else size
+
+        def read(n: int) -> bytes:
             try:
-                chunk = stream.read(min(_CHUNK, end - filled))
+                chunk: bytes = stream.read(min(_CHUNK, n))
             except READ_ERRORS as error:
-                raise _truncated(path, max(filled, 0), size) from error
+                raise _truncated(path, done, sum(sizes)) from error
             if not chunk:
-                raise _truncated(path, max(filled, 0), size)
-            if filled >= 0:
+                raise _truncated(path, done, sum(sizes))
+            return chunk
+
+        while skip > 0:
+            skip -= len(read(skip))
+        for size in sizes:
+            content = np.empty(size, np.uint8)  # memory pages are allocated as they are filled
+            filled = 0
+            while filled < size:
+                chunk = read(size - filled)
                 content[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
-            filled += len(chunk)
-    return content
+                filled += len(chunk)
+                done += len(chunk)
+            yield content
 
 
 def open_compressed(file: BinaryIO, compression: Compression) -> Any:

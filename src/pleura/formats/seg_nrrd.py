@@ -32,7 +32,7 @@ from pleura.scan.geometry import Geometry
 from pleura.scan.labels import BOTH, LEFT, RIGHT, Label, LabelMap
 from pleura.scan.origin import FormatName, Origin
 from pleura.scan.scan import Decision, Scan
-from pleura.typing import AnyArray, BoolArray
+from pleura.typing import BoolArray
 
 SEG_NRRD_SUFFIX = ".seg.nrrd"
 
@@ -82,14 +82,12 @@ def read_seg_nrrd(path: Path) -> SegmentFile | None:
         for i in range(count)
     )
     origin = Origin(format="NRRD", path=path, files=tuple({path: None, file.data: None}))
-    loaded: list[AnyArray] = []
 
     def draw(numbers: Collection[int], grid: Geometry) -> Drawn:
-        if not loaded:
-            loaded.append(file.load())
+        layers = file.voxels(0, file.geometry.shape[0])
         inside = np.zeros(file.geometry.shape, np.bool_)
         for layer, label in (values[number - 1] for number in numbers):
-            inside |= loaded[0][..., layer] == label
+            inside |= layers[..., layer] == label
         exact = draw_volumes(_slices(inside, file.geometry), grid)
         if exact is None:
             drawn, decisions = draw_resampled(inside, file.geometry, grid)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +71,9 @@ class Scan:
         The conversion of the values to HU.
     missing_slices:
         Indices of slices that are missing in the source; they are read as air.
+    release:
+        Releases the memory of slices ``start`` to ``stop``, which are read from the file again if
+        they are needed; None if the voxels are not kept in memory, or not in a file.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Scan:
     decisions: tuple[Decision, ...] = ()
     intensity: IntensityMapping = HU
     missing_slices: frozenset[int] = frozenset()
+    release: Callable[[int, int], None] | None = None
 
     @property
     def format(self) -> FormatName:
@@ -224,3 +229,58 @@ class ReadOnce:
         if self._values is None:
             self._values = self._load()
         return self._values[start:stop]
+
+
+class ReadParts:
+    """Read parts of consecutive slices at the first call, return slices, and release parts.
+
+    Parameters
+    ----------
+    load:
+        Yields all parts (slices, rows, columns).
+    """
+
+    def __init__(self, load: Callable[[], Iterable[AnyArray]]) -> None:
+        self._load = load
+        self._parts: dict[int, AnyArray] = {}  # by the index of their first slice
+        self._released = np.zeros(0, np.bool_)  # of each slice
+        self._lock = threading.Lock()
+
+    def __call__(self, start: int, stop: int) -> AnyArray:
+        with self._lock:
+            if not self._parts or self._released[start:stop].any():
+                self._read()
+            if stop - start == len(self._released):
+                self._join()
+            found = [
+                part[max(start - first, 0) : stop - first]
+                for first, part in self._parts.items()
+                if first < stop and start < first + len(part)
+            ]
+            return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def release(self, start: int, stop: int) -> None:
+        """Release slices; the memory of a part is freed when all its slices are released."""
+        with self._lock:
+            self._released[start:stop] = True
+            for first, part in list(self._parts.items()):
+                if self._released[first : first + len(part)].all():
+                    del self._parts[first]
+
+    def _read(self) -> None:
+        self._parts.clear()
+        parts, slices = {}, 0
+        for part in self._load():
+            parts[slices] = part
+            slices += len(part)
+        self._parts, self._released = parts, np.zeros(slices, np.bool_)
+
+    def _join(self) -> None:
+        """Join all parts to one array; each is freed before the next one is copied."""
+        if len(self._parts) > 1:
+            part = self._parts[0]
+            whole = np.empty((len(self._released), *part.shape[1:]), part.dtype)
+            for first in list(self._parts):
+                part = self._parts.pop(first)
+                whole[first : first + len(part)] = part
+            self._parts = {0: whole}

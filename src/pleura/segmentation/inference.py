@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pleura.engine.classes import choose_labels
 from pleura.engine.engine import Engine
+from pleura.engine.model_file import ModelMetadata
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.labels import Label
 from pleura.scan.scan import Scan
@@ -121,6 +122,7 @@ def predict_slices(
     *,
     dense_engine: Engine | None = None,
     keep_probability: bool = False,
+    release_voxels: bool = False,
     progress: Progress | None = None,
 ) -> SlicePredictions:
     """Run a model on all slices of a scan.
@@ -137,6 +139,8 @@ def predict_slices(
         A model that also predicts lung with dense disease, to run as well.
     keep_probability:
         Also return the probability.
+    release_voxels:
+        Release the memory of the voxels of the scan as they are predicted.
     progress:
         Called with the number of slices that are done, and of all slices.
 
@@ -155,7 +159,7 @@ def predict_slices(
     if dense_engine is not None:
         engines.append(dense_engine)
         predictions.dense = np.empty(geometry.shape, np.bool_)
-    for start, hu, probabilities in _run_batches(engines, scan, order, geometry):
+    for start, hu, probabilities in _run_batches(engines, scan, order, release_voxels):
         before = time.perf_counter()
         results = probabilities()
         predictions.waiting_seconds += time.perf_counter() - before
@@ -184,14 +188,15 @@ def needed_memory(geometry: Geometry, volumes: int) -> int:
 
 
 def _run_batches(
-    engines: Sequence[Engine], scan: Scan, order: Reorientation, geometry: Geometry
+    engines: Sequence[Engine], scan: Scan, order: Reorientation, release_voxels: bool
 ) -> Iterator[tuple[int, NDArray[np.int16], Callable[[], list[NDArray[np.uint8]]]]]:
     """Yield first slice, HU and a function that waits for the probabilities, for each batch.
 
     The networks run on the next batch while the caller processes the current one.
     """
+    geometry = order.apply_to(scan.geometry)
     _, rows, columns = geometry.shape
-    read = input_reader(scan, engines[0].metadata)
+    read = _releasing_reader(scan, engines[0].metadata, release_voxels)
     shape = 1, rows, columns
 
     def compile_models() -> None:
@@ -218,6 +223,20 @@ def _run_batches(
             submitted = start, arrays[0], result
         if submitted is not None:
             yield submitted
+
+
+def _releasing_reader(scan: Scan, model: ModelMetadata, release_voxels: bool) -> ReadSlices:
+    """Return an `input_reader` that releases the voxels of slices that it has read."""
+    read, release = input_reader(scan, model), scan.release
+    if release is None or not release_voxels:
+        return read
+
+    def read_and_release(start: int, stop: int | None) -> list[NDArray[np.int16]]:
+        arrays = read(start, stop)
+        release(start, scan.geometry.shape[0] if stop is None else stop)
+        return arrays
+
+    return read_and_release
 
 
 def _probe_step(geometry: Geometry) -> int:

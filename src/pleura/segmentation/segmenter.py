@@ -162,6 +162,7 @@ class Segmenter:
         progress: Progress | None = None,
         *,
         keep_probability: bool = False,
+        release_voxels: bool = False,
         warn: bool = True,
     ) -> Segmentation:
         """Segment the lungs, or the classes of the model, of a scan.
@@ -174,6 +175,9 @@ class Segmenter:
             Called with the number of slices that are done, and of all slices.
         keep_probability:
             Also return the probability of lung, or of each class.
+        release_voxels:
+            Release the memory of the voxels of a NIfTI, NRRD or MetaImage file as they are
+            segmented. They are read again if they are needed, for example to measure the lungs.
         warn:
             Emit a `MaskWarning` for each flag and each decision that may change the mask.
 
@@ -202,6 +206,7 @@ class Segmenter:
             self.classes or self.threshold_level,
             dense_engine=self._dense_engine,
             keep_probability=keep_probability,
+            release_voxels=release_voxels,
             progress=progress,
         )
         predicted = time.perf_counter()
