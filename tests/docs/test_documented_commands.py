@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from dicom_files import write_series
 
@@ -122,6 +123,23 @@ def write_dicom(folder):
     write_series(folder, scan.hu(20, 40), scan.geometry.affine)
 
 
+def write_object(path):
+    """Write the mask of the series in dicom_folder."""
+    labels = pleura.read_mask(SAMPLE / "volume" / "lungs.nii.gz").labels[20:40]
+    pleura.Mask(labels, pleura.read("dicom_folder")).write(path.with_suffix(".rtstruct.dcm"))
+    pleura.Mask(labels, pleura.read("dicom_folder")).write("seg.dcm")
+    path.with_suffix(".rtstruct.dcm").rename("rtstruct.dcm")
+
+
+def write_lobes(path):
+    """Write labels of lungmask, or of TotalSegmentator with another structure."""
+    scan = pleura.read(SAMPLE / "volume" / "ct.nii.gz")
+    labels = pleura.read_mask(SAMPLE / "volume" / "lungs.nii.gz").labels
+    values = np.array([0, 3, 1] if path.name == "labels.nii.gz" else [0, 12, 10], np.uint8)[labels]
+    values[0, 0, 0] = 1 if path.name == "labels.nii.gz" else 51
+    pleura.Mask(values, scan).write(path)
+
+
 def write_cohort(folder):
     folder.mkdir()
     shutil.copy(SAMPLE / "volume" / "ct.nii.gz", folder)
@@ -133,6 +151,9 @@ INPUTS = {
     "masks": lambda path: path.symlink_to(SAMPLE / "masks"),
     "chest.nii.gz": lambda path: path.symlink_to(SAMPLE / "volume" / "ct.nii.gz"),
     "dicom_folder": write_dicom,
+    "rtstruct.dcm": write_object,
+    "labels.nii.gz": write_lobes,
+    "total.nii.gz": write_lobes,
     "cohort": write_cohort,
     "references": write_masks,
     "theirs": write_masks,
@@ -229,6 +250,7 @@ SLOW = (
     "docs/how-to/evaluate.md",
     "docs/how-to/gpu.md",
     "docs/how-to/masked-images.md",
+    "docs/how-to/masks.md",
     "docs/how-to/own-data.md",
     "docs/how-to/own-network.md",
     "docs/how-to/python.md",

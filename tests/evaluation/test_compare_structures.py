@@ -49,7 +49,7 @@ def test_any_two_files_are_compared_on_the_grid_of_the_scan(folder, first, secon
 
 def test_two_files_of_contours_need_the_scan(folder):
     pair = folder / "all" / "case.rtstruct.dcm", folder / "less" / "case.rtstruct.dcm"
-    with pytest.raises(DataError, match="contours but no grid") as error:
+    with pytest.raises(DataError, match="defines no grid") as error:
         compare(*pair)
     assert "--images" in error.value.hint
 

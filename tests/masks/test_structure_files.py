@@ -5,7 +5,7 @@ import nrrd
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import uid, write_series
+from dicom_files import uid, with_raw_values, write_series
 from pydicom.dataset import Dataset
 
 from pleura.errors import DataError, PleuraError, ScanError
@@ -80,6 +80,7 @@ def test_written_masks_are_read_back(path, scan, labels):
 def test_structures_are_selected_by_name_and_number(path, scan, labels, text):
     mask = read_mask(path, scan, roi=parse_roi(text))
     assert np.array_equal(mask.labels, np.array([0, 2, 1])[labels])
+    assert any("may be swapped" in text for text in warnings_of(mask))
 
 
 def test_structures_are_selected_by_code(tmp_path, scan, labels):
@@ -142,13 +143,33 @@ def test_a_scan_without_patient_coordinates_is_refused(path):
 
 def test_without_a_scan_the_grid_is_that_of_the_file(path, labels):
     if "rtstruct" in path.name:
-        with pytest.raises(DataError, match="contours but no grid"):
+        with pytest.raises(DataError, match="defines no grid"):
             read_mask(path)
         return
     mask = read_mask(path)
     assert not mask.has_scan
     filled = labels[1:6] if path.name == "seg.dcm" else labels  # SEG has no empty frames
     assert np.array_equal(mask.labels, filled)
+
+
+@pytest.mark.parametrize("shift", ["0.2", "0.8"])
+def test_slices_that_are_not_evenly_spaced(tmp_path, labels, shift):
+    paths = write_series(tmp_path / "series", np.zeros(SHAPE, np.int16), AFFINE)
+    position = ["-12", "7", "37.7"]
+    with_raw_values(paths[3:4], ImagePositionPatient=position)
+    scan = read(tmp_path / "series", units="hu")
+    Mask(labels, scan).write(tmp_path / "seg.dcm")
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        plane = frame.PlanePositionSequence[0]
+        if abs(float(plane.ImagePositionPatient[2]) - 37.7) < 0.01:
+            plane.ImagePositionPatient = [-12, 7, 37.5 + float(shift)]
+    seg.save_as(tmp_path / "seg.dcm")
+    if shift == "0.2":  # the frames are on the slices of the scan
+        assert np.array_equal(read_mask(tmp_path / "seg.dcm", scan).labels, labels)
+    else:
+        with pytest.raises(ScanError, match="not parallel and evenly spaced"):
+            read_mask(tmp_path / "seg.dcm", scan)
 
 
 def test_another_frame_of_reference_is_refused(tmp_path, scan, labels, structures):

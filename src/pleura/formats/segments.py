@@ -57,7 +57,7 @@ class SegmentFile:
     segments:
         The structures, in the order of the file.
     geometry:
-        The grid of the file; None for contours.
+        The grid of the file; None for contours, and for frames that are on no grid.
     draw:
         Draws the union of the structures with some numbers on a grid.
     frame_of_reference_uid, series_uids:

@@ -18,6 +18,7 @@ from pleura.formats.read_segments import read_segments
 from pleura.formats.registry import format_of, scan_name
 from pleura.masks.mask import Mask
 from pleura.masks.selection import SCHEMES, RoiSelection, Scheme, select_values
+from pleura.masks.sides import SWAPPED, are_on_sides, are_swapped
 from pleura.masks.structures import draw_structures
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import BOTH, LEFT, MAX_LABELS, RIGHT
@@ -149,9 +150,9 @@ def _interpret_labels(
         names = {RIGHT: "1 right", LEFT: "2 left"} if sides else {RIGHT: "1 both lungs"}
         choice = ", ".join(names[label] for label in sorted(present)) or "none: the mask is empty"
         reason = PLEURA_LABELS
-        swapped = sides and RIGHT in present and _swapped(values, label_scan)
+        swapped = sides and are_swapped(values, label_scan.geometry)
         if swapped:
-            reason = "label 1 is on the left side of label 2: right and left may be swapped"
+            reason = SWAPPED
         decision = Decision("labels", choice, reason, warning=swapped)
         return values.astype(np.uint8), sides, decision
     if len(present) == 1:
@@ -163,7 +164,7 @@ def _interpret_labels(
             right
             and left
             and right | left == present
-            and _on_sides(values, label_scan, right, left)
+            and are_on_sides(values, label_scan.geometry, right, left)
         ):
             choice = f"{_list_labels(right)} right, {_list_labels(left)} left"
             labels = _mapped(values, right, RIGHT) | _mapped(values, left, LEFT)
@@ -199,9 +200,8 @@ def _select_labels(label_scan: Scan, roi: RoiSelection) -> tuple[NDArray[np.uint
     )
     if not present:
         return labels, sides, Decision("labels", choice, "none of them is in the mask", True)
-    if sides and {RIGHT, LEFT} <= present and _swapped(labels, label_scan):
-        reason = "label 1 is on the left side of label 2: right and left may be swapped"
-        return labels, sides, Decision("labels", choice, reason, warning=True)
+    if sides and are_swapped(labels, label_scan.geometry):
+        return labels, sides, Decision("labels", choice, SWAPPED, warning=True)
     return labels, sides, Decision("labels", choice, "as requested")
 
 
@@ -248,24 +248,6 @@ def _present(values: AnyArray) -> set[int]:
 
 def _mapped(values: AnyArray, labels: set[int], to: int) -> NDArray[np.uint8]:
     return np.where(np.isin(values, list(labels)), np.uint8(to), np.uint8(0))
-
-
-def _swapped(values: AnyArray, label_scan: Scan) -> bool:
-    return label_scan.geometry.orientation_known and not _on_sides(
-        values, label_scan, {RIGHT}, {LEFT}
-    )
-
-
-def _on_sides(values: AnyArray, label_scan: Scan, right: set[int], left: set[int]) -> bool:
-    """Return whether each label of the right lung is to the right of each label of the left."""
-    across = label_scan.geometry.to_canonical().apply(values)
-    column = np.arange(across.shape[2])
-
-    def middle(label: int) -> float:
-        counts = (across == label).sum((0, 1))
-        return float((counts * column).sum() / counts.sum())
-
-    return max(map(middle, right)) < min(map(middle, left))
 
 
 def _list_labels(labels: set[int] | Sequence[int]) -> str:

@@ -69,7 +69,7 @@ def _common_grid(files: list[SegmentFile]) -> Geometry:
     if len(grids) < len(files):
         kind, path = next((f.kind, f.origin.path) for f in files if f.geometry is None)
         raise DataError(
-            f"the {kind} has contours but no grid",
+            f"the {kind} defines no grid",
             where=path,
             hint="pass the scan, or the folder of the scans: --images PATH",
         )

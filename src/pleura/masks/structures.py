@@ -9,6 +9,7 @@ from pleura.formats.registry import scan_name
 from pleura.formats.segments import SegmentFile
 from pleura.masks.mask import Mask
 from pleura.masks.selection import RoiSelection, Selection, select_segments
+from pleura.masks.sides import SWAPPED, are_swapped
 from pleura.names import counted
 from pleura.scan.geometry import Geometry
 from pleura.scan.origin import IN_MEMORY, Origin
@@ -58,6 +59,8 @@ def draw_structures(
         choice = f"{counted(overlap, 'voxel is', 'voxels are')} in several structures"
         reason = "the last structure has priority"
         decisions.append(Decision("mask", choice, reason, warning=roi is None))
+    if selection.sides and are_swapped(labels, grid):
+        decisions.append(Decision("labels", "right and left", SWAPPED, warning=True))
     path = file.origin.path
     name = scan_name(path) if path is not None else file.kind
     scan = Scan(name, grid, ReadOnce(lambda: labels), file.origin)
@@ -76,7 +79,7 @@ def _grid(file: SegmentFile, geometry: Geometry | None) -> Geometry:
     if geometry is None:
         if file.geometry is None:
             raise DataError(
-                f"the {file.kind} has contours but no grid",
+                f"the {file.kind} defines no grid",
                 where=file.origin.path,
                 hint="pass the scan that it was drawn on",
             )

@@ -75,6 +75,8 @@ def read_seg(path: Path, dataset: Dataset) -> SegmentFile:
         if exact is not None:
             inside, outside = exact
             decisions = outside_decisions(outside, "voxel")
+        elif own is None:
+            raise _damaged(path, "its frames are not parallel and evenly spaced")
         else:
             volume = np.zeros(own.shape, np.bool_)
             for frame in used:
@@ -159,13 +161,10 @@ def _frame_geometry(dataset: Dataset, index: int, rows: int, columns: int) -> Ge
     return Geometry((1, rows, columns), affine_from_axes(position, axes))
 
 
-def _own_grid(path: Path, frames: list[_SegFrame]) -> Geometry:
+def _own_grid(path: Path, frames: list[_SegFrame]) -> Geometry | None:
     """Return the smallest grid that contains all frames.
 
-    Raises
-    ------
-    ScanError
-        The frames are not parallel, or not evenly spaced.
+    Returns None if the frames are not parallel, or not evenly spaced.
     """
     first = frames[0].geometry
     unit = first.directions[:, 0]
@@ -177,7 +176,8 @@ def _own_grid(path: Path, frames: list[_SegFrame]) -> Geometry:
     count = 1
     slice_step = first.affine[:3, 0]
     if len(steps):
-        count = round(float((end - start) @ unit) / float(steps.min())) + 1
+        step = np.median(steps[steps <= 1.5 * steps.min()])
+        count = int(np.rint(steps / step).sum()) + 1
         slice_step = (end - start) / (count - 1)
     axes = slice_step, first.affine[:3, 1], first.affine[:3, 2]
     shape = (count, *first.shape[1:])
@@ -189,7 +189,7 @@ def _own_grid(path: Path, frames: list[_SegFrame]) -> Geometry:
         index = frame.geometry.index_to_world(corners) @ to_grid[:3, :3].T + to_grid[:3, 3]
         expected = corners + np.array([_slice_index(frame, grid), 0, 0])
         if np.abs(index - expected).max() > ALIGNED:
-            raise _damaged(path, "its frames are not parallel and evenly spaced")
+            return None
     return grid
 
 
