@@ -1,5 +1,7 @@
 """Comparison of DICOM masks with each other and with files of labels, with and without a scan."""
 
+import json
+
 import numpy as np
 import pytest
 from commands import pleura, refused
@@ -9,6 +11,7 @@ from pleura.corrections.saving import save_correction
 from pleura.errors import DataError
 from pleura.evaluation.compare import compare
 from pleura.formats.read import read
+from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
 from pleura.scan.geometry import affine_from_axes
 from pleura.viewer.case_list import find_cases
@@ -121,3 +124,17 @@ def test_structures_are_viewed_and_corrected(folder):
     assert record["changed_slices"] == [0]
     assert case.latest_mask_path.name == "case.corrected.nii.gz"
     assert np.array_equal(case.read_mask(case.latest_mask_path, scan).labels, corrected)
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ".rtstruct.dcm", ".seg.nrrd"])
+def test_info_lists_structures(folder, suffix):
+    path = folder / "all" / f"case{suffix}"
+    printed = pleura("info", path).stdout.splitlines()
+    assert printed[0].endswith(" with 2 structures")
+    assert [line.split()[0] for line in printed[1:]] == ["1", "2"]
+    rows = json.loads(pleura("info", path, "--json", "-").stdout)["structures"]
+    for row in rows:
+        mask = read_mask(path, read(folder / "series", units="hu"), roi={row["name"]: 1})
+        assert mask.labels.sum() == {1: 5 * 14 * 7, 2: 5 * 11 * 8}[row["number"]]
+    codes = {".dcm": ["SCT:44029006"], ".seg.nrrd": ["SCT:39607008", "SCT:7771000"]}
+    assert rows[1]["codes"] == codes.get(suffix, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,12 @@ from pleura.cli.common import (
     units_option,
     write_json,
 )
+from pleura.errors import ScanError
 from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.formats.describe import ScanDescription
+    from pleura.formats.segments import SegmentFile
     from pleura.intensity.mapping import UnitsOption
 
 _EPILOG = """\
@@ -28,6 +31,7 @@ Examples:
   pleura info chest.nii.gz
   pleura info dicom_folder/
   pleura info cohort/ --json cohort.json
+  pleura info rtstruct.dcm                structures for --roi
 
 The exit code is 1 if a scan cannot be read.
 """
@@ -45,11 +49,20 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> int:
-    """List the scans in a file or folder with series, grid, units and warnings."""
+    """List the scans in a file or folder with series, grid, units and warnings.
+
+    For a DICOM SEG, an RT Structure Set or a .seg.nrrd file, list the structures for --roi.
+    """
     from pleura.formats.describe import describe_scans
     from pleura.formats.read import read
+    from pleura.formats.read_segments import read_segments
     from pleura.intensity.window import units_or_window
 
+    with suppress(ScanError):  # a damaged file is described below
+        structures = read_segments(path) if path.is_file() else None
+        if structures is not None:
+            _show_structures(path, structures, json_file)
+            return 0
     with progress_bar("reading", quiet) as progress:
         chosen_units = units_or_window(units, window)
         scans = describe_scans(path, units=chosen_units, progress=progress)
@@ -62,6 +75,19 @@ def command(
             _print(scan)
         echo(f"{readable} of {counted(len(scans), 'scan')} can be read")
     return 0 if readable == len(scans) else 1
+
+
+def _show_structures(path: Path, file: SegmentFile, json_file: Path | None) -> None:
+    rows = [
+        {"number": one.number, "name": one.name, "codes": sorted(one.codes)}
+        for one in file.segments
+    ]
+    write_json(json_file, {"path": path.name, "kind": file.kind, "structures": rows})
+    if str(json_file) == "-":
+        return
+    echo(f"{file.kind} with {counted(len(rows), 'structure')}", bold=True)
+    for one in file.segments:
+        echo(f"  {one.number}  {one.name}" + "".join(f"  {code}" for code in sorted(one.codes)))
 
 
 def _print(scan: ScanDescription) -> None:
