@@ -43,8 +43,8 @@ Examples:
   pleura segment scans.csv -o out/                          # a manifest: path, name, units, ...
 
 If the suffix of --output is that of a mask, SCAN is segmented as one scan: .nii.gz, .nii, .nrrd,
-.mha, .dcm (DICOM SEG), .rtstruct.dcm, .tif, .png, .npy. Otherwise --output is a folder, and every
-scan in SCAN is segmented; the exit code is 1 if one fails. Addresses and --dask require
+.seg.nrrd, .mha, .dcm (DICOM SEG), .rtstruct.dcm, .tif, .png, .npy. Otherwise --output is a folder,
+and every scan in SCAN is segmented; the exit code is 1 if one fails. Addresses and --dask require
 `pip install "pleura[cluster]"`.
 """
 

@@ -17,7 +17,6 @@ from numpy.typing import DTypeLike
 from pleura.errors import DataError, ScanError
 from pleura.figures.palette import LEFT_LUNG, RIGHT_LUNG, label_colour, rgb
 from pleura.formats.class_codes import class_codes
-from pleura.formats.dicom.attributes import to_int
 from pleura.formats.nrrd import open_nrrd, read_nrrd, write_nrrd
 from pleura.formats.segments import (
     Drawn,
@@ -179,9 +178,14 @@ def _terminology(label: Label) -> str:
 
 def _layer_and_label(header: Mapping[str, Any], i: int, layers: int) -> tuple[int, int]:
     """Return layer and label; versions before 4.11 store neither, but one segment per layer."""
-    layer = to_int(header.get(f"Segment{i}_Layer", i if layers > 1 else 0))
-    default = 1 if layers > 1 else i + 1
-    return layer, to_int(header.get(f"Segment{i}_LabelValue", default))
+    layer = header.get(f"Segment{i}_Layer", i if layers > 1 else 0)
+    label = header.get(f"Segment{i}_LabelValue", 1 if layers > 1 else i + 1)
+    return _number(layer), _number(label)
+
+
+def _number(text: object) -> int:
+    """Return a number in the header; -1, which is no layer and no label, for other text."""
+    return int(str(text)) if str(text).isdecimal() else -1
 
 
 def _codes(header: Mapping[str, Any], i: int) -> frozenset[str]:

@@ -185,8 +185,7 @@ class Segmenter:
         ------
         ScanError, DataError
             The value is not a scan, its voxels cannot be read, its axial slices are too small, the
-            memory does not suffice, or it is in HU and the model takes grey values of an unknown
-            window.
+            memory does not suffice, or it is in HU and the model takes grey values of any window.
         """
         start = time.perf_counter()
         scan = as_scan(scan)
