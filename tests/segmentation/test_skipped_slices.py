@@ -70,6 +70,9 @@ def test_lung_of_any_position_is_predicted(first):
     slices[first + 8 : first + 20] = 255
 
     class Threshold:
+        def output_shape(self, shape):
+            return shape
+
         def probability(self, values):
             return values.astype(np.uint8)
 
