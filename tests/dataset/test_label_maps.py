@@ -2,7 +2,9 @@
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+from dicom_files import write_series
 from PIL import Image
 from pydantic import ValidationError
 
@@ -13,6 +15,10 @@ from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import Preprocessing, preprocess_label_map
 from pleura.errors import DataError, RecipeError
 from pleura.formats.image_files import write_image_file
+from pleura.formats.read import read
+from pleura.formats.write import write_labels
+from pleura.masks.mask import Mask
+from pleura.scan.geometry import affine_from_axes
 from pleura.training.recipe_loading import build_recipe, load_recipe
 
 LABELS = {1: "right lung", 2: "left lung", 7: "lesion"}
@@ -212,3 +218,45 @@ def test_a_list_is_short_for_sources():
 def test_labels_have_no_other_keys():
     with pytest.raises(ValidationError):
         DataRecipe(labels={1: {"name": "a", "x": 1}})
+
+
+@pytest.fixture
+def structures(tmp_path):
+    """Write a volume, and an RT Structure Set of both lungs and a lesion inside the right one."""
+    affine = affine_from_axes((-12, 7, 30), ((0, 0, 2.5), (0, 0.75, 0), (0.7, 0, 0)))
+    hu = np.random.default_rng(0).integers(-900, 100, (4, 24, 32), np.int16)
+    write_series(tmp_path / "series", hu, affine)
+    scan = read(tmp_path / "series", units="hu")
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    nib.save(scan.to_nibabel(), tmp_path / "images" / "a.nii.gz")
+    lesion = np.zeros(hu.shape, np.uint8)
+    lesion[1:3, 8:11, 5:9] = 1
+    lungs = np.zeros(hu.shape, np.uint8)
+    lungs[1:3, 4:20, 3:13], lungs[1:3, 4:20, 19:29] = 1, 2
+    write_labels(tmp_path / "lesion.rtstruct.dcm", Mask(lesion, scan, sides=False))
+    write_labels(tmp_path / "lungs.rtstruct.dcm", Mask(lungs, scan))
+    dataset = pydicom.dcmread(tmp_path / "lungs.rtstruct.dcm")
+    other = pydicom.dcmread(tmp_path / "lesion.rtstruct.dcm")
+    other.StructureSetROISequence[0].ROINumber = other.ROIContourSequence[0].ReferencedROINumber = 3
+    other.StructureSetROISequence[0].ROIName = "Lesion"
+    dataset.StructureSetROISequence.append(other.StructureSetROISequence[0])
+    dataset.ROIContourSequence.append(other.ROIContourSequence[0])
+    dataset.save_as(tmp_path / "masks" / "a.dcm")
+    return tmp_path, np.where(lesion, 3, lungs)
+
+
+def test_structures_become_the_classes_with_their_names(structures):
+    folder, expected = structures
+    reader = PairReader(CLASSES)
+    pairs = find_pairs(folder / "images", folder / "masks")
+    found = np.stack([reader.read(pair)[1] for pair in pairs])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_structures_of_other_names_are_one_error(structures):
+    folder, _ = structures
+    (pair, *_) = find_pairs(folder / "images", folder / "masks")
+    with pytest.raises(DataError, match=r"no structure with the name of a label \(GTV\)") as raised:
+        PairReader(DataRecipe(labels={1: "GTV"}).classes).read(pair)
+    assert "Lung_R, Lung_L, Lesion" in raised.value.hint

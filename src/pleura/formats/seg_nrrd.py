@@ -184,7 +184,7 @@ def _layer_and_label(header: Mapping[str, Any], i: int, layers: int) -> tuple[in
 
 
 def _number(text: object) -> int:
-    """Return a number in the header; -1, which is no layer and no label, for other text."""
+    """Return a number in the header; -1, an invalid layer or label, for other text."""
     return int(str(text)) if str(text).isdecimal() else -1
 
 

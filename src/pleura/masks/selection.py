@@ -165,6 +165,8 @@ def select_segments(file: SegmentFile, roi: RoiSelection | None) -> Selection:
 def select_classes(file: SegmentFile, classes: Sequence[Label]) -> dict[str, int]:
     """Return a selection of the structures of a file that have the name or the code of a class.
 
+    Names of the lungs stand for each other: the class ``right lung`` is the structure ``Lung_R``.
+
     Raises
     ------
     DataError
@@ -173,8 +175,10 @@ def select_classes(file: SegmentFile, classes: Sequence[Label]) -> dict[str, int
     selection = {}
     for label in classes:
         code = "" if label.code is None else f"{label.code[0]}:{label.code[1]}"
+        lungs = _find_lung(file, _key(label.name))
         for segment in file.segments:
-            if _key(segment.name) == _key(label.name) or code in segment.codes:
+            same_name = _key(segment.name) == _key(label.name)
+            if same_name or code in segment.codes or segment in lungs:
                 selection[str(segment.number)] = label.value
     if not selection:
         known = shorten_list([str(segment) for segment in file.segments], 10)
