@@ -56,6 +56,7 @@ __all__ = [
     "Label",
     "LabelMap",
     "LabelPreset",
+    "LabelSummary",
     "LossFunction",
     "LungFraction",
     "Mask",
@@ -176,6 +177,7 @@ if TYPE_CHECKING:
     from pleura.dataset.augmentation import AugmentationFunction as AugmentationFunction
     from pleura.dataset.check_report import CheckReport as CheckReport
     from pleura.dataset.check_report import Finding as Finding
+    from pleura.dataset.check_report import LabelSummary as LabelSummary
     from pleura.dataset.check_report import LungFraction as LungFraction
     from pleura.dataset.label_errors import SuspectedLabel as SuspectedLabel
     from pleura.dataset.pairs import Pair as Pair
@@ -301,7 +303,7 @@ _NAMES_BY_MODULE = {
     ),
     "pleura.corrections.training_slices": "TrainingSlices",
     "pleura.dataset.augmentation": "AugmentationFunction",
-    "pleura.dataset.check_report": "CheckReport Finding LungFraction",
+    "pleura.dataset.check_report": "CheckReport Finding LabelSummary LungFraction",
     "pleura.dataset.label_errors": "SuspectedLabel",
     "pleura.dataset.pairs": "Pair find_pairs",
     "pleura.dataset.subsets": "Split",

@@ -146,7 +146,15 @@ def write_cohort(folder):
     shutil.copy(SAMPLE / "images" / "LCTSC-201_058.tif", folder)
 
 
+def write_labels(folder):
+    """Label the sample as the page on several classes does."""
+    block, *_ = blocks(DOCS / "how-to" / "classes.md", "python")
+    assert f'Path("{folder}")' in block.code
+    exec(block.code, {})  # noqa: S102
+
+
 INPUTS = {
+    "labels": write_labels,
     "images": lambda path: path.symlink_to(SAMPLE / "images"),
     "masks": lambda path: path.symlink_to(SAMPLE / "masks"),
     "chest.nii.gz": lambda path: path.symlink_to(SAMPLE / "volume" / "ct.nii.gz"),
@@ -244,6 +252,7 @@ SLOW = (
     "README.md",
     "docs/cite.md",
     "docs/index.md",
+    "docs/how-to/classes.md",
     "docs/how-to/cluster.md",
     "docs/how-to/cohort.md",
     "docs/how-to/dicom.md",

@@ -1,6 +1,7 @@
 """Training, prediction, evaluation and export with several classes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 import pleura
 from pleura.dataset.data_recipe import DataRecipe
+from pleura.engine.classes import choose_classes
 from pleura.engine.engine import Engine
 from pleura.engine.model_file import read_metadata
 from pleura.errors import DataError, ModelError, RunError
@@ -29,6 +31,7 @@ from pleura.training.predictor import Predictor
 from pleura.training.recipe import LossRecipe
 from pleura.training.recipe_loading import load_recipe, override_recipe
 from pleura.training.run import open_run
+from pleura.training.threshold import CANDIDATES, best_class_thresholds
 from pleura.training.train import train
 
 LABELS = "{1: right lung, 2: left lung, 9: {name: lesion, code: [SCT, '52988006', Lesion]}}"
@@ -381,3 +384,108 @@ def test_dice_over_batches():
     assert row["validation_dice_a"] == pytest.approx(2 / 3)
     assert row["validation_dice_b"] == pytest.approx(2 / 3)
     assert np.isnan(row["validation_dice_c"])
+
+
+def test_thresholds_of_classes_are_tuned_on_validation_images(run, folders):
+    predictor = Predictor(run)
+    cases = []
+    for i in range(3):
+        image, labels = (read_image_file(folder / f"{i:02d}.tif") for folder in folders)
+        mask = np.searchsorted([0, 1, 2, 9], labels).astype(np.uint8)
+        probability = predictor.probability(image)
+        probability[2] *= 0.4  # the lesion is found too rarely
+        cases.append((probability, mask))
+    chosen = best_class_thresholds(cases, run.classes)
+    assert chosen["lesion"] < 0.5
+    assert set(chosen) == {"right lung", "left lung", "lesion"}
+
+    # As many images of one candidate, by definition.
+    def mean_iou(threshold):
+        labels = [replace(label, threshold=0.5) for label in run.classes]
+        labels[2] = replace(labels[2], threshold=threshold)
+        found = [choose_classes(probability, labels) for probability, _ in cases]
+        return np.mean(
+            [
+                np.nanmean(
+                    [
+                        pleura.iou(mask == k, f == k)
+                        for f, (_, mask) in zip(found, cases, strict=True)
+                    ]
+                )
+                for k in (1, 2, 3)
+            ]
+        )
+
+    assert mean_iou(chosen["lesion"]) == pytest.approx(max(map(mean_iou, CANDIDATES)))
+
+
+def test_tuned_thresholds_are_used(folders, recipe, tmp_path):
+    short = override_recipe(recipe, ["training.epochs=2", "evaluation.tune_threshold=true"])
+    tuned = train(*folders, tmp_path / "tuned", short)
+    thresholds = tuned.record["thresholds"]
+    assert set(thresholds) == {"right lung", "left lung", "lesion"}
+    assert {label.name: label.threshold for label in tuned.classes} == thresholds
+    assert "threshold" not in tuned.record
+
+
+def test_a_check_counts_the_images_of_each_label(folders, recipe, tmp_path):
+    report = pleura.check(*folders, pleura.CheckOptions(recipe=recipe))
+    assert report.fit_to_train
+    assert [(label.value, label.name) for label in report.labels] == [
+        (1, "right lung"),
+        (2, "left lung"),
+        (9, "lesion"),
+    ]
+    masks = [read_image_file(path) for path in sorted(folders[1].iterdir())]
+    for label in report.labels:
+        fractions = [(mask == label.value).mean() for mask in masks if (mask == label.value).any()]
+        assert label.images == len(fractions)
+        assert label.median_fraction == pytest.approx(np.median(fractions))
+        assert sum(label.subsets.values()) == label.images
+        assert label.subsets["training"] == sum(
+            (mask == label.value).any() for mask in masks[: int(24 * 0.6)]
+        )
+    assert report.to_dict()["labels"][2]["name"] == "lesion"
+    assert "9 lesion" in report._repr_html_()
+    with pytest.raises(DataError, match="several labels cannot be compared with a model"):
+        pleura.check(*folders, pleura.CheckOptions(model="default", recipe=recipe))
+
+
+def test_a_check_finds_labels_that_are_missing_or_unknown(folders, recipe, tmp_path):
+    more = override_recipe(recipe, ["data.labels.20=pleural effusion"])
+    report = pleura.check(*folders, pleura.CheckOptions(recipe=more))
+    messages = {finding.message: finding.severity for finding in report.findings}
+    assert messages["no mask has the label 20 (pleural effusion)"] == "error"
+    fewer = override_recipe(recipe, ["data.labels={1: right lung, 2: left lung}"])
+    report = pleura.check(*folders, pleura.CheckOptions(recipe=fewer))
+    (error,) = (finding for finding in report.findings if finding.severity == "error")
+    assert "the value 9, which the recipe does not name" in error.message
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for i in range(12):
+        image, labels = draw(i)
+        write_image_file(tmp_path / "images" / f"{i:02d}.tif", image)
+        labels[labels == 9] = 9 if i < 5 else 1
+        write_image_file(tmp_path / "masks" / f"{i:02d}.tif", labels)
+    report = pleura.check(
+        tmp_path / "images", tmp_path / "masks", pleura.CheckOptions(recipe=recipe)
+    )
+    messages = {finding.message: finding.severity for finding in report.findings}
+    assert messages["no test image has the label 9 (lesion); 5 images in all"] == "warning"
+
+
+def test_models_of_several_classes_are_refused_where_lungs_are_required(
+    model, run, folders, tmp_path
+):
+    with pytest.raises(ModelError, match="the model has several classes"):
+        pleura.check(*folders, pleura.CheckOptions(model=model))
+    outputs = pleura.OutputFiles(tmp_path / "a.nii.gz", probability=tmp_path / "p.nii.gz")
+    options = pleura.SegmentationOptions(model=model)
+    with pytest.raises(DataError, match="the probability of one class"):
+        pleura.segment_file(folders[0] / "02.tif", outputs, options)
+    assert not list(tmp_path.iterdir())
+    for source in (model, run.folder):
+        with pytest.raises(RunError, match="the model has several classes"):
+            pleura.fine_tune_on_corrections(
+                tmp_path, tmp_path / "run", pleura.FineTuningOptions(model=source)
+            )

@@ -31,6 +31,7 @@ _EPILOG = """\
 Examples:
   pleura check images/ masks/
   pleura check images/ masks/ --json check.json
+  pleura check images/ masks/ --recipe lesions.yaml   # masks with several labels
   pleura check images/ masks/ --model default --report check.html --label-errors exclude.txt
   pleura check images/ masks/ --cross-validate 3 --recipe quick --figure label-errors.png
 
@@ -49,7 +50,13 @@ The exit code is 1 if an error prevents training on the data.
     metavar="FOLDS",
     help="Compare each mask with a network not trained on it; trains one network per fold.",
 )
-@click.option("--recipe", default="quick", show_default=True, help="Recipe of --cross-validate.")
+@click.option(
+    "--recipe",
+    "-r",
+    default="quick",
+    show_default=True,
+    help="Recipe of --cross-validate, and of the labels of masks with several classes.",
+)
 @click.option("--report", type=PATH, help="Write a report of suspected label errors (.html).")
 @click.option(
     "--figure", "figure_file", type=PATH, help="Write a figure of the masks with suspected errors."
@@ -127,7 +134,9 @@ def _print(report: CheckReport) -> None:
         echo(f"values   {report.values[0]:g} to {report.values[1]:g}")
         echo(f"units    {report.units.reason}")
         echo(f"model    {describe_model_input(report.units)}")
-    if report.lung_fraction is not None:
+    for label in report.labels:
+        echo(f"label    {label}")
+    if report.lung_fraction is not None and not report.labels:
         lung = report.lung_fraction
         echo(
             f"lung     {lung.median:.1%} of an image (median; {lung.minimum:.1%} to "

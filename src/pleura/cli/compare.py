@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from pleura.cli.common import (
 from pleura.cli.scores import by_option, case_table, cases_option, print_scores
 
 if TYPE_CHECKING:
+    from pleura.evaluation.statistics import Difference
     from pleura.masks.selection import RoiSelection
 
 _EPILOG = """\
@@ -31,6 +33,7 @@ Examples:
   pleura compare out/ references/ --images scans/ --report report.html
   pleura compare ours/ references/ --against theirs/
   pleura compare lungs.nii.gz rtstruct.dcm --roi Lung_R=1,Lung_L=2
+  pleura compare predicted/ masks/ --classes lung=1,lesion=2
 """
 
 
@@ -55,6 +58,11 @@ Examples:
     "slices.",
 )
 @roi_option
+@click.option(
+    "--classes",
+    metavar="NAME=LABEL,...",
+    help="Score several classes of both masks, such as lung=1,lesion=2.  [default: lungs]",
+)
 @json_option
 @quiet_option
 def command(
@@ -67,6 +75,7 @@ def command(
     report: Path | None,
     images: Path | None,
     roi: RoiSelection | None,
+    classes: str | None,
     json_file: Path | None,
     quiet: bool,
 ) -> None:
@@ -75,11 +84,20 @@ def command(
     Masks of any tool are matched by name, with or without a suffix such as _lungs. If both masks
     distinguish the lungs (labels 1 and 2, or five lobes), each lung is scored as well.
     """
-    from pleura.evaluation.statistics import interval_text
+    if roi is not None and classes is not None:
+        raise click.UsageError("--classes excludes --roi and --labels")
+    from pleura.masks.selection import parse_roi
     from pleura.report.comparison import ComparisonOptions, compare_and_report
 
     options = ComparisonOptions(
-        case_table(cases, by), against, csv_file, report, images, command_line(), roi
+        case_table(cases, by),
+        against,
+        csv_file,
+        report,
+        images,
+        command_line(),
+        roi,
+        None if classes is None else parse_roi(classes),
     )
     with progress_bar("comparing", quiet, "cases") as progress:
         result = compare_and_report(predicted, reference, options, progress)
@@ -89,10 +107,18 @@ def command(
     if str(json_file) == "-":
         return
     print_scores(result.comparison)
-    for name in ("dice", "hd95") if result.differences else ():
-        difference = result.differences[name]
+    _print_differences(result.differences)
+    for region, differences in result.class_differences.items():
+        _print_differences(differences, f"{region}, ")
+
+
+def _print_differences(differences: Mapping[str, Difference], prefix: str = "") -> None:
+    from pleura.evaluation.statistics import interval_text
+
+    for name in ("dice", "hd95") if differences else ():
+        difference = differences[name]
         interval = interval_text(difference.confidence_interval, "+.4f")
         echo(
-            f"{name}, --against minus PREDICTED: {difference.mean:+.4f} "
+            f"{prefix}{name}, --against minus PREDICTED: {difference.mean:+.4f} "
             f"(95 % CI {interval}; p = {difference.p_value:.3g})"
         )

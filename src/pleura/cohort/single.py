@@ -87,6 +87,13 @@ def segment_file(
         _refuse_inputs(outputs, files_of(opened))
         opened = _checked(opened, outputs)
         segmenter = loading.result()
+        if outputs.probability is not None and segmenter.classes:
+            raise DataError(
+                "a file contains the probability of one class, and the model has several",
+                where=outputs.probability,
+                hint="omit the probability, or keep it in Python: Segmenter(model).segment(scan, "
+                "keep_probability=True).probability",
+            )
         reads_again = outputs.measure or {"preview", "masked"} & {*outputs.paths()}
         result = segmenter.segment(
             opened,

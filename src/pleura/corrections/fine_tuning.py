@@ -257,18 +257,25 @@ def _recipe_of(options: FineTuningOptions) -> Recipe:
 
 
 def _require_hu(model: StrPath) -> None:
-    """Require a model that was trained in HU, because the slices of corrected scans are in HU.
+    """Require a model of lungs in HU, because corrections are masks of lungs, of scans in HU.
 
     Raises
     ------
     RunError, ModelError
-        The model was trained on grey values, or cannot be read.
+        The model was trained on grey values or has several classes, or cannot be read.
     """
     if Path(model).is_dir():
-        units, window = graph_input(open_run(model)).units, None
+        run = open_run(model)
+        units, window, classes = graph_input(run).units, None, run.classes
     else:
         metadata = read_metadata(model_path(model))
-        units, window = metadata.input, metadata.window
+        units, window, classes = metadata.input, metadata.window, metadata.classes
+    if classes:
+        raise RunError(
+            "the model has several classes, but corrections are masks of lungs",
+            where=str(model),
+            hint="train on the images and masks: pleura train IMAGES MASKS --from MODEL",
+        )
     if units == "grey" and window is None:
         raise RunError(
             "the model was trained on grey values, but corrected scans are in HU",

@@ -16,7 +16,9 @@ from pleura.names import counted
 from pleura.typing import StrPath
 
 Severity = Literal["error", "warning", "note"]
-Topic = Literal["files", "units", "duplicates", "masks", "label errors", "orientation", "variety"]
+Topic = Literal[
+    "files", "units", "duplicates", "masks", "labels", "label errors", "orientation", "variety"
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +69,36 @@ class LungFraction:
     empty: int
 
 
+@dataclass(frozen=True)
+class LabelSummary:
+    """Images and areas of one of several labels.
+
+    Parameters
+    ----------
+    value, name:
+        The label in the recipe key data.labels.
+    images:
+        Number of images with the label.
+    median_fraction:
+        Median fraction of the mask area, over these images.
+    subsets:
+        Number of images with the label in each subset of the recipe's split; empty if the set
+        cannot be split.
+    """
+
+    value: int
+    name: str
+    images: int
+    median_fraction: float
+    subsets: Mapping[str, int]
+
+    def __str__(self) -> str:
+        subsets = ", ".join(f"{images} {subset}" for subset, images in self.subsets.items())
+        area = f"{self.median_fraction:.2%} of an image (median)"
+        where = f" ({subsets})" if subsets else ""
+        return f"{self.value} {self.name}: {counted(self.images, 'image')}{where}, {area}"
+
+
 @dataclass(frozen=True, repr=False)
 class CheckReport:
     """The result of checking a data set.
@@ -89,6 +121,8 @@ class CheckReport:
         Problems and properties of the set.
     label_errors:
         Masks with suspected label errors, in order of descending score.
+    labels:
+        The labels of a set with several classes; empty for lungs.
     """
 
     images: Path
@@ -102,6 +136,7 @@ class CheckReport:
     units: UnitsEstimate
     findings: tuple[Finding, ...]
     label_errors: tuple[SuspectedLabel, ...] = ()
+    labels: tuple[LabelSummary, ...] = ()
 
     @property
     def fit_to_train(self) -> bool:
@@ -150,6 +185,7 @@ class CheckReport:
             ("values", "" if values is None else f"{values[0]:g} to {values[1]:g}"),
             ("units", self.units.reason),
             ("model", describe_model_input(self.units)),
+            *(("label", str(label)) for label in self.labels),
             ("findings", self._counted_findings()),
         ]
         findings = [

@@ -11,12 +11,15 @@ from statistics import median
 from pleura.dataset import findings
 from pleura.dataset.check_report import CheckReport, LungFraction
 from pleura.dataset.label_errors import PredictLung, find_label_errors
+from pleura.dataset.label_summary import of_labels, summarise_labels
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pair_summary import PairSummary, summarise_file
 from pleura.dataset.pairs import match_folders
+from pleura.dataset.splits import SplitRecipe
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.units import estimate_units_from_levels
+from pleura.scan.labels import Label
 from pleura.typing import Progress, StrPath
 
 
@@ -26,6 +29,8 @@ def check_folders(
     *,
     predict: PredictLung | None = None,
     progress: Progress | None = None,
+    labels: tuple[Label, ...] = (),
+    split: SplitRecipe | None = None,
 ) -> CheckReport:
     """Check the images and masks of two folders.
 
@@ -37,6 +42,11 @@ def check_folders(
         The predictions of a model, which the masks are compared with.
     progress:
         Called with the number of pairs that were read, and of all pairs.
+    labels:
+        The classes of the masks; empty if all masks are lungs. Of several classes, label errors and
+        orientations of masks are not searched.
+    split:
+        The split in whose subsets the labels are counted.
 
     Returns
     -------
@@ -51,7 +61,7 @@ def check_folders(
     images, masks = Path(images), Path(masks)
     pairing = match_folders(images, masks)
     summaries: list[PairSummary] = []
-    reader = PairReader()
+    reader = PairReader(labels)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for i, pair in enumerate(pairing.pairs):
@@ -70,7 +80,8 @@ def check_folders(
         for x in summaries
         if not x.errors and x.pair.name not in differing and x.pair.mask not in misoriented_masks
     ]
-    mapping = _intensity_mapping(units)
+    mapping = None if labels else _intensity_mapping(units)
+    label_summaries = summarise_labels(summaries, labels, split)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were caught above
         label_errors, rotated = (
@@ -96,8 +107,9 @@ def check_folders(
             *findings.of_warnings([str(one.message) for one in caught]),
             *findings.of_units(units, levels, files),
             *findings.of_duplicates(summaries),
-            *findings.of_empty_masks(summaries, masks),
-            *findings.of_large_masks(summaries),
+            *findings.of_empty_masks(summaries, masks, "any label" if labels else "lung"),
+            *(() if labels else findings.of_large_masks(summaries)),
+            *of_labels(label_summaries, masks),
             *misoriented,
             *findings.of_near_duplicates(summaries),
             *findings.of_rotated_slices(rotated),
@@ -105,6 +117,7 @@ def check_folders(
             *findings.of_variety(sizes, dtypes),
         ),
         label_errors=tuple(label_errors),
+        labels=label_summaries,
     )
 
 

@@ -140,8 +140,10 @@ def _group(
     return (tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def of_empty_masks(summaries: Sequence[PairSummary], masks: Path) -> Iterator[Finding]:
-    """Yield masks without lung."""
+def of_empty_masks(
+    summaries: Sequence[PairSummary], masks: Path, noun: str = "lung"
+) -> Iterator[Finding]:
+    """Yield masks without lung, or without any label."""
     readable = [one for one in summaries if one.lung_fraction is not None]
     empty = tuple(one.pair.mask for one in readable if one.lung_fraction == 0)
     if empty and len(empty) == len(readable):
@@ -153,8 +155,8 @@ def of_empty_masks(summaries: Sequence[PairSummary], masks: Path) -> Iterator[Fi
             "add masks with 0 outside and 255 (or 1) inside the lungs",
         )
     elif empty:
-        hint = "no action is needed if these slices show no lung"
-        yield Finding("note", "masks", f"{_count(empty, 'mask')} without lung", empty, hint)
+        hint = f"no action is needed if these slices show no {noun.removeprefix('any ')}"
+        yield Finding("note", "masks", f"{_count(empty, 'mask')} without {noun}", empty, hint)
 
 
 def of_large_masks(summaries: Sequence[PairSummary]) -> Iterator[Finding]:

@@ -43,7 +43,9 @@ class PairSummary:
     thumbnail:
         See `pleura.dataset.duplicates.thumbnail`.
     lung_fraction:
-        Lung fraction of the mask area.
+        Lung fraction of the mask area; of all labels, if the masks have several.
+    label_fractions:
+        Fraction of the mask area of each of several labels.
     orientation_fits:
         See `pleura.dataset.mask_orientation.measure_orientation_fits`; None for an empty mask.
     errors:
@@ -58,6 +60,7 @@ class PairSummary:
     mask_hash: bytes | None = None
     thumbnail: FloatArray | None = None
     lung_fraction: float | None = None
+    label_fractions: tuple[float, ...] = ()
     orientation_fits: FloatArray | None = None
     errors: tuple[PleuraError, ...] = ()
 
@@ -78,7 +81,7 @@ def _summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
     mask: NDArray[np.uint8] | None
     if pair.index is None:  # one by one: the other file is measured where one cannot be read
         image = _collect_error(lambda: read_image_2d(pair.image), errors)
-        mask = _collect_error(lambda: read_mask_2d(pair.mask), errors)
+        mask = _collect_error(lambda: read_mask_2d(pair.mask, reader.labels), errors)
         if errors:
             exchanged: list[PleuraError] = []
             _collect_error(lambda: require_not_exchanged(pair.image, pair.mask), exchanged)
@@ -100,8 +103,16 @@ def _summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
             thumbnail=thumbnail(image),
         )
     if mask is not None:
-        summary = replace(summary, mask_hash=pixel_hash(mask), lung_fraction=float(mask.mean()))
-    if image is not None and mask is not None and not errors and mask.any():
+        counts = np.bincount(mask.ravel(), minlength=len(reader.labels) + 1)
+        summary = replace(
+            summary,
+            mask_hash=pixel_hash(mask),
+            lung_fraction=float((mask > 0).mean()),
+            label_fractions=tuple((counts[1:] / mask.size).tolist()) if reader.labels else (),
+        )
+    # The fits are those of lungs.
+    fits_lungs = not (errors or reader.labels)
+    if image is not None and mask is not None and fits_lungs and mask.any():
         summary = replace(summary, orientation_fits=measure_orientation_fits(image, mask))
     return summary
 

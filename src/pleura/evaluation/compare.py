@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from pleura.evaluation.alignment import align
@@ -16,6 +17,7 @@ from pleura.masks.labels import PLEURA_LABELS
 from pleura.masks.mask import Mask
 from pleura.masks.pairs import read_mask_pair
 from pleura.masks.selection import RoiSelection
+from pleura.scan.labels import Label
 from pleura.typing import Progress, StrPath
 
 _logger = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ def compare(
     cases: CaseTable | None = None,
     images: StrPath | None = None,
     roi: RoiSelection | None = None,
+    classes: Mapping[str, int] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare predicted masks with reference masks: two files, or two folders matched by name.
@@ -42,13 +45,18 @@ def compare(
         The scan, or the folder of the scans, on whose grids contours are drawn.
     roi:
         Structures or labels to compare, as for `read_mask`; by default the lungs.
+    classes:
+        Labels of several classes by name, such as ``{"lung": 1, "lesion": 2}``, which are scored
+        each by itself. In DICOM and .seg.nrrd files they are the structures of these names. Other
+        labels are an error.
     progress:
         Called with the number of cases that are done, and of all cases.
 
     Returns
     -------
     Comparison
-        Scores of both lungs, and of each lung where both masks distinguish them.
+        Scores of both lungs, and of each lung where both masks distinguish them; or of all classes
+        together, and of each.
 
     Raises
     ------
@@ -65,11 +73,12 @@ def compare(
     pairs = match_cases(Path(predicted), Path(reference))
     table.warn_unknown(name for name, *_ in pairs)
     image_files = {} if images is None else match_images(Path(images), Path(reference), pairs)
+    labels = tuple(Label(value, name) for name, value in (classes or {}).items())
     scores: list[Score] = []
     decisions: Counter[str] = Counter()
     for i, (name, *files) in enumerate(pairs):
-        masks = read_mask_pair(*files, image=image_files.get(name), roi=roi)
-        scores += _score_files(table.case(name), *masks)
+        masks = read_mask_pair(*files, image=image_files.get(name), roi=roi, classes=labels)
+        scores += _score_files(table.case(name), *masks, classes)
         for kind, mask in zip(("prediction", "reference"), masks, strict=True):
             for decision in mask.decisions:
                 if decision.warning or decision.reason != PLEURA_LABELS:
@@ -82,10 +91,12 @@ def compare(
         if text.startswith("warning"):
             _logger.warning("%s", text.removeprefix("warning: "))
     digest = hash_files((file for _, *files in pairs for file in files), names=True)
-    return Comparison(tuple(scores), digest, dict(decisions))
+    return Comparison(tuple(scores), digest, dict(decisions), classes or {})
 
 
-def _score_files(case: Case, prediction: Mask, reference: Mask) -> list[Score]:
+def _score_files(
+    case: Case, prediction: Mask, reference: Mask, classes: Mapping[str, int] | None
+) -> list[Score]:
     aligned = align(
         prediction,
         reference,
@@ -93,4 +104,4 @@ def _score_files(case: Case, prediction: Mask, reference: Mask) -> list[Score]:
         "resample the prediction to the grid of the reference",
     )
     labels = aligned.first.apply(prediction.labels), aligned.second.apply(reference.labels)
-    return score_masks(case, *labels, aligned.spacing)
+    return score_masks(case, *labels, aligned.spacing, classes)

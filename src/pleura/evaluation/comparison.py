@@ -51,11 +51,14 @@ class Comparison:
     label_decisions:
         How labels other than 1 right and 2 left lung, or 1 both, were interpreted, with the number
         of masks. Check the masks of entries that begin with "warning".
+    classes:
+        Label by name of the classes that `compare` was given; empty for lungs.
     """
 
     scores: tuple[Score, ...]
     fingerprint: str = ""
     label_decisions: Mapping[str, int] = field(default_factory=dict)
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def regions(self) -> list[str]:

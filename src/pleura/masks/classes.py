@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import DataError
 from pleura.formats.read_segments import read_segments
+from pleura.formats.segments import SegmentFile
 from pleura.masks.labels import read_label_scan, whole_labels
 from pleura.masks.mask import Mask
 from pleura.masks.selection import select_classes
@@ -52,15 +53,21 @@ def read_classes(
     """
     structures = read_segments(path)
     if structures is not None:
-        roi = select_classes(structures, classes)
-        mask = draw_structures(structures, geometry, origin, roi)
-        return replace(mask, sides=False, classes=classes)
+        return draw_classes(structures, classes, geometry, origin)
     label_scan = read_label_scan(path)
     values = whole_labels(label_scan)
     class_indices(values, classes, path)  # refuses other values
     return Mask(
         values.astype(np.uint8), label_scan, False, ("", ""), has_scan=False, classes=classes
     )
+
+
+def draw_classes(
+    file: SegmentFile, classes: tuple[Label, ...], geometry: Geometry | None, origin: Origin
+) -> Mask:
+    """Draw the structures with the names or codes of classes; see `draw_structures`."""
+    mask = draw_structures(file, geometry, origin, select_classes(file, classes))
+    return replace(mask, sides=False, classes=classes)
 
 
 def class_indices(

@@ -10,16 +10,23 @@ from pleura.files.limits import check_claimed_size
 from pleura.formats.read import read
 from pleura.formats.read_segments import read_segments
 from pleura.formats.segments import SegmentFile, enclosing_grid
+from pleura.masks.classes import draw_classes, read_classes
 from pleura.masks.labels import read_label_file
 from pleura.masks.mask import Mask
 from pleura.masks.selection import RoiSelection
 from pleura.masks.structures import draw_structures
 from pleura.scan.geometry import Geometry
+from pleura.scan.labels import Label
 from pleura.scan.origin import IN_MEMORY
 
 
 def read_mask_pair(
-    first: Path, second: Path, *, image: Path | None = None, roi: RoiSelection | None = None
+    first: Path,
+    second: Path,
+    *,
+    image: Path | None = None,
+    roi: RoiSelection | None = None,
+    classes: tuple[Label, ...] = (),
 ) -> tuple[Mask, Mask]:
     """Read two masks of one scan.
 
@@ -34,6 +41,8 @@ def read_mask_pair(
         The scan; None if it is not available.
     roi:
         As for `read_mask`.
+    classes:
+        The classes of the masks, see `read_classes`; empty for lungs.
 
     Raises
     ------
@@ -42,7 +51,9 @@ def read_mask_pair(
     """
     files = read_segments(first), read_segments(second)
     stored = [
-        read_label_file(path, roi=roi, unknown_as_lung=True)
+        read_classes(path, classes)
+        if classes
+        else read_label_file(path, roi=roi, unknown_as_lung=True)
         for path, file in zip((first, second), files, strict=True)
         if file is None
     ]
@@ -57,7 +68,11 @@ def read_mask_pair(
     else:
         geometry = _common_grid([file for file in files if file is not None])
     masks = [
-        stored[0] if file is None else draw_structures(file, geometry, origin, roi)
+        stored[0]
+        if file is None
+        else draw_classes(file, classes, geometry, origin)
+        if classes
+        else draw_structures(file, geometry, origin, roi)
         for file in files
     ]
     return masks[0], masks[1]

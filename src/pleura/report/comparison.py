@@ -21,6 +21,7 @@ from pleura.masks.selection import RoiSelection
 from pleura.report.images import PageImage
 from pleura.report.page import Page
 from pleura.report.scores import scores_page, worst_slice
+from pleura.scan.labels import Label
 from pleura.typing import Progress, StrPath
 
 
@@ -45,6 +46,8 @@ class ComparisonOptions:
         The command line that the report shows.
     roi:
         Structures or labels to compare, as for `read_mask`; by default the lungs.
+    classes:
+        Labels of several classes by name, as for `compare`.
     """
 
     cases: CaseTable | None = None
@@ -54,6 +57,7 @@ class ComparisonOptions:
     images: StrPath | None = None
     command: str = ""
     roi: RoiSelection | None = None
+    classes: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,24 @@ class ReportedComparison:
     differences:
         Difference of each metric between the other model and this one, for both lungs; empty
         without ``against``.
+    class_differences:
+        The same for each of several classes, by name and metric.
     """
 
     comparison: Comparison
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    class_differences: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores, statistics and differences as a dictionary that JSON can store."""
         content = self.comparison.to_dict()
         if self.differences:
             content["differences"] = {k: asdict(v) for k, v in self.differences.items()}
+        if self.class_differences:
+            content["class_differences"] = {
+                name: {k: asdict(v) for k, v in metrics.items()}
+                for name, metrics in self.class_differences.items()
+            }
         return content
 
 
@@ -117,6 +129,7 @@ def compare_and_report(
             cases=options.cases,
             images=options.images,
             roi=options.roi,
+            classes=options.classes,
             progress=progress,
         )
 
@@ -135,7 +148,9 @@ def compare_and_report(
         )
     if options.against is None:
         return ReportedComparison(comparison)
-    return ReportedComparison(comparison, comparison.differences(compared(options.against)))
+    other = compared(options.against)
+    by_class = {name: comparison.differences(other, name) for name in comparison.classes}
+    return ReportedComparison(comparison, comparison.differences(other), by_class)
 
 
 def write_comparison_report(
@@ -186,12 +201,12 @@ def comparison_page(
     facts = (("Predicted masks", predicted.name), ("Reference masks", reference.name))
     pictures = {}
     if images is not None:
-        pictures = _images(comparison.cases, predicted, reference, Path(images), roi)
+        pictures = _images(comparison, predicted, reference, Path(images), roi)
     return scores_page("Comparison with reference masks", comparison, facts, pictures, command)
 
 
 def _images(
-    cases: Sequence[str],
+    comparison: Comparison,
     predicted: Path,
     reference: Path,
     images: Path,
@@ -201,24 +216,29 @@ def _images(
     pairs = match_cases(predicted, reference)
     image_files = match_images(images, reference, pairs)
     pictures = {
-        case: _image(case, image_files[case], masks, roi)
+        case: _image(case, image_files[case], masks, roi, comparison.classes)
         for case, *masks in pairs
-        if case in image_files and case in cases
+        if case in image_files and case in comparison.cases
     }
     return {case: picture for case, picture in pictures.items() if picture is not None}
 
 
 def _image(
-    case: str, image: Path, files: Sequence[Path], roi: RoiSelection | None
+    case: str,
+    image: Path,
+    files: Sequence[Path],
+    roi: RoiSelection | None,
+    classes: Mapping[str, int],
 ) -> PageImage | None:
     try:
         scan = read(image)
     except PleuraError:
         return None
-    masks = read_mask_pair(*files, image=image, roi=roi)
+    labels_of = tuple(Label(value, name) for name, value in classes.items())
+    masks = read_mask_pair(*files, image=image, roi=roi, classes=labels_of)
     orders = canonical_orders(scan, *masks)
     hu = orders[0].apply(scan.hu())
     labels = [order.apply(m.labels) for order, m in zip(orders[1:], masks, strict=True)]
     if hu.shape != labels[0].shape:
         return None
-    return worst_slice(CaseArrays(case, hu, labels[0], labels[1]))
+    return worst_slice(CaseArrays(case, hu, labels[0], labels[1], classes=classes))

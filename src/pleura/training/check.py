@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from pleura.dataset.check_report import CheckReport, Finding
 from pleura.dataset.checks import check_folders
 from pleura.dataset.label_errors import PredictLung
+from pleura.dataset.splits import SplitRecipe
 from pleura.engine.engine import Engine, model_path
-from pleura.errors import ModelError
+from pleura.errors import DataError, ModelError
 from pleura.files.temporary import temporary_folder
 from pleura.intensity.grey import to_grey
+from pleura.scan.labels import Label
 from pleura.typing import Progress, StrPath
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class CheckOptions:
         Number of folds of a cross-validation: each mask is compared with the prediction of a
         network that was not trained on it. As slow as this number of trainings.
     recipe:
-        Recipe of the cross-validation: its name, its file or a `Recipe`.
+        Recipe with the labels of the masks (`data.labels`) and their split, and of the
+        cross-validation: its name, its file or a `Recipe`.
 
     Raises
     ------
@@ -89,6 +92,9 @@ def check(
         The recipe is invalid.
     """
     options = options or CheckOptions()
+    labels, split = _labels_of(options)
+    if labels:
+        return check_folders(images, masks, progress=progress, labels=labels, split=split)
     if options.model is not None:
         predict = _predict_with(model_path(options.model))
         return _with_comparison(check_folders(images, masks, predict=predict, progress=progress))
@@ -116,6 +122,29 @@ def check(
         return check_folders(images, masks, predict=predict, progress=progress)
 
 
+def _labels_of(options: CheckOptions) -> tuple[tuple[Label, ...], SplitRecipe | None]:
+    """Return the labels of the recipe, and its split.
+
+    Raises
+    ------
+    DataError
+        The masks have several classes and are to be compared with a model.
+    """
+    recipe = options.recipe
+    if recipe == "quick":
+        return (), None
+    from pleura.training.recipe_loading import load_recipe
+
+    recipe = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if recipe.data.labels and (options.model is not None or options.folds is not None):
+        raise DataError(
+            "masks with several labels cannot be compared with a model",
+            where="recipe key data.labels",
+            hint="omit --model and --cross-validate; `pleura evaluate` scores each label",
+        )
+    return recipe.data.classes, recipe.split
+
+
 def _predict_with(model: Path) -> PredictLung:
     """Return a function that predicts images in HU with a model file.
 
@@ -125,6 +154,12 @@ def _predict_with(model: Path) -> PredictLung:
         The file cannot be read, or takes grey values of an unknown window.
     """
     engine = Engine(model)
+    if engine.metadata.classes:
+        raise ModelError(
+            "the model has several classes, but masks of lungs are compared",
+            where=model,
+            hint="pass a model of lungs, such as `default`",
+        )
     window = engine.metadata.window
     if engine.metadata.input == "HU":
         return lambda _, hu: engine.probability(hu)

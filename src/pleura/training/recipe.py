@@ -120,12 +120,14 @@ class EvaluationRecipe(RecipeModel):
     """Thresholds and grids of the evaluation."""
 
     thresholds: tuple[Probability, ...] = Field((0.1, 0.5), min_length=1, max_length=100)
-    """Thresholds of the table; `predict` uses the first one unless `tune_threshold` is set."""
+    """Thresholds of the table; `predict` uses the first one unless `tune_threshold` is set. With
+    `data.labels`, each pixel gets its most probable label instead."""
     additional_size: tuple[GridSide, GridSide] | None = None
     """A further grid (rows, columns) to evaluate on, with the nearest-neighbour interpolation
     of the exercise."""
     tune_threshold: bool = False
-    """Choose the threshold with the best mean IoU on the validation images, on their grids."""
+    """Choose the threshold with the best mean IoU on the validation images, on their grids; with
+    `data.labels`, that of each label."""
 
 
 class Recipe(RecipeModel):

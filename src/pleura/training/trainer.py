@@ -29,6 +29,7 @@ from pleura.dataset.training_set import TrainingSet, build_training_set
 from pleura.errors import RunError
 from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
+from pleura.network.ensemble import class_probabilities
 from pleura.network.weight_names import names_in_file
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.class_dice import ClassDice
@@ -46,7 +47,7 @@ from pleura.training.schedule import cycle_ends, learning_rate
 from pleura.training.state import TrainingState, freeze_batch_norm
 from pleura.training.tensor_files import save_tensors
 from pleura.training.tensorboard import event_writer, remove_host_name, write_epoch
-from pleura.training.threshold import best_threshold
+from pleura.training.threshold import best_class_thresholds, best_threshold
 from pleura.typing import FloatArray, TargetArray
 
 _logger = logging.getLogger(__name__)
@@ -274,19 +275,29 @@ class Trainer:
         if state.history:
             save_figure(curves_figure(state.history), run.folder / "curves.png")
         if self.recipe.evaluation.tune_threshold:
-            run = run.update(threshold=best_threshold(self._predict_validation()))
+            predictions = self._predict_validation()
+            if classes := self.recipe.data.classes:
+                run = run.update(thresholds=best_class_thresholds(predictions, classes))
+            else:
+                run = run.update(threshold=best_threshold(predictions))
         run.update(finished=state.epoch == self.epochs)
         _logger.info("Saved the run after epoch %d of %d", state.epoch, self.epochs)
 
     def _predict_validation(self) -> Iterator[tuple[FloatArray, NDArray[np.uint8]]]:
-        """Yield probability and reference of each validation image, on the image's own grid."""
-        reader = PairReader()
+        """Yield probability and reference of each validation image, on the image's own grid.
+
+        With several classes, the probabilities are (classes, rows, columns).
+        """
+        reader = PairReader(self.recipe.data.classes)
         for pair in self.validation_pairs:
             image, mask = reader.read(pair)
             prepared = preprocess_image(image, self.recipe.preprocessing, str(pair.image))
-            logits = self.compute.logits(self.state.validated_network, prepared[None])[0, 0]
-            probability = torch.sigmoid(logits).cpu().numpy()
-            yield resample_probability(probability, mask.shape, self.recipe.preprocessing), mask
+            logits = self.compute.logits(self.state.validated_network, prepared[None])
+            maps = [
+                resample_probability(one, mask.shape, self.recipe.preprocessing)
+                for one in class_probabilities(logits)[0].cpu().numpy()
+            ]
+            yield np.stack(maps[1:]) if self.classes else maps[0], mask
 
     def _learning_rate(self, step: int) -> float:
         if self.custom_schedule is not None:
