@@ -138,9 +138,8 @@ class Segmenter:
     def close(self) -> None:
         """Release the memory of the models."""
         self.engine.release()
-        for engine in (self._greyscale, self._dense_engine):
-            if engine is not None:
-                engine.release()
+        for engine in filter(None, (self._greyscale, self._dense_engine)):
+            engine.release()
 
     @cached_property
     def greyscale_metadata(self) -> ModelMetadata | None:
@@ -176,8 +175,8 @@ class Segmenter:
         keep_probability:
             Also return the probability of lung, or of each class.
         release_voxels:
-            Release the memory of the voxels of a NIfTI, NRRD or MetaImage file as they are
-            segmented. They are read again if they are needed, for example to measure the lungs.
+            Release the memory of the voxels of a file as they are segmented. They are read again
+            if they are needed, for example to measure the lungs.
         warn:
             Emit a `MaskWarning` for each flag and each decision that may change the mask.
 
