@@ -281,7 +281,8 @@ def main() -> None:
             print(f"| {name} | worst | | {'; '.join(listed)} |", flush=True)
     target = HERE / "results" / "accuracy" / f"{options.name or options.model.stem}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(results, indent=1) + "\n")
+    earlier = json.loads(target.read_text()) if target.exists() else {}
+    target.write_text(json.dumps({**earlier, **results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
