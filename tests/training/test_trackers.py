@@ -1,11 +1,14 @@
 """Trainings are logged with MLflow and Weights & Biases, without a server."""
 
+import logging
 import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 import pleura
+from pleura.cli import cli
 from pleura.errors import RunError
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.recipe_loading import load_recipe
@@ -97,3 +100,25 @@ def test_start_and_end_are_called_in_order_also_after_an_error(sample, recipe, t
     calls.clear()
     resume(sample.images, sample.masks, tmp_path / "run", callbacks=first)
     assert calls == ["start", "end, finished True"]
+
+
+def test_log_file_of_a_training(sample, tmp_path):
+    log = tmp_path / "log.txt"
+    options = [argument for change in QUICK for argument in ("--set", change)]
+    arguments = [str(sample.images), str(sample.masks), "-o", str(tmp_path / "run"), *options]
+    done = CliRunner().invoke(cli, ["train", *arguments, "-r", "quick", "--log-file", str(log)])
+    assert done.exit_code == 0, done.output
+    lines = log.read_text().splitlines()
+    assert any("INFO Epoch 2 of 2: loss" in line for line in lines)
+    assert lines[-1].endswith("Saved the run after epoch 2 of 2")
+    handlers = logging.getLogger("pleura").handlers
+    assert not any(isinstance(handler, logging.FileHandler) for handler in handlers)
+
+
+def test_log_file_in_a_missing_folder_is_an_error_before_the_training(sample, tmp_path):
+    data = [str(sample.images), str(sample.masks), "-o", str(tmp_path / "run")]
+    done = CliRunner().invoke(
+        cli, ["train", *data, "--log-file", str(tmp_path / "none" / "log.txt")]
+    )
+    assert isinstance(done.exception, RunError)
+    assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import shlex
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pleura.cli.types import Number, choice
+from pleura.errors import RunError
 from pleura.formats.dicom.suffixes import dicom_kind
 from pleura.names import printable
 from pleura.typing import Progress as ProgressCallback
@@ -223,6 +225,39 @@ def progress_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[dict[str, 
 
 def _ignore(done: int, total: int) -> None:
     """Show no progress."""
+
+
+@contextmanager
+def log_to_file(path: Path | None) -> Iterator[None]:
+    """Append the log of pleura to a file, if there is one.
+
+    Raises
+    ------
+    RunError
+        The file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"the log cannot be written ({error.strerror})",
+            where=path,
+            hint="choose a file in a folder that exists",
+        ) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("pleura")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def require_masks(masks: Path | None, recipe: Recipe) -> None:

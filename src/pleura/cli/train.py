@@ -14,6 +14,7 @@ from pleura.cli.common import (
     PATH,
     echo,
     json_option,
+    log_to_file,
     optional_masks_argument,
     require_masks,
     silent_option,
@@ -81,6 +82,7 @@ Examples:
     help="Also log recipe and epochs with MLflow or Weights & Biases, if it is installed; "
     "repeatable. TensorBoard events are always written if TensorBoard is installed.",
 )
+@click.option("--log-file", type=PATH, help="Append the log of the training to this file.")
 @click.option("--seed", type=WholeNumber(0), help="Same as --set training.seed=SEED.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
@@ -98,6 +100,7 @@ def command(
     uncorrected_fraction: float,
     exclude: Path | None,
     trackers: tuple[TrackerName, ...],
+    log_file: Path | None,
     seed: int | None,
     resume: bool,
     overwrite: bool,
@@ -126,13 +129,14 @@ def command(
         json_file=json_file,
         quiet=quiet,
     )
-    if corrected is not None:
-        if images is not None:
-            raise click.UsageError("--corrected takes no IMAGES: omit them")
-        return _fine_tune(corrected, scans, uncorrected_fraction, options)
-    if images is None:
-        raise click.UsageError("IMAGES or --corrected is missing")
-    return _train(images, masks, options)
+    if corrected is not None and images is not None:
+        raise click.UsageError("--corrected takes no IMAGES: omit them")
+    with log_to_file(log_file):
+        if corrected is not None:
+            return _fine_tune(corrected, scans, uncorrected_fraction, options)
+        if images is None:
+            raise click.UsageError("IMAGES or --corrected is missing")
+        return _train(images, masks, options)
 
 
 @dataclass(frozen=True)

@@ -60,3 +60,8 @@ def write_history(folder: Path, history: Sequence[Epoch]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(folder / "history.csv", text.getvalue())
+
+
+def best_epoch(history: Sequence[Epoch]) -> int:
+    """Return the index of the first epoch with the lowest validation loss."""
+    return min(range(len(history)), key=lambda i: history[i]["validation_loss"])

@@ -110,6 +110,11 @@ class TrainingRecipe(RecipeModel):
     freeze_batch_norm: bool = False
     """Keep the statistics of batch normalisation: for small, homogeneous data sets, and
     required for initial weights from a model file."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many epochs without a lower validation loss; unset: train all epochs. A
+    schedule that lowers the learning rate until the last epoch does not reach its end."""
+    final_weights: Literal["last", "best"] = "last"
+    """Weights of the result: of the last epoch, or of the epoch with the lowest validation loss."""
 
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -162,6 +167,10 @@ class Recipe(RecipeModel):
             self._check_labels()
         elif self.loss.class_weights:
             raise ValueError("loss.class_weights requires data.labels")
+        if self.schedule.restarts and self.training.final_weights == "best":
+            raise ValueError(
+                "training.final_weights=best excludes schedule.restarts, whose result is a mean"
+            )
         return self
 
     @property

@@ -40,6 +40,8 @@ class TrainingState:
         One row per completed epoch.
     cycle_weights:
         The weights at the end of each completed cycle of the learning rate.
+    best_weights:
+        The weights of the epoch with the lowest validation loss, if the recipe requires them.
     """
 
     network: SegmentationNetwork
@@ -52,6 +54,7 @@ class TrainingState:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     cycle_weights: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def validated_network(self) -> SegmentationNetwork:
@@ -83,12 +86,20 @@ class TrainingState:
         2018.
         """
         weights = self.validated_network.state_dict()
-        self.cycle_weights.append({name: value.cpu().clone() for name, value in weights.items()})
+        self.cycle_weights.append(self._copy_of_weights())
         if not last:
             return
         for name, value in weights.items():
             if value.dtype.is_floating_point:
                 value.copy_(torch.stack([end[name] for end in self.cycle_weights]).mean(0))
+
+    def keep_best_weights(self) -> None:
+        """Store the weights of the epoch that was validated last."""
+        self.best_weights = self._copy_of_weights()
+
+    def _copy_of_weights(self) -> dict[str, torch.Tensor]:
+        weights = self.validated_network.state_dict()
+        return {name: value.cpu().clone() for name, value in weights.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint."""
@@ -103,6 +114,7 @@ class TrainingState:
             "seconds": self.seconds,
             "history": self.history,
             "cycle_weights": self.cycle_weights,
+            "best_weights": self.best_weights,
         }
 
     def load_dict(self, saved: dict[str, Any]) -> None:
@@ -116,6 +128,7 @@ class TrainingState:
         # "ends" in earlier checkpoints; the earliest had no cycles.
         cycle_weights = saved.get("cycle_weights", saved.get("ends", []))
         self.cycle_weights = [rename_weights(weights, self.network) for weights in cycle_weights]
+        self.best_weights = saved.get("best_weights", {})
 
 
 def trained_network(run: Run) -> SegmentationNetwork:

@@ -36,7 +36,7 @@ from pleura.training.class_dice import ClassDice
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
 from pleura.training.custom import CustomComponents, LossFunction, ScheduleFunction
 from pleura.training.data import TrainingData, named
-from pleura.training.history import write_history
+from pleura.training.history import best_epoch, write_history
 from pleura.training.interrupt import interrupt_flag
 from pleura.training.loss import class_weights, recipe_loss
 from pleura.training.prefetch import BatchPrefetcher
@@ -128,7 +128,7 @@ class Trainer:
                 interrupt_flag() as stop,
                 self._event_writer() as writer,
             ):
-                while self.state.epoch < self.epochs and not self.stopped:
+                while not (self.stopped or self._is_complete()):
                     if self._train_epoch(stop):
                         row = self._close_epoch()
                         write_epoch(writer, row, self.state.epoch)
@@ -137,10 +137,15 @@ class Trainer:
                     self.processes.on_rank_zero(self._save)
             self.processes.on_rank_zero(self._close)
         finally:
-            run = open_run(self.run.folder, self.run.network)
             if self.callbacks.on_end is not None:
-                self.callbacks.on_end(run)
-        return run
+                self.callbacks.on_end(self.run)
+        return open_run(self.run.folder, self.run.network)
+
+    def _is_complete(self) -> bool:
+        """Return whether the last epoch is trained, or the validation loss falls no longer."""
+        patience, history = self.recipe.training.patience, self.state.history
+        waited = len(history) - 1 - best_epoch(history) if history else 0
+        return self.state.epoch >= self.epochs or (patience is not None and waited >= patience)
 
     def _event_writer(self) -> AbstractContextManager[Any]:
         if not self.processes.is_rank_zero:
@@ -255,6 +260,11 @@ class Trainer:
             **class_dice.row(),
         }
         state.history.append(row)
+        if (
+            self.recipe.training.final_weights == "best"
+            and row is state.history[best_epoch(state.history)]
+        ):
+            state.keep_best_weights()
         state.epoch += 1
         if self.processes.is_rank_zero:
             text = "Epoch %d of %d: loss %.4f, validation loss %.4f, validation accuracy %.4f"
@@ -266,6 +276,8 @@ class Trainer:
     def _close(self) -> None:
         """Save the weights and the curves, and choose the threshold."""
         state, run = self.state, self.run
+        if state.best_weights:
+            state.validated_network.load_state_dict(state.best_weights)
         remove_host_name(run.folder / "tensorboard")
         write_history(
             run.folder, state.history
@@ -280,7 +292,7 @@ class Trainer:
                 run = run.update(thresholds=best_class_thresholds(predictions, classes))
             else:
                 run = run.update(threshold=best_threshold(predictions))
-        run.update(finished=state.epoch == self.epochs)
+        self.run = run.update(finished=self._is_complete())
         _logger.info("Saved the run after epoch %d of %d", state.epoch, self.epochs)
 
     def _predict_validation(self) -> Iterator[tuple[FloatArray, NDArray[np.uint8]]]:
