@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from pleura.errors import ScanError, first_line
 from pleura.files.limits import check_claimed_size
-from pleura.formats.dicom.attributes import find_attribute, to_floats, to_int
+from pleura.formats.dicom.attributes import to_floats, to_int
 from pleura.formats.dicom.frames import MAX_PIXELS
 from pleura.formats.dicom.pixels import NATIVE, read_stored_values
 from pleura.formats.segments import (
@@ -48,7 +48,12 @@ class _SegFrame:
     rows: int
     columns: int
     segment: int
-    geometry: Geometry
+    affine: NDArray[np.float64]
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the frame, of one slice."""
+        return Geometry((1, self.rows, self.columns), self.affine)
 
 
 def read_seg(path: Path, dataset: Dataset) -> SegmentFile:
@@ -128,37 +133,44 @@ def _frames(path: Path, dataset: Dataset, *, labelmap: bool) -> list[_SegFrame]:
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if not (0 < rows * columns <= MAX_PIXELS and count == len(groups) > 0):
         raise _damaged(path, f"its header claims {count} frames of {rows}x{columns}")
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    shared_axes = _axes(shared)
     frames = []
-    for index in range(count):
-        number = 0
-        if not labelmap:
-            number = to_int(
-                find_attribute(
-                    dataset, index, "SegmentIdentificationSequence", "ReferencedSegmentNumber"
-                )
-            )
-        geometry = _frame_geometry(dataset, index, rows, columns)
-        if geometry is None:
+    for index, group in enumerate(groups):
+        segment = _first_item("SegmentIdentificationSequence", group, shared)
+        number = 0 if labelmap else to_int(segment.get("ReferencedSegmentNumber"))
+        plane = _first_item("PlanePositionSequence", group, shared)
+        position = to_floats(plane.get("ImagePositionPatient"), 3)
+        axes = _axes(group, shared) if shared_axes is None else shared_axes
+        if position is None or axes is None:
             raise _damaged(path, f"its frame {index + 1} has no position, orientation or spacing")
-        frames.append(_SegFrame(path, index, rows, columns, number, geometry))
+        affine = affine_from_axes(position, axes)
+        frames.append(_SegFrame(path, index, rows, columns, number, affine))
     return frames
 
 
-def _frame_geometry(dataset: Dataset, index: int, rows: int, columns: int) -> Geometry | None:
-    def floats(sequence: str, keyword: str, n: int) -> tuple[float, ...] | None:
-        return to_floats(find_attribute(dataset, index, sequence, keyword), n)
+def _first_item(sequence: str, *groups: Dataset) -> Dataset:
+    """Return the first item of a sequence in functional groups, or an empty one."""
+    items = next((group.get(sequence) for group in groups if sequence in group), None)
+    return items[0] if items else Dataset()
 
-    position = floats("PlanePositionSequence", "ImagePositionPatient", 3)
-    orientation = floats("PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    spacing = floats("PixelMeasuresSequence", "PixelSpacing", 2)
-    if position is None or orientation is None or spacing is None:
+
+_Axes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _axes(*groups: Dataset) -> _Axes | None:
+    """Return the steps in mm along slices, rows and columns; None if they are not complete."""
+    plane = _first_item("PlaneOrientationSequence", *groups)
+    measures = _first_item("PixelMeasuresSequence", *groups)
+    orientation = to_floats(plane.get("ImageOrientationPatient"), 6)
+    spacing = to_floats(measures.get("PixelSpacing"), 2)
+    if orientation is None or spacing is None:
         return None
-    between = floats("PixelMeasuresSequence", "SpacingBetweenSlices", 1)
-    thickness = floats("PixelMeasuresSequence", "SliceThickness", 1)
+    between = to_floats(measures.get("SpacingBetweenSlices"), 1)
+    thickness = to_floats(measures.get("SliceThickness"), 1)
     step = abs((between or thickness or (1.0,))[0]) or 1.0
     row, column = np.reshape(orientation, (2, 3))
-    axes = np.cross(row, column) * step, column * spacing[0], row * spacing[1]
-    return Geometry((1, rows, columns), affine_from_axes(position, axes))
+    return np.cross(row, column) * step, column * spacing[0], row * spacing[1]
 
 
 def _own_grid(path: Path, frames: list[_SegFrame]) -> Geometry | None:
@@ -168,34 +180,31 @@ def _own_grid(path: Path, frames: list[_SegFrame]) -> Geometry | None:
     """
     first = frames[0].geometry
     unit = first.directions[:, 0]
-    origins = np.array([frame.geometry.affine[:3, 3] for frame in frames])
-    order = np.argsort(origins @ unit)
-    steps = np.diff((origins @ unit)[order])
+    affines = np.stack([frame.affine for frame in frames])
+    positions = affines[:, :3, 3] @ unit
+    order = np.argsort(positions)
+    steps = np.diff(positions[order])
     steps = steps[steps > 0.01]
-    start, end = origins[order[0]], origins[order[-1]]
+    start, end = affines[order[[0, -1]], :3, 3]
     count = 1
     slice_step = first.affine[:3, 0]
     if len(steps):
         step = np.median(steps[steps <= 1.5 * steps.min()])
         count = int(np.rint(steps / step).sum()) + 1
         slice_step = (end - start) / (count - 1)
+    check_claimed_size(count * first.shape[1] * first.shape[2], None, path)
     axes = slice_step, first.affine[:3, 1], first.affine[:3, 2]
-    shape = (count, *first.shape[1:])
-    check_claimed_size(count * frames[0].rows * frames[0].columns, None, path)
-    grid = Geometry(shape, affine_from_axes(start, axes))
-    to_grid = np.linalg.inv(grid.affine)
-    for frame in frames:
-        corners = np.array([(0, 0, 0), (0, frame.rows - 1, frame.columns - 1)])
-        index = frame.geometry.index_to_world(corners) @ to_grid[:3, :3].T + to_grid[:3, 3]
-        expected = corners + np.array([_slice_index(frame, grid), 0, 0])
-        if np.abs(index - expected).max() > ALIGNED:
-            return None
-    return grid
+    grid = Geometry((count, *first.shape[1:]), affine_from_axes(start, axes))
+    corners = np.array([(0, 0, 0, 1), (0, first.shape[1] - 1, first.shape[2] - 1, 1)])
+    index = np.linalg.inv(grid.affine)[:3] @ affines @ corners.T
+    expected = np.repeat(corners[None, :, :3].swapaxes(1, 2), len(frames), 0)
+    expected[:, 0] = np.rint(index[:, :1, 0])
+    return None if np.abs(index - expected).max() > ALIGNED else grid
 
 
 def _slice_index(frame: _SegFrame, grid: Geometry) -> int:
     to_grid = np.linalg.inv(grid.affine)
-    index = round(float(to_grid[0] @ frame.geometry.affine[:, 3]))
+    index = round(float(to_grid[0] @ frame.affine[:, 3]))
     return min(max(index, 0), grid.shape[0] - 1)
 
 
