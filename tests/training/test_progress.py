@@ -26,6 +26,15 @@ def test_lines_are_shown_on_request_and_callbacks_are_always_called(capsys, show
     assert not output.out
 
 
+def test_lines_state_the_time_that_is_left_until_the_last_epoch(capsys):
+    with training_progress(True, 3, TrainingCallbacks()) as reported:
+        reported.on_epoch({"epoch": 1, **ROW, "seconds": 45})
+        reported.on_epoch({"epoch": 3, **ROW, "seconds": 45})
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.endswith("45 s, about 1:30 left")
+    assert last.endswith("45 s")
+
+
 def test_bar_is_shown_in_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes standard error for a terminal
     with training_progress(None, 2, TrainingCallbacks()) as reported:
@@ -67,7 +76,7 @@ def test_notebook_shows_a_bar_that_is_updated(notebook):
         reported.on_epoch({"epoch": 2, **ROW})
     assert len(called) == 1
     assert notebook[-1]["text/plain"].startswith("2 epochs in 0:00\nepoch   2/2  loss 0.5000")
-    assert notebook[-1]["text/plain"].endswith("0 s")
+    assert notebook[-1]["text/plain"].endswith("0 s, about 0:00 left")
 
 
 def test_steps_in_quick_succession_update_the_notebook_once(notebook):

@@ -154,9 +154,10 @@ def _step_text(report: StepReport) -> str:
 
 
 def _epoch_line(row: Epoch, epochs: int) -> str:
+    left = row["seconds"] * (epochs - row["epoch"])
     return (
         f"epoch {row['epoch']:>3.0f}/{epochs}  loss {row['loss']:.4f}  "
         f"accuracy {row['accuracy']:.4f}  validation loss {row['validation_loss']:.4f}  "
         f"accuracy {row['validation_accuracy']:.4f}  rate {row['learning_rate']:.1e}  "
-        f"{row['seconds']:.0f} s"
+        f"{row['seconds']:.0f} s" + (f", about {_clock(left)} left" if left else "")
     )
