@@ -1,5 +1,6 @@
 """Comparison of DICOM masks with each other and with files of labels, with and without a scan."""
 
+import csv
 import json
 
 import numpy as np
@@ -73,8 +74,15 @@ def test_folders_of_dicom_masks_are_matched_by_name(folder):
 
 def test_structures_are_selected_on_the_command_line(folder):
     pair = folder / "all" / "case.rtstruct.dcm", folder / "all" / "case.nii.gz"
-    done = pleura("compare", *pair, "--roi", "Lung_L=1", "--json", "-", code=1)
-    assert "no names of structures, such as Lung_L" in done.stderr
+    table = folder / "scores.csv"
+    pleura("compare", *pair, "--roi", "Lung_R=1,Lung_L=2", "--csv", table)
+    with table.open(newline="") as file:
+        rows = {row["region"]: float(row["dice"]) for row in csv.DictReader(file)}
+    assert rows == {"lungs": 1, "right": 1, "left": 1}
+    refused(
+        *("compare", pair[1], pair[1], "--roi", "Lung_L=1"),
+        says="no names of structures, such as Lung_L",
+    )
     pleura(
         "compare",
         folder / "all" / "case.dcm",

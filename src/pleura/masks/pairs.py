@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from pleura.errors import DataError
@@ -40,7 +41,8 @@ def read_mask_pair(
     image:
         The scan; None if it is not available.
     roi:
-        As for `read_mask`.
+        As for `read_mask`. Names and codes apply to a file that has some; the labels of the other
+        one are recognised.
     classes:
         The classes of the masks, see `read_classes`; empty for lungs.
 
@@ -50,10 +52,12 @@ def read_mask_pair(
         As `read_mask`; or contours are to be drawn, and there is no grid.
     """
     files = read_segments(first), read_segments(second)
+    named = isinstance(roi, Mapping) and not all(name.isdecimal() for name in roi)
+    values = None if named and files != (None, None) else roi
     stored = [
         read_classes(path, classes)
         if classes
-        else read_label_file(path, roi=roi, unknown_as_lung=True)
+        else read_label_file(path, roi=values, unknown_as_lung=True)
         for path, file in zip((first, second), files, strict=True)
         if file is None
     ]
