@@ -75,4 +75,16 @@ def test_the_command_prints_each_class_and_its_difference(folders):
     assert set(content["class_differences"]) == set(CLASSES)
     page = (folders / "report.html").read_text(encoding="utf-8")
     assert "Metrics of lesion" in page
+    assert "Dice, lesion" in page
     assert "lung (orange), lesion (sky blue)" in page
+
+
+def test_training_curves_show_the_dice_of_each_class():
+    from pleura.figures.curves import curves_figure
+
+    keys = ("loss", "accuracy", "validation_loss", "validation_accuracy", "learning_rate")
+    row = dict.fromkeys(keys, 0.5)
+    history = [{"epoch": i, **row, "validation_dice_lesion": i / 4} for i in (1.0, 2.0)]
+    lines = {line.get_label(): line for axis in curves_figure(history).axes for line in axis.lines}
+    assert list(lines["lesion"].get_ydata()) == [0.25, 0.5]
+    assert len(curves_figure([{"epoch": 1.0, **row}]).axes) == 3

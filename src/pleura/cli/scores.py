@@ -65,19 +65,26 @@ def print_scores(comparison: Comparison) -> None:
         for region in comparison.regions:
             _print_region(comparison, region)
     groups = comparison.by_group()
-    for metric in ("dice", "hd95") if groups else ():
-        rows = [
-            [f"{name} ({len(part.defined())})", *part.summary_row(part.main_region, metric)[1:]]
-            for name, part in groups.items()
-            if part.defined()
-        ]
-        if rows:
-            _print_table(
-                [f"{comparison.metric_label(metric)}, by group", *SUMMARY_COLUMNS[1:]], rows
-            )
+    for region in (comparison.main_region, *_classes(comparison)) if groups else ():
+        prefix = f"{region}: " if _classes(comparison) else ""
+        for metric in ("dice", "hd95"):
+            rows = [
+                [f"{name} ({len(part.defined(region))})", *part.summary_row(region, metric)[1:]]
+                for name, part in groups.items()
+                if part.defined(region)
+            ]
+            title = f"{prefix}{comparison.metric_label(metric)}, by group"
+            if rows:
+                _print_table([title, *SUMMARY_COLUMNS[1:]], rows)
     if len({score.unit for score in comparison.scores}) > 1:
         echo("the spacing of some cases is unknown: their lengths and areas are in pixels")
     echo("all metrics: --json FILE")
+
+
+def _classes(comparison: Comparison) -> list[str]:
+    """Return the names of several classes; empty for lungs."""
+    lungs = {"lungs", "right", "left"}
+    return [] if comparison.main_region in lungs else comparison.regions[1:]
 
 
 def _print_case(comparison: Comparison) -> None:

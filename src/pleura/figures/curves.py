@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pleura.figures.backend import Axes, Figure
-from pleura.figures.palette import TEXT, TRAINING, VALIDATION
+from pleura.figures.palette import TEXT, TRAINING, VALIDATION, label_colour
+
+CLASS_DICE = "validation_dice_"
+"""Prefix of the columns with the Dice of a class."""
 
 _LABELS = {"loss": "Loss", "accuracy": "Accuracy (fraction of pixels)"}
 
@@ -17,14 +21,31 @@ def curves_figure(history: Sequence[Mapping[str, float]]) -> Figure:
     ----------
     history:
         One row per epoch with ``epoch``, ``loss``, ``validation_loss``, ``accuracy``,
-        ``validation_accuracy`` and ``learning_rate``.
+        ``validation_accuracy`` and ``learning_rate``; with several classes also
+        ``validation_dice_NAME`` of each, which is then plotted.
     """
     epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplot_mosaic(
-        [["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3, 1], sharex=True
-    )
+    classes = [key for key in history[0] if key.startswith(CLASS_DICE)]
+    figure = Figure(figsize=(13 if classes else 9, 5), layout="constrained")
+    mosaic: list[Any] = [["loss", "accuracy"], ["rate", "rate"]]
+    if classes:
+        mosaic = [["loss", "accuracy", "dice"], ["rate", "rate", "rate"]]
+    axes = figure.subplot_mosaic(mosaic, height_ratios=[3, 1], sharex=True)
     marker = "o" if len(history) == 1 else None
+    for i, key in enumerate(classes):
+        values = [row[key] for row in history]
+        axes["dice"].plot(
+            epochs,
+            values,
+            color=label_colour(i + 1),
+            label=key.removeprefix(CLASS_DICE),
+            marker=marker,
+            linewidth=2,
+        )
+    if classes:
+        _style(axes["dice"], "Validation Dice of each label")
+        axes["dice"].tick_params(labelbottom=True)
+        axes["dice"].legend(frameon=False, labelcolor=TEXT)
     for name, label in _LABELS.items():
         for key, colour, line in (
             (name, TRAINING, "training"),

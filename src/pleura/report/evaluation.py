@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -221,6 +222,27 @@ def _training_plots(history: Sequence[Mapping[str, float]]) -> tuple[Plot, ...]:
         return ()
     epochs = [row["epoch"] for row in history]
     names = {"training": "{}", "validation": "validation_{}"}
+    prefix = "validation_dice_"
+    classes = {key.removeprefix(prefix): key for key in history[0] if key.startswith(prefix)}
+    plots = [
+        line_plot(
+            f"Validation Dice during training: {name}",
+            ("Epoch", epochs),
+            "Dice",
+            {name: [row[key] for row in history]},
+        )
+        for name, key in classes.items()
+        if not any(math.isnan(row[key]) for row in history)
+    ]
+    return (
+        *plots,
+        *_loss_plots(history, epochs, names),
+    )
+
+
+def _loss_plots(
+    history: Sequence[Mapping[str, float]], epochs: Sequence[float], names: Mapping[str, str]
+) -> tuple[Plot, ...]:
     return tuple(
         line_plot(
             f"{metric.capitalize()} during training",

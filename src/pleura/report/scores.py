@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -45,6 +47,7 @@ _FLAGS_OF_CLASSES: dict[Outcome, tuple[str, str]] = {
 _NO_SPACING = PageFlag("Unknown pixel size", "distances are in pixels, and sizes in voxels")
 _REGIONS = {"lungs": "both lungs", "right": "the right lung", "left": "the left lung"}
 _STATISTICS = ("Mean", "95 % CI of the mean", "SD", "Median", "Minimum", "Maximum", "Cases")
+_BY_GROUP = ("dice", "hd95")
 _HEADLINES = ("dice", "iou", "hd95", "surface_dice_2")
 
 
@@ -85,8 +88,11 @@ def scores_page(
             ("Version of pleura", pleura.__version__),
             ("Command", command),
         ),
-        columns=tuple(_column(name, scores) for name in _COLUMNS),
-        cases=tuple(_case(score, scores, images.get(score.case)) for score in scores),
+        columns=(*(_column(name, scores) for name in _COLUMNS), *_class_columns(comparison)),
+        cases=tuple(
+            _with_classes(_case(score, scores, images.get(score.case)), comparison)
+            for score in scores
+        ),
         tiles=_tiles(comparison, scores),
         notices=_notices(counts, scores),
         statistics=_statistics(comparison),
@@ -130,9 +136,31 @@ def _flag_texts(scores: Sequence[Score]) -> Mapping[Outcome, tuple[str, str]]:
 
 def _colours(comparison: Comparison) -> Facts:
     """Return the names of several classes with the colours of their contours."""
-    if comparison.main_region != ALL_LABELS:
-        return ()
-    return (("Contours", describe_label_colours(comparison.regions[1:])),)
+    names = _classes(comparison)
+    return (("Contours", describe_label_colours(names)),) if names else ()
+
+
+def _classes(comparison: Comparison) -> list[str]:
+    """Return the names of several classes; empty for lungs."""
+    return comparison.regions[1:] if comparison.main_region == ALL_LABELS else []
+
+
+def _class_columns(comparison: Comparison) -> list[Column]:
+    definition = METRICS["dice"].definition
+    return [
+        Column(f"dice {name}", f"Dice, {name}", "", DisplayUnit().decimals, definition)
+        for name in _classes(comparison)
+    ]
+
+
+def _with_classes(case: PageCase, comparison: Comparison) -> PageCase:
+    """Return a case with the Dice of each of several classes."""
+    values = {
+        f"dice {score.region}": score.metrics.get("dice")
+        for score in comparison.scores
+        if score.case == case.name and score.region in _classes(comparison)
+    }
+    return replace(case, values={**case.values, **values})
 
 
 def _tiles(comparison: Comparison, scores: Sequence[Score]) -> tuple[Tile, ...]:
@@ -155,6 +183,11 @@ def _tiles(comparison: Comparison, scores: Sequence[Score]) -> tuple[Tile, ...]:
             interval = _interval(metric, unit)
             note = f"mean; 95 % CI {interval}" if metric.confidence_interval else "mean"
             tiles.append(Tile(METRICS[name].label, value, note))
+    for region in _classes(comparison):
+        if dice := comparison.summary(region).get("dice"):
+            interval = _interval(dice, DisplayUnit())
+            note = f"mean; 95 % CI {interval}" if dice.confidence_interval else "mean"
+            tiles.append(Tile(f"Dice, {region}", DisplayUnit().format(dice.mean), note))
     return tuple(tiles)
 
 
@@ -242,15 +275,15 @@ def _statistics(comparison: Comparison) -> tuple[Statistics, ...]:
             title, columns = f"Metrics of {_name(region)}", ("Metric", *_STATISTICS)
             folded = region in ("right", "left")
             tables.append(Statistics(title, columns, rows, definitions, folded))
-    for metric in ("dice", "hd95"):
+    for region, metric in product([comparison.main_region, *_classes(comparison)], _BY_GROUP):
         groups = {
-            name: (part.summary()[metric], part.defined())
+            name: (part.summary(region)[metric], part.defined(region))
             for name, part in comparison.by_group().items()
-            if metric in part.summary()
+            if metric in part.summary(region)
         }
         if groups:
             rows = tuple((name, *_row(metric, *group)[1:]) for name, group in groups.items())
-            title = f"{METRICS[metric].label} of {_name(comparison.main_region)} by group"
+            title = f"{METRICS[metric].label} of {_name(region)} by group"
             tables.append(Statistics(title, ("Group", *_STATISTICS), rows))
     return tuple(tables)
 

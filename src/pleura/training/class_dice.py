@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-COLUMN = "validation_dice_"
-"""Prefix of the columns of the history with the Dice of a class."""
+from pleura.figures.curves import CLASS_DICE
 
 
 class ClassDice:
@@ -39,4 +38,4 @@ class ClassDice:
     def row(self) -> dict[str, float]:
         """Return the Dice of each class by column of the history; NaN for an absent class."""
         dice = 2 * self._overlap.double() / self._total
-        return {f"{COLUMN}{n}": float(d) for n, d in zip(self._names, dice, strict=True)}
+        return {f"{CLASS_DICE}{n}": float(d) for n, d in zip(self._names, dice, strict=True)}
