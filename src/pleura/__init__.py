@@ -33,6 +33,8 @@ __all__ = [
     "CheckReport",
     "Comparison",
     "ComparisonOptions",
+    "CrossValidation",
+    "CrossValidationOptions",
     "CustomComponents",
     "DataError",
     "DataWarning",
@@ -119,6 +121,7 @@ __all__ = [
     "check",
     "compare",
     "compare_and_report",
+    "cross_validate",
     "describe_scans",
     "dice",
     "evaluate",
@@ -259,6 +262,9 @@ if TYPE_CHECKING:
     from pleura.training.callbacks import TrainingCallbacks as TrainingCallbacks
     from pleura.training.check import CheckOptions as CheckOptions
     from pleura.training.check import check as check
+    from pleura.training.cross_validation import CrossValidation as CrossValidation
+    from pleura.training.cross_validation import CrossValidationOptions as CrossValidationOptions
+    from pleura.training.cross_validation import cross_validate as cross_validate
     from pleura.training.custom import CustomComponents as CustomComponents
     from pleura.training.custom import LossFunction as LossFunction
     from pleura.training.custom import ScheduleFunction as ScheduleFunction
@@ -350,6 +356,7 @@ _NAMES_BY_MODULE = {
     "pleura.training.callbacks": "StepReport TrainingCallbacks",
     "pleura.training.trackers": "track_with_mlflow track_with_wandb",
     "pleura.training.check": "CheckOptions check",
+    "pleura.training.cross_validation": "CrossValidation CrossValidationOptions cross_validate",
     "pleura.training.custom": "CustomComponents LossFunction ScheduleFunction",
     "pleura.training.dataset": "SegmentationDataset",
     "pleura.training.evaluation": "evaluate",

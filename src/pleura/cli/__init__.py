@@ -27,6 +27,7 @@ _COMMANDS = {
     "preview": "Draw training images before and after augmentation.",
     "train": "Train a network on image-mask pairs.",
     "evaluate": "Evaluate a run or a model on images with reference masks.",
+    "cross-validate": "Train and evaluate a network per fold, and export them as one model.",
     "compare": "Compare predicted masks with reference masks.",
     "predict": "Predict the lung masks of images with a training run.",
     "export": "Export a training run as a single ONNX model file.",
@@ -55,7 +56,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"pleura.cli.{cmd_name}")
+        module = importlib.import_module(f"pleura.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -104,14 +104,14 @@ def check(
     if not before.is_convertible:
         return before
     from pleura.training.callbacks import TrainingCallbacks
-    from pleura.training.cross_validation import cross_validate
+    from pleura.training.fold_training import cross_validated_prediction
     from pleura.training.recipe_loading import load_recipe
 
     recipe = options.recipe
     if isinstance(recipe, str | os.PathLike):
         recipe = load_recipe(recipe)
     with temporary_folder() as folder:
-        predict = cross_validate(
+        predict = cross_validated_prediction(
             Path(images),
             Path(masks),
             recipe,

@@ -1,114 +1,311 @@
-"""Cross-validated predictions: every image is predicted by a network not trained on it."""
+"""Cross-validation: each image is predicted by a network that was not trained on its patient."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pleura.dataset.label_errors import PredictLung
+from pleura.dataset.folds import Folds, assign_folds, require_labels
 from pleura.dataset.pairs import Pair, find_pairs
-from pleura.dataset.subsets import Split
-from pleura.engine.engine import Engine
-from pleura.errors import DataError, DataWarning
-from pleura.names import counted
+from pleura.errors import DataWarning, RunError
+from pleura.evaluation.cases import CaseTable
+from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation
+from pleura.files.hashing import hash_files
+from pleura.files.records import read_record, write_json
 from pleura.training.callbacks import TrainingCallbacks
-from pleura.training.export import export
+from pleura.training.evaluation import evaluate
+from pleura.training.export import ExportOptions, export
+from pleura.training.fold_training import train_folds
+from pleura.training.out_of_fold import MaskWriter
 from pleura.training.recipe import Recipe
-from pleura.training.recipe_loading import build_recipe
-from pleura.training.train import train
+from pleura.training.recipe_loading import load_recipe
+from pleura.training.run import Run
+from pleura.training.run_evaluation import RunEvaluation
+from pleura.training.versions import versions
+from pleura.typing import StrPath
 
-MIN_FOLDS = 3
-"""One fold each for training, validation and prediction."""
+_RECORD = "cross-validation.json"
+
+
+@dataclass(frozen=True)
+class CrossValidationOptions:
+    """Options of `cross_validate`.
+
+    Parameters
+    ----------
+    folds:
+        Number of folds, at least 3, and so the number of trainings.
+    progress:
+        As for `TrainingOptions`.
+    """
+
+    folds: int = 5
+    progress: bool | None = None
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Result of `cross_validate`.
+
+    Parameters
+    ----------
+    folder:
+        The output folder.
+    folds:
+        Number of folds.
+    runs:
+        The runs of the folds; of an interrupted cross-validation those that were started.
+    evaluation:
+        Scores of all images, each by the network of its fold, at the threshold of this fold. The
+        groups are the folds. None if the cross-validation was interrupted.
+    model:
+        Model file of the ensemble of all networks; None if there is none.
+    """
+
+    folder: Path
+    folds: int
+    runs: tuple[Run, ...]
+    evaluation: ModelEvaluation | None = None
+    model: Path | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all networks are trained and evaluated."""
+        return self.evaluation is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the folds, and the scores and statistics of all images, for JSON."""
+        evaluation = {} if self.evaluation is None else self.evaluation.to_dict()
+        return {
+            "folds": self.folds,
+            "finished": self.finished,
+            "runs": [_run_entry(run) for run in self.runs],
+            "model": self.model and self.model.name,
+            **evaluation,
+            "versions": versions(),
+        }
 
 
 def cross_validate(
-    images: Path,
-    masks: Path,
-    recipe: Recipe,
-    folds: int,
-    folder: Path,
+    images: StrPath,
+    masks: StrPath,
+    output: StrPath,
+    recipe: Recipe | StrPath = "exercise",
+    options: CrossValidationOptions = CrossValidationOptions(),
+    *,
     callbacks: TrainingCallbacks | None = None,
-) -> PredictLung:
-    """Train one network per fold, and predict each image with the network not trained on it.
+    evaluation_callbacks: EvaluationCallbacks | None = None,
+) -> CrossValidation:
+    """Train one network per fold, and evaluate each image with the network of its fold.
 
-    The slices of a volume are in the same fold. Copies of an image are not used for training.
+    In each fold, the images of the next fold are the validation subset: they choose the threshold
+    and, if the recipe selects weights, the weights. The evaluated images are not used for training
+    or for a choice. With `data.labels`, the thresholds are those of the recipe.
+
+    The same call continues an interrupted cross-validation: finished folds are skipped, and the
+    interrupted one is resumed. Ctrl-C (or SIGTERM) stops after the current step.
 
     Parameters
     ----------
     images, masks:
-        Folders of the data set.
+        Folders of the images and their masks.
+    output:
+        Folder to write: a run ``fold-N`` per fold, the table ``folds.csv``, the predicted masks in
+        ``masks``, the scores ``cases.csv`` and ``evaluation.json``, and the ensemble
+        ``model.onnx``.
     recipe:
-        Its split and its data sources are ignored.
-    folds:
-        Number of folds, at least 3; each needs two images or volumes.
-    folder:
-        Where the runs, the splits and the models are written.
+        Recipe, name of a recipe of this package, or YAML file. Its split defines only the patients
+        (`split.patient_file` or `split.patient_pattern`) and the excluded images. Without patients,
+        each image, each volume and all DICOM files of a patient are one patient.
+    options:
+        Number of folds, and progress.
     callbacks:
-        Called during each training.
+        Functions called during each training.
+    evaluation_callbacks:
+        Functions called during the evaluation of all images.
 
     Returns
     -------
-    PredictLung
-        Takes the name of a pair and its image in HU.
+    CrossValidation
 
     Raises
     ------
     DataError
-        The pairs cannot be read, or there are too few.
+        The data cannot be used, or there are too few patients, or too few with a label.
+    RecipeError
+        The recipe cannot be used.
     RunError
-        The folder contains runs already.
+        The folder contains other files, or a cross-validation with other data or settings.
+
+    Warns
+    -----
+    DataWarning
+        The subsets of a fold contain copies or near duplicates; or the networks cannot be exported.
     """
+    images, masks, output = Path(images), Path(masks), Path(output)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     pairs = find_pairs(images, masks)
-    groups = list(dict.fromkeys(_group(pair) for pair in pairs))
-    if folds < MIN_FOLDS or len(groups) < 2 * folds:
-        raise DataError(
-            f"cross-validation with {folds} folds is not possible with "
-            f"{counted(len(groups), 'image')}",
-            where=images,
-            hint="choose 3 or more folds, with at least two images per fold",
+    folds = assign_folds(pairs, options.folds, recipe.split, images)
+    require_labels(folds, pairs, recipe.data.classes)
+    settings = _settings(pairs, folds, recipe)
+    _require_same_settings(output, settings)
+    write_json(output / _RECORD, settings)
+    folds.write(output / "folds.csv")
+    runs = train_folds(images, masks, output, recipe, folds, options.progress, callbacks)
+    result = CrossValidation(output, folds.count, tuple(runs))
+    if not all(run.finished for run in runs):
+        return result
+    _warn_of_data(runs)
+    evaluation = _evaluate(
+        images, masks, pairs, folds, result, evaluation_callbacks or EvaluationCallbacks()
+    )
+    result = replace(result, evaluation=evaluation, model=_export(output, runs))
+    evaluation.write_csv(output / "cases.csv")
+    write_json(output / "evaluation.json", result.to_dict())
+    return result
+
+
+def _settings(pairs: Sequence[Pair], folds: Folds, recipe: Recipe) -> dict[str, Any]:
+    """Return what a cross-validation that is continued must have in common with its start."""
+    files = (path for pair in pairs for path in (pair.image, pair.mask))
+    patients = json.dumps(dict(folds.patient_of), sort_keys=True)
+    settings = {
+        "format": 1,
+        "folds": folds.count,
+        "data": hash_files(dict.fromkeys(files), names=True),
+        "patients": hashlib.sha256(patients.encode()).hexdigest(),
+        "recipe": recipe.model_dump(mode="json", exclude={"split"}),
+    }
+    content: dict[str, Any] = json.loads(json.dumps(settings))
+    return content
+
+
+def _require_same_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    stored = read_record(output / _RECORD) if output.is_dir() else {}
+    if not stored:
+        raise RunError(
+            "the folder contains other files than those of a cross-validation",
+            where=output,
+            hint="choose a new folder",
         )
-    fold_of_group = {group: i % folds for i, group in enumerate(groups)}
-    fold_of_name = {pair.name: fold_of_group[_group(pair)] for pair in pairs}
-    engines = []
-    for fold in range(folds):
-        run, split = folder / f"fold-{fold + 1}", folder / f"fold-{fold + 1}.csv"
-        _split_by_fold(pairs, fold_of_name, fold, folds).write(split)
-        values = recipe.model_dump(mode="json")
-        values["split"] = {"method": "file", "file": str(split), "duplicates": "exclude"}
-        values["data"] = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)  # `check` reports the same
-            train(
-                images,
-                masks,
-                run,
-                build_recipe(values, recipe.name),
-                callbacks=callbacks or TrainingCallbacks(),
+    for key, title in (
+        ("format", "format"),
+        ("folds", "number of folds"),
+        ("data", "images or masks"),
+        ("patients", "patients or excluded images"),
+        ("recipe", "recipe"),
+    ):
+        if stored.get(key) != settings[key]:
+            raise RunError(
+                f"the folder contains a cross-validation with another value: {title}",
+                where=output,
+                hint="repeat the command that started it to continue it, or choose a new folder",
             )
-        model = run.with_suffix(".onnx")
-        export(run, model)
-        engines.append(Engine(model))
-
-    def predict(name: str, hu: NDArray[np.int16]) -> NDArray[np.uint8]:
-        return engines[fold_of_name[name]].probability(hu)
-
-    return predict
 
 
-def _group(pair: Pair) -> str:
-    return pair.group or str(pair.image)
+def _warn_of_data(runs: Sequence[Run]) -> None:
+    """Warn of the first fold with warnings; those of the others are in their records."""
+    for run in runs:
+        for text in run.record.get("warnings", ()):
+            warnings.warn(f"{run.folder.name}: {text}", DataWarning, stacklevel=3)
+        if run.record.get("warnings"):
+            return
 
 
-def _split_by_fold(
-    pairs: Sequence[Pair], fold_of_name: Mapping[str, int], fold: int, folds: int
-) -> Split:
-    """Return a split with this fold as test subset and the next one as validation subset."""
-    by_subset: dict[str, list[str]] = {"training": [], "validation": [], "test": []}
-    subset_of_fold = {fold: "test", (fold + 1) % folds: "validation"}
-    for pair in pairs:
-        by_subset[subset_of_fold.get(fold_of_name[pair.name], "training")].append(pair.name)
-    return Split(*map(tuple, by_subset.values()))
+def _evaluate(
+    images: Path,
+    masks: Path,
+    pairs: Sequence[Pair],
+    folds: Folds,
+    started: CrossValidation,
+    callbacks: EvaluationCallbacks,
+) -> ModelEvaluation:
+    """Evaluate the test subset of each run, write its masks, and join the results."""
+    by_name = {pair.name: pair for pair in pairs}
+    groups = {name: f"fold-{fold + 1}" for name, fold in folds.fold_of.items()}
+    writer = MaskWriter(started.folder / "masks", by_name, started.runs[0].classes)
+    total, parts = len(folds.fold_of), list[RunEvaluation]()
+
+    def on_case(arrays: CaseArrays) -> None:
+        writer.add(arrays)
+        if callbacks.on_case is not None:
+            callbacks.on_case(arrays)
+
+    for run in started.runs:
+        before = sum(len(part.losses) for part in parts)
+
+        def on_progress(done: int, _: int, before: int = before) -> None:
+            if callbacks.on_progress is not None:
+                callbacks.on_progress(before + done, total)
+
+        part = evaluate(
+            run,
+            images,
+            masks,
+            cases=CaseTable(folds.patient_of, groups),
+            callbacks=EvaluationCallbacks(on_progress, on_case),
+        )
+        writer.close()
+        parts.append(part)
+    return _joined(parts, folds, started)
+
+
+def _joined(
+    parts: Sequence[RunEvaluation], folds: Folds, started: CrossValidation
+) -> ModelEvaluation:
+    """Join the evaluations of the folds; thresholds are means, as in the ensemble."""
+    order = {name: i for i, name in enumerate(folds.fold_of)}
+    scores = sorted((s for part in parts for s in part.scores), key=lambda s: order[s.case])
+    classes = parts[0].class_thresholds
+    return ModelEvaluation(
+        tuple(scores),
+        read_record(started.folder / _RECORD)["data"],
+        threshold=float(np.mean([part.threshold for part in parts])),
+        histograms={k: v for part in parts for k, v in part.histograms.items()},
+        class_histograms={
+            name: {k: v for part in parts for k, v in part.class_histograms[name].items()}
+            for name in classes
+        },
+        class_thresholds={
+            name: float(np.mean([part.class_thresholds[name] for part in parts]))
+            for name in classes
+        },
+        provenance={
+            "cross-validation": started.folder.resolve().name,
+            "folds": str(len(parts)),
+            "patients": str(len({*folds.patient_of.values()})),
+            "recipe": started.runs[0].recipe.name,
+        },
+    )
+
+
+def _export(output: Path, runs: Sequence[Run]) -> Path | None:
+    """Export the ensemble, or warn why it cannot be exported."""
+    path = output / "model.onnx"
+    try:
+        export(runs, path, ExportOptions(name=output.resolve().name))
+    except RunError as error:
+        warnings.warn(f"the ensemble is not exported: {error.message}", DataWarning, stacklevel=3)
+        return None
+    return path
+
+
+def _run_entry(run: Run) -> dict[str, Any]:
+    """Return the subsets and the thresholds of a run, for JSON."""
+    thresholds = {label.name: label.threshold for label in run.classes}
+    return {
+        "run": run.folder.name,
+        "finished": run.finished,
+        "subsets": run.record.get("subsets"),
+        "threshold": run.threshold,
+        **({"thresholds": thresholds} if thresholds else {}),
+    }

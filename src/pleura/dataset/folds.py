@@ -1,0 +1,133 @@
+"""The folds of a cross-validation, in which all images of a patient are in one fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pleura.dataset.pair_reader import PairReader
+from pleura.dataset.pairs import Pair
+from pleura.dataset.sources import find_names
+from pleura.dataset.splits import SplitRecipe, find_patients
+from pleura.dataset.subsets import Split
+from pleura.errors import DataError
+from pleura.files.atomic import write_text
+from pleura.files.tables import csv_text
+from pleura.names import counted
+from pleura.scan.labels import Label
+
+MIN_FOLDS = 3
+"""One fold each for training, validation and test."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The fold and the patient of each image.
+
+    Parameters
+    ----------
+    count:
+        Number of folds.
+    fold_of:
+        Index of the fold by name of the image, in the order of the pairs.
+    patient_of:
+        Patient by name of the image. Without patients, the volume or the image.
+    """
+
+    count: int
+    fold_of: Mapping[str, int]
+    patient_of: Mapping[str, str]
+
+    def split(self, fold: int) -> Split:
+        """Return the split with a fold as test subset and the next one as validation subset."""
+        subsets: dict[str, list[str]] = {"training": [], "validation": [], "test": []}
+        special = {fold: "test", (fold + 1) % self.count: "validation"}
+        for name, own in self.fold_of.items():
+            subsets[special.get(own, "training")].append(name)
+        return Split(*map(tuple, subsets.values()))
+
+    def write(self, path: Path) -> None:
+        """Write a CSV table with the columns `name`, `patient` and `fold`, which starts at 1."""
+        rows = [[name, self.patient_of[name], str(i + 1)] for name, i in self.fold_of.items()]
+        write_text(path, csv_text(["name", "patient", "fold"], rows))
+
+
+def assign_folds(pairs: Sequence[Pair], count: int, recipe: SplitRecipe, where: Path) -> Folds:
+    """Assign each patient to the fold with the fewest images, largest patients first.
+
+    Parameters
+    ----------
+    pairs:
+        All pairs.
+    count:
+        Number of folds, at least 3.
+    recipe:
+        Its patients and its excluded images; by default each image, each volume and all DICOM files
+        of a patient are one patient.
+    where:
+        The folder of the images, for errors.
+
+    Raises
+    ------
+    DataError
+        There are fewer patients than folds, a patient is unknown, or an excluded image is unknown.
+    """
+    excluded = find_names(pairs, recipe.exclude, "split.exclude")
+    pairs = [pair for pair in pairs if pair.name not in excluded]
+    stated = recipe.patient_pattern is not None or recipe.patient_file is not None
+    patient_of = find_patients(pairs, recipe) if stated else _patients_of_files(pairs)
+    images: dict[str, list[str]] = {}
+    for name, patient in patient_of.items():
+        images.setdefault(patient, []).append(name)
+    if count < MIN_FOLDS or len(images) < count:
+        noun = "patient" if stated else "image"
+        raise DataError(
+            f"cross-validation with {count} folds is not possible with "
+            f"{counted(len(images), noun)}",
+            where=where,
+            hint=f"choose {MIN_FOLDS} or more folds, with at least one {noun} per fold",
+        )
+    sizes = [0] * count
+    fold_of_patient: dict[str, int] = {}
+    for patient in sorted(images, key=lambda one: -len(images[one])):  # ties: order of the pairs
+        fold = sizes.index(min(sizes))
+        fold_of_patient[patient] = fold
+        sizes[fold] += len(images[patient])
+    fold_of = {pair.name: fold_of_patient[patient_of[pair.name]] for pair in pairs}
+    return Folds(count, fold_of, patient_of)
+
+
+def require_labels(folds: Folds, pairs: Sequence[Pair], labels: tuple[Label, ...]) -> None:
+    """Require images with each label in the training subset of each fold.
+
+    Raises
+    ------
+    DataError
+        A fold has no training image with a label, or a pair cannot be read.
+    """
+    reader = PairReader(labels)
+    folds_with: dict[int, set[int]] = {i + 1: set() for i in range(len(labels))}
+    for pair in pairs if labels else ():
+        fold = folds.fold_of.get(pair.name)
+        if fold is None:
+            continue
+        mask = reader.read(pair)[1]
+        for i, found in folds_with.items():
+            if fold not in found and (mask == i).any():
+                found.add(fold)
+    for fold in range(folds.count):
+        for i, label in enumerate(labels):
+            if not folds_with[i + 1] - {fold, (fold + 1) % folds.count}:
+                raise DataError(
+                    f"the training subset of fold {fold + 1} has no image with the label "
+                    f"{label.value} ({label.name})",
+                    where="recipe key data.labels",
+                    hint="add patients with this label, or remove it from data.labels",
+                )
+
+
+def _patients_of_files(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Return the file of the first pair of each group, so that no name in a header is written."""
+    first: dict[str, str] = {}
+    return {p.name: first.setdefault(p.group or str(p.image), p.file_name) for p in pairs}
