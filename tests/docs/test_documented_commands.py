@@ -203,7 +203,7 @@ def runnable(page):
 
 
 def shortened(arguments):
-    if arguments[0] != "train" or "--resume" in arguments:
+    if arguments[0] not in ("train", "cross-validate") or "--resume" in arguments:
         return arguments
     settings = ["training.epochs=1"] if "--from" in arguments else SMALL
     return [*arguments, *(word for value in settings for word in ("--set", value))]

@@ -173,8 +173,9 @@ def test_a_fold_that_was_killed_before_its_first_step_is_trained(folders, recipe
         raise Stopped
 
     callbacks = pleura.TrainingCallbacks(on_read=stop)
+    other = override_recipe(recipe, ["training.epochs=9"])
     with pytest.raises(Stopped):
-        cross_validate(*folders, tmp_path, recipe, THREE, callbacks=callbacks)
+        cross_validate(*folders, tmp_path, other, THREE, callbacks=callbacks)
     (tmp_path / "fold-1").mkdir()
     (tmp_path / "fold-1" / "run.json").touch()
     callbacks = pleura.TrainingCallbacks(on_start=stop)

@@ -22,7 +22,7 @@ from pleura.files.records import read_record, write_json
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.evaluation import evaluate
 from pleura.training.export import ExportOptions, export
-from pleura.training.fold_training import train_folds
+from pleura.training.fold_training import is_started, train_folds
 from pleura.training.out_of_fold import MaskWriter
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
@@ -197,6 +197,8 @@ def _require_same_settings(output: Path, settings: Mapping[str, Any]) -> None:
             where=output,
             hint="choose a new folder",
         )
+    if not any(is_started(path.parent) for path in output.glob("fold-*/run.json")):
+        return  # the first training has failed: the settings may change
     for key, title in (
         ("format", "format"),
         ("folds", "number of folds"),

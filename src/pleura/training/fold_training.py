@@ -101,7 +101,7 @@ def train_folds(
     callbacks = callbacks or TrainingCallbacks()
     for fold in range(folds.count):
         run, split = folder / f"fold-{fold + 1}", folder / f"fold-{fold + 1}.csv"
-        if _is_started(run):
+        if is_started(run):
             options = TrainingOptions(progress=progress)
             runs.append(resume(images, masks, run, options=options, callbacks=callbacks))
         else:
@@ -117,7 +117,7 @@ def train_folds(
     return runs
 
 
-def _is_started(run: Path) -> bool:
+def is_started(run: Path) -> bool:
     """Return whether a run can be resumed: its record is empty until then."""
     record = run / "run.json"
     return record.is_file() and record.stat().st_size > 0
