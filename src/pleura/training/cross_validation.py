@@ -105,9 +105,9 @@ def cross_validate(
 ) -> CrossValidation:
     """Train one network per fold, and evaluate each image with the network of its fold.
 
-    In each fold, the images of the next fold are the validation subset: they choose the threshold
-    and, if the recipe selects weights, the weights. The evaluated images are not used for training
-    or for a choice. With `data.labels`, the thresholds are those of the recipe.
+    In each fold, the images of the next fold are the validation subset: they choose the threshold,
+    of each class with `data.labels`, and the weights if the recipe selects the best epoch. The
+    evaluated images are not used for training or for a choice.
 
     The same call continues an interrupted cross-validation: finished folds are skipped, and the
     interrupted one is resumed. Ctrl-C (or SIGTERM) stops after the current step.
@@ -162,7 +162,6 @@ def cross_validate(
     result = CrossValidation(output, folds.count, tuple(runs))
     if not all(run.finished for run in runs):
         return result
-    _warn_of_data(runs)
     evaluation = _evaluate(
         images, masks, pairs, folds, result, evaluation_callbacks or EvaluationCallbacks()
     )
@@ -212,15 +211,6 @@ def _require_same_settings(output: Path, settings: Mapping[str, Any]) -> None:
                 where=output,
                 hint="repeat the command that started it to continue it, or choose a new folder",
             )
-
-
-def _warn_of_data(runs: Sequence[Run]) -> None:
-    """Warn of the first fold with warnings; those of the others are in their records."""
-    for run in runs:
-        for text in run.record.get("warnings", ()):
-            warnings.warn(f"{run.folder.name}: {text}", DataWarning, stacklevel=3)
-        if run.record.get("warnings"):
-            return
 
 
 def _evaluate(

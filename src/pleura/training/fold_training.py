@@ -132,5 +132,5 @@ def _fold_recipe(recipe: Recipe, split: Path) -> Recipe:
         "exclude": list(recipe.split.exclude),
     }
     values["data"]["sources"] = []
-    values["evaluation"]["tune_threshold"] = not recipe.data.labels
+    values["evaluation"]["tune_threshold"] = True
     return build_recipe(values, recipe.name)
