@@ -172,9 +172,16 @@ def _print(result: CrossValidation, *, silent: bool) -> int:
         return 0
     print_scores(result.evaluation)
     echo(
-        f"thresholds  {', '.join(f'{run.threshold:g}' for run in result.runs)}\n"
+        f"thresholds  {'; '.join(map(_thresholds, result.runs))}\n"
         f"masks       {result.folder / 'masks'}\n"
         f"scores      {result.folder / 'cases.csv'}"
         + (f"\nmodel       {result.model}" if result.model else "")
     )
     return 0
+
+
+def _thresholds(run: Run) -> str:
+    """Return the threshold of a run, or of each of its classes, as text."""
+    if not run.classes:
+        return f"{run.threshold:g}"
+    return ", ".join(f"{label.name} {label.threshold:g}" for label in run.classes)
