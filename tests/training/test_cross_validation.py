@@ -268,21 +268,18 @@ def test_masks_of_volumes_have_the_grid_of_their_image(recipe, tmp_path):
 
 
 def test_the_command_repeats_and_refuses(finished, folders, tmp_path):
-    arguments = ["cross-validate", *folders, "-o", finished.folder, "--folds", 3, "-r", "quick"]
-    arguments += ["--group", "^(p.)_", "--report", tmp_path / "report.html"]
+    table = tmp_path / "patients.csv"
+    rows = [f"{name},{name[:2]}" for name in names_in(folders[0])]
+    table.write_text("\n".join(["name,patient", *rows]))
+    arguments = ["cross-validate", *folders, "-o", finished.folder, "-r", "quick"]
     for setting in SETTINGS[:-1]:
         arguments += ["--set", setting]
-    done = command(*arguments, "--json", tmp_path / "result.json")
+    outputs = "--report", tmp_path / "report.html", "--json", tmp_path / "result.json"
+    done = command(*arguments, "--folds", 3, "--group", table, *outputs)
     assert "95 % CI" in done.stdout
     assert str(finished.folder / "model.onnx") in done.stdout
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["finished"]
     assert [run["run"] for run in result["runs"]] == ["fold-1", "fold-2", "fold-3"]
-    assert "p0_0.tif" in (tmp_path / "report.html").read_text()
-    table = tmp_path / "patients.csv"
-    rows = [f"{name},{name[:2]}" for name in names_in(folders[0])]
-    table.write_text("\n".join(["name,patient", *rows]))
-    arguments[arguments.index("--group") + 1] = table
-    command(*arguments)
-    arguments[arguments.index("--folds") + 1] = 5
-    refused(*arguments, says="not possible with 4 patients")
+    assert "p0_0.tif" in (tmp_path / "report.html").read_text("utf-8")
+    refused(*arguments, "--group", "^(p.)_", says="not possible with 4 patients")
