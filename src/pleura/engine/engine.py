@@ -44,8 +44,8 @@ class Engine:
     threads:
         CPU threads; all cores by default.
     precision:
-        Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs with matrix instructions
-        for it (AMX), else float32.
+        Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs that are fast in it (with
+        AMX, or AMD with AVX512-BF16), else float32.
     runtime:
         ``openvino`` for CPUs, ``onnxruntime`` (an extra) for GPUs.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pleura.engine.graph_optimization import optimize
 from pleura.engine.openvino_library import ov
 from pleura.engine.process_state import PROCESS
+from pleura.engine.runtimes import is_slow_in_bf16
 from pleura.errors import ModelError
 
 CACHED_SHAPES = 3
@@ -50,7 +51,7 @@ class OpenVinoModel:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        if precision == "auto" and _lacks_amx():
+        if precision == "auto" and is_slow_in_bf16():
             precision = "fp32"
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
@@ -107,19 +108,6 @@ class OpenVinoModel:
         _check_sizes(model)
         optimize(model)
         return _core().compile_model(model, "CPU", self._options).create_infer_request()
-
-
-def _lacks_amx() -> bool:
-    """Return whether this is known to be an x86 CPU without matrix instructions for bfloat16.
-
-    OpenVINO also chooses bfloat16 for CPUs with vector instructions for it, where it is slower than
-    float32 for convolutions with few channels.
-    """
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx2" in flags and "amx_bf16" not in flags
 
 
 def _core() -> ov.Core:

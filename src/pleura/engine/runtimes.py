@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["auto", "fp32", "bf16"]
-"""Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs with AMX, else float32."""
+"""Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs that are fast in it (with AMX,
+or AMD with AVX512-BF16), else float32."""
 
 Runtime = Literal["openvino", "onnxruntime"]
 """Library that runs a model; only ``onnxruntime`` uses GPUs."""
@@ -21,6 +22,19 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def is_slow_in_bf16() -> bool:
+    """Return whether this CPU is known to be slower in bfloat16 than in float32.
+
+    Intel CPUs without AMX, or whose AMX a virtual machine hides, have vector instructions for
+    bfloat16 (AVX512-BF16) that are slower for convolutions with few channels; those of AMD are not.
+    """
+    try:
+        information = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return False
+    return "GenuineIntel" in information and "amx_bf16" not in information
 
 
 class LoadedModel(Protocol):

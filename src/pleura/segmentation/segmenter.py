@@ -61,8 +61,8 @@ class Segmenter:
     threads:
         CPU threads; all cores by default.
     precision:
-        Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs with matrix instructions
-        for it (AMX), else float32.
+        Floating-point precision of OpenVINO; ``auto`` is bfloat16 on CPUs that are fast in it (with
+        AMX, or AMD with AVX512-BF16), else float32.
     threshold:
         Smallest probability (0 to 1) of a lung voxel, or of each class; the thresholds of the model
         by default.

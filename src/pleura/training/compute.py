@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pleura.engine.runtimes import is_slow_in_bf16
 from pleura.errors import RecipeError
 from pleura.network.tiling import SegmentationNetwork, predict_whole
 from pleura.training.recipe import TrainingRecipe
@@ -151,12 +152,14 @@ def _device(name: str) -> torch.device:
 
 
 def _supports_bf16(device: torch.device) -> bool:
-    """Return whether the device has bfloat16 arithmetic; emulation is slower than float32."""
+    """Return whether the device has bfloat16 arithmetic that is faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "mps":
         return torch.backends.mps.is_macos_or_newer(14, 0)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        return not is_slow_in_bf16() and bool(
+            capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        )
     return False

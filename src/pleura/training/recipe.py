@@ -100,7 +100,7 @@ class TrainingRecipe(RecipeModel):
     seed: int = Field(220, ge=0, lt=1 << 62)
     """Seed of initial weights, order, augmentation and dropout; the split has its own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bfloat16 if the device has bfloat16 arithmetic, else float32."""
+    """`auto`: bfloat16 if the device is fast in it, else float32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: the first of cuda, mps and cpu that is available."""
     threads: int | None = Field(None, ge=1, le=4096)
