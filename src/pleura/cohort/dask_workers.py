@@ -58,9 +58,6 @@ class DaskWorkers(AbstractContextManager["DaskWorkers"]):
     def submit(
         self, work: Work, task: Task, store: OutputStore, options: WorkerOptions
     ) -> Future[ScanResult]:
-        # Dask has one worker thread per core.
-        segmentation = replace(options.segmentation, threads=options.segmentation.threads or 1)
-        options = replace(options, segmentation=segmentation)
         future: Future[ScanResult] = Future()
         try:
             dask_future = self._client.submit(
@@ -152,8 +149,12 @@ def _run_on_worker(
     """
     from distributed import get_worker
 
+    worker = get_worker()
+    # Dask has one worker thread per core; the threads of a worker share a segmenter.
+    threads = (options.segmentation.threads or 1) * worker.state.nthreads
+    options = replace(options, segmentation=replace(options.segmentation, threads=threads))
     # Several threads may arrive here at once, and dict.setdefault is atomic.
-    segmenters: SegmenterPool = vars(get_worker()).setdefault("pleura_segmenters", SegmenterPool())
+    segmenters: SegmenterPool = vars(worker).setdefault("pleura_segmenters", SegmenterPool())
     return work(task, store, options, segmenters)
 
 

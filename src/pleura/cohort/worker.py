@@ -68,8 +68,8 @@ def segment_task(
         )
     options = replace(options, segmentation=_options_of(task, options.segmentation))
     try:
-        with segmenters.segmenter(options.segmentation) as segmenter:
-            result = _segment(task, store, options, segmenter)
+        segmenter = segmenters.segmenter(options.segmentation)
+        result = _segment(task, store, options, segmenter)
     except StoreError:
         raise
     except PleuraError as error:

@@ -40,7 +40,7 @@ class Workers(Protocol):
 
 
 class ThreadWorkers(AbstractContextManager["ThreadWorkers"]):
-    """Threads of this process, which share its cores and its pool of segmenters.
+    """Threads of this process, which share its cores and its segmenters.
 
     Parameters
     ----------
@@ -57,10 +57,10 @@ class ThreadWorkers(AbstractContextManager["ThreadWorkers"]):
 
     def __init__(self, jobs: int, options: WorkerOptions) -> None:
         self.max_pending = jobs
-        self._threads_per_scan = options.segmentation.threads or max(1, available_cpus() // jobs)
+        per_scan = options.segmentation.threads
+        self._threads = per_scan * jobs if per_scan else available_cpus()
         self._segmenters = SegmenterPool()
-        with self._segmenters.segmenter(self._with_threads(options).segmentation):
-            pass
+        self._segmenters.segmenter(self._with_threads(options).segmentation)
         self._executor = ThreadPoolExecutor(jobs)
 
     def submit(
@@ -77,5 +77,5 @@ class ThreadWorkers(AbstractContextManager["ThreadWorkers"]):
         self._segmenters.clear()
 
     def _with_threads(self, options: WorkerOptions) -> WorkerOptions:
-        segmentation = replace(options.segmentation, threads=self._threads_per_scan)
+        segmentation = replace(options.segmentation, threads=self._threads)
         return replace(options, segmentation=segmentation)

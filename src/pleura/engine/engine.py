@@ -34,7 +34,7 @@ def model_path(model: StrPath | None) -> Path:
 class Engine:
     """A model file that is loaded once and runs on many batches of slices.
 
-    Threads may share an engine; inferences are queued, and each uses all ``threads``. In a process
+    Threads may share an engine; inferences share the ``threads``. In a process
     that was forked after a runtime had been loaded, the model runs in a subprocess.
 
     Parameters

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import queue
 import threading
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +22,23 @@ from pleura.errors import ModelError
 CACHED_SHAPES = 3
 """Number of slice sizes for which the model stays compiled; each takes about 50 MB."""
 
+MAX_STREAMS = 4
+"""Maximum number of slices that are predicted at the same time; each takes about 50 MB."""
+
 MAX_VALUES = 1 << 30
 """Maximum size of an intermediate result; the shipped models have up to 2**21 values for a
 slice of 512x512 pixels."""
 
 
+Requests = queue.SimpleQueue[ov.InferRequest]
+"""Requests that no thread uses, one per stream."""
+
+
 class OpenVinoModel:
     """A model that OpenVINO compiles once for each size of slices.
 
-    It runs on one slice at a time, whose intermediate results stay in the caches of the CPU.
-    Inferences are queued: each uses all threads, so two at a time would not be faster, and each
-    further request takes as much memory as the first.
+    Each stream runs on one slice at a time, whose intermediate results stay in the caches of a CPU
+    core. The streams share the threads; several threads may call the model at the same time.
 
     Parameters
     ----------
@@ -48,8 +57,10 @@ class OpenVinoModel:
 
     def __init__(self, path: Path, threads: int, precision: str) -> None:
         self._options: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": min(threads, MAX_STREAMS),
             "INFERENCE_NUM_THREADS": threads,
+            # Otherwise all processes of one thread run on the same core.
+            "ENABLE_CPU_PINNING": False,
         }
         if precision == "auto" and is_slow_in_bf16():
             precision = "fp32"
@@ -64,7 +75,7 @@ class OpenVinoModel:
                 where=path,
                 hint="copy the file again, or export the run again",
             ) from error
-        self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
+        self._requests: dict[tuple[int, ...], Requests] = {}
         self._lock = threading.Lock()
 
     def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -75,39 +86,67 @@ class OpenVinoModel:
         RuntimeError, MemoryError
             The inference failed.
         """
-        with self._lock:
-            request = self._request_for(values.shape)
-            outputs = []
-            for start in range(len(values)):
-                request.infer([np.ascontiguousarray(values[start : start + 1])], share_inputs=True)
+        free = self._requests_for(values.shape[1:])
+        running: deque[tuple[ov.InferRequest, NDArray[np.int16]]] = deque()
+        outputs: list[NDArray[np.uint8]] = []
+
+        def finish_first() -> ov.InferRequest:
+            """Wait for the request that was started first, and store its output."""
+            request, _ = running.popleft()
+            try:
+                request.wait()
                 outputs.append(np.array(request.get_output_tensor().data))
-            return np.concatenate(outputs)
+            except BaseException:
+                free.put(request)
+                raise
+            return request
+
+        try:
+            for index in range(len(values)):
+                try:
+                    request = free.get(block=not running)
+                except queue.Empty:  # other requests may be held by threads that wait for this one
+                    request = finish_first()
+                slices = np.ascontiguousarray(values[index : index + 1])
+                running.append((request, slices))
+                request.start_async([slices], share_inputs=True)
+            while running:
+                free.put(finish_first())
+        finally:
+            for request, _ in running:  # after an error
+                with suppress(RuntimeError):
+                    request.wait()
+                free.put(request)
+        return np.concatenate(outputs)
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
         """Compile the model for slices of this size, unless that is done."""
-        with self._lock:
-            self._request_for(shape)
+        self._requests_for(shape[1:])
 
     def release(self) -> None:
         """Release the memory of compiled models."""
         with self._lock:
             self._requests.clear()
 
-    def _request_for(self, shape: tuple[int, ...]) -> ov.InferRequest:
-        """Return the model that is compiled for slices of this size."""
-        size = shape[1:]
-        request = self._requests.pop(size, None) or self._compile(size)
-        self._requests[size] = request
-        while len(self._requests) > CACHED_SHAPES:
-            del self._requests[next(iter(self._requests))]
-        return request
+    def _requests_for(self, size: tuple[int, ...]) -> Requests:
+        """Return the requests of the model that is compiled for slices of this size."""
+        with self._lock:
+            requests = self._requests.pop(size, None) or self._compile(size)
+            self._requests[size] = requests
+            while len(self._requests) > CACHED_SHAPES:
+                del self._requests[next(iter(self._requests))]
+            return requests
 
-    def _compile(self, size: tuple[int, ...]) -> ov.InferRequest:
+    def _compile(self, size: tuple[int, ...]) -> Requests:
         model = self._model.clone()
         model.reshape([1, *size])
         _check_sizes(model)
         optimize(model)
-        return _core().compile_model(model, "CPU", self._options).create_infer_request()
+        compiled = _core().compile_model(model, "CPU", self._options)
+        requests: Requests = queue.SimpleQueue()
+        for _ in range(self._options["NUM_STREAMS"]):
+            requests.put(compiled.create_infer_request())
+        return requests
 
 
 def _core() -> ov.Core:

@@ -49,7 +49,7 @@ class Segmenter:
     """A model that is loaded once and segments many scans.
 
     A segmenter is a context manager, and calling it is the same as calling `segment`. Threads may
-    share a segmenter: inferences are queued, reading and postprocessing run in parallel. A
+    share a segmenter: scans are read, predicted and postprocessed at the same time. A
     segmenter also works in processes that are forked later; each of them starts a subprocess.
 
     Parameters
