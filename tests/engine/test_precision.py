@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pleura.engine.cpu import is_slow_in_bf16
 from pleura.engine.engine import DEFAULT_MODEL
 from pleura.engine.openvino_model import OpenVinoModel
-from pleura.engine.runtimes import is_slow_in_bf16
 
 INTEL, AMD = "vendor_id\t: GenuineIntel\n", "vendor_id\t: AuthenticAMD\n"
 

@@ -24,19 +24,6 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def is_slow_in_bf16() -> bool:
-    """Return whether this CPU is known to be slower in bfloat16 than in float32.
-
-    Intel CPUs without AMX, or whose AMX a virtual machine hides, have vector instructions for
-    bfloat16 (AVX512-BF16) that are slower for convolutions with few channels; those of AMD are not.
-    """
-    try:
-        information = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return False
-    return "GenuineIntel" in information and "amx_bf16" not in information
-
-
 class LoadedModel(Protocol):
     """A model file that a runtime has loaded; several threads may call it."""
 

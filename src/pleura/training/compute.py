@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pleura.engine.runtimes import is_slow_in_bf16
+from pleura.engine.cpu import is_slow_in_bf16
 from pleura.errors import RecipeError
 from pleura.network.tiling import SegmentationNetwork, predict_whole
 from pleura.training.recipe import TrainingRecipe
