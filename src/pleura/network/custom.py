@@ -26,7 +26,7 @@ class CustomNetwork(SegmentationNetwork):
 
     def __init__(self, module: nn.Module, outputs: int = 1) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs: int = outputs
         self.module: nn.Module = copy.deepcopy(module)
 
     def forward(self, images: Tensor) -> Tensor:

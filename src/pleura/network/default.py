@@ -82,7 +82,7 @@ class DefaultUNet(SegmentationNetwork):
         outputs: int = 1,
     ) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs: int = outputs
         self.multiple: int = 2 ** (len(channels) - 1)
         convs = [full_resolution_convs] + [2] * (len(channels) - 1)
         levels = zip([1, *channels[:-1]], channels, convs, strict=True)

@@ -34,7 +34,7 @@ class Ensemble(SegmentationNetwork):
     def __init__(self, members: Sequence[SegmentationNetwork]) -> None:
         super().__init__()
         self.members: nn.ModuleList = nn.ModuleList(members)
-        self.outputs = members[0].outputs
+        self.outputs: int = members[0].outputs
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, outputs, h, w) of images (n, 1, h, w)."""

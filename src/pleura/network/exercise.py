@@ -91,7 +91,7 @@ class ExerciseUNet(SegmentationNetwork):
         self, channels: Sequence[int] = (64, 128, 256), dropout: float = 0.5, outputs: int = 1
     ) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs: int = outputs
         first, second, third = channels
         self.down1: nn.Conv2d = nn.Conv2d(1, first, 3, padding=1)
         self.down2: nn.Conv2d = nn.Conv2d(first, second, 3, padding=1)

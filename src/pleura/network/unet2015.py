@@ -67,7 +67,7 @@ class UNet2015(SegmentationNetwork):
         outputs: int = 1,
     ) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs: int = outputs
         up = channels[::-1]
         self.multiple: int = 1 << (len(channels) - 1)
         # Two convolutions remove two pixels of their level on each side, in the encoder and again

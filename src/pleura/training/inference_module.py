@@ -46,7 +46,7 @@ class InferenceModule(nn.Module):
         mirrored: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.mirrored = list(mirrored)
+        self.mirrored: list[int] = list(mirrored)
         self.mapping = mapping
         self.mirror = mirror
         self.network = network
