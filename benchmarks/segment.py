@@ -2,6 +2,7 @@
 
     python benchmarks/segment.py                       # the shipped scan, enlarged to 512x512
     python benchmarks/segment.py --scan chest.nii.gz   # your own
+    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/segment.py --output avx2.json  # as on CPUs with AVX2
 
 Both take two threads and as many slices; each run is a whole process of either, in turn, with each
 of pleura's models. lungmask's weights are not distributed with it, so its network gets random ones,
@@ -37,6 +38,7 @@ sys.path.insert(0, sys.argv[4])
 from dicom_files import write_series
 import pleura
 source, folder, lengths = sys.argv[1], Path(sys.argv[2]), [int(n) for n in sys.argv[3].split()]
+sides = [int(n) for n in sys.argv[5].split()]
 image = nib.load(source)
 values = np.asarray(image.dataobj).astype(np.int16)
 repeat = max(1, 512 // values.shape[0])
@@ -52,6 +54,14 @@ for n in lengths:
         order = scan.geometry.to_canonical()
         grid = order.apply_to(scan.geometry)
         write_series(folder / "dicom", order.apply(scan.hu()), grid.affine)
+for side in sides:
+    pixels = np.arange(side) * values.shape[0] // side
+    resized = values[pixels][:, pixels]
+    tiled = np.concatenate([resized] * -(-100 // values.shape[2]), 2)[..., :100]
+    zooms = np.array([side / values.shape[0]] * 2 + [1])
+    grid = affine.copy()
+    grid[:3, :3] = affine[:3, :3] / zooms
+    nib.save(nib.Nifti1Image(tiled, grid), folder / f"side{side}.nii.gz")
 """
 
 MAKE_WEIGHTS = """
@@ -73,6 +83,7 @@ rng = np.random.default_rng(0)
 for _ in range(8):
     node = ops.matmul(node, ops.constant(rng.standard_normal((n, n), np.float32) / n), False, False)
 options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+options["INFERENCE_PRECISION_HINT"] = "f32"
 request = ov.Core().compile_model(ov.Model([node], [a]), "CPU", options).create_infer_request()
 x = rng.standard_normal((n, n), np.float32)
 best = 9e9
@@ -143,10 +154,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scan", type=Path, default=VOLUME)
     parser.add_argument("--slices", type=int, default=117, help="of one scan")
-    parser.add_argument("--lengths", type=int, nargs="*", default=[1, 150, 300, 600, 1200])
+    parser.add_argument("--lengths", type=int, nargs="*", default=[1, 30, 150, 300, 600, 1200])
+    parser.add_argument("--sides", type=int, nargs="*", default=[256, 512, 768, 1024, 1280])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--without-lungmask", action="store_true")
+    parser.add_argument("--long", action="store_true", help="also lungmask on 600 slices")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "segment.json")
     options = parser.parse_args()
     python, threads = Path(sys.executable), options.threads
@@ -157,7 +170,8 @@ def main() -> None:
         lengths = list(dict.fromkeys([options.slices, *options.lengths]))
         wanted = " ".join(map(str, lengths))
         helper = HERE.parent / "tests"
-        making = [python, "-c", MAKE_SCANS, options.scan, folder, wanted, helper]
+        sides = " ".join(map(str, options.sides))
+        making = [python, "-c", MAKE_SCANS, options.scan, folder, wanted, helper, sides]
         subprocess.run(making, check=True)
         one = {"NIfTI": folder / f"{options.slices}.nii.gz", "DICOM": folder / "dicom"}
         for kind, scan in one.items():
@@ -171,7 +185,11 @@ def main() -> None:
         for n in options.lengths:
             runs = [pleura_run(folder / f"{n}.nii.gz", folder, threads) for _ in range(2)]
             bench["ours"][str(n)] = runs
-        if peer and 600 in options.lengths:
+        bench["sides"] = {}
+        for side in options.sides:
+            scan = folder / f"side{side}.nii.gz"
+            bench["sides"][side] = [pleura_run(scan, folder, threads) for _ in range(2)]
+        if peer and options.long and 600 in options.lengths:
             bench["theirs"]["600"] = [lungmask_run(peer, folder / "600.nii.gz", folder, threads)]
     peak = subprocess.run(
         [python, "-c", PEAK, str(threads)], capture_output=True, text=True, check=True
@@ -199,7 +217,8 @@ def tables(bench: Run, slices: int) -> str:
         "| slices | seconds | read | network | clean | rest | peak MB |",
         "|" + "---|" * 7,
     ]
-    for key, runs in bench["ours"].items():
+    sides = {f"100 slices of {side}x{side}": runs for side, runs in bench["sides"].items()}
+    for key, runs in {**bench["ours"], **sides}.items():
         best = min(runs, key=lambda r: r["seconds"])
         stages = [best["stages"].get(s, 0) for s in ("read", "inference", "postprocessing")]
         cells = [best["seconds"], *stages, best["seconds"] - sum(stages)]

@@ -26,21 +26,34 @@ otherwise. [Experiments](experiments.md) explains how each design was chosen.
 
 ## Segmentation time
 
-Whole commands, from the file to the written mask, compared with lungmask 0.2.22. lungmask ran with
-its faster option (`--cpu`) and with random weights of its network, which do the same work. Median
-of {repetitions} processes of pleura and of two of lungmask, in turn; memory: highest peak.
+Whole commands, from the file to the written mask, compared with lungmask 0.2.22, on two cores of an
+{cpu} ({gflops} GFLOP/s in a large matrix product, {bandwidth} GB/s copied). lungmask ran with its
+faster option (`--cpu`) and with random weights of its network, which do the same work. Median of
+{repetitions} processes of pleura (two for 600 slices) and of two of lungmask, which were measured
+an hour earlier; memory: highest peak.
 
-| 117 slices of 512×512 | `default` (s) | `accurate` (s) | lungmask (s) | faster | memory (MB) |
+| slices of 512×512 | `default` (s) | `accurate` (s) | lungmask (s) | faster | memory (MB) |
 |---|---|---|---|---|---|
 {segmentation}
 
 ![Time to segment 117 slices with pleura and lungmask]({pictures}/benchmark-time.svg)
 
-    python benchmarks/segment.py --scan chest.nii.gz --lengths 1 150 300
+    python benchmarks/segment.py
 
-| slices | time (s) | peak memory (MB) |
-|---|---|---|
+The same commands of pleura with all instructions of this CPU (AVX-512), and with those of most
+laptops (AVX2):
+
+| scan | AVX-512 (s) | AVX2 (s) | of which network: AVX-512, AVX2 (s) | memory (MB) |
+|---|---|---|---|---|
 {lengths}
+
+    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/segment.py --without-lungmask \\
+        --output benchmarks/results/segment-avx2.json
+
+![Time and peak memory by number and size of slices]({pictures}/benchmark-scaling.svg)
+
+The lines at the bottom are limits of the hardware: the arithmetic of the network (0.44 GFLOP per
+slice) at the GFLOP/s above, and one copy of the voxels at the GB/s above.
 
 ## Installed size
 
@@ -142,13 +155,36 @@ def peak(runs: list[dict[str, Any]]) -> str:
 def segmentation(bench: dict[str, Any]) -> str:
     """Return the table of times and memory beside lungmask."""
     lines = []
-    for kind, title in (("NIfTI", "NIfTI"), ("DICOM", "DICOM folder")):
-        ours = bench["ours"][kind], bench["ours"][f"{kind}, --model accurate"]
-        theirs = bench["theirs"][kind]
-        times = [seconds(runs) for runs in (*ours, theirs)]
-        faster = " and ".join(f"{times[2] / time:.0f}×" for time in times[:2])
-        memory = ", ".join(peak(runs) for runs in (*ours, theirs))
-        lines.append([title, *(f"{time:.1f}" for time in times), faster, memory])
+    titles = {"NIfTI": "NIfTI, 117", "DICOM": "DICOM folder, 117", "600": "NIfTI, 600"}
+    for kind, title in titles.items():
+        groups = {
+            "default": bench["ours"][kind],
+            "accurate": bench["ours"].get(f"{kind}, --model accurate"),
+            "lungmask": bench["theirs"].get(kind),
+        }
+        times = {name: seconds(runs) for name, runs in groups.items() if runs}
+        faster = [
+            f"{times['lungmask'] / times[name]:.0f}×"
+            for name in ("default", "accurate")
+            if {name, "lungmask"} <= times.keys()
+        ]
+        cells = [f"{times[name]:.1f}" if name in times else "" for name in groups]
+        memory = ", ".join(peak(runs) for runs in groups.values() if runs)
+        lines.append([title, *cells, " and ".join(faster), memory])
+    return rows(lines)
+
+
+def scaling(bench: dict[str, Any], avx2: dict[str, Any]) -> str:
+    """Return the table of times by number and size of slices."""
+    lines = []
+    for group, title in (("ours", "{} of 512×512"), ("sides", "100 of {0}×{0}")):
+        for key in filter(str.isdigit, bench[group]):
+            pair = bench[group][key], avx2[group][key]
+            network = ", ".join(
+                f"{median(run['stages']['inference'] for run in runs):.2f}" for runs in pair
+            )
+            times = [f"{seconds(runs):.2f}" for runs in pair]
+            lines.append([title.format(key), *times, network, peak(pair[0] + pair[1])])
     return rows(lines)
 
 
@@ -220,14 +256,16 @@ def exercise() -> str:
 def page() -> str:
     """Return the page."""
     bench, sizes, arithmetic = load("segment"), load("install_size"), load("precision")
-    lengths = {key: runs for key, runs in bench["ours"].items() if key.isdigit()}
     plus = [json.loads(path.read_text("utf-8")) for path in (RESULTS / "plus").glob("*.json")]
     plus_keys = {"plus_128": "test_128", "plus": "test", "plus_rest": "test_rest"}
     return PAGE.format(
         pictures="pictures",
         repetitions={2: "two", 3: "three"}[len(bench["ours"]["NIfTI"])],
         segmentation=segmentation(bench),
-        lengths=rows([k, f"{seconds(runs):.1f}", peak(runs)] for k, runs in lengths.items()),
+        lengths=scaling(bench, load("segment-avx2")),
+        cpu=bench["machine"]["cpu"].removesuffix(" Processor"),
+        gflops=f"{bench['gflops']:.0f}",
+        bandwidth=f"{bench['gb_per_s']:.0f}",
         sizes=rows(
             [f"`{name}`", f"{size['mb']:.0f}", f"{size['torch_mb']:.0f}", size["packages"]]
             for name, size in sizes.items()
@@ -259,6 +297,35 @@ def draw_times(axes: Any) -> None:
     drawn = axes.barh(list(bars), times, color=[palette.TEXT, palette.TRAINING, palette.TRAINING])
     axes.bar_label(drawn, [f"{time:.1f} s" for time in times], padding=4)
     axes.set(xlabel="time to segment 117 slices (s)", xlim=(0, max(times) * 1.12))
+
+
+def draw_scaling(axes: Any) -> None:
+    """Draw time and memory by number and by size of slices, and the limits of the hardware."""
+    results = {"AVX-512": load("segment"), "AVX2": load("segment-avx2")}
+    colours = dict(zip(results, (palette.TRAINING, palette.VALIDATION), strict=True))
+    groups = {
+        "ours": ("slices of 512×512", lambda n: n, lambda n: 512 * 512 * n),
+        "sides": ("rows and columns of 100 slices", lambda n: 100, lambda n: n * n * 100),
+    }
+    for column, (group, (label, slices, voxels)) in enumerate(groups.items()):
+        time, memory = axes[0][column], axes[1][column]
+        for name, bench in results.items():
+            keys = sorted(int(key) for key in bench[group] if key.isdigit())
+            runs = [bench[group][str(key)] for key in keys]
+            style = {"color": colours[name], "label": name, "marker": "o", "ms": 4}
+            time.plot(keys, [seconds(r) for r in runs], **style)
+            memory.plot(keys, [max(x["peak_mb"] for x in r) for r in runs], **style)
+        bench = results["AVX-512"]
+        arithmetic = [0.44 * slices(key) / bench["gflops"] for key in keys]
+        time.plot(keys, arithmetic, "--", color=palette.TEXT, lw=1)
+        copied = [2 * 2 * voxels(key) / 1e9 / bench["gb_per_s"] for key in keys]
+        time.plot(keys, copied, ":", color=palette.TEXT, lw=1)
+        for name, text in (("network", "arithmetic of the network"), ("copy", "one copy")):
+            line = {"network": "--", "copy": ":"}[name]
+            time.plot([], [], line, color=palette.TEXT, lw=1, label=text)
+        time.set(yscale="log", ylabel="time (s)")
+        memory.set(ylim=(0, None), xlabel=label, ylabel="peak memory (MB)")
+    axes[0][0].legend(frameon=False, fontsize=9)
 
 
 def draw_accuracy(axes: Any) -> None:
@@ -316,14 +383,16 @@ def draw_all() -> None:
     mpl.rcParams.update({"svg.hashsalt": "pleura", "font.size": 11, "svg.fonttype": "path"})
     plots = {
         "time": (draw_times, (8, 2.6)),
+        "scaling": (draw_scaling, (8, 5.6)),
         "accuracy": (draw_accuracy, (8, 4)),
         "seeds": (draw_seeds, (8, 3.6)),
         "learning-curve": (draw_learning_curve, (8, 3.6)),
     }
     for name, (draw, size) in plots.items():
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
+        axes = figure.subplots(2, 2, sharex="col") if name == "scaling" else figure.subplots()
+        for part in figure.axes:
+            part.spines[["top", "right"]].set_visible(False)
         draw(axes)
         figure.savefig(PICTURES / f"benchmark-{name}.svg", metadata={"Date": None})
 
