@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from pleura.dataset import findings
 from pleura.dataset.check_report import CheckReport, LungFraction
 from pleura.dataset.label_errors import PredictLung, find_label_errors
-from pleura.dataset.label_summary import of_labels, summarise_labels
+from pleura.dataset.label_summary import of_labels, of_overlap, summarise_labels
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pair_summary import PairSummary, summarise_file
-from pleura.dataset.pairs import match_folders
+from pleura.dataset.pairs import join_classes, match_all_folders
 from pleura.dataset.splits import SplitRecipe
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.mapping import IntensityMapping
@@ -31,6 +31,7 @@ def check_folders(
     progress: Progress | None = None,
     labels: tuple[Label, ...] = (),
     split: SplitRecipe | None = None,
+    class_masks: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Check the images and masks of two folders.
 
@@ -47,6 +48,8 @@ def check_folders(
         orientations of masks are not searched.
     split:
         The split in whose subsets the labels are counted.
+    class_masks:
+        As for `find_pairs`.
 
     Returns
     -------
@@ -59,15 +62,16 @@ def check_folders(
         A folder is unreadable or contains no image.
     """
     images, masks = Path(images), Path(masks)
-    pairing = match_folders(images, masks)
+    pairings = match_all_folders(images, masks, class_masks)
+    pairs = join_classes(pairings)
     summaries: list[PairSummary] = []
     reader = PairReader(labels)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for i, pair in enumerate(pairing.pairs):
+        for i, pair in enumerate(pairs):
             summaries += summarise_file(pair, reader)
             if progress is not None:
-                progress(i + 1, len(pairing.pairs))
+                progress(i + 1, len(pairs))
     readable_images = [one for one in summaries if one.levels is not None]
     levels = [one.levels for one in summaries if one.levels is not None]
     files = [one.pair.image for one in readable_images]
@@ -102,7 +106,7 @@ def check_folders(
         ),
         units=units,
         findings=(
-            *findings.of_pairing(pairing),
+            *(finding for one in pairings.values() for finding in findings.of_pairing(one)),
             *findings.of_errors(summaries),
             *findings.of_warnings([str(one.message) for one in caught]),
             *findings.of_units(units, levels, files),
@@ -110,6 +114,7 @@ def check_folders(
             *findings.of_empty_masks(summaries, masks, "any label" if labels else "lung"),
             *(() if labels else findings.of_large_masks(summaries)),
             *of_labels(label_summaries, masks),
+            *of_overlap(summaries),
             *misoriented,
             *findings.of_near_duplicates(summaries),
             *findings.of_rotated_slices(rotated),

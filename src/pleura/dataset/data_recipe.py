@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -32,6 +33,11 @@ class LabelRecipe(RecipeModel):
     mirrored: int | None = None
     """Value of the class in a mirrored image; `null`: that of the name with right and left
     exchanged, and itself for names without side."""
+    masks: str | None = None
+    """One mask file per class: folder of the masks of the class, below the folder of the masks. Any
+    value but 0 is the class. With a pattern in `data.sources`, the file below the path that the
+    pattern of `masks` matches. Where files overlap, the class with the highest value has priority.
+    `null`: the classes are the values of one mask."""
     clean: bool = False
     """Remove small components and fill holes after inference, as for lungs."""
 
@@ -46,7 +52,16 @@ class LabelRecipe(RecipeModel):
             raise ValueError("name: must be printable text without spaces at its ends")
         if self.code is not None and not all(0 < len(part) <= 64 for part in self.code):
             raise ValueError("code: must be three texts of 1 to 64 characters")
+        if self.masks is not None and not _is_below(self.masks):
+            raise ValueError("masks: must be a path below the folder of the masks, without '..'")
         return self
+
+
+def _is_below(path: str) -> bool:
+    """Return whether a path is printable, relative and without '..', on all systems."""
+    kinds = PurePosixPath(path), PureWindowsPath(path)
+    leaves = any(one.anchor or ".." in one.parts for one in kinds)
+    return bool(path) and path.isprintable() and not leaves
 
 
 LabelValue = Annotated[int, Field(ge=1, le=255)]
@@ -76,6 +91,8 @@ class DataRecipe(RecipeModel):
         for label in self.labels.values():
             if label.mirrored is not None and label.mirrored not in self.labels:
                 raise ValueError(f"labels: mirrored: {label.mirrored} is not a label")
+        if 0 < len(self.class_masks) < len(self.labels):
+            raise ValueError("labels: all labels must have the key 'masks', or none")
         return self
 
     @property
@@ -85,6 +102,12 @@ class DataRecipe(RecipeModel):
             Label(value, label.name, label.code, clean=label.clean)
             for value, label in sorted(self.labels.items())
         )
+
+    @property
+    def class_masks(self) -> dict[str, str]:
+        """The key `masks` by name of the class, in order of their values; empty if it is unset."""
+        labels = [label for _, label in sorted(self.labels.items())]
+        return {label.name: label.masks for label in labels if label.masks is not None}
 
     @property
     def outputs(self) -> int:

@@ -24,7 +24,7 @@ def of_pairing(pairing: Pairing) -> Iterator[Finding]:
         message = f"{len(files)} files share the name '{files[0].stem}'"
         yield Finding("error", "files", message, files, "keep one file per name")
     for files, partner in (
-        (pairing.unmatched_images, "mask"),
+        (pairing.unmatched_images, pairing.mask_noun),
         (pairing.unmatched_masks, "image"),
     ):
         if files:
@@ -42,8 +42,8 @@ def of_errors(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
     by_hint: dict[str, list[tuple[PleuraError, Path]]] = {}
     for summary in summaries:
         for error in summary.errors:
-            is_mask = error.where == str(summary.pair.mask)
-            path = summary.pair.mask if is_mask else summary.pair.image
+            pair = summary.pair
+            path = next((m for m in pair.masks if error.where == str(m)), pair.image)
             by_hint.setdefault(error.hint, []).append((error, path))
     for hint, errors in by_hint.items():
         message = errors[0][0].message

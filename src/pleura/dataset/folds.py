@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pleura.dataset.pair_names import find_names
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
-from pleura.dataset.sources import find_names
 from pleura.dataset.splits import SplitRecipe, find_patients
 from pleura.dataset.subsets import Split
 from pleura.errors import DataError

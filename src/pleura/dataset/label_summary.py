@@ -62,6 +62,21 @@ def of_labels(summaries: Sequence[LabelSummary], masks: Path) -> Iterator[Findin
                 )
 
 
+def of_overlap(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
+    """Yield masks of classes that overlap in the files of the classes."""
+    having = [one for one in summaries if one.overlap]
+    if having:
+        pixels = sum(one.overlap for one in having)
+        yield Finding(
+            "note",
+            "labels",
+            f"{counted(pixels, 'pixel')} of {counted(len(having), 'image')} in the masks of "
+            "several classes; the class with the highest value has priority",
+            tuple(one.pair.mask for one in having),
+            "choose the values in data.labels so that the class with priority has the highest",
+        )
+
+
 def _subset_by_name(
     summaries: Sequence[PairSummary], split: SplitRecipe | None
 ) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.pairs import Pair
-from pleura.dataset.volumes import read_volume, read_volume_mask
+from pleura.dataset.volumes import Volume, read_volume, read_volume_bits, read_volume_mask
 from pleura.errors import DataError
 from pleura.formats.channels import equal_channels
 from pleura.formats.image_files import read_image_file
 from pleura.masks.classes import class_indices
 from pleura.masks.exchanged import detect_exchanged
 from pleura.names import shorten_list
+from pleura.scan.bit_field import BitField, highest_class, in_several, stack_bits
+from pleura.scan.geometry import Geometry
 from pleura.scan.labels import Label
 from pleura.typing import AnyArray
 
@@ -144,6 +146,7 @@ class PairReader:
         self.labels = labels
         self._volume = lru_cache(maxsize=1)(read_volume)
         self._volume_mask = lru_cache(maxsize=1)(read_volume_mask)
+        self._volume_bits = lru_cache(maxsize=1)(read_volume_bits)
 
     def read(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
         """Read image and mask of a pair.
@@ -182,11 +185,43 @@ class PairReader:
         values: AnyArray = self._volume(pair.image).stored[pair.index]
         return values
 
+    def read_mask_2d(self, pair: Pair) -> NDArray[np.uint8]:
+        """Read the mask of an image file, as `read` returns it.
+
+        Raises
+        ------
+        DataError
+            A file cannot be read (see `read_mask_2d`), or the files of classes differ in size.
+        """
+        if pair.class_masks:
+            return highest_class(_read_bits_2d(pair))
+        return read_mask_2d(pair.mask, self.labels)
+
+    def count_overlap(self, pair: Pair) -> int:
+        """Return the number of pixels in the masks of several classes; 0 for a single mask file.
+
+        Raises
+        ------
+        DataError
+            As `read`.
+        """
+        if not pair.class_masks:
+            return 0
+        if pair.index is None:
+            bits = _read_bits_2d(pair)
+        else:
+            bits = self._read_volume_bits(pair, self._volume(pair.image))[0][pair.index]
+        return int(np.count_nonzero(in_several(bits)))
+
+    def _read_volume_bits(self, pair: Pair, volume: Volume) -> tuple[BitField, Geometry]:
+        where = volume.geometry, volume.origin, volume.order
+        return self._volume_bits(pair.class_masks, self.labels, *where)
+
     def _read_2d(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
         image = read_image_2d(pair.image)
         if pair.no_lung:
             return image, np.zeros(image.shape, np.uint8)
-        mask = read_mask_2d(pair.mask, self.labels)
+        mask = self.read_mask_2d(pair)
         require_same_size(pair, image.shape, mask.shape)
         return image, mask
 
@@ -195,16 +230,35 @@ class PairReader:
         image = volume.hu[pair.index]
         if pair.no_lung:
             return image, np.zeros(image.shape, np.uint8)
-        labels, grid = self._volume_mask(
-            pair.mask, volume.geometry, volume.origin, volume.order, self.labels
-        )
+        if pair.class_masks:
+            bits, grid = self._read_volume_bits(pair, volume)
+            mask = highest_class(bits[pair.index])
+        else:
+            labels, grid = self._volume_mask(
+                pair.mask, volume.geometry, volume.origin, volume.order, self.labels
+            )
+            mask = labels[pair.index]
         if not grid.matches(volume.geometry):
             raise DataError(
                 f"image and mask have different grids: {volume.geometry.describe_difference(grid)}",
                 where=f"{pair.image} and {pair.mask}",
                 hint="export the mask on the grid of the image",
             )
-        return image, labels[pair.index]
+        return image, mask
+
+
+def _read_bits_2d(pair: Pair) -> BitField:
+    """Read the mask files of the classes of an image file."""
+    first = read_mask_2d(pair.mask)
+
+    def layers() -> Iterator[NDArray[np.uint8]]:
+        yield first
+        for path in pair.class_masks[1:]:
+            layer = read_mask_2d(path)
+            require_same_size(pair, first.shape, layer.shape, (pair.mask, path))
+            yield layer
+
+    return stack_bits(layers(), len(pair.class_masks))
 
 
 def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
@@ -223,8 +277,13 @@ def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
     return PairReader().read(pair)
 
 
-def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
-    """Require image and mask to have the same rows and columns.
+def require_same_size(
+    pair: Pair,
+    image: tuple[int, ...],
+    mask: tuple[int, ...],
+    masks: tuple[Path, Path] | None = None,
+) -> None:
+    """Require image and mask, or two masks of one image, to have the same rows and columns.
 
     Raises
     ------
@@ -233,8 +292,9 @@ def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...])
     """
     if image != mask:
         sizes = ["x".join(str(side) for side in shape[:2]) for shape in (image, mask)]
+        first, second = masks or (pair.image, pair.mask)
         raise DataError(
-            f"image and mask differ in size: {' and '.join(sizes)}",
-            where=f"{pair.image} and {pair.mask}",
+            f"{'two masks' if masks else 'image and mask'} differ in size: {' and '.join(sizes)}",
+            where=f"{first} and {second}",
             hint="export both on the same grid",
         )

@@ -14,7 +14,6 @@ from pleura.dataset.mask_orientation import measure_orientation_fits
 from pleura.dataset.pair_reader import (
     PairReader,
     read_image_2d,
-    read_mask_2d,
     require_same_size,
 )
 from pleura.dataset.pairs import Pair, expand_slices
@@ -46,6 +45,8 @@ class PairSummary:
         Lung fraction of the mask area; of all labels, if the masks have several.
     label_fractions:
         Fraction of the mask area of each of several labels.
+    overlap:
+        Number of pixels in the mask files of several classes.
     orientation_fits:
         See `pleura.dataset.mask_orientation.measure_orientation_fits`; None for an empty mask.
     errors:
@@ -61,6 +62,7 @@ class PairSummary:
     thumbnail: FloatArray | None = None
     lung_fraction: float | None = None
     label_fractions: tuple[float, ...] = ()
+    overlap: int = 0
     orientation_fits: FloatArray | None = None
     errors: tuple[PleuraError, ...] = ()
 
@@ -81,7 +83,7 @@ def _summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
     mask: NDArray[np.uint8] | None
     if pair.index is None:  # one by one: the other file is measured where one cannot be read
         image = _collect_error(lambda: read_image_2d(pair.image), errors)
-        mask = _collect_error(lambda: read_mask_2d(pair.mask, reader.labels), errors)
+        mask = _collect_error(lambda: reader.read_mask_2d(pair), errors)
         if errors:
             exchanged: list[PleuraError] = []
             _collect_error(lambda: require_not_exchanged(pair.image, pair.mask), exchanged)
@@ -109,6 +111,7 @@ def _summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
             mask_hash=pixel_hash(mask),
             lung_fraction=float((mask > 0).mean()),
             label_fractions=tuple((counts[1:] / mask.size).tolist()) if reader.labels else (),
+            overlap=reader.count_overlap(pair),
         )
     # The fits are those of lungs.
     fits_lungs = not (errors or reader.labels)

@@ -5,7 +5,7 @@ An image is a 2-D image file or one axial slice of a volume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +40,9 @@ class Pair:
     group:
         Images of one group (the slices of a volume, the DICOM files of a patient) are in the same
         subset of a split.
+    class_masks:
+        One mask file per class, in the order of the classes; ``mask`` is the first of them. Empty
+        if ``mask`` contains all classes.
     """
 
     name: str
@@ -49,6 +52,12 @@ class Pair:
     factor: float = 1.0
     no_lung: bool = False
     group: str | None = field(default=None, repr=False)
+    class_masks: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All mask files."""
+        return self.class_masks or (self.mask,)
 
     @property
     def file_name(self) -> str:
@@ -68,15 +77,25 @@ class Pairing:
         Files without a partner.
     ambiguous:
         Groups of files in one folder that share a name; none of them is paired.
+    class_name:
+        Class of the masks; empty if they contain all classes.
     """
 
     pairs: tuple[Pair, ...]
     unmatched_images: tuple[Path, ...]
     unmatched_masks: tuple[Path, ...]
     ambiguous: tuple[tuple[Path, ...], ...]
+    class_name: str = ""
+
+    @property
+    def mask_noun(self) -> str:
+        """What the masks are called in messages."""
+        return f"mask of the class '{self.class_name}'" if self.class_name else "mask"
 
 
-def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
+def find_pairs(
+    images: StrPath, masks: StrPath, class_masks: Mapping[str, str] | None = None
+) -> list[Pair]:
     """Pair the files of two folders by file name.
 
     Suffix, case, Unicode form and an ending such as ``_mask`` are ignored (see `match_files`). A
@@ -86,6 +105,9 @@ def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
     ----------
     images, masks:
         The folders.
+    class_masks:
+        For one mask file per class: the folder of the masks of each class, below ``masks``, by name
+        of the class.
 
     Returns
     -------
@@ -105,7 +127,13 @@ def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
     >>> len(pairs), pairs[0].name
     (60, 'LCTSC-101_013.tif')
     """
-    pairing = match_folders(Path(images), Path(masks))
+    pairings = match_all_folders(Path(images), Path(masks), class_masks)
+    for name, pairing in pairings.items():
+        _require_matched(pairing, Path(images), Path(masks) / (class_masks or {}).get(name, ""))
+    return [one for pair in join_classes(pairings) for one in expand_slices(pair)]
+
+
+def _require_matched(pairing: Pairing, images: Path, masks: Path) -> None:
     for first, second, *_ in pairing.ambiguous:
         raise DataError(
             f"two files share the name '{scan_name(first)}': {first.name} and {second.name}",
@@ -119,7 +147,7 @@ def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
             hint="name each mask like its image, for example images/017.tif and masks/017.tif",
         )
     for files, partner in (
-        (pairing.unmatched_images, "mask"),
+        (pairing.unmatched_images, pairing.mask_noun),
         (pairing.unmatched_masks, "image"),
     ):
         if files:
@@ -129,7 +157,6 @@ def find_pairs(images: StrPath, masks: StrPath) -> list[Pair]:
                 where=files[0].parent,
                 hint=f"add each missing {partner} under the same name, or remove the file",
             )
-    return [one for pair in pairing.pairs for one in expand_slices(pair)]
 
 
 def find_images(folder: Path) -> list[Pair]:
@@ -191,6 +218,37 @@ def match_folders(images: Path, masks: Path) -> Pairing:
         unmatched_images=matching.unmatched_first,
         unmatched_masks=matching.unmatched_second,
         ambiguous=matching.ambiguous,
+    )
+
+
+def match_all_folders(
+    images: Path, masks: Path, class_masks: Mapping[str, str] | None
+) -> dict[str, Pairing]:
+    """Match the images with the masks of each class; the only key is empty for one folder of masks.
+
+    Raises
+    ------
+    DataError
+        As `match_folders`.
+    """
+    if not class_masks:
+        return {"": match_folders(images, masks)}
+    return {
+        name: replace(match_folders(images, masks / folder), class_name=name)
+        for name, folder in class_masks.items()
+    }
+
+
+def join_classes(pairings: Mapping[str, Pairing]) -> tuple[Pair, ...]:
+    """Return the images that have a mask of each class, as one pair each."""
+    first = next(iter(pairings.values()))
+    if not first.class_name:
+        return first.pairs
+    masks = [{pair.image: pair.mask for pair in pairing.pairs} for pairing in pairings.values()]
+    return tuple(
+        replace(pair, class_masks=tuple(by_image[pair.image] for by_image in masks))
+        for pair in first.pairs
+        if all(pair.image in by_image for by_image in masks)
     )
 
 

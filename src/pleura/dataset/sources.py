@@ -11,13 +11,13 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from pleura.dataset.pair_names import find_names
 from pleura.dataset.pairs import Pair, expand_slices, find_images, find_pairs
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.splits import SplitRecipe, find_patients, split_by_fraction, split_by_group
 from pleura.dataset.subsets import SUBSETS, Split, read_split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import name_key, normalize_name
-from pleura.formats.registry import scan_name
 from pleura.names import counted, shorten_list
 
 PACKAGE_MASKS = Path(__file__).parents[1] / "recipes"
@@ -32,7 +32,8 @@ class Source(RecipeModel):
     masks: str | None
     """The folder of the masks, or their pattern: images and masks are paired by what `*` matches.
     `null`: no image shows lung, as checked by a person. A pattern that starts with `pleura:`
-    matches masks in the package."""
+    matches masks in the package. With one file per class (`data.labels.masks`), the folder that
+    contains the masks of the classes."""
     scale_factor: PositiveFloat = 1.0
     """Stored values are HU times this factor."""
     subset: Literal["split", "training"] = "split"
@@ -58,7 +59,12 @@ class Source(RecipeModel):
         return self
 
 
-def collect_pairs(images: Path, masks: Path | None, sources: Sequence[Source]) -> list[Pair]:
+def collect_pairs(
+    images: Path,
+    masks: Path | None,
+    sources: Sequence[Source],
+    class_masks: Mapping[str, str] | None = None,
+) -> list[Pair]:
     """Return all pairs of two folders, or of data sources.
 
     Parameters
@@ -69,6 +75,8 @@ def collect_pairs(images: Path, masks: Path | None, sources: Sequence[Source]) -
         Folder of the masks; None to use the sources.
     sources:
         The data sources of a recipe.
+    class_masks:
+        As for `find_pairs`; the folders are below the masks of each source.
 
     Returns
     -------
@@ -82,11 +90,16 @@ def collect_pairs(images: Path, masks: Path | None, sources: Sequence[Source]) -
         A source is missing or cannot be paired, there are neither masks nor sources, or an image is
         in two sources.
     """
-    return [pair for group in _collect(images, masks, sources) for pair in group.included]
+    groups = _collect(images, masks, sources, class_masks)
+    return [pair for group in groups for pair in group.included]
 
 
 def split_pairs(
-    images: Path, masks: Path | None, sources: Sequence[Source], recipe: SplitRecipe
+    images: Path,
+    masks: Path | None,
+    sources: Sequence[Source],
+    recipe: SplitRecipe,
+    class_masks: Mapping[str, str] | None = None,
 ) -> Split:
     """Split the pairs that `collect_pairs` returns.
 
@@ -96,7 +109,7 @@ def split_pairs(
 
     Parameters
     ----------
-    images, masks, sources:
+    images, masks, sources, class_masks:
         As for `collect_pairs`.
     recipe:
         How to split.
@@ -111,7 +124,7 @@ def split_pairs(
         As `collect_pairs`; a subset is empty; or an excluded name, or a name in the split file, is
         unknown.
     """
-    return _split_groups(_collect(images, masks, sources), recipe)
+    return _split_groups(_collect(images, masks, sources, class_masks), recipe)
 
 
 def split_listed_pairs(pairs: Sequence[Pair], recipe: SplitRecipe) -> Split:
@@ -130,54 +143,6 @@ def _split_groups(groups: Sequence[_SourcePairs], recipe: SplitRecipe) -> Split:
     return require_nonempty(split.without(excluded), where, grouped=any(p.group for p in pairs))
 
 
-def find_names(pairs: Sequence[Pair], wanted: Sequence[str], where: str) -> set[str]:
-    """Return the names of the pairs that a user refers to.
-
-    Parameters
-    ----------
-    pairs:
-        All pairs.
-    wanted:
-        Names, file names, or file names without suffix. The file name of a volume refers to all of
-        its slices.
-    where:
-        Where the names are from, for error messages.
-
-    Raises
-    ------
-    DataError
-        No pair, or several images, have a name.
-    """
-    known: dict[str, dict[Path, set[str]]] = {}
-    for pair in pairs if wanted else ():
-        for alias in _aliases(pair):
-            known.setdefault(name_key(alias), {}).setdefault(pair.image, set()).add(pair.name)
-    found: set[str] = set()
-    unknown = [name for name in wanted if name_key(name) not in known]
-    if unknown:
-        raise DataError(
-            f"{counted(len(unknown), 'unknown image name')}: {shorten_list(unknown)}",
-            where=where,
-            hint="correct the names, or remove them",
-        )
-    for name in wanted:
-        files = known[name_key(name)]
-        if len(files) > 1:
-            full_names = sorted(min(names) for names in files.values())
-            raise DataError(
-                f"{len(files)} images have the name '{name}'",
-                where=where,
-                hint=f"use the full name: {' or '.join(full_names)}",
-            )
-        found |= next(iter(files.values()))
-    return found
-
-
-def _aliases(pair: Pair) -> set[str]:
-    names = {pair.name, pair.file_name, PurePath(pair.file_name).name, pair.image.name}
-    return names | {scan_name(pair.image), f"{pair.image.name}{pair.name[len(pair.file_name) :]}"}
-
-
 @dataclass(frozen=True)
 class _SourcePairs:
     """The pairs of a data source."""
@@ -191,16 +156,21 @@ class _SourcePairs:
         return [pair for pair in self.pairs if pair.name not in self.excluded]
 
 
-def _collect(images: Path, masks: Path | None, sources: Sequence[Source]) -> list[_SourcePairs]:
+def _collect(
+    images: Path,
+    masks: Path | None,
+    sources: Sequence[Source],
+    class_masks: Mapping[str, str] | None,
+) -> list[_SourcePairs]:
     if masks is not None:
-        return [_SourcePairs(find_pairs(images, masks), set(), only_training=False)]
+        return [_SourcePairs(find_pairs(images, masks, class_masks), set(), only_training=False)]
     if not sources:
         raise DataError(
             "the folder of the masks is missing",
             where=images,
             hint="pass the folder of the masks, or a recipe with data sources (recipe key 'data')",
         )
-    found = [_find_source_pairs(source, images) for source in sources]
+    found = [_find_source_pairs(source, images, class_masks) for source in sources]
     counts = Counter(name_key(pair.name) for pairs in found for pair in pairs)
     groups = []
     for source, pairs in zip(sources, found, strict=True):
@@ -287,18 +257,20 @@ def _require_disjoint_patients(
         )
 
 
-def _find_source_pairs(source: Source, root: Path) -> list[Pair]:
+def _find_source_pairs(
+    source: Source, root: Path, class_masks: Mapping[str, str] | None
+) -> list[Pair]:
     if "*" in source.images:
         excluded = {name_key(name) for name in source.exclude}
         found = [
             one
-            for pair in _match_patterns(source, root)
+            for pair in _match_patterns(source, root, class_masks or {})
             for one in ([pair] if name_key(pair.name) in excluded else expand_slices(pair))
         ]
     elif source.masks is None:
         found = find_images(root / source.images)
     else:
-        found = find_pairs(root / source.images, root / source.masks)
+        found = find_pairs(root / source.images, root / source.masks, class_masks)
     if source.include:
         wanted = find_names(found, source.include, f"include of {source.images}")
         found = [pair for pair in found if pair.name in wanted]
@@ -306,7 +278,7 @@ def _find_source_pairs(source: Source, root: Path) -> list[Pair]:
     return [replace(pair, factor=source.scale_factor) for pair in chosen]
 
 
-def _match_patterns(source: Source, root: Path) -> list[Pair]:
+def _match_patterns(source: Source, root: Path, class_masks: Mapping[str, str]) -> list[Pair]:
     """Pair the files of two patterns by the text that their `*` matches."""
     before, _, after = source.images.partition("*")
     pairs = []
@@ -321,9 +293,12 @@ def _match_patterns(source: Source, root: Path) -> list[Pair]:
         pattern = source.masks.replace("*", relative[len(before) : len(relative) - len(after)])
         in_package = pattern.startswith("pleura:")
         mask = PACKAGE_MASKS / pattern.removeprefix("pleura:") if in_package else root / pattern
-        if not mask.exists() and name not in source.exclude:
-            raise DataError("the image has no mask", where=image, hint=f"add {mask}")
-        pairs.append(Pair(name, image, mask))
+        files = {label: mask / path for label, path in class_masks.items()}
+        for label, file in (files or {"": mask}).items():
+            if not file.exists() and name not in source.exclude:
+                noun = f"mask of the class '{label}'" if label else "mask"
+                raise DataError(f"the image has no {noun}", where=image, hint=f"add {file}")
+        pairs.append(Pair(name, image, [*files.values(), mask][0], class_masks=(*files.values(),)))
     if source.masks is not None and "*" not in source.masks and len(pairs) > 1:
         raise DataError(
             f"{len(pairs)} images match the same mask",

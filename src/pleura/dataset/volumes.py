@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pleura.errors import DataError, DataWarning, ScanError
 from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
-from pleura.masks.classes import class_indices, read_classes
+from pleura.masks.classes import class_indices, read_class_file, read_classes
 from pleura.masks.labels import read_stored_mask
+from pleura.scan.bit_field import BitField, stack_bits
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.labels import Label
 from pleura.scan.origin import IN_MEMORY, Origin
@@ -112,7 +113,61 @@ def read_volume_mask(
             mask = read_stored_mask(path, geometry, origin, unknown_as_lung=True)
             labels = np.not_equal(mask.labels, 0).astype(np.uint8)
     _warn_of_decisions(path, mask.decisions)
-    geometry = mask.geometry
+    return _canonical(labels, mask.geometry, stored_order)
+
+
+def read_volume_bits(
+    paths: tuple[Path, ...],
+    classes: tuple[Label, ...],
+    geometry: Geometry,
+    origin: Origin = IN_MEMORY,
+    stored_order: Reorientation | None = None,
+) -> tuple[BitField, Geometry]:
+    """Read the masks of the classes of a volume, one file per class.
+
+    Parameters
+    ----------
+    paths, classes:
+        The files, and their classes. Any voxel but 0 belongs to the class; of the structures of a
+        DICOM or .seg.nrrd file, those with its name or code.
+    geometry, origin, stored_order:
+        As for `read_volume_mask`.
+
+    Returns
+    -------
+    bits:
+        The bit field (slices, rows, columns), canonical axial slices.
+    geometry:
+        The grid of the slices.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read, or the files have different grids.
+    """
+    grids: list[Geometry] = []
+
+    def read_layer(path: Path, label: Label) -> NDArray[np.uint8]:
+        with _as_data_error(path):
+            mask = read_class_file(path, label, geometry, origin)
+        _warn_of_decisions(path, mask.decisions)
+        layer, grid = _canonical(mask.labels, mask.geometry, stored_order)
+        if grids and not grid.matches(grids[0]):
+            raise DataError(
+                f"two masks have different grids: {grids[0].describe_difference(grid)}",
+                where=f"{paths[0]} and {path}",
+                hint="export all masks on the grid of the image",
+            )
+        grids.append(grid)
+        return layer
+
+    bits = stack_bits(map(read_layer, paths, classes), len(classes))
+    return bits, grids[0]
+
+
+def _canonical(
+    labels: NDArray[np.uint8], geometry: Geometry, stored_order: Reorientation | None
+) -> tuple[NDArray[np.uint8], Geometry]:
     order = geometry.to_canonical()
     if stored_order is not None and not geometry.orientation_known:
         order = stored_order

@@ -62,6 +62,27 @@ def read_classes(
     )
 
 
+def read_class_file(
+    path: Path, label: Label, geometry: Geometry | None = None, origin: Origin = IN_MEMORY
+) -> Mask:
+    """Read a mask file of one class: every value but 0 is 1.
+
+    Of a DICOM SEG, RT Structure Set or .seg.nrrd file, the structures with the name or the code of
+    the class are read.
+
+    Raises
+    ------
+    ScanError, DataError
+        The file cannot be read.
+    """
+    structures = read_segments(path)
+    if structures is not None:
+        return draw_classes(structures, (label,), geometry, origin)
+    label_scan = read_label_scan(path)
+    values = (whole_labels(label_scan) != 0).astype(np.uint8)
+    return Mask(values, label_scan, False, ("", ""), has_scan=False)
+
+
 def draw_classes(
     file: SegmentFile, classes: tuple[Label, ...], geometry: Geometry | None, origin: Origin
 ) -> Mask:

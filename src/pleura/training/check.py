@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from pleura.dataset.check_report import CheckReport, Finding
 from pleura.dataset.checks import check_folders
+from pleura.dataset.data_recipe import DataRecipe
 from pleura.dataset.label_errors import PredictLung
 from pleura.dataset.splits import SplitRecipe
 from pleura.engine.engine import Engine, model_path
 from pleura.errors import DataError, ModelError
 from pleura.files.temporary import temporary_folder
 from pleura.intensity.grey import to_grey
-from pleura.scan.labels import Label
 from pleura.typing import Progress, StrPath
 
 if TYPE_CHECKING:
@@ -92,9 +92,16 @@ def check(
         The recipe is invalid.
     """
     options = options or CheckOptions()
-    labels, split = _labels_of(options)
-    if labels:
-        return check_folders(images, masks, progress=progress, labels=labels, split=split)
+    data, split = _data_of(options)
+    if data.labels:
+        return check_folders(
+            images,
+            masks,
+            progress=progress,
+            labels=data.classes,
+            split=split,
+            class_masks=data.class_masks,
+        )
     if options.model is not None:
         predict = _predict_with(model_path(options.model))
         return _with_comparison(check_folders(images, masks, predict=predict, progress=progress))
@@ -122,8 +129,8 @@ def check(
         return check_folders(images, masks, predict=predict, progress=progress)
 
 
-def _labels_of(options: CheckOptions) -> tuple[tuple[Label, ...], SplitRecipe | None]:
-    """Return the labels of the recipe, and its split.
+def _data_of(options: CheckOptions) -> tuple[DataRecipe, SplitRecipe | None]:
+    """Return the data section of the recipe, and its split.
 
     Raises
     ------
@@ -132,7 +139,7 @@ def _labels_of(options: CheckOptions) -> tuple[tuple[Label, ...], SplitRecipe | 
     """
     recipe = options.recipe
     if recipe == "quick":
-        return (), None
+        return DataRecipe(), None
     from pleura.training.recipe_loading import load_recipe
 
     recipe = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
@@ -142,7 +149,7 @@ def _labels_of(options: CheckOptions) -> tuple[tuple[Label, ...], SplitRecipe | 
             where="recipe key data.labels",
             hint="omit --model and --cross-validate; `pleura evaluate` scores each label",
         )
-    return recipe.data.classes, recipe.split
+    return recipe.data, recipe.split
 
 
 def _predict_with(model: Path) -> PredictLung:

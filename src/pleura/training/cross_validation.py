@@ -151,7 +151,7 @@ def cross_validate(
     """
     images, masks, output = Path(images), Path(masks), Path(output)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    pairs = find_pairs(images, masks)
+    pairs = find_pairs(images, masks, recipe.data.class_masks)
     folds = assign_folds(pairs, options.folds, recipe.split, images)
     require_labels(folds, pairs, recipe.data.classes)
     settings = _settings(pairs, folds, recipe)
@@ -173,7 +173,7 @@ def cross_validate(
 
 def _settings(pairs: Sequence[Pair], folds: Folds, recipe: Recipe) -> dict[str, Any]:
     """Return what a cross-validation that is continued must have in common with its start."""
-    files = (path for pair in pairs for path in (pair.image, pair.mask))
+    files = (path for pair in pairs for path in (pair.image, *pair.masks))
     patients = json.dumps(dict(folds.patient_of), sort_keys=True)
     settings = {
         "format": 1,

@@ -11,10 +11,11 @@ import numpy as np
 
 from pleura.dataset.check_report import describe_model_input
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
+from pleura.dataset.pair_names import find_names
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
-from pleura.dataset.sources import collect_pairs, find_names, split_pairs
+from pleura.dataset.sources import collect_pairs, split_pairs
 from pleura.dataset.subsets import Split
 from pleura.errors import DataError, RunError
 from pleura.intensity.estimate import UnitsEstimate
@@ -63,8 +64,12 @@ def load_data(
         The images or masks differ from those with which the run was started.
     """
     where = Path(images), None if masks is None else Path(masks)
-    pairs = collect_pairs(*where, recipe.data.sources)
-    split = split_pairs(*where, recipe.data.sources, recipe.split) if run is None else None
+    pairs = collect_pairs(*where, recipe.data.sources, recipe.data.class_masks)
+    split = (
+        split_pairs(*where, recipe.data.sources, recipe.split, recipe.data.class_masks)
+        if run is None
+        else None
+    )
     prepared = preprocess_pairs(pairs, recipe.preprocessing, progress, recipe.data.classes)
     if run is not None and prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(

@@ -62,8 +62,10 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
             split = split_listed_pairs(pairs, recipe.split)
         else:
             masks = None if rest[0] is None else Path(str(rest[0]))
-            pairs = collect_pairs(Path(first), masks, recipe.data.sources)
-            split = split_pairs(Path(first), masks, recipe.data.sources, recipe.split)
+            pairs = collect_pairs(Path(first), masks, recipe.data.sources, recipe.data.class_masks)
+            split = split_pairs(
+                Path(first), masks, recipe.data.sources, recipe.split, recipe.data.class_masks
+            )
         labels = recipe.data.classes
         preprocessed = preprocess_pairs(pairs, recipe.preprocessing, labels=labels)
         split = resolve_duplicates(pairs, preprocessed, split, recipe.split)

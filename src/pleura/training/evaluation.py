@@ -83,7 +83,8 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else open_run(run)
     table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
-    pairs = {pair.name: pair for pair in find_pairs(Path(images), Path(masks))}
+    found = find_pairs(images, masks, run.recipe.data.class_masks)
+    pairs = {pair.name: pair for pair in found}
     names = _names(run, list(pairs), subset)
     table.warn_unknown(names)
     evaluator = _Evaluator(run, callbacks)
@@ -92,7 +93,7 @@ def evaluate(
         evaluator.add(table.case(name, pair.image.name), pair)
         if callbacks.on_progress is not None:
             callbacks.on_progress(i + 1, len(names))
-    paths = (path for name in names for path in (pairs[name].image, pairs[name].mask))
+    paths = (path for name in names for path in (pairs[name].image, *pairs[name].masks))
     result = evaluator.result(subset, hash_files(paths, names=True))
     folder = Path(output or run.folder / f"evaluation-{subset}")
     result.write_csv(folder / "cases.csv")

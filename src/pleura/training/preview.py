@@ -53,9 +53,13 @@ def preview(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folders = Path(images), None if masks is None else Path(masks)
-    split = split_pairs(*folders, recipe.data.sources, recipe.split)
+    split = split_pairs(*folders, recipe.data.sources, recipe.split, recipe.data.class_masks)
     names = _evenly_spaced(split, number)
-    pairs = [pair for pair in collect_pairs(*folders, recipe.data.sources) if pair.name in names]
+    pairs = [
+        pair
+        for pair in collect_pairs(*folders, recipe.data.sources, recipe.data.class_masks)
+        if pair.name in names
+    ]
     prepared = preprocess_pairs(pairs, recipe.preprocessing, labels=recipe.data.classes)
     figure = preview_figure(pairs, prepared, split, recipe, number)
     figure.set_label("\n".join(names))

@@ -1,0 +1,46 @@
+"""Overlapping classes as a bit field: bit i of a voxel is set if it belongs to class i."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.typing import AnyArray, BoolArray
+
+BitField = NDArray[Any]
+"""uint8 of up to 8 classes, else uint32."""
+
+
+def stack_bits(layers: Iterable[AnyArray], classes: int) -> BitField:
+    """Return the bit field of layers of one shape, each not 0 where a voxel belongs to its class.
+
+    Parameters
+    ----------
+    layers:
+        One per class; read one after the other.
+    classes:
+        Number of classes, at least 1 and at most 32.
+    """
+    dtype = np.dtype(np.uint8 if classes <= 8 else np.uint32)
+    bits: BitField | None = None
+    for i, layer in enumerate(layers):
+        if bits is None:
+            bits = np.zeros(layer.shape, dtype)
+        bits[layer != 0] |= dtype.type(1 << i)
+    assert bits is not None  # noqa: S101  (there is at least one class)
+    return bits
+
+
+def highest_class(bits: BitField) -> NDArray[np.uint8]:
+    """Return 1 plus the index of the last class of each voxel; 0 is background."""
+    return np.frexp(bits.astype(np.float64))[1].astype(np.uint8)
+
+
+def in_several(bits: BitField) -> BoolArray:
+    """Return which voxels belong to more than one class."""
+    one = bits.dtype.type(1)
+    several: BoolArray = (bits & (np.maximum(bits, one) - one)) != 0
+    return several
