@@ -113,7 +113,7 @@ def recipes_page() -> str:
             more = f" {field.description}" if field.description else ""
             parts.append(f"## {name}\n\n{about}{_one_line(more)}\n\n{_table(section, f'{name}.')}")
             for key, inner in section.model_fields.items():
-                if (items := _item_section(inner)) is not None:
+                if (items := _section(inner)) is not None:
                     about = " ".join(inspect.cleandoc(items.__doc__ or "").split())
                     value = ".VALUE" if get_origin(inner.annotation) is dict else ""
                     table = _table(items, f"{name}.{key}{value}.")
@@ -173,19 +173,10 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
-def _item_section(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the section that the items of a list or the values of a mapping are."""
-    for candidate in get_args(field.annotation):
-        plain = isinstance(candidate, type) and get_origin(candidate) is None
-        if plain and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
 def _table(model: type[BaseModel], prefix: str, keep: Any = lambda _: True) -> str:
     lines = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
-        if keep(field):
+        if keep(field) and not isinstance(field.default, BaseModel):
             default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
             cells = f"`{prefix}{name}`", _takes(field), default, _one_line(field.description or "")
             lines.append("| " + " | ".join(cells) + " |")

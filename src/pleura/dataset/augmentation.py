@@ -17,7 +17,8 @@ AugmentationFunction = Callable[
     [FloatArray, TargetArray, np.random.Generator], tuple[FloatArray, TargetArray]
 ]
 """Augmented image and mask of a preprocessed image and its mask, all float32 (rows, columns); with
-`data.labels`, the masks are uint8: 0 background, else 1 plus the index of the label."""
+`data.labels`, the masks are uint8: 0 background, else 1 plus the index of the label. With
+`data.context`, the images are (channels, rows, columns)."""
 
 
 class Augmentation(RecipeModel):
@@ -70,7 +71,9 @@ def augment(
     ----------
     image, mask:
         (rows, columns); the image is float32, and the mask float32, or uint8 class indices. Values
-        beyond the border are those of the nearest border pixel.
+        beyond the border are those of the nearest border pixel. An image with neighbouring slices
+        is (channels, rows, columns); all channels are transformed equally, and only the noise is
+        drawn for each.
     augmentation:
         Ranges of the transforms.
     rng:
@@ -83,8 +86,11 @@ def augment(
     image, mask:
         As the arguments.
     """
-    matrix = _sample_affine(image.shape, augmentation, rng)
-    warped_image = _warp(image, matrix, cv2.INTER_LINEAR)
+    matrix = _sample_affine(mask.shape, augmentation, rng)
+    if image.ndim == 2:
+        warped_image = _warp(image, matrix, cv2.INTER_LINEAR)
+    else:
+        warped_image = np.stack([_warp(one, matrix, cv2.INTER_LINEAR) for one in image])
     is_label_map = mask.dtype == np.uint8
     nearest = is_label_map or augmentation.mask_interpolation == "nearest"
     warped_mask = _warp(mask, matrix, cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
@@ -160,7 +166,7 @@ def augment_batch(
     rng: np.random.Generator,
     mirrored: Sequence[int] = (),
 ) -> tuple[FloatArray, TargetArray]:
-    """Augment images and masks (n, rows, columns), each pair with its own random transform."""
+    """Augment n images and masks, as of `augment`, each pair with its own random transform."""
     augmented = [
         augment(i, m, augmentation, rng, mirrored) for i, m in zip(images, masks, strict=True)
     ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from pleura.dataset.context_recipe import ContextRecipe
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.sources import Source
 from pleura.scan.labels import MAX_LABELS, Label
@@ -75,6 +76,8 @@ class DataRecipe(RecipeModel):
     labels: dict[LabelValue, LabelRecipe] = Field(default={}, max_length=MAX_LABELS)
     """Name of each value in masks, such as `{1: right lung, 2: left lung, 3: lesion}`; empty: every
     value but 0 is lung."""
+    context: ContextRecipe = ContextRecipe()
+    """Neighbouring slices as further channels of the input (2.5-D); by default none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,6 +116,11 @@ class DataRecipe(RecipeModel):
     def outputs(self) -> int:
         """Number of logits of a pixel: 1, or with labels the number of classes with background."""
         return len(self.labels) + 1
+
+    @property
+    def inputs(self) -> int:
+        """Number of channels of the input: a slice and its neighbours."""
+        return self.context.slice_context.channels
 
 
 def mirror_table(data: DataRecipe) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from pleura.masks.classes import class_indices
 from pleura.masks.exchanged import detect_exchanged
 from pleura.names import shorten_list
 from pleura.scan.bit_field import BitField, highest_class, in_several, stack_bits
+from pleura.scan.context import NO_CONTEXT, SliceContext
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import Label
 from pleura.typing import AnyArray
@@ -140,10 +141,13 @@ class PairReader:
     ----------
     labels:
         The classes of the masks; empty if all masks are lungs.
+    context:
+        The neighbouring slices that `read_input` returns.
     """
 
-    def __init__(self, labels: tuple[Label, ...] = ()) -> None:
+    def __init__(self, labels: tuple[Label, ...] = (), context: SliceContext = NO_CONTEXT) -> None:
         self.labels = labels
+        self.context = context
         self._volume = lru_cache(maxsize=1)(read_volume)
         self._volume_mask = lru_cache(maxsize=1)(read_volume_mask)
         self._volume_bits = lru_cache(maxsize=1)(read_volume_bits)
@@ -167,10 +171,43 @@ class PairReader:
         read = self._read_2d if pair.index is None else self._read_slice
         with detect_exchanged(pair.image, pair.mask):
             image, mask = read(pair)
-        if pair.factor != 1:
-            limits = np.iinfo(np.int16)
-            image = np.rint((image / pair.factor).clip(limits.min, limits.max)).astype(np.int16)
-        return image, mask
+        return _divided(image, pair.factor), mask
+
+    def read_input(self, pair: Pair, image: AnyArray) -> AnyArray:
+        """Return the input of the network; ``image`` is what `read` returned.
+
+        Returns
+        -------
+        ndarray
+            ``image``; with a context, the slice and its neighbours (channels, rows, columns) from
+            foot to head, in the same units.
+
+        Raises
+        ------
+        DataError
+            The image has no neighbours, or their distance is not known.
+        """
+        if not self.context.slices:
+            return image
+        volume = None if pair.index is None else self._volume(pair.image)
+        if volume is None or len(volume.hu) == 1:
+            raise DataError(
+                "the image is a single slice, and the recipe requires neighbouring slices "
+                "(data.context)",
+                where=pair.image,
+                hint="pass volumes (NIfTI, NRRD, MetaImage), or set data.context.slices to 0",
+            )
+        grid = volume.geometry
+        if self.context.distance is not None and not grid.spacing_known:
+            raise DataError(
+                "the distance of the slices is unknown, and the recipe requires it "
+                "(data.context.distance)",
+                where=pair.image,
+                hint="add the spacing to the header, or set data.context.distance to null",
+            )
+        table = self.context.neighbours(len(volume.hu), grid.orthogonal_spacing[0], volume.missing)
+        stack: AnyArray = volume.hu[table[pair.index]]
+        return _divided(stack, pair.factor)
 
     def stored_values(self, pair: Pair, image: AnyArray) -> AnyArray:
         """Return the image of a pair in the units of its file; ``image`` is what `read` returned.
@@ -259,6 +296,15 @@ def _read_bits_2d(pair: Pair) -> BitField:
             yield layer
 
     return stack_bits(layers(), len(pair.class_masks))
+
+
+def _divided(image: AnyArray, factor: float) -> AnyArray:
+    """Return stored values divided by a factor, rounded to int16; unchanged if it is 1."""
+    if factor == 1:
+        return image
+    limits = np.iinfo(np.int16)
+    divided: AnyArray = np.rint((image / factor).clip(limits.min, limits.max)).astype(np.int16)
+    return divided
 
 
 def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:

@@ -17,6 +17,7 @@ from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataError
+from pleura.scan.context import NO_CONTEXT, SliceContext
 from pleura.scan.labels import Label
 from pleura.typing import AnyArray, FloatArray, Progress, TargetArray
 
@@ -33,7 +34,8 @@ class Preprocessing(RecipeModel):
 
     scaling: Literal["max", "minmax", "window"] = "max"
     """`max` divides by the maximum (the exercise's code), `minmax` maps minimum and maximum to
-    [0, 1] (the exercise's text), `window` maps the limits of `window` to [0, 1] and clips."""
+    [0, 1] (the exercise's text), `window` maps the limits of `window` to [0, 1] and clips. With
+    `data.context`, minimum and maximum are those of a slice and its neighbours together."""
     window: tuple[float, float] = (-1024.0, 600.0)
     """Lower and upper limit of the window, in the stored units of the images."""
     size: tuple[int, int] = (128, 128)
@@ -66,11 +68,11 @@ class PreprocessedPairs:
     names:
         Names of the pairs.
     images:
-        float32 (n, rows, columns).
+        float32 (n, rows, columns); with neighbouring slices (n, channels, rows, columns).
     masks:
         float32 (n, rows, columns) in [0, 1]; with several classes, uint8 class indices.
     fingerprint:
-        SHA-256 of every name, image and mask as stored.
+        SHA-256 of every name, image (with its neighbouring slices) and mask as stored.
     preprocessing:
         How the pairs were preprocessed.
     hashes:
@@ -102,6 +104,7 @@ def preprocess_pairs(
     preprocessing: Preprocessing,
     progress: Progress | None = None,
     labels: tuple[Label, ...] = (),
+    context: SliceContext = NO_CONTEXT,
 ) -> PreprocessedPairs:
     """Read and preprocess image-mask pairs; only the results are kept in memory.
 
@@ -113,16 +116,19 @@ def preprocess_pairs(
         Called with the number of pairs that were read, and of all pairs.
     labels:
         The classes of the masks; empty if all masks are lungs.
+    context:
+        The neighbouring slices of the input.
 
     Raises
     ------
     DataError
-        A pair cannot be read.
+        A pair cannot be read, or has no neighbouring slices.
     """
     digest = hashlib.sha256()
+    channels = (context.channels,) if context.slices else ()
     try:
-        images = np.empty((len(pairs), *preprocessing.size), np.float32)
-        masks = np.empty(images.shape, np.uint8 if labels else np.float32)
+        images = np.empty((len(pairs), *channels, *preprocessing.size), np.float32)
+        masks = np.empty((len(pairs), *preprocessing.size), np.uint8 if labels else np.float32)
     except MemoryError as error:
         raise DataError(
             f"{len(pairs)} images of {' x '.join(map(str, preprocessing.size))} pixels do not fit "
@@ -131,13 +137,14 @@ def preprocess_pairs(
             hint="choose a smaller size, or use fewer images",
         ) from error
     hashes, thumbnails = [], []
-    reader = PairReader(labels)
+    reader = PairReader(labels, context)
     for i, pair in enumerate(pairs):
         image, mask = reader.read(pair)
-        digest.update(f"{pair.name} {image.dtype.str} {image.shape}".encode())
-        digest.update(np.ascontiguousarray(image).data)
+        stack = reader.read_input(pair, image)
+        digest.update(f"{pair.name} {stack.dtype.str} {stack.shape}".encode())
+        digest.update(np.ascontiguousarray(stack).data)
         digest.update(mask.data)
-        images[i] = preprocess_image(image, preprocessing, where=str(pair.image))
+        images[i] = preprocess_image(stack, preprocessing, where=str(pair.image))
         masks[i] = (
             preprocess_label_map(mask, preprocessing, len(labels))
             if labels
@@ -162,7 +169,9 @@ def preprocess_pairs(
 def preprocess_image(
     image: AnyArray, preprocessing: Preprocessing, where: str = "image"
 ) -> FloatArray:
-    """Scale and resample an image (rows, columns) to float32 on the network's grid.
+    """Scale and resample an image to float32 on the network's grid.
+
+    It is (rows, columns), or with neighbouring slices (channels, rows, columns).
 
     Raises
     ------
@@ -170,7 +179,10 @@ def preprocess_image(
         `max` scaling of an image whose maximum is not positive.
     """
     scaled = scale_intensity(image.astype(np.float32), preprocessing, where)
-    return _resize(scaled, preprocessing.size, preprocessing.image_interpolation)
+    size, interpolation = preprocessing.size, preprocessing.image_interpolation
+    if scaled.ndim == 2:
+        return _resize(scaled, size, interpolation)
+    return np.stack([_resize(channel, size, interpolation) for channel in scaled])
 
 
 def preprocess_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> FloatArray:
@@ -258,7 +270,7 @@ def resize_nearest(mask: NDArray[np.float32], size: tuple[int, int]) -> FloatArr
 def scale_intensity(
     image: FloatArray, preprocessing: Preprocessing, where: str = "image"
 ) -> FloatArray:
-    """Scale stored values (rows, columns) to the input values of the network.
+    """Scale the stored values of an image to the input values of the network.
 
     Raises
     ------

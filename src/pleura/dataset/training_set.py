@@ -29,7 +29,8 @@ _CT_RANGE = (-1024.0, 3071.0)
 """HU of 12-bit scanners, all of which a greyscale image may show."""
 
 Batch = tuple[FloatArray, TargetArray]
-"""Scaled images float32 (n, rows, columns), and their masks, on the network's grid."""
+"""Scaled images float32 (n, rows, columns), and their masks, on the network's grid; images with
+neighbouring slices are (n, channels, rows, columns)."""
 
 
 class TrainingSet(Protocol):
@@ -48,7 +49,7 @@ class PreprocessedSet:
     Parameters
     ----------
     images:
-        float32 (n, rows, columns).
+        float32 (n, rows, columns); with neighbouring slices (n, channels, rows, columns).
     masks:
         float32 (n, rows, columns) in [0, 1]; with several classes, uint8 class indices.
     augmentation:
@@ -186,10 +187,11 @@ def _augment_with(
     function: AugmentationFunction, image: FloatArray, mask: TargetArray, rng: np.random.Generator
 ) -> tuple[FloatArray, TargetArray]:
     augmented_image, augmented_mask = function(image.copy(), mask.copy(), rng)
-    if not np.shape(augmented_image) == np.shape(augmented_mask) == image.shape:
+    shapes = np.shape(augmented_image), np.shape(augmented_mask)
+    if shapes != (image.shape, mask.shape):
         raise DataError(
             f"the custom augmentation changes the shape {image.shape} to "
-            f"{np.shape(augmented_image)} (image) and {np.shape(augmented_mask)} (mask)",
+            f"{shapes[0]} (image) and {shapes[1]} (mask)",
             where="augmentation",
             hint="return an image and a mask of the shape of the input",
         )

@@ -40,6 +40,8 @@ class Volume:
         Reorientation of the stored array to the slices; None if the file has no orientation.
     origin:
         What the volume was read from.
+    missing:
+        Indices of slices that are missing in the source; they are air.
     """
 
     hu: NDArray[np.int16]
@@ -47,6 +49,7 @@ class Volume:
     geometry: Geometry
     order: Reorientation | None
     origin: Origin
+    missing: frozenset[int] = frozenset()
 
 
 def read_volume(path: Path) -> Volume:
@@ -67,7 +70,14 @@ def read_volume(path: Path) -> Volume:
     if scan.intensity == HU:
         stored = hu  # one array in memory instead of two
     known = scan.geometry.orientation_known
-    return Volume(hu, stored, order.apply_to(scan.geometry), order if known else None, scan.origin)
+    return Volume(
+        hu,
+        stored,
+        order.apply_to(scan.geometry),
+        order if known else None,
+        scan.origin,
+        scan.missing_axial_slices,
+    )
 
 
 def read_volume_mask(

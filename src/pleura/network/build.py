@@ -9,7 +9,7 @@ from pleura.network.tiling import SegmentationNetwork
 from pleura.network.unet2015 import UNet2015
 
 
-def build_network(recipe: NetworkRecipe, outputs: int = 1) -> SegmentationNetwork:
+def build_network(recipe: NetworkRecipe, outputs: int = 1, inputs: int = 1) -> SegmentationNetwork:
     """Return the recipe's network, initialised from the current state of PyTorch's generator.
 
     Parameters
@@ -18,12 +18,14 @@ def build_network(recipe: NetworkRecipe, outputs: int = 1) -> SegmentationNetwor
         Architecture and width.
     outputs:
         Number of logits of a pixel: 1 for one class, else the number of classes with background.
+    inputs:
+        Number of channels of the images: 1, or with neighbouring slices their number.
     """
     match recipe.architecture:
         case "exercise":
-            return ExerciseUNet(recipe.channels, recipe.dropout, outputs)
+            return ExerciseUNet(recipe.channels, recipe.dropout, outputs, inputs)
         case "unet2015":
-            return UNet2015(recipe.channels, recipe.dropout, outputs)
+            return UNet2015(recipe.channels, recipe.dropout, outputs, inputs)
         case "default":
             return DefaultUNet(
                 recipe.channels,
@@ -31,4 +33,5 @@ def build_network(recipe: NetworkRecipe, outputs: int = 1) -> SegmentationNetwor
                 recipe.full_resolution_convs,
                 recipe.separable,
                 outputs,
+                inputs,
             )

@@ -15,21 +15,24 @@ class CustomNetwork(SegmentationNetwork):
     Parameters
     ----------
     module:
-        Maps float32 images (n, 1, rows, columns) to logits (n, outputs, rows, columns). Its current
-        weights are the initial weights.
+        Maps float32 images (n, inputs, rows, columns) to logits (n, outputs, rows, columns). Its
+        current weights are the initial weights.
     outputs:
         Number of logits of a pixel: 1 for one class, else the number of classes with background.
+    inputs:
+        Number of channels of the images: 1, or with neighbouring slices their number.
     """
 
     margin: int = 0
     multiple: int = 1
 
-    def __init__(self, module: nn.Module, outputs: int = 1) -> None:
+    def __init__(self, module: nn.Module, outputs: int = 1, inputs: int = 1) -> None:
         super().__init__()
         self.outputs: int = outputs
+        self.inputs: int = inputs
         self.module: nn.Module = copy.deepcopy(module)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (n, outputs, rows, columns) of images (n, 1, rows, columns)."""
+        """Return logits (n, outputs, rows, columns) of images (n, inputs, rows, columns)."""
         logits: Tensor = self.module(images)
         return logits

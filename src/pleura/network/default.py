@@ -30,7 +30,9 @@ class ConvBlock(nn.Sequential):
     convs:
         Number of convolutions.
     separable:
-        Use depthwise separable convolutions, except for an input of one channel.
+        Use depthwise separable convolutions.
+    full_first:
+        Use a full convolution as the first one, for images of few channels.
 
     References
     ----------
@@ -38,10 +40,17 @@ class ConvBlock(nn.Sequential):
     applications, 2017.
     """
 
-    def __init__(self, inputs: int, outputs: int, convs: int = 2, separable: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        convs: int = 2,
+        separable: bool = False,
+        full_first: bool = False,
+    ) -> None:
         layers: list[nn.Module] = []
-        for channels in (inputs, *[outputs] * (convs - 1)):
-            if separable and channels > 1:
+        for i, channels in enumerate((inputs, *[outputs] * (convs - 1))):
+            if separable and channels > 1 and not (full_first and i == 0):
                 layers += [
                     nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
                     nn.Conv2d(channels, outputs, 1, bias=False),
@@ -53,7 +62,7 @@ class ConvBlock(nn.Sequential):
 
 
 class DefaultUNet(SegmentationNetwork):
-    """U-Net from (n, 1, h, w) images to (n, outputs, h, w) logits.
+    """U-Net from (n, inputs, h, w) images to (n, outputs, h, w) logits.
 
     Rows and columns are multiples of ``multiple``.
 
@@ -69,6 +78,8 @@ class DefaultUNet(SegmentationNetwork):
         Use depthwise separable convolutions.
     outputs:
         Number of logits of a pixel.
+    inputs:
+        Number of channels of the images.
     """
 
     margin = 0
@@ -80,14 +91,17 @@ class DefaultUNet(SegmentationNetwork):
         full_resolution_convs: int = 2,
         separable: bool = False,
         outputs: int = 1,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.outputs: int = outputs
+        self.inputs: int = inputs
         self.multiple: int = 2 ** (len(channels) - 1)
         convs = [full_resolution_convs] + [2] * (len(channels) - 1)
-        levels = zip([1, *channels[:-1]], channels, convs, strict=True)
+        levels = zip([inputs, *channels[:-1]], channels, convs, strict=True)
         self.down: nn.ModuleList = nn.ModuleList(
-            ConvBlock(i, o, n, separable) for i, o, n in levels
+            ConvBlock(i, o, n, separable, full_first=level == 0)
+            for level, (i, o, n) in enumerate(levels)
         )
         self.dropout: nn.Dropout2d = nn.Dropout2d(dropout)
         above = list(pairwise(channels))[::-1]  # (outputs, inputs)
@@ -100,7 +114,7 @@ class DefaultUNet(SegmentationNetwork):
         )
         self.head: nn.Conv2d = nn.Conv2d(channels[0], outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)
+    def forward(self, x: Tensor) -> Tensor:  # (n, inputs, h, w)
         skips: list[Tensor] = []
         for i, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if i else x)  # (n, channels[i], h / 2^i, w / 2^i)

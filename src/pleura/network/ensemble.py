@@ -35,9 +35,10 @@ class Ensemble(SegmentationNetwork):
         super().__init__()
         self.members: nn.ModuleList = nn.ModuleList(members)
         self.outputs: int = members[0].outputs
+        self.inputs: int = members[0].inputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (n, outputs, h, w) of images (n, 1, h, w)."""
+        """Return logits (n, outputs, h, w) of images (n, inputs, h, w)."""
         members = cast(Sequence[SegmentationNetwork], self.members)
         probabilities = [
             class_probabilities(forward_whole(member, images).float()) for member in members

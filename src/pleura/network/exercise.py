@@ -72,7 +72,7 @@ class Dropout(nn.Module):
 
 
 class ExerciseUNet(SegmentationNetwork):
-    """U-Net from (n, 1, h, w) images to (n, outputs, h, w) logits; h and w are multiples of 4.
+    """U-Net from (n, inputs, h, w) images to (n, outputs, h, w) logits; h, w multiples of 4.
 
     Parameters
     ----------
@@ -82,18 +82,25 @@ class ExerciseUNet(SegmentationNetwork):
         Probability of the dropout before the last convolution.
     outputs:
         Number of logits of a pixel.
+    inputs:
+        Number of channels of the images.
     """
 
     margin = 0
     multiple = 4
 
     def __init__(
-        self, channels: Sequence[int] = (64, 128, 256), dropout: float = 0.5, outputs: int = 1
+        self,
+        channels: Sequence[int] = (64, 128, 256),
+        dropout: float = 0.5,
+        outputs: int = 1,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.outputs: int = outputs
+        self.inputs: int = inputs
         first, second, third = channels
-        self.down1: nn.Conv2d = nn.Conv2d(1, first, 3, padding=1)
+        self.down1: nn.Conv2d = nn.Conv2d(inputs, first, 3, padding=1)
         self.down2: nn.Conv2d = nn.Conv2d(first, second, 3, padding=1)
         self.bottom: nn.Conv2d = nn.Conv2d(second, third, 3, padding=1)
         self.up2: UpConvolution = UpConvolution(third, second)
@@ -109,7 +116,7 @@ class ExerciseUNet(SegmentationNetwork):
             else:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, 1, h, w)
+    def forward(self, x: Tensor) -> Tensor:  # (n, inputs, h, w)
         skip1 = F.relu(self.down1(x), inplace=True)  # (n, 64, h, w)
         skip2 = F.relu(self.down2(F.max_pool2d(skip1, 2)), inplace=True)  # (n, 128, h/2, w/2)
         x = F.relu(self.bottom(F.max_pool2d(skip2, 2)), inplace=True)  # (n, 256, h/4, w/4)

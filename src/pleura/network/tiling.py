@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class SegmentationNetwork(nn.Module):
     """A network with the properties that inference on images of any size needs.
 
-    It maps (n, 1, h, w) images to the logits of their centre, (n, outputs, h - 2 margin,
+    It maps (n, inputs, h, w) images to the logits of their centre, (n, outputs, h - 2 margin,
     w - 2 margin). With one output, its sigmoid is the probability of lung; with several, their
     softmax are the probabilities of background and of each class. Each side less ``margin`` must be
     a multiple of ``multiple``.
@@ -22,6 +22,8 @@ class SegmentationNetwork(nn.Module):
     """Pixels by which the output is smaller on each side; 0 for padded convolutions."""
     outputs: int = 1
     """Number of logits of a pixel."""
+    inputs: int = 1
+    """Number of channels of the images: a slice, and with a context its neighbours."""
     multiple: int
     """Downsampling factor of the deepest level."""
 
@@ -42,7 +44,7 @@ def forward_whole(network: SegmentationNetwork, images: Tensor) -> Tensor:
     network:
         The network, in training or evaluation mode.
     images:
-        float32 (n, 1, h, w), any h and w from 1.
+        float32 (n, inputs, h, w), any h and w from 1.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def predict_whole(network: SegmentationNetwork, images: Tensor, tile: int = 388)
     network:
         The network, in evaluation mode unless dropout is intended.
     images:
-        float32 (n, 1, h, w), any h and w from 1.
+        float32 (n, inputs, h, w), any h and w from 1.
     tile:
         Smallest side of the output of a tile in pixels; rounded up to a valid size.
 

@@ -37,7 +37,7 @@ def crop_centre(x: Tensor, like: Tensor) -> Tensor:
 
 
 class UNet2015(SegmentationNetwork):
-    """U-Net from (n, 1, h, w) images to logits of their centre.
+    """U-Net from (n, inputs, h, w) images to logits of their centre.
 
     The logits have the shape (n, outputs, h - 2 margin, w - 2 margin).
 
@@ -50,6 +50,8 @@ class UNet2015(SegmentationNetwork):
         deepest levels, as in the released network. The paper has no number; that network has 0.5.
     outputs:
         Number of logits of a pixel; 1 is the difference of the two maps of the paper.
+    inputs:
+        Number of channels of the images.
 
     Attributes
     ----------
@@ -65,16 +67,18 @@ class UNet2015(SegmentationNetwork):
         channels: Sequence[int] = (64, 128, 256, 512, 1024),
         dropout: float = 0.5,
         outputs: int = 1,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.outputs: int = outputs
+        self.inputs: int = inputs
         up = channels[::-1]
         self.multiple: int = 1 << (len(channels) - 1)
         # Two convolutions remove two pixels of their level on each side, in the encoder and again
         # in the decoder: 4 (1 + 2 + ... + multiple / 2), and 2 multiple at the deepest level.
         self.margin: int = 6 * self.multiple - 4
         self.down: nn.ModuleList = nn.ModuleList(
-            double_convolution(i, o) for i, o in pairwise((1, *channels))
+            double_convolution(i, o) for i, o in pairwise((inputs, *channels))
         )
         self.dropout: nn.Dropout = nn.Dropout(dropout)
         self.up: nn.ModuleList = nn.ModuleList(
@@ -91,7 +95,7 @@ class UNet2015(SegmentationNetwork):
             incoming = len(parameter) if name.startswith("up.") else parameter[0].numel()
             nn.init.normal_(parameter, std=math.sqrt(2 / incoming))
 
-    def forward(self, x: Tensor) -> Tensor:  # shapes are for (n, 1, 572, 572)
+    def forward(self, x: Tensor) -> Tensor:  # shapes are for (n, inputs, 572, 572)
         """Compute logits; raise ValueError if a side of the images is not a valid size."""
         self._check_sides(x.shape[2:])
         skips = []

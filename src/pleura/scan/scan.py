@@ -160,6 +160,15 @@ class Scan:
         return min(low for low, _ in ranges), max(high for _, high in ranges)
 
     @property
+    def missing_axial_slices(self) -> frozenset[int]:
+        """Indices of missing slices among canonical axial slices; empty if these are not stored."""
+        order = self.geometry.to_canonical()
+        if order.axes[0] != 0:
+            return frozenset()
+        last = self.geometry.shape[0] - 1
+        return frozenset(last - i if order.flipped[0] else i for i in self.missing_slices)
+
+    @property
     def is_volume(self) -> bool:
         """Whether there is more than one slice."""
         return self.geometry.shape[0] > 1

@@ -59,8 +59,12 @@ class ComputeDevice:
         return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def tensor(self, images: FloatArray) -> Tensor:
-        """Return (n, rows, columns) images as a (n, 1, rows, columns) tensor on the device."""
-        tensor = torch.from_numpy(images[:, None]).to(self.device)
+        """Return images as a (n, channels, rows, columns) tensor on the device.
+
+        Images (n, rows, columns) have one channel.
+        """
+        with_channels = images[:, None] if images.ndim == 3 else images
+        tensor = torch.from_numpy(with_channels).to(self.device)
         return tensor.contiguous(memory_format=torch.channels_last)
 
     def targets(self, masks: TargetArray) -> Tensor:
@@ -80,7 +84,7 @@ class ComputeDevice:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def logits(self, network: SegmentationNetwork, images: FloatArray) -> Tensor:
-        """Return float32 logits (n, outputs, rows, columns) of (n, rows, columns) images."""
+        """Return float32 logits (n, outputs, rows, columns) of images, as of `tensor`."""
         network.eval()
         with torch.inference_mode(), self.mixed_precision():
             return predict_whole(network, self.tensor(images)).float()

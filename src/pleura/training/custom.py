@@ -33,14 +33,16 @@ class CustomComponents(TypedDict, total=False):
 
     network: nn.Module
     """Maps float32 images (n, 1, rows, columns) to logits of the same shape; with `data.labels`,
-    to (n, 1 + labels, rows, columns). It is copied."""
+    to (n, 1 + labels, rows, columns). With `data.context`, the images have one channel for each
+    slice. It is copied."""
     loss: LossFunction
     """Maps float32 logits and targets in [0, 1], both (n, 1, rows, columns), to a scalar tensor;
     with `data.labels`, see `LossFunction`."""
     augmentation: AugmentationFunction
     """Maps a preprocessed image and its mask, float32 (rows, columns), and a random number
     generator to the augmented image and mask; called in several threads. With `data.labels`, the
-    mask is uint8, and a function that mirrors images has to exchange right and left labels."""
+    mask is uint8, and a function that mirrors images has to exchange right and left labels. With
+    `data.context`, the image is (channels, rows, columns)."""
     schedule: ScheduleFunction
     """Maps an epoch, counted from 0, to the learning rate of all its steps."""
 
@@ -99,7 +101,7 @@ def check_components(
     compute:
         Device and precision of the training.
     images, masks:
-        Preprocessed images and masks (n, rows, columns).
+        Preprocessed images and masks.
 
     Raises
     ------
@@ -146,7 +148,8 @@ def check_schedule(schedule: ScheduleFunction, epochs: int) -> None:
 
 
 def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatArray) -> Tensor:
-    shape, expected = (len(images), 1, *images.shape[1:]), _shape_of_logits(network, images)
+    expected = _shape_of_logits(network, images)
+    shape = len(images), network.inputs, *images.shape[-2:]
     network.eval()  # in training mode, the pass would change the statistics of normalisation
     try:
         with torch.no_grad(), compute.mixed_precision():
@@ -155,7 +158,8 @@ def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatA
         raise RunError(
             f"the custom network fails on images of shape {shape}: {first_line(error)}",
             where="network",
-            hint="make it accept images (n, 1, rows, columns) of the recipe's preprocessing.size",
+            hint=f"make it accept images (n, {network.inputs}, rows, columns) of the recipe's "
+            "preprocessing.size",
         ) from error
     if not isinstance(logits, Tensor) or logits.shape != expected:
         output = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -168,7 +172,7 @@ def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatA
 
 
 def _shape_of_logits(network: SegmentationNetwork, images: FloatArray) -> tuple[int, ...]:
-    return (len(images), network.outputs, *images.shape[1:])
+    return (len(images), network.outputs, *images.shape[-2:])
 
 
 def _check_loss(loss_function: LossFunction, logits: Tensor, targets: Tensor) -> None:

@@ -70,7 +70,8 @@ def load_data(
         if run is None
         else None
     )
-    prepared = preprocess_pairs(pairs, recipe.preprocessing, progress, recipe.data.classes)
+    context = recipe.data.context.slice_context
+    prepared = preprocess_pairs(pairs, recipe.preprocessing, progress, recipe.data.classes, context)
     if run is not None and prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(
             "the images or masks differ from those with which the run was started",

@@ -66,8 +66,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
             split = split_pairs(
                 Path(first), masks, recipe.data.sources, recipe.split, recipe.data.class_masks
             )
-        labels = recipe.data.classes
-        preprocessed = preprocess_pairs(pairs, recipe.preprocessing, labels=labels)
+        labels, context = recipe.data.classes, recipe.data.context.slice_context
+        preprocessed = preprocess_pairs(pairs, recipe.preprocessing, labels=labels, context=context)
         split = resolve_duplicates(pairs, preprocessed, split, recipe.split)
         self.names: tuple[str, ...] = getattr(split, subset)
         """Names of the pairs, by index."""
@@ -97,12 +97,14 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         """Return the image and the mask, both (1, rows, columns).
 
         The image is float32, and the mask float32 in [0, 1]. With `data.labels`, the mask is uint8:
-        0 background, else 1 plus the index of the label.
+        0 background, else 1 plus the index of the label. With `data.context`, the image is
+        (channels, rows, columns).
         """
         index = range(len(self))[index]
         rng = np.random.default_rng((self._seed, int(self._epoch), index))
         images, masks = self._training_set.sample_batch(np.array([index]), rng)
-        return torch.from_numpy(images), torch.from_numpy(masks)
+        image = images if images.ndim == 3 else images[0]
+        return torch.from_numpy(image), torch.from_numpy(masks)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, counted from 0; each epoch has different augmentations."""

@@ -107,7 +107,7 @@ class _Evaluator:
 
     def __init__(self, run: Run, callbacks: EvaluationCallbacks) -> None:
         self.predictor = Predictor(run)
-        self.reader = PairReader(run.classes)
+        self.reader = PairReader(run.classes, run.recipe.data.context.slice_context)
         self._callbacks = callbacks
         # The classes of several have their own thresholds.
         self._thresholds = sorted({*run.recipe.evaluation.thresholds, run.threshold})
@@ -131,7 +131,8 @@ class _Evaluator:
         """Predict and score one pair."""
         image, mask = self.reader.read(pair)
         preprocessing = self.predictor.preprocessing
-        prepared = preprocess_image(image, preprocessing, str(pair.image))
+        stack = self.reader.read_input(pair, image)
+        prepared = preprocess_image(stack, preprocessing, str(pair.image))
         logits = self.predictor.logits(prepared[None])[0]
         if self._classes:
             self._add_classes(case, image, mask, logits)
@@ -249,7 +250,8 @@ def _write_figure(
     pictures = []
     for case in chosen:
         image, mask = evaluator.reader.read(pairs[case.name])
-        probability = evaluator.predictor.probability(image, case.name)
+        stack = evaluator.reader.read_input(pairs[case.name], image)
+        probability = evaluator.predictor.probability(stack, case.name)
         pictures.append(CaseImages(case, image, mask, evaluator.predictor.mask(probability)))
     if pictures:
         save_figure(cases_figure(pictures), path)

@@ -115,6 +115,12 @@ def export(
     given = [runs] if isinstance(runs, Run | str | os.PathLike) else runs
     opened = [run if isinstance(run, Run) else open_run(run) for run in given]
     first = opened[0]
+    if first.recipe.data.context.slices:
+        raise RunError(
+            "runs with neighbouring slices (data.context) cannot be exported yet",
+            where=first.folder,
+            hint="train with data.context.slices=0",
+        )
     graph = graph_input(first, options.input)
     for run in opened[1:]:
         if run.recipe.data.classes != first.recipe.data.classes:

@@ -67,10 +67,11 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
                 where=str(source),
                 hint="pass the run folder, the recipe and the components",
             )
+    data = values.get("data", {})
     values |= {
         "name": "fine-tuned",
         "description": f"fine-tuned from {Path(source).name}",
-        "data": {"labels": values.get("data", {}).get("labels", {})},
+        "data": {key: data[key] for key in ("labels", "context") if key in data},
         "split": {},
     }
     for part, changes in _FINE_TUNING.items():

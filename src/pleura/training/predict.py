@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pleura.dataset.pair_reader import read_image_2d
 from pleura.engine.classes import class_values
-from pleura.errors import DataError, PleuraError
+from pleura.errors import DataError, PleuraError, RunError
 from pleura.figures.overlay import overlay
 from pleura.formats.image_files import IMAGE_OUTPUT_SUFFIXES, list_image_files, write_image_file
 from pleura.names import counted, shorten_list
@@ -125,9 +125,16 @@ def predict(
         The input is missing, the folder cannot be written, an output file exists, or two images
         would get the same output file.
     RunError
-        The run cannot be loaded.
+        The run cannot be loaded, or predicts slices of volumes from neighbouring slices.
     """
     run = run if isinstance(run, Run) else open_run(run)
+    if run.recipe.data.context.slices:
+        raise RunError(
+            "the run predicts a slice from its neighbours, which images of one slice do not have",
+            where=run.folder,
+            hint="export the run and segment volumes: pleura export RUN -o MODEL.onnx; "
+            "pleura segment VOLUME --model MODEL.onnx",
+        )
     inputs, output = Path(inputs), Path(output)
     paths = [inputs] if inputs.is_file() else list_image_files(inputs)
     targets = [_targets(path, output, options) for path in paths]

@@ -40,6 +40,7 @@ class Predictor:
     def logits(self, prepared: FloatArray) -> FloatArray:
         """Return the logits of preprocessed images, both float32 (n, rows, columns).
 
+        With `data.context`, the images are (n, channels, rows, columns).
         With several classes, the logits are (n, 1 + classes, rows, columns), background first.
         """
         batch = self.run.recipe.training.batch_size
@@ -56,7 +57,8 @@ class Predictor:
         Parameters
         ----------
         image:
-            (rows, columns), in the units of the training images.
+            (rows, columns), in the units of the training images; with `data.context`
+            (channels, rows, columns).
         where:
             Name of the image in an error.
 
@@ -72,7 +74,7 @@ class Predictor:
             The image cannot be preprocessed.
         """
         prepared = preprocess_image(image, self.preprocessing, where)
-        return self.resampled_probability(self.logits(prepared[None])[0], image.shape)
+        return self.resampled_probability(self.logits(prepared[None])[0], image.shape[-2:])
 
     def resampled_probability(self, logits: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         """Return the probability of the logits of one image, on the grid of the image."""

@@ -60,7 +60,12 @@ def preview(
         for pair in collect_pairs(*folders, recipe.data.sources, recipe.data.class_masks)
         if pair.name in names
     ]
-    prepared = preprocess_pairs(pairs, recipe.preprocessing, labels=recipe.data.classes)
+    prepared = preprocess_pairs(
+        pairs,
+        recipe.preprocessing,
+        labels=recipe.data.classes,
+        context=recipe.data.context.slice_context,
+    )
     figure = preview_figure(pairs, prepared, split, recipe, number)
     figure.set_label("\n".join(names))
     if output is not None:
@@ -94,10 +99,14 @@ def preview_figure(
     names = _evenly_spaced(split, number)
     sections = augmentation or recipe.augmentation, recipe.simulation
     training_set = build_training_set(pairs, prepared, names, *sections, mirrored=recipe.mirrored)
-    augmented = training_set.sample_batch(
+    augmented, augmented_masks = training_set.sample_batch(
         np.arange(len(names)), np.random.default_rng(recipe.training.seed)
     )
-    rows = zip(names, *prepared.select(names), *augmented, strict=True)
+    images, masks = prepared.select(names)
+    if images.ndim == 4:  # with neighbouring slices: the slice itself
+        centre = images.shape[1] // 2
+        images, augmented = images[:, centre], augmented[:, centre]
+    rows = zip(names, images, masks, augmented, augmented_masks, strict=True)
     is_label_map = bool(recipe.data.labels)
     return pairs_figure([PairImages(*row, is_label_map) for row in rows])
 

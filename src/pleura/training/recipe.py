@@ -163,6 +163,11 @@ class Recipe(RecipeModel):
                 raise ValueError("simulation requires HU: set preprocessing.scaling to window")
             if self.augmentation is None:
                 raise ValueError("simulation requires an augmentation")
+            if self.data.context.slices:
+                raise ValueError(
+                    "simulation changes single slices: set data.context.slices to 0, or simulation "
+                    "to null"
+                )
         if self.data.labels:
             self._check_labels()
         elif self.loss.class_weights:

@@ -161,8 +161,8 @@ def trained_network(run: Run) -> SegmentationNetwork:
 
 def _new_network(recipe: Recipe, custom: nn.Module | None) -> SegmentationNetwork:
     if custom is not None:
-        return CustomNetwork(custom, recipe.data.outputs)
-    return build_network(recipe.network, recipe.data.outputs)
+        return CustomNetwork(custom, recipe.data.outputs, recipe.data.inputs)
+    return build_network(recipe.network, recipe.data.outputs, recipe.data.inputs)
 
 
 def initial_state(

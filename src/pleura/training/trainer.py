@@ -300,10 +300,11 @@ class Trainer:
 
         With several classes, the probabilities are (classes, rows, columns).
         """
-        reader = PairReader(self.recipe.data.classes)
+        reader = PairReader(self.recipe.data.classes, self.recipe.data.context.slice_context)
         for pair in self.validation_pairs:
             image, mask = reader.read(pair)
-            prepared = preprocess_image(image, self.recipe.preprocessing, str(pair.image))
+            stack = reader.read_input(pair, image)
+            prepared = preprocess_image(stack, self.recipe.preprocessing, str(pair.image))
             logits = self.compute.logits(self.state.validated_network, prepared[None])
             maps = [
                 resample_probability(one, mask.shape, self.recipe.preprocessing)
