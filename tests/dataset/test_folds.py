@@ -10,6 +10,7 @@ from pleura.dataset.splits import SplitRecipe
 from pleura.errors import DataError
 
 WHERE = Path("images")
+BY_NAME = SplitRecipe(patient_pattern="^(.)_")
 SIZES = {"a": 7, "b": 1, "c": 4, "d": 3, "e": 2, "f": 2}
 
 
@@ -40,6 +41,15 @@ def test_a_patient_is_in_one_fold_only(in_header):
         assert not patients[0] & patients[2]
         assert not patients[1] & patients[2]
         assert sum(map(len, vars(split).values())) == sum(SIZES.values())
+
+
+def test_the_validation_subset_has_a_tenth_of_the_images_from_one_fold():
+    folds = assign_folds(pairs_of(dict.fromkeys("abcdefghij", 10)), 5, BY_NAME, WHERE)
+    for fold in range(5):
+        split = folds.split(fold)
+        assert {folds.fold_of[name] for name in split.validation} == {(fold + 1) % 5}
+        assert len({name[0] for name in split.validation}) == 1
+        assert len({name[0] for name in split.training}) == 7
 
 
 def test_each_image_is_in_one_test_subset():

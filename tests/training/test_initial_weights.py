@@ -110,3 +110,16 @@ def test_what_is_no_start_is_said(tmp_path):
         fine_tuning_recipe(tmp_path)
     with pytest.raises(ModelError, match="no such run folder or model file"):
         pleura.train("a", "b", tmp_path / "c", options=TrainingOptions(initial_weights="nowhere"))
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+@pytest.mark.parametrize("outputs", [3, 5])
+def test_another_number_of_classes_gets_a_random_last_layer(small_run, model, from_file, outputs):
+    source = model if from_file else small_run.folder
+    one, several = (build_network(small_run.recipe.network, n) for n in (1, outputs))
+    head = several.head.weight.clone()
+    load_initial_weights(one, source)
+    load_initial_weights(several, source)
+    assert torch.equal(several.head.weight, head)
+    for name, value in one.state_dict().items():
+        assert name.startswith("head.") or torch.equal(several.state_dict()[name], value)

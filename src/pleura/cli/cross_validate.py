@@ -27,6 +27,7 @@ from pleura.training.progress_bar import new_progress_bar
 if TYPE_CHECKING:
     from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.cross_validation import CrossValidation
+    from pleura.training.recipe import Recipe
     from pleura.training.run import Run
 
 _EPILOG = """\
@@ -36,6 +37,7 @@ Examples:
   pleura cross-validate images/ masks/ -o folds/ --group '^([A-Z]+-[0-9]+)_' --recipe quick
   pleura cross-validate images/ masks/ -o folds/ --folds 10 --set training.epochs=20
   pleura cross-validate images/ masks/ -o folds/ --group patients.csv --report folds.html
+  pleura cross-validate images/ masks/ -o folds/ --group patients.csv --from default
   pleura segment chest.nii.gz -o lungs.nii.gz --model folds/model.onnx
 """
 
@@ -56,9 +58,14 @@ Examples:
 @click.option(
     "--recipe",
     "-r",
-    default="exercise",
-    show_default=True,
-    help="Name, or path of a .yaml file.",
+    help="Name, or path of a .yaml file.  [default: exercise, or with --from that of the weights]",
+)
+@click.option(
+    "--from",
+    "initial_weights",
+    metavar="MODEL",
+    help="Start each training from these weights: a run, a model file, or `default`, the model of "
+    "this package. They must not have been trained on these images.",
 )
 @click.option(
     "--set",
@@ -76,7 +83,8 @@ def command(
     output: Path,
     folds: int,
     group: str | None,
-    recipe: str,
+    recipe: str | None,
+    initial_weights: str | None,
     overrides: tuple[str, ...],
     report: Path | None,
     json_file: Path | None,
@@ -85,8 +93,9 @@ def command(
     """Train one network per fold, and evaluate each image with the network of its fold.
 
     All images of a patient are in one fold. The network of a fold is trained without the images of
-    the fold, and its threshold is chosen on the images of the next fold. OUTPUT gets the runs, the
-    predicted masks, their scores, and the ensemble of all networks as model.onnx.
+    the fold; its threshold is chosen on a tenth of the images, of patients that are neither in the
+    fold nor in the training. OUTPUT gets the runs, the predicted masks, their scores, and the
+    ensemble of all networks as model.onnx.
 
     Ctrl-C saves the training; the same command continues it and skips the finished folds.
     """
@@ -95,7 +104,6 @@ def command(
     from pleura.report.scores import worst_slice
     from pleura.training.cross_validation import CrossValidationOptions, cross_validate
     from pleura.training.processes import is_distributed
-    from pleura.training.recipe_loading import load_recipe
 
     if is_distributed():
         raise click.UsageError(
@@ -118,8 +126,8 @@ def command(
             images,
             masks,
             output,
-            load_recipe(recipe, [*overrides, *_patients(group)]),
-            CrossValidationOptions(folds, progress=not quiet),
+            _recipe(recipe, initial_weights, [*overrides, *_patients(group)]),
+            CrossValidationOptions(folds, not quiet, initial_weights),
             callbacks=_callbacks(folds, quiet),
             evaluation_callbacks=EvaluationCallbacks(on_progress, on_case),
         )
@@ -131,6 +139,15 @@ def command(
         evaluation_page(result.evaluation, pictures, command=command_line()).write(report)
     write_json(json_file, result.to_dict())
     return _print(result, silent=quiet or str(json_file) == "-")
+
+
+def _recipe(name: str | None, initial_weights: str | None, overrides: list[str]) -> Recipe:
+    from pleura.training.initial_weights import fine_tuning_recipe
+    from pleura.training.recipe_loading import load_recipe, override_recipe
+
+    if name is None and initial_weights is not None:
+        return override_recipe(fine_tuning_recipe(initial_weights), overrides)
+    return load_recipe(name or "exercise", overrides)
 
 
 def _patients(group: str | None) -> list[str]:

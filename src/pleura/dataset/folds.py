@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from pleura.scan.labels import Label
 
 MIN_FOLDS = 3
 """One fold each for training, validation and test."""
+
+VALIDATION_FRACTION = 0.1
+"""Smallest fraction of all images in a validation subset, unless the fold has fewer."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,27 @@ class Folds:
     patient_of: Mapping[str, str]
 
     def split(self, fold: int) -> Split:
-        """Return the split with a fold as test subset and the next one as validation subset."""
+        """Return the split with a fold as test subset.
+
+        The validation subset is the first patients of the next fold that have together at least
+        `VALIDATION_FRACTION` of all images, or the whole fold.
+        """
         subsets: dict[str, list[str]] = {"training": [], "validation": [], "test": []}
-        special = {fold: "test", (fold + 1) % self.count: "validation"}
+        validation = self._validation_patients((fold + 1) % self.count)
         for name, own in self.fold_of.items():
-            subsets[special.get(own, "training")].append(name)
+            chosen = "validation" if self.patient_of[name] in validation else "training"
+            subsets["test" if own == fold else chosen].append(name)
         return Split(*map(tuple, subsets.values()))
+
+    def _validation_patients(self, fold: int) -> set[str]:
+        images = Counter(self.patient_of[n] for n, own in self.fold_of.items() if own == fold)
+        chosen: set[str] = set()
+        needed = VALIDATION_FRACTION * len(self.fold_of)
+        for patient, count in images.items():
+            if needed > 0:
+                chosen.add(patient)
+                needed -= count
+        return chosen
 
     def write(self, path: Path) -> None:
         """Write a CSV table with the columns `name`, `patient` and `fold`, which starts at 1."""
@@ -107,18 +126,17 @@ def require_labels(folds: Folds, pairs: Sequence[Pair], labels: tuple[Label, ...
         A fold has no training image with a label, or a pair cannot be read.
     """
     reader = PairReader(labels)
-    folds_with: dict[int, set[int]] = {i + 1: set() for i in range(len(labels))}
+    names_with: dict[int, set[str]] = {i + 1: set() for i in range(len(labels))}
     for pair in pairs if labels else ():
-        fold = folds.fold_of.get(pair.name)
-        if fold is None:
-            continue
-        mask = reader.read(pair)[1]
-        for i, found in folds_with.items():
-            if fold not in found and (mask == i).any():
-                found.add(fold)
+        if pair.name in folds.fold_of:
+            mask = reader.read(pair)[1]
+            for i, found in names_with.items():
+                if (mask == i).any():
+                    found.add(pair.name)
     for fold in range(folds.count):
+        training = folds.split(fold).training
         for i, label in enumerate(labels):
-            if not folds_with[i + 1] - {fold, (fold + 1) % folds.count}:
+            if names_with[i + 1].isdisjoint(training):
                 raise DataError(
                     f"the training subset of fold {fold + 1} has no image with the label "
                     f"{label.value} ({label.name})",

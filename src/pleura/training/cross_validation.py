@@ -23,6 +23,8 @@ from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.evaluation import evaluate
 from pleura.training.export import ExportOptions, export
 from pleura.training.fold_training import is_started, train_folds
+from pleura.training.initial_weights import fine_tuning_recipe, hash_weights
+from pleura.training.options import TrainingOptions
 from pleura.training.out_of_fold import MaskWriter
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
@@ -42,12 +44,14 @@ class CrossValidationOptions:
     ----------
     folds:
         Number of folds, at least 3, and so the number of trainings.
-    progress:
-        As for `TrainingOptions`.
+    progress, initial_weights:
+        As for `TrainingOptions`. The networks of all folds have the same initial weights, which
+        must not depend on the images.
     """
 
     folds: int = 5
     progress: bool | None = None
+    initial_weights: StrPath | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def cross_validate(
     images: StrPath,
     masks: StrPath,
     output: StrPath,
-    recipe: Recipe | StrPath = "exercise",
+    recipe: Recipe | StrPath | None = None,
     options: CrossValidationOptions = CrossValidationOptions(),
     *,
     callbacks: TrainingCallbacks | None = None,
@@ -105,9 +109,9 @@ def cross_validate(
 ) -> CrossValidation:
     """Train one network per fold, and evaluate each image with the network of its fold.
 
-    In each fold, the images of the next fold are the validation subset: they choose the threshold,
-    of each class with `data.labels`, and the weights if the recipe selects the best epoch. The
-    evaluated images are not used for training or for a choice.
+    In each fold, a tenth of the images, from patients of the next fold, are the validation subset:
+    they choose the threshold, of each class with `data.labels`, and the weights if the recipe
+    selects the best epoch. The evaluated images are not used for training or for a choice.
 
     The same call continues an interrupted cross-validation: finished folds are skipped, and the
     interrupted one is resumed. Ctrl-C (or SIGTERM) stops after the current step.
@@ -121,11 +125,12 @@ def cross_validate(
         ``masks``, the scores ``cases.csv`` and ``evaluation.json``, and the ensemble
         ``model.onnx``.
     recipe:
-        Recipe, name of a recipe of this package, or YAML file. Its split defines only the patients
+        Recipe, name of a recipe of this package, or YAML file; None as for `train`. Its split
+        defines only the patients
         (`split.patient_file` or `split.patient_pattern`) and the excluded images. Without patients,
         each image, each volume and all DICOM files of a patient are one patient.
     options:
-        Number of folds, and progress.
+        Number of folds, initial weights, and progress.
     callbacks:
         Functions called during each training.
     evaluation_callbacks:
@@ -150,15 +155,19 @@ def cross_validate(
         The subsets of a fold contain copies or near duplicates; or the networks cannot be exported.
     """
     images, masks, output = Path(images), Path(masks), Path(output)
+    weights = options.initial_weights
+    if recipe is None:
+        recipe = load_recipe("exercise") if weights is None else fine_tuning_recipe(weights)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     pairs = find_pairs(images, masks, recipe.data.class_masks)
     folds = assign_folds(pairs, options.folds, recipe.split, images)
     require_labels(folds, pairs, recipe.data.classes)
-    settings = _settings(pairs, folds, recipe)
+    settings = _settings(pairs, folds, recipe, weights)
     _require_same_settings(output, settings)
     write_json(output / _RECORD, settings)
     folds.write(output / "folds.csv")
-    runs = train_folds(images, masks, output, recipe, folds, options.progress, callbacks)
+    training = TrainingOptions(weights, overwrite=True, progress=options.progress)
+    runs = train_folds(images, masks, output, recipe, folds, training, callbacks)
     result = CrossValidation(output, folds.count, tuple(runs))
     if not all(run.finished for run in runs):
         return result
@@ -171,7 +180,9 @@ def cross_validate(
     return result
 
 
-def _settings(pairs: Sequence[Pair], folds: Folds, recipe: Recipe) -> dict[str, Any]:
+def _settings(
+    pairs: Sequence[Pair], folds: Folds, recipe: Recipe, weights: StrPath | None
+) -> dict[str, Any]:
     """Return what a cross-validation that is continued must have in common with its start."""
     files = (path for pair in pairs for path in (pair.image, *pair.masks))
     patients = json.dumps(dict(folds.patient_of), sort_keys=True)
@@ -181,6 +192,7 @@ def _settings(pairs: Sequence[Pair], folds: Folds, recipe: Recipe) -> dict[str, 
         "data": hash_files(dict.fromkeys(files), names=True),
         "patients": hashlib.sha256(patients.encode()).hexdigest(),
         "recipe": recipe.model_dump(mode="json", exclude={"split"}),
+        "initial_weights": None if weights is None else hash_weights(weights),
     }
     content: dict[str, Any] = json.loads(json.dumps(settings))
     return content
@@ -204,6 +216,7 @@ def _require_same_settings(output: Path, settings: Mapping[str, Any]) -> None:
         ("data", "images or masks"),
         ("patients", "patients or excluded images"),
         ("recipe", "recipe"),
+        ("initial_weights", "initial weights"),
     ):
         if stored.get(key) != settings[key]:
             raise RunError(

@@ -66,7 +66,8 @@ def cross_validated_prediction(
     folds = assign_folds(find_pairs(images, masks), count, recipe.split, images)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # `check` reports the same
-        runs = train_folds(images, masks, folder, recipe, folds, None, callbacks)
+        options = TrainingOptions(overwrite=True)
+        runs = train_folds(images, masks, folder, recipe, folds, options, callbacks)
     if not all(run.finished for run in runs):
         raise KeyboardInterrupt
     engines = []
@@ -87,7 +88,7 @@ def train_folds(
     folder: Path,
     recipe: Recipe,
     folds: Folds,
-    progress: bool | None = None,
+    options: TrainingOptions,
     callbacks: TrainingCallbacks | None = None,
 ) -> list[Run]:
     """Train, resume or skip the network of each fold, until a training is interrupted.
@@ -102,11 +103,10 @@ def train_folds(
     for fold in range(folds.count):
         run, split = folder / f"fold-{fold + 1}", folder / f"fold-{fold + 1}.csv"
         if is_started(run):
-            options = TrainingOptions(progress=progress)
-            runs.append(resume(images, masks, run, options=options, callbacks=callbacks))
+            resumed = TrainingOptions(progress=options.progress)
+            runs.append(resume(images, masks, run, options=resumed, callbacks=callbacks))
         else:
             folds.split(fold).write(split)
-            options = TrainingOptions(overwrite=True, progress=progress)
             fold_recipe = _fold_recipe(recipe, split)
             runs.append(
                 train(images, masks, run, fold_recipe, options=options, callbacks=callbacks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from pleura.engine.engine import model_path
 from pleura.engine.model_file import read_metadata
 from pleura.errors import ModelError, RecipeError
+from pleura.files.hashing import hash_files
 from pleura.network.tiling import SegmentationNetwork
 from pleura.network.weight_names import rename_weights
 from pleura.training.recipe import Recipe
@@ -20,6 +22,8 @@ from pleura.training.run import open_run
 from pleura.training.run_files import is_run
 from pleura.training.tensor_files import load_tensors
 from pleura.typing import StrPath
+
+_logger = logging.getLogger(__name__)
 
 _FINE_TUNING: dict[str, dict[str, Any]] = {
     "schedule": {
@@ -31,6 +35,9 @@ _FINE_TUNING: dict[str, dict[str, Any]] = {
     "training": {"epochs": 20, "batch_size": 8, "ema_decay": 0.99, "freeze_batch_norm": True},
 }
 """Changes of a recipe for fine-tuning on other data, by section."""
+
+_HEAD = "head."
+"""Prefix of the names of weights of the last layer, which has an output per class."""
 
 _FIRST_MEMBER = "network.members.0."
 """Prefix of the names of weights of the first member of an ensemble."""
@@ -82,7 +89,8 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
 def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
     """Set the weights of a network to those of a run or a model.
 
-    Of an ensemble, the weights of the first member are used.
+    Of an ensemble, the weights of the first member are used. The last layer (``head``) keeps its
+    random weights if the source has another number of classes.
 
     Parameters
     ----------
@@ -101,7 +109,11 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
     try:
         if is_run(source):
             weights = load_tensors(open_run(source).weights)["network"]
-            network.load_state_dict(rename_weights(weights, network))
+            weights = rename_weights(weights, network)
+            if not _has_same_head(network, weights):
+                own = network.state_dict()
+                weights |= {name: own[name] for name in own if name.startswith(_HEAD)}
+            network.load_state_dict(weights)
         else:
             _load_folded(network, rename_weights(_tensors(model_path(source)), network))
     except (KeyError, RuntimeError) as error:
@@ -110,6 +122,18 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
             where=str(source),
             hint="omit --recipe, or set the network of the recipe to that of the initial weights",
         ) from error
+
+
+def hash_weights(source: StrPath) -> str:
+    """Return the hash of the file with the weights of a run or a model.
+
+    Raises
+    ------
+    RunError, ModelError
+        The source cannot be read.
+    """
+    path = open_run(source).weights if is_run(source) else model_path(source)
+    return hash_files([path], names=False)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -153,7 +177,10 @@ def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> No
     The batch normalisation only adds the bias, so its statistics must not change in the training.
     """
     bias: Tensor | None = None
+    same_head = _has_same_head(network, tensors)
     for name, module in network.named_modules():
+        if f"{name}." == _HEAD and not same_head:
+            continue
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             _copy(module.weight, tensors[f"{name}.weight"])
             if module.bias is None:
@@ -169,6 +196,21 @@ def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> No
             if module.running_mean is not None and module.running_var is not None:
                 module.running_mean.zero_()
                 module.running_var.fill_(1 - module.eps)
+
+
+def _has_same_head(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> bool:
+    """Return whether the last layer fits; log that it is trained from random weights if not."""
+    own, other = network.state_dict().get(f"{_HEAD}weight"), tensors.get(f"{_HEAD}weight")
+    if own is None or other is None or own.shape[1:] != other.shape[1:]:
+        return True  # another architecture, which is refused when the weights are copied
+    if own.shape == other.shape:
+        return True
+    _logger.info(
+        "Initial weights: the last layer is random, because they have %d outputs instead of %d",
+        len(other),
+        len(own),
+    )
+    return False
 
 
 def _copy(target: Tensor, source: Tensor) -> None:
