@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,12 @@ import pleura
 from pleura.cohort.batch import segment_cohort
 from pleura.cohort.options import DistributionOptions, OutputFiles, OutputOptions
 from pleura.cohort.single import segment_file
-from pleura.errors import DataError
+from pleura.engine.engine import Engine
+from pleura.errors import DataError, ScanError
 from pleura.formats.image_files import read_image_file
+from pleura.formats.read import read
+from pleura.formats.write import write_volume
+from pleura.scan.geometry import Geometry
 
 
 @pytest.fixture
@@ -94,3 +99,46 @@ def test_the_public_names_are_exported():
 def test_distributions_out_of_range_are_refused(fields):
     with pytest.raises(DataError, match="out of range"):
         DistributionOptions(**fields)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The sizes of slices for which models are compiled, in order."""
+    sizes, prepare = [], Engine.prepare
+
+    def record(self, shape):
+        sizes.append(shape[1:])
+        prepare(self, shape)
+
+    monkeypatch.setattr(Engine, "prepare", record)
+    return sizes
+
+
+@pytest.mark.parametrize("stored", ["axial", "sagittal", "DICOM"])
+def test_the_model_is_compiled_for_the_slices_while_the_scan_is_read(
+    stored, sample, cohort, options, compiled, tmp_path
+):
+    path, size = cohort / "a", (256, 256)
+    if stored != "DICOM":
+        scan = read(sample.folder / "volume" / "ct.nii.gz")
+        hu, affine, size = scan.hu()[:, :96], scan.geometry.affine, (96, 128)
+        if stored == "sagittal":
+            hu, affine = np.moveaxis(hu, 2, 0), affine[:, [2, 0, 1, 3]]
+        path = tmp_path / "ct.nii.gz"
+        write_volume(path, np.ascontiguousarray(hu), Geometry(hu.shape, affine))
+    segment_file(path, tmp_path / "lungs.nii.gz", options)
+    assert compiled == [size, size]
+
+
+def test_no_model_is_compiled_before_the_values_of_an_image_are_known(
+    picture, options, compiled, tmp_path
+):
+    segment_file(picture, tmp_path / "lungs.png", options)
+    assert compiled == [(256, 256)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_opened(options, tmp_path):
+    os.mkfifo(tmp_path / "ct.dcm")
+    with pytest.raises(ScanError, match="a pipe"):
+        segment_file(tmp_path / "ct.dcm", tmp_path / "lungs.nii.gz", options)

@@ -1,6 +1,7 @@
 import contextlib
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -9,6 +10,8 @@ from dicom_files import write_series
 
 from pleura.errors import PleuraError, ScanError
 from pleura.formats.dicom import deflate
+from pleura.formats.dicom.frames import read_frames
+from pleura.formats.dicom.rescale import rescale_to_hu
 from pleura.formats.find import find_scans
 from pleura.formats.read import read
 from pleura.scan.geometry import affine_from_axes
@@ -270,6 +273,20 @@ def test_header_that_makes_no_sense_is_refused(tmp_path, elements, reason):
     write_series(tmp_path, chest(), AXIAL, **elements)
     with pytest.raises(ScanError, match=reason):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", "<i2", "<u4", "<i4"])
+@pytest.mark.parametrize("intercept", [0, -1024, 32767, -32768, 32768, -40000, 40000, -65535])
+def test_integers_are_rescaled_without_overflow(dtype, intercept, tmp_path):
+    write_series(tmp_path, chest(1), AXIAL)
+    (frame,), _ = read_frames(tmp_path.iterdir())
+    frame = replace(frame, rescale=(1.0, float(intercept)))
+    bounds = np.iinfo(dtype)
+    for ends in ((bounds.min, bounds.max), (bounds.max - 1, bounds.max), (bounds.min, 0), (3, 9)):
+        stored = np.array([ends], dtype)
+        expected = stored.astype(np.int64) + intercept
+        if np.abs(expected).max() < 1 << 31:
+            assert np.array_equal(rescale_to_hu(stored, frame), expected)
 
 
 @pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +15,18 @@ from pleura.cohort.options import OutputFiles, SegmentationOptions
 from pleura.cohort.scan_report import ScanReport, measurements_of, report_options
 from pleura.cohort.stores import RemoteScan, is_address
 from pleura.errors import DataError
+from pleura.files.listing import check_path, files_below
 from pleura.files.records import write_json
+from pleura.formats.dicom.format import DICOM
 from pleura.formats.find import files_of
-from pleura.formats.image_files import write_image_file
+from pleura.formats.image_files import IMAGE_FORMATS, write_image_file
 from pleura.formats.read import read
+from pleura.formats.registry import format_of
 from pleura.formats.write import check_can_write, write_labels, write_volume
 from pleura.scan.scan import Scan
 from pleura.segmentation.masking import masked_scan
 from pleura.segmentation.result import Segmentation
+from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress, StrPath
 
 _DEFAULTS = SegmentationOptions()
@@ -73,7 +77,7 @@ def segment_file(
     outputs = output if isinstance(output, OutputFiles) else OutputFiles(Path(output))
     _refuse_existing(outputs)
     with ExitStack() as copies, ThreadPoolExecutor(1) as loader:
-        loading = loader.submit(options.load_segmenter)  # while the scan is read
+        loading = loader.submit(_load_segmenter, options, scan)  # while the scan is read
         if isinstance(scan, str) and is_address(scan):
             scan = copies.enter_context(RemoteScan(scan).download("scan"))
         opened = read(
@@ -112,6 +116,30 @@ def segment_file(
     if outputs.report is not None:
         write_json(Path(outputs.report), report.to_dict())
     return report
+
+
+def _load_segmenter(options: SegmentationOptions, scan: StrPath) -> Segmenter:
+    """Load the model, and compile it for the slices of the scan if a header states their size."""
+    segmenter = options.load_segmenter()
+    with suppress(Exception):  # reading the scan raises the error
+        size = _slice_size(Path(scan))
+        if size is not None:
+            segmenter.engine.prepare((1, *size))
+    return segmenter
+
+
+def _slice_size(path: Path) -> tuple[int, int] | None:
+    """Return rows and columns of the axial slices by the header of the (first) file.
+
+    None for images, whose model depends on their values.
+    """
+    check_path(path)
+    file = files_below(path)[0] if path.is_dir() else path
+    file_format = format_of(file) or DICOM
+    if file_format in IMAGE_FORMATS:
+        return None
+    geometry = file_format.read(file, file.name).geometry
+    return geometry.to_canonical().apply_to(geometry).shape[1:]
 
 
 def _refuse_existing(outputs: OutputFiles) -> None:

@@ -122,6 +122,8 @@ class Scan:
     def hu(self, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
         """Return slices (slices, rows, columns) in HU, rounded, at least -1024."""
         values = self.values(start, stop)
+        if values.size <= _MAX_CONVERTED:
+            return self.intensity.to_hu(values)
         rows = values.reshape(-1, values.shape[-1])
         converted = np.empty(rows.shape, np.int16)
         step = max(_MAX_CONVERTED // rows.shape[1], 1)

@@ -29,6 +29,10 @@ _MAX_PAIRS = 6
 """Pairs of neighbours with different rescale that are compared."""
 
 
+_INT16 = 1 << 15
+"""Absolute values of int16 are smaller."""
+
+
 def rescale_to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
     """Apply Rescale Slope and Intercept (PS3.3 C.11.1.1.2), and replace padding by air.
 
@@ -46,16 +50,19 @@ def rescale_to_hu(stored: NDArray[Any], frame: Frame) -> AnyArray:
     """
     slope, intercept = frame.rescale or (1.0, 0.0)
     if slope == 1 and intercept == int(intercept):
-        wide = stored.astype(np.int64) + int(intercept)
-        fits = wide.min() >= -(1 << 15) and wide.max() < 1 << 15
-        values: AnyArray = wide.astype(np.int16 if fits else np.int32)
+        shift = int(intercept)
+        fits = int(stored.min()) + shift >= -_INT16 and int(stored.max()) + shift < _INT16
+        if fits and abs(shift) < _INT16:  # intermediate values that wrap around are corrected
+            values: AnyArray = stored.astype(np.int16) + np.int16(shift)
+        else:
+            values = (stored.astype(np.int64) + shift).astype(np.int16 if fits else np.int32)
     else:
         values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     padded = find_padding(stored, values, frame)
     if padded is None:
         return values
     values[padded] = BACKGROUND_HU
-    fits = bool(np.abs(values).max() < 1 << 15)
+    fits = bool(np.abs(values).max() < _INT16)
     return values.astype(np.int16) if values.dtype == np.int32 and fits else values
 
 
