@@ -17,6 +17,7 @@ from pleura.masks.labels import PLEURA_LABELS
 from pleura.masks.mask import Mask
 from pleura.masks.pairs import read_mask_pair
 from pleura.masks.selection import RoiSelection
+from pleura.scan.bit_field import MAX_OVERLAPPING
 from pleura.scan.labels import Label
 from pleura.typing import Progress, StrPath
 
@@ -73,12 +74,12 @@ def compare(
     pairs = match_cases(Path(predicted), Path(reference))
     table.warn_unknown(name for name, *_ in pairs)
     image_files = {} if images is None else match_images(Path(images), Path(reference), pairs)
-    labels = tuple(Label(value, name) for name, value in (classes or {}).items())
+    labels = classes_to_compare(classes or {})
     scores: list[Score] = []
     decisions: Counter[str] = Counter()
     for i, (name, *files) in enumerate(pairs):
         masks = read_mask_pair(*files, image=image_files.get(name), roi=roi, classes=labels)
-        scores += _score_files(table.case(name), *masks, classes)
+        scores += _score_files(table.case(name), *masks)
         for kind, mask in zip(("prediction", "reference"), masks, strict=True):
             for decision in mask.decisions:
                 if decision.warning or decision.reason != PLEURA_LABELS:
@@ -94,9 +95,16 @@ def compare(
     return Comparison(tuple(scores), digest, dict(decisions), classes or {})
 
 
-def _score_files(
-    case: Case, prediction: Mask, reference: Mask, classes: Mapping[str, int] | None
-) -> list[Score]:
+def classes_to_compare(classes: Mapping[str, int]) -> tuple[Label, ...]:
+    """Return classes of which each is read by itself, as far as a mask has bits for them.
+
+    So structures of a file may overlap, and each is scored as a whole.
+    """
+    overlap = len(classes) <= MAX_OVERLAPPING
+    return tuple(Label(value, name, overlap=overlap) for name, value in classes.items())
+
+
+def _score_files(case: Case, prediction: Mask, reference: Mask) -> list[Score]:
     aligned = align(
         prediction,
         reference,
@@ -104,4 +112,5 @@ def _score_files(
         "resample the prediction to the grid of the reference",
     )
     labels = aligned.first.apply(prediction.labels), aligned.second.apply(reference.labels)
+    classes = reference.regions if reference.classes else None
     return score_masks(case, *labels, aligned.spacing, classes)

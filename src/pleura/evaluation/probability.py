@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.scan.bit_field import has_label
+from pleura.typing import AnyArray
+
 LEVELS = 256
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 _BINS = 15
@@ -58,7 +61,7 @@ def any_class(maps: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def class_histograms(
-    maps: Sequence[NDArray[np.uint8]], labels: NDArray[np.uint8], classes: Mapping[str, int]
+    maps: Sequence[NDArray[np.uint8]], labels: AnyArray, classes: Mapping[str, int]
 ) -> dict[str, ProbabilityHistogram]:
     """Return a histogram for each class, by name.
 
@@ -67,14 +70,14 @@ def class_histograms(
     maps:
         Probability of each class, times 255.
     labels:
-        The reference, of the same shape.
+        The reference, of the same shape; a bit field of classes that may overlap.
     classes:
         Label by name of the classes, in the order of the maps; empty for lungs.
     """
     if not classes:
         return {}
     return {
-        name: ProbabilityHistogram.from_arrays(probability, labels == label)
+        name: ProbabilityHistogram.from_arrays(probability, has_label(labels, label))
         for (name, label), probability in zip(classes.items(), maps, strict=True)
     }
 

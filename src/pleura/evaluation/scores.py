@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pleura.evaluation.cases import Case
 from pleura.evaluation.metrics import accuracy, dice, iou
 from pleura.evaluation.surface import distance_metrics, largest_missed_area
+from pleura.scan.bit_field import has_label
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.typing import BoolArray
 
@@ -86,7 +87,7 @@ def score_masks(
         The case that the masks belong to.
     prediction, reference:
         Labels (slices, rows, columns): 1 right and 2 left lung, or 1 both. Right and left are
-        scored if both masks distinguish them.
+        scored if both masks distinguish them. Of classes that may overlap, bit fields.
     spacing:
         Distance in mm between voxel centres along each axis; None if unknown.
     classes:
@@ -101,7 +102,9 @@ def score_masks(
     if not classes and _have_sides(prediction, reference):
         parts = {"right": RIGHT, "left": LEFT}
     regions = {ALL_LABELS if classes else LUNGS: (prediction > 0, reference > 0)}
-    regions |= {name: (prediction == i, reference == i) for name, i in parts.items()}
+    regions |= {
+        name: (has_label(prediction, i), has_label(reference, i)) for name, i in parts.items()
+    }
     return [_score(case, region, *masks, spacing) for region, masks in regions.items()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.figures.label_layers import label_layers
 from pleura.figures.palette import PREDICTION, label_colour, rgb
 from pleura.typing import AnyArray, BoolArray
 
@@ -24,7 +25,8 @@ def overlay(
     image:
         Grey values (rows, columns).
     mask:
-        Nonzero inside, (rows, columns); a label map is uint8, and each label has its own contour.
+        Nonzero inside, (rows, columns); a label map is uint8, and each label has its own
+        contour; so does each bit of a bit field, uint16.
     window:
         Values that are shown black and white; by default `grey_range`.
     colour:
@@ -37,12 +39,11 @@ def overlay(
     low, high = window or grey_range(image)
     grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)
     picture = np.repeat(np.rint(grey * 255).astype(np.uint8)[..., None], 3, axis=2)
-    labels = [int(label) for label in np.unique(mask) if label]
-    if len(labels) < 2 or mask.dtype.kind == "f":
+    layers = [] if mask.dtype.kind == "f" else [*label_layers(mask)]
+    if len(layers) < 2:
         picture[contour_pixels(np.not_equal(mask, 0))] = rgb(colour)
-    else:
-        for label in labels:
-            picture[contour_pixels(mask == label)] = rgb(label_colour(label))
+    for label, inside in layers if len(layers) > 1 else ():
+        picture[contour_pixels(inside)] = rgb(label_colour(label))
     return picture
 
 

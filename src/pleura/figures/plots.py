@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pleura.errors import DataError
 from pleura.figures.backend import Axes, ConstrainedLayoutEngine, Figure, Line2D, Rectangle
 from pleura.figures.cases import ChosenCase
+from pleura.figures.label_layers import label_layers
 from pleura.figures.overlay import Window, grey_range
 from pleura.figures.palette import PREDICTION, REFERENCE, TEXT, TEXT_ON_BLACK, label_colour
 from pleura.files.atomic import write_atomically
@@ -81,8 +82,8 @@ def pairs_figure(
                 if not row.is_label_map:
                     _plot_contour(axis, mask, REFERENCE)
                     continue
-                for label in np.unique(mask[mask > 0]):
-                    _plot_contour(axis, mask == label, label_colour(int(label)))
+                for label, inside in label_layers(mask):
+                    _plot_contour(axis, inside, label_colour(label))
         axes[0].set_ylabel(_shorten(row.name), fontsize=8, color=TEXT)
     for axis, heading in zip(panels[0], headings, strict=True):
         axis.set_title(heading, fontsize=9, color=TEXT)
@@ -113,8 +114,8 @@ def cases_figure(
             (case.reference, REFERENCE, 2.6),
             (case.prediction, PREDICTION, 1),
         ):
-            for label in np.unique(mask[mask > 0]):
-                _plot_contour(enlarged, mask == label, colour, width=width)
+            for _, inside in label_layers(mask):
+                _plot_contour(enlarged, inside, colour, width=width)
         _enlarge(whole, enlarged, (case.reference > 0) | (case.prediction > 0))
         whole.set_title(_case_title(case), fontsize=9, color=TEXT)
     figure.legend(
@@ -208,8 +209,8 @@ def _show(axis: Axes, image: AnyArray, limits: Window | None) -> None:
 
 
 def _plot_labels(axis: Axes, mask: AnyArray, colour: str, width: float) -> None:
-    for label in np.unique(mask[mask > 0]):
-        _plot_contour(axis, mask == label, colour, width)
+    for _, inside in label_layers(mask):
+        _plot_contour(axis, inside, colour, width)
 
 
 def _plot_contour(axis: Axes, mask: AnyArray, colour: str, width: float = 1.2) -> None:

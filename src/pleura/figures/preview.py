@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pleura.figures.drawing import LINE_HEIGHT, draw_contour, draw_text, wrap_text
+from pleura.figures.label_layers import label_layers
 from pleura.figures.overlay import grey_levels
 from pleura.figures.palette import TEXT_ON_BLACK, label_colour
+from pleura.typing import AnyArray
 
 LUNG_WINDOW = (-1350.0, 150.0)
 """HU that are shown black and white: a window width of 1500 at a level of -600."""
@@ -58,7 +60,7 @@ def _index_table(classes: Sequence[int]) -> list[int]:
 
 def preview_image(
     hu: NDArray[np.int16],
-    labels: NDArray[np.uint8],
+    labels: AnyArray,
     spacing: tuple[float, float, float],
     caption: PreviewCaption = PreviewCaption(),
     *,
@@ -70,7 +72,8 @@ def preview_image(
     ----------
     hu, labels:
         Canonical axial slices (slices, rows, columns): from foot to head, rows from front to back,
-        columns from the patient's right to left.
+        columns from the patient's right to left. Of classes that may overlap, ``labels`` is a bit
+        field, uint16.
     spacing:
         Distance of slices, rows and columns in mm.
     caption:
@@ -84,7 +87,7 @@ def preview_image(
         An RGB image. Slices are numbered from the feet, from 1.
     """
     z, y, x = spacing
-    if caption.classes:
+    if caption.classes and labels.dtype == np.uint8:
         labels = np.array(_index_table(caption.classes), np.uint8)[labels]
     if len(labels) == 1:
         panel = _panel(hu[0], labels[0], (y, x), _Marks("RL", "AP", scale_bar), 2 * PANEL_SIZE)
@@ -94,7 +97,8 @@ def preview_image(
         for i in _shown_slices(labels)
     ]
     row = _median_index(labels.sum((0, 2)), hu.shape[1] // 2)
-    column = _median_index((labels == 1).sum((0, 1)), hu.shape[2] // 2)
+    first = labels & np.uint16(1) if labels.dtype == np.uint16 else labels == 1
+    column = _median_index(first.sum((0, 1)), hu.shape[2] // 2)
     coronal, sagittal = _Marks("RL", "SI", scale_bar), _Marks("AP", "SI", scale_bar)
     panels += [
         _panel(hu[::-1, row], labels[::-1, row], (z, x), coronal),
@@ -127,7 +131,7 @@ def main_panels(preview: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
 
 
-def _shown_slices(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _shown_slices(labels: AnyArray) -> NDArray[np.int64]:
     """Return the numbers of the axial slices to show, from the highest to the lowest."""
     inside = np.flatnonzero(labels.any((1, 2)))
     first, last = (inside[0], inside[-1]) if len(inside) else (0, len(labels) - 1)
@@ -153,7 +157,7 @@ class _Marks:
 
 def _panel(
     hu: NDArray[np.int16],
-    labels: NDArray[np.uint8],
+    labels: AnyArray,
     spacing: tuple[float, float],
     marks: _Marks,
     size: int = PANEL_SIZE,
@@ -164,9 +168,8 @@ def _panel(
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     grey = Image.fromarray(grey_levels(hu, LUNG_WINDOW))
     picture = grey.resize(shape, Image.Resampling.BILINEAR).convert("RGB")
-    for label in np.unique(labels):
-        if label:
-            draw_contour(picture, labels == label, label_colour(int(label)))
+    for label, inside in label_layers(labels):
+        draw_contour(picture, inside, label_colour(label))
     square = Image.new("RGB", (size, size))
     square.paste(picture, ((size - shape[0]) // 2, (size - shape[1]) // 2))
     _mark(square, marks)

@@ -197,7 +197,9 @@ def write_nrrd(
     origin: Origin | None = None,
     fields: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an array (slices, rows, columns) with the grid of its ``origin``, or else ``geometry``.
+    """Write an array with the grid of its ``origin``, or else ``geometry``.
+
+    The array is (slices, rows, columns), or (slices, rows, columns, layers).
 
     Only the grid fields of the header are copied: other fields and comments may identify the
     patient.
@@ -222,7 +224,7 @@ def write_nrrd(
             header.pop("space", None)
         if not set(header.get("kinds", [])) <= _KINDS:
             del header["kinds"]
-        array = array.reshape(tuple(int(n) for n in source["sizes"][::-1]))
+        array = array.reshape(*(int(n) for n in source["sizes"][::-1]), *array.shape[3:])
     else:
         header |= {
             "space": "left-posterior-superior",
@@ -230,10 +232,23 @@ def write_nrrd(
             "space origin": geometry.affine[:3, 3],
             "kinds": ["domain"] * 3,
         }
+    if array.ndim > 3:
+        header = _with_layers(header)
     header |= fields or {}
     content = io.BytesIO()
     nrrd.write(content, array, header, index_order="C")
     write_atomically(path, lambda file: file.write(content.getbuffer()))
+
+
+def _with_layers(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a header with an axis of layers before the axes of space, as 3D Slicer writes it."""
+    layered = {**header, "kinds": ["list", *(header.get("kinds") or ["domain"] * 3)]}
+    if "space directions" in header:
+        directions = np.asarray(header["space directions"], float)
+        layered["space directions"] = np.vstack([np.full(directions.shape[1], np.nan), directions])
+    if "spacings" in header:
+        layered["spacings"] = [np.nan, *header["spacings"]]
+    return layered
 
 
 class NrrdFormat:

@@ -17,8 +17,9 @@ from pleura.masks.mask import Mask
 from pleura.masks.selection import select_classes
 from pleura.masks.structures import draw_structures
 from pleura.names import shorten_list
+from pleura.scan.bit_field import stack_bits
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import Label
+from pleura.scan.labels import Label, may_overlap
 from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.typing import AnyArray, StrPath
 
@@ -44,7 +45,7 @@ def read_classes(
     Returns
     -------
     Mask
-        Its labels are the values of the classes.
+        Its labels are the values of the classes, or a bit field of classes that may overlap.
 
     Raises
     ------
@@ -57,9 +58,10 @@ def read_classes(
     label_scan = read_label_scan(path)
     values = whole_labels(label_scan)
     class_indices(values, classes, path)  # refuses other values
-    return Mask(
-        values.astype(np.uint8), label_scan, False, ("", ""), has_scan=False, classes=classes
-    )
+    labels = values.astype(np.uint8)
+    if may_overlap(classes):
+        labels = stack_bits((labels == label.value for label in classes), len(classes))
+    return Mask(labels, label_scan, False, ("", ""), has_scan=False, classes=classes)
 
 
 def read_class_file(
@@ -87,8 +89,28 @@ def draw_classes(
     file: SegmentFile, classes: tuple[Label, ...], geometry: Geometry | None, origin: Origin
 ) -> Mask:
     """Draw the structures with the names or codes of classes; see `draw_structures`."""
+    if may_overlap(classes):
+        return _draw_overlapping(file, classes, geometry, origin)
     mask = draw_structures(file, geometry, origin, select_classes(file, classes))
     return replace(mask, sides=False, classes=classes)
+
+
+def _draw_overlapping(
+    file: SegmentFile, classes: tuple[Label, ...], geometry: Geometry | None, origin: Origin
+) -> Mask:
+    """Draw the structures of each class by themselves; the labels are a bit field."""
+    known = set(select_classes(file, classes).values())
+    drawn = {
+        label.value: draw_structures(file, geometry, origin, select_classes(file, (label,)))
+        for label in classes
+        if label.value in known
+    }
+    first = next(iter(drawn.values()))
+    empty = np.zeros(first.labels.shape, np.uint8)
+    layers = (drawn[c.value].labels if c.value in drawn else empty for c in classes)
+    decisions = dict.fromkeys(decision for mask in drawn.values() for decision in mask.decisions)
+    bits = stack_bits(layers, len(classes))
+    return replace(first, labels=bits, sides=False, classes=classes, decisions=tuple(decisions))
 
 
 def class_indices(

@@ -78,7 +78,7 @@ class Mask(LabelMap):
     Raises
     ------
     ScanError
-        The labels are not uint8 or do not have the shape of the scan.
+        The labels have another dtype, or do not have the shape of the scan.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -93,6 +93,9 @@ class Mask(LabelMap):
 
     def write(self, path: StrPath) -> None:
         """Write the mask; the suffix selects the format: see `pleura.formats.write`.
+
+        Classes that may overlap are in one file if it is a DICOM SEG, an RT Structure Set or a
+        .seg.nrrd file, else in one file per class with its name before the suffix.
 
         Raises
         ------
@@ -123,7 +126,7 @@ class Mask(LabelMap):
             hu,
             labels,
             order.apply_to(self.geometry).spacing,
-            PreviewCaption(classes=[label.value for label in self.classes]),
+            PreviewCaption(classes=[*self.regions.values()] if self.classes else ()),
             scale_bar=self.geometry.spacing_known,
         )
         rows = [

@@ -32,6 +32,7 @@ from pleura.measurement.result import (
     RegionMeasurement,
     SliceMeasurement,
 )
+from pleura.scan.bit_field import has_label
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
@@ -114,7 +115,7 @@ def measure(
     hu, labels = order.apply(scan.hu()), order.apply(mask.labels)
     regions = {"lungs": labels > 0}
     if mask.classes:
-        regions = {name: labels == value for name, value in mask.regions.items()}
+        regions = {name: has_label(labels, value) for name, value in mask.regions.items()}
     elif mask.sides:
         regions |= {"right": labels == RIGHT, "left": labels == LEFT}
     return Measurement(

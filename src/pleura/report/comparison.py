@@ -10,7 +10,7 @@ from typing import Any
 from pleura.errors import PleuraError
 from pleura.evaluation.alignment import canonical_orders
 from pleura.evaluation.cases import CaseTable
-from pleura.evaluation.compare import compare
+from pleura.evaluation.compare import classes_to_compare, compare
 from pleura.evaluation.comparison import Comparison
 from pleura.evaluation.matching import match_cases, match_images
 from pleura.evaluation.model import CaseArrays
@@ -21,7 +21,6 @@ from pleura.masks.selection import RoiSelection
 from pleura.report.images import PageImage
 from pleura.report.page import Page
 from pleura.report.scores import scores_page, worst_slice
-from pleura.scan.labels import Label
 from pleura.typing import Progress, StrPath
 
 
@@ -234,11 +233,12 @@ def _image(
         scan = read(image)
     except PleuraError:
         return None
-    labels_of = tuple(Label(value, name) for name, value in classes.items())
+    labels_of = classes_to_compare(classes)
     masks = read_mask_pair(*files, image=image, roi=roi, classes=labels_of)
     orders = canonical_orders(scan, *masks)
     hu = orders[0].apply(scan.hu())
     labels = [order.apply(m.labels) for order, m in zip(orders[1:], masks, strict=True)]
     if hu.shape != labels[0].shape:
         return None
-    return worst_slice(CaseArrays(case, hu, labels[0], labels[1], classes=classes))
+    regions = masks[0].regions if classes else {}
+    return worst_slice(CaseArrays(case, hu, labels[0], labels[1], classes=regions))

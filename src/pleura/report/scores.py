@@ -29,6 +29,7 @@ from pleura.report.page import (
     details_of,
 )
 from pleura.report.plots import Plot, histogram, iou_histogram, scatter_plot
+from pleura.scan.bit_field import has_label
 from pleura.scan.labels import LEFT
 
 Facts = tuple[tuple[str, str], ...]
@@ -105,9 +106,9 @@ def worst_slice(arrays: CaseArrays) -> PageImage:
     prediction, reference = arrays.prediction, arrays.reference
     if arrays.classes:
         i = int((prediction != reference).sum((1, 2)).argmax())
-        masks = [("reference", reference[i] == value) for value in arrays.classes.values()]
+        masks = [("reference", has_label(reference[i], v)) for v in arrays.classes.values()]
         masks += [
-            (label_kind(n + 1), prediction[i] == value)
+            (label_kind(n + 1), has_label(prediction[i], value))
             for n, value in enumerate(arrays.classes.values())
         ]
     else:

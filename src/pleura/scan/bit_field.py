@@ -1,4 +1,8 @@
-"""Overlapping classes as a bit field: bit i of a voxel is set if it belongs to class i."""
+"""Overlapping classes as a bit field: bit i of a voxel is set if it belongs to class i.
+
+Arrays of labels are uint8. Bit fields are uint16, so that both kinds differ in their dtype, and the
+label of class i is ``1 << i``.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,14 @@ from numpy.typing import NDArray
 
 from pleura.typing import AnyArray, BoolArray
 
+MAX_OVERLAPPING = 16
+"""Largest number of classes that may overlap: the bits of a voxel."""
+
+BIT_DTYPE = np.uint16
+"""dtype of the bit field of a mask."""
+
 BitField = NDArray[Any]
-"""uint8 of up to 8 classes, else uint32."""
+"""uint16 of up to 16 classes, else uint32."""
 
 
 def stack_bits(layers: Iterable[AnyArray], classes: int) -> BitField:
@@ -24,7 +34,7 @@ def stack_bits(layers: Iterable[AnyArray], classes: int) -> BitField:
     classes:
         Number of classes, at least 1 and at most 32.
     """
-    dtype = np.dtype(np.uint8 if classes <= 8 else np.uint32)
+    dtype = np.dtype(BIT_DTYPE if classes <= MAX_OVERLAPPING else np.uint32)
     bits: BitField | None = None
     for i, layer in enumerate(layers):
         if bits is None:
@@ -32,6 +42,13 @@ def stack_bits(layers: Iterable[AnyArray], classes: int) -> BitField:
         bits[layer != 0] |= dtype.type(1 << i)
     assert bits is not None  # noqa: S101  (there is at least one class)
     return bits
+
+
+def has_label(labels: AnyArray, label: int) -> BoolArray:
+    """Return which voxels have a label: of a bit field, that have this bit; else that are equal."""
+    if labels.dtype != BIT_DTYPE:
+        return np.asarray(labels == label, np.bool_)
+    return np.asarray((labels & BIT_DTYPE(label)) != 0, np.bool_)
 
 
 def highest_class(bits: BitField) -> NDArray[np.uint8]:

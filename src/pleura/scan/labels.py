@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import ScanError
+from pleura.scan.bit_field import BIT_DTYPE, MAX_OVERLAPPING, has_label
 from pleura.scan.bridges import to_highdicom, to_nibabel, to_simpleitk
 from pleura.scan.geometry import Geometry
 from pleura.scan.origin import Origin
 from pleura.scan.scan import Scan
+from pleura.typing import AnyArray, BoolArray
 
 if TYPE_CHECKING:
     from highdicom import Volume
@@ -46,6 +49,8 @@ class Label:
         `pleura.engine.classes.choose_labels`.
     clean:
         Whether small components are removed and holes are filled.
+    overlap:
+        Whether its voxels may belong to other classes, too; equal for all classes of a model.
     """
 
     value: int
@@ -53,6 +58,12 @@ class Label:
     code: tuple[str, str, str] | None = None
     threshold: float = 0.5
     clean: bool = False
+    overlap: bool = False
+
+
+def may_overlap(classes: Sequence[Label]) -> bool:
+    """Return whether voxels may belong to several of the classes."""
+    return any(label.overlap for label in classes)
 
 
 def labels_by_region(*, sides: bool) -> dict[str, int]:
@@ -60,9 +71,9 @@ def labels_by_region(*, sides: bool) -> dict[str, int]:
     return {"right": RIGHT, "left": LEFT} if sides else {"lung": BOTH}
 
 
-def count_voxels(labels: NDArray[np.uint8], label: int) -> int:
+def count_voxels(labels: AnyArray, label: int) -> int:
     """Return the number of voxels with a label, without a boolean array of the whole volume."""
-    return sum(int(np.count_nonzero(plane == label)) for plane in labels)
+    return sum(int(np.count_nonzero(has_label(plane, label))) for plane in labels)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,7 +84,9 @@ class LabelMap:
     ----------
     labels:
         uint8 (slices, rows, columns): 0 outside the lungs; 1 right and 2 left lung if ``sides``,
-        else 1 both lungs. With ``classes``, the value of a class, or 0.
+        else 1 both lungs. With ``classes``, the value of a class, or 0. With classes that may
+        overlap, uint16: the sum of the bits ``1 << i`` of the classes of a voxel, where i is the
+        index of a class in ``classes``.
     scan:
         The scan whose grid the labels are on.
     sides:
@@ -86,37 +99,59 @@ class LabelMap:
     Raises
     ------
     ScanError
-        The labels are not uint8 or do not have the shape of the scan.
+        The labels have another dtype, or do not have the shape of the scan; or more classes may
+        overlap than a voxel has bits.
     """
 
-    labels: NDArray[np.uint8]
+    labels: NDArray[Any]
     scan: Scan
     sides: bool = True
     algorithm: tuple[str, str] = ("pleura", "")
     classes: tuple[Label, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != np.uint8:
+        if self.overlap and len(self.classes) > MAX_OVERLAPPING:
+            raise ScanError(
+                f"{len(self.classes)} classes may overlap; a mask has bits for {MAX_OVERLAPPING}",
+                where=self.scan.source,
+                hint="split the classes into several masks",
+            )
+        dtype = np.dtype(BIT_DTYPE if self.overlap else np.uint8)
+        if self.labels.shape != self.scan.geometry.shape or self.labels.dtype != dtype:
             raise ScanError(
                 f"a {self.labels.dtype} mask of shape {self.labels.shape} does not fit "
                 f"a scan of shape {self.scan.geometry.shape}",
                 where=self.scan.source,
-                hint="pass uint8 labels on the grid of the scan",
+                hint=f"pass {dtype} labels on the grid of the scan",
             )
 
     @property
+    def overlap(self) -> bool:
+        """Whether voxels may belong to several classes."""
+        return may_overlap(self.classes)
+
+    def inside(self, label: int) -> BoolArray:
+        """Return which voxels have a label, one of the values of `regions`."""
+        return has_label(self.labels, label)
+
+    @property
     def regions(self) -> dict[str, int]:
-        """Label by region: names of the classes, or ``right`` and ``left``, or ``lung``."""
+        """Label by region: names of the classes, or ``right`` and ``left``, or ``lung``.
+
+        The label of a class that may overlap is its bit in ``labels``.
+        """
+        if self.overlap:
+            return {label.name: 1 << i for i, label in enumerate(self.classes)}
         if self.classes:
             return {label.name: label.value for label in self.classes}
         return labels_by_region(sides=self.sides)
 
-    def values(self) -> NDArray[np.uint8]:
+    def values(self) -> NDArray[Any]:
         """Return the labels, as `Scan.values` returns the voxels of a scan."""
         return self.labels
 
     def to_simpleitk(self) -> SimpleITKImage:
-        """Return the labels (uint8) as a SimpleITK image.
+        """Return the labels as a SimpleITK image.
 
         Raises
         ------
@@ -126,11 +161,11 @@ class LabelMap:
         return to_simpleitk(self.labels, self.geometry)
 
     def to_nibabel(self) -> Nifti1Image:
-        """Return the labels (uint8) as a nibabel ``Nifti1Image``."""
+        """Return the labels as a nibabel ``Nifti1Image``."""
         return to_nibabel(self.labels, self.geometry)
 
     def to_highdicom(self) -> Volume:
-        """Return the labels (uint8) as a highdicom ``Volume``.
+        """Return the labels as a highdicom ``Volume``.
 
         Raises
         ------

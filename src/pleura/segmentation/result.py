@@ -84,7 +84,7 @@ class Segmentation(Mask):
         geometry, (slices, rows, columns) = self.geometry, self.geometry.shape
         names = {RIGHT: "Right lung", LEFT: "Left lung"} if self.sides else {BOTH: "Lungs"}
         if self.classes:
-            names = {label.value: label.name.capitalize() for label in self.classes}
+            names = {label: name.capitalize() for name, label in self.regions.items()}
         size = f"{slices} slice{'s' * (slices != 1)} of {rows} x {columns} pixels"
         pixel = "pixel size unknown"
         if geometry.spacing_known:
@@ -97,7 +97,7 @@ class Segmentation(Mask):
             {label: f"{name}: {self._size_of(label)}" for label, name in names.items()},
             lines,
             [f"{flag.title}: {flag.message}" for flag in self.flags],
-            [label.value for label in self.classes],
+            [*self.regions.values()] if self.classes else (),
         )
 
     def _size_of(self, label: int) -> str:

@@ -27,6 +27,7 @@ from pleura.formats.dicom.references import (
     set_image_reference,
     to_long_string,
 )
+from pleura.scan.bit_field import has_label
 from pleura.scan.labels import BOTH, LEFT, RIGHT, LabelMap
 
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, required by PS3.3 C.8.8.5
@@ -86,7 +87,8 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
         for label, (name, _) in rois.items()
     ]
     dataset.ROIContourSequence = [
-        _roi_contour(mask, origin, label, colour) for label, (_, colour) in rois.items()
+        _roi_contour(mask, origin, number, (label, colour))
+        for (number, (_, colour)), label in zip(rois.items(), mask.regions.values(), strict=True)
     ]
     dataset.RTROIObservationsSequence = [
         _item(
@@ -101,7 +103,7 @@ def _structure_set(mask: LabelMap, origin: DicomOrigin) -> Dataset:
 
 
 def _rois(mask: LabelMap) -> dict[int, tuple[str, str]]:
-    """Return name and colour of each structure by label."""
+    """Return name and colour of each structure by its number."""
     if not mask.classes:
         return _SEPARATE if mask.sides else _COMBINED
     return {
@@ -110,8 +112,11 @@ def _rois(mask: LabelMap) -> dict[int, tuple[str, str]]:
     }
 
 
-def _roi_contour(mask: LabelMap, origin: DicomOrigin, label: int, colour: str) -> Dataset:
-    item = _item(ReferencedROINumber=label, ROIDisplayColor=list(rgb(colour)))
+def _roi_contour(
+    mask: LabelMap, origin: DicomOrigin, number: int, label_and_colour: tuple[int, str]
+) -> Dataset:
+    label, colour = label_and_colour
+    item = _item(ReferencedROINumber=number, ROIDisplayColor=list(rgb(colour)))
     contours = list(_contours(mask, origin, label))
     if contours:  # type 3: an empty sequence is not valid
         item.ContourSequence = contours
@@ -121,7 +126,7 @@ def _roi_contour(mask: LabelMap, origin: DicomOrigin, label: int, colour: str) -
 def _contours(mask: LabelMap, origin: DicomOrigin, label: int) -> Iterator[Dataset]:
     digits = max(3, 2 - floor(log10(min(mask.geometry.spacing[1:]))))  # a hundredth of a pixel
     for i, frame in enumerate(origin.frames):
-        inside = mask.labels[i] == label
+        inside = has_label(mask.labels[i], label)
         if frame is None or not inside.any():
             continue
         for ring in find_contours(inside):

@@ -81,7 +81,7 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
     sources = [_placeholder_image(frame, mask.geometry, patient_and_study) for _, frame in slices]
     segmentation = hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=_segment_numbers(mask)[[i for i, _ in slices]],
+        pixel_array=_segment_array(mask)[[i for i, _ in slices]],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=_segments(mask),
         series_instance_uid=hd.UID(),
@@ -103,12 +103,19 @@ def _segmentation(mask: LabelMap, origin: DicomOrigin) -> Any:
     return segmentation
 
 
-def _segment_numbers(mask: LabelMap) -> NDArray[np.uint8]:
-    """Return the segment of each voxel: segments are numbered from 1 without gaps."""
+def _segment_array(mask: LabelMap) -> NDArray[np.uint8]:
+    """Return the segment of each voxel: segments are numbered from 1 without gaps.
+
+    Of classes that may overlap, return the mask of each segment, (slices, rows, columns, segments).
+    """
+    if mask.overlap:
+        layers = [mask.inside(label) for label in mask.regions.values()]
+        return np.stack(layers, -1).view(np.uint8)
     table = np.zeros(256, np.uint8)
     for number, value in enumerate(mask.regions.values(), 1):
         table[value] = number
-    return table[mask.labels]
+    numbers: NDArray[np.uint8] = table[mask.labels]
+    return numbers
 
 
 def _descriptions(mask: LabelMap) -> list[tuple[Code, Code, str, str]]:
