@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
 def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
     """Set the weights of a network to those of a run or a model.
 
-    Of an ensemble, the weights of the first member are used. The last layer (``head``) keeps its
-    random weights if the source has another number of classes.
+    Of an ensemble, the weights of the first member are used. If the source has another number of
+    classes, the last layer (``head``) gets random weights, or from one class to several, those that
+    divide the probability of the class between the labels.
 
     Parameters
     ----------
@@ -110,12 +112,10 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
         if is_run(source):
             weights = load_tensors(open_run(source).weights)["network"]
             weights = rename_weights(weights, network)
-            if not _has_same_head(network, weights):
-                own = network.state_dict()
-                weights |= {name: own[name] for name in own if name.startswith(_HEAD)}
-            network.load_state_dict(weights)
+            network.load_state_dict(weights | _last_layer(network, weights))
         else:
-            _load_folded(network, rename_weights(_tensors(model_path(source)), network))
+            weights = rename_weights(_tensors(model_path(source)), network)
+            _load_folded(network, weights | _last_layer(network, weights))
     except (KeyError, RuntimeError) as error:
         raise RecipeError(
             "the initial weights do not fit the network of the recipe",
@@ -177,10 +177,7 @@ def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> No
     The batch normalisation only adds the bias, so its statistics must not change in the training.
     """
     bias: Tensor | None = None
-    same_head = _has_same_head(network, tensors)
     for name, module in network.named_modules():
-        if f"{name}." == _HEAD and not same_head:
-            continue
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             _copy(module.weight, tensors[f"{name}.weight"])
             if module.bias is None:
@@ -198,19 +195,30 @@ def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> No
                 module.running_var.fill_(1 - module.eps)
 
 
-def _has_same_head(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> bool:
-    """Return whether the last layer fits; log that it is trained from random weights if not."""
-    own, other = network.state_dict().get(f"{_HEAD}weight"), tensors.get(f"{_HEAD}weight")
-    if own is None or other is None or own.shape[1:] != other.shape[1:]:
-        return True  # another architecture, which is refused when the weights are copied
-    if own.shape == other.shape:
-        return True
-    _logger.info(
-        "Initial weights: the last layer is random, because they have %d outputs instead of %d",
-        len(other),
-        len(own),
-    )
-    return False
+def _last_layer(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the last layer if it has another number of outputs than the source.
+
+    From one class to several, each label gets an equal part of the probability of this class.
+    Otherwise the weights are random.
+    """
+    own = {name: value for name, value in network.state_dict().items() if name.startswith(_HEAD)}
+    weight, bias = (tensors.get(f"{_HEAD}{name}") for name in ("weight", "bias"))
+    if own.keys() != {f"{_HEAD}weight", f"{_HEAD}bias"} or weight is None or bias is None:
+        return {}  # another architecture, which is refused when the weights are copied
+    outputs, labels = len(weight), len(own[f"{_HEAD}bias"]) - 1
+    if outputs == labels + 1 or weight.shape[1:] != own[f"{_HEAD}weight"].shape[1:]:
+        return {}
+    if outputs > 2 or labels < 2:
+        _logger.info("Initial weights: those of the last layer are random, the classes differ")
+        return own
+    # The sigmoid of one output, or the softmax of background and one class.
+    background = torch.zeros_like(weight[:1]) if outputs == 1 else weight[:1]
+    bias_of_background = torch.zeros_like(bias[:1]) if outputs == 1 else bias[:1]
+    _logger.info("Initial weights: each label starts with an equal part of the probability of lung")
+    return {
+        f"{_HEAD}weight": torch.cat([background, *[weight[-1:]] * labels]),
+        f"{_HEAD}bias": torch.cat([bias_of_background, *[bias[-1:] - math.log(labels)] * labels]),
+    }
 
 
 def _copy(target: Tensor, source: Tensor) -> None:
