@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from pleura.dataset.opencv import cv2
 from pleura.typing import FloatArray
 
 
-def class_balance(masks: NDArray[np.uint8]) -> tuple[float, float]:
+def class_balance(masks: Iterable[NDArray[np.uint8]]) -> tuple[float, float]:
     """Return the weights of background and lung with which both classes have the same sum.
 
     A class with ``n_c`` of ``n`` pixels has the weight ``n / (2 n_c)``, so that the mean weight
@@ -21,11 +23,12 @@ def class_balance(masks: NDArray[np.uint8]) -> tuple[float, float]:
         0 and 1 in any shape: all masks of the training subset, as in the paper. Weights of a
         single slice with few lung pixels would be extreme.
     """
-    lung = int(np.count_nonzero(masks))
-    background = masks.size - lung
+    counts = [(mask.size, int(np.count_nonzero(mask))) for mask in masks]
+    total, lung = sum(size for size, _ in counts), sum(count for _, count in counts)
+    background = total - lung
     if lung == 0 or background == 0:
         return 1.0, 1.0
-    return masks.size / (2 * background), masks.size / (2 * lung)
+    return total / (2 * background), total / (2 * lung)
 
 
 def border_weights(
@@ -71,6 +74,8 @@ def border_weights(
     for label in range(1, objects):
         elsewhere = np.not_equal(labels, label).astype(np.uint8)
         distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # OpenCV rounds the square root of an integer depending on the alignment of the array.
+        distance = np.sqrt(np.rint(np.square(distance, dtype=np.float64))).astype(np.float32)
         second = np.minimum(second, np.maximum(nearest, distance))
         nearest = np.minimum(nearest, distance)
     gap = np.float32(w0) * np.exp(-((nearest + second) ** 2) / np.float32(2 * sigma**2))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from heapq import nlargest
 from itertools import combinations
 
 import numpy as np
 
 from pleura.dataset.duplicates import NEAR_DUPLICATE_CORRELATION, is_duplicate
-from pleura.dataset.pair_reader import read_pair
+from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs
 from pleura.dataset.splits import SplitRecipe
@@ -75,22 +77,21 @@ def resolve_duplicates(
 def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | None:
     """Return a warning about near duplicates in different subsets, or None."""
     position = {name: i for i, name in enumerate(prepared.names)}
-    similar: list[tuple[float, str, str]] = []
+    count, similar = 0, list[tuple[float, str, str]]()
     for first, second in combinations((split.training, split.validation, split.test), 2):
         table = prepared.thumbnails[[position[name] for name in first]]
         for name in second:
             correlation = table @ prepared.thumbnails[position[name]]
-            similar += [
-                (float(correlation[i]), first[i], name)
-                for i in np.flatnonzero(correlation > NEAR_DUPLICATE_CORRELATION)
-            ]
+            found = np.flatnonzero(correlation > NEAR_DUPLICATE_CORRELATION)
+            count += len(found)
+            similar += [(float(correlation[i]), first[i], name) for i in found]
+            similar = nlargest(3, similar)
     if not similar:
         return None
-    similar.sort(reverse=True)
     subset = split.subset_by_name()
-    shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in similar[:3])
+    shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in similar)
     return (
-        f"{counted(len(similar), 'pair')} of near duplicates in different subsets, such as slices "
+        f"{counted(count, 'pair')} of near duplicates in different subsets, such as slices "
         "of "
         f"one patient: {shown}. Scores on them are biased. hint: keep all images of a "
         "patient in one subset (split.method=grouped)"
@@ -103,11 +104,17 @@ def _find_duplicates(
     """Yield the names of each two duplicates in different subsets, in the order of subsets."""
     subset, by_name = split.subset_by_name(), {pair.name: pair for pair in pairs}
     groups: dict[bytes, list[str]] = {}
+    readers = PairReader(), PairReader()  # each keeps a volume
     for name, pixels in zip(prepared.names, prepared.hashes, strict=True):
         if pixels and name in subset:
             groups.setdefault(pixels, []).append(name)
     for names in groups.values():
         names.sort(key=lambda name: SUBSETS.index(subset[name]))
         for a, b in combinations(names, 2):
-            if subset[a] != subset[b] and is_duplicate(*(read_pair(by_name[n])[0] for n in (a, b))):
-                yield a, b
+            if subset[a] != subset[b]:
+                chosen = (replace(by_name[name], no_lung=True) for name in (a, b))
+                images = [
+                    reader.read(pair)[0] for reader, pair in zip(readers, chosen, strict=True)
+                ]
+                if is_duplicate(*images):
+                    yield a, b

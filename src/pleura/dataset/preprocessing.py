@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from pleura.dataset.duplicates import thumbnail, value_hash
+from pleura.dataset.duplicates import THUMBNAIL_PIXELS, thumbnail, value_hash
 from pleura.dataset.opencv import cv2
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataError
+from pleura.files.arrays import allocate_array
 from pleura.scan.context import NO_CONTEXT, SliceContext
 from pleura.scan.labels import Label
 from pleura.typing import AnyArray, FloatArray, Progress, TargetArray
@@ -93,10 +94,15 @@ class PreprocessedPairs:
         """Return a hash of each image by name; copies have equal hashes, constant images none."""
         return {name: one.hex()[:32] for name, one in zip(self.names, self.hashes, strict=True)}
 
+    def rows(self, names: Sequence[str]) -> NDArray[np.intp]:
+        """Return the rows of the arrays that have these names, in this order."""
+        row = {name: i for i, name in enumerate(self.names)}
+        return np.array([row[name] for name in names], np.intp)
+
     def select(self, names: Sequence[str]) -> tuple[FloatArray, TargetArray]:
-        """Return the images and masks with these names, in this order."""
-        index = [self.names.index(name) for name in names]
-        return self.images[index], self.masks[index]
+        """Return copies of the images and masks with these names, in this order."""
+        rows = self.rows(names)
+        return self.images[rows], self.masks[rows]
 
 
 def preprocess_pairs(
@@ -106,7 +112,7 @@ def preprocess_pairs(
     labels: tuple[Label, ...] = (),
     context: SliceContext = NO_CONTEXT,
 ) -> PreprocessedPairs:
-    """Read and preprocess image-mask pairs; only the results are kept in memory.
+    """Read and preprocess image-mask pairs; only the results are kept, see `allocate_array`.
 
     Parameters
     ----------
@@ -122,13 +128,15 @@ def preprocess_pairs(
     Raises
     ------
     DataError
-        A pair cannot be read, or has no neighbouring slices.
+        A pair cannot be read or has no neighbouring slices, or the disk is full.
     """
     digest = hashlib.sha256()
     channels = (context.channels,) if context.slices else ()
     try:
-        images = np.empty((len(pairs), *channels, *preprocessing.size), np.float32)
-        masks = np.empty((len(pairs), *preprocessing.size), np.uint8 if labels else np.float32)
+        shape = len(pairs), *channels, *preprocessing.size
+        images = allocate_array(shape, np.float32, "the preprocessed images")
+        shape = len(pairs), *preprocessing.size
+        masks = allocate_array(shape, np.uint8 if labels else np.float32, "the preprocessed masks")
     except MemoryError as error:
         raise DataError(
             f"{len(pairs)} images of {' x '.join(map(str, preprocessing.size))} pixels do not fit "
@@ -136,7 +144,8 @@ def preprocess_pairs(
             where="recipe key 'preprocessing.size'",
             hint="choose a smaller size, or use fewer images",
         ) from error
-    hashes, thumbnails = [], []
+    hashes: list[bytes] = []
+    thumbnails = np.empty((len(pairs), THUMBNAIL_PIXELS), np.float32)
     reader = PairReader(labels, context)
     for i, pair in enumerate(pairs):
         image, mask = reader.read(pair)
@@ -151,7 +160,7 @@ def preprocess_pairs(
             else preprocess_mask(mask, preprocessing)
         )
         hashes.append(b"" if image.min() == image.max() else value_hash(image))
-        thumbnails.append(thumbnail(image))
+        thumbnails[i] = thumbnail(image)
         if progress is not None:
             progress(i + 1, len(pairs))
     names = tuple(pair.name for pair in pairs)
@@ -162,7 +171,7 @@ def preprocess_pairs(
         digest.hexdigest(),
         preprocessing,
         tuple(hashes),
-        np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32),
+        thumbnails,
     )
 
 

@@ -20,6 +20,7 @@ from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, Preprocessing, scale_intensity
 from pleura.dataset.simulation import Simulation, simulate
 from pleura.errors import DataError
+from pleura.files.arrays import allocate_array
 from pleura.typing import FloatArray, Progress, TargetArray
 
 _OVERSAMPLING = 2
@@ -56,6 +57,8 @@ class PreprocessedSet:
         Section of the recipe, or a function; None to not augment.
     mirrored:
         With several classes: the class of a pixel in a mirrored image, by its class.
+    rows:
+        Rows of ``images`` and ``masks`` that are in the set; None: all. They are read by batch.
     """
 
     def __init__(
@@ -64,18 +67,21 @@ class PreprocessedSet:
         masks: TargetArray,
         augmentation: Augmentation | AugmentationFunction | None,
         mirrored: Sequence[int] = (),
+        rows: NDArray[np.intp] | None = None,
     ) -> None:
+        self.rows = np.arange(len(images)) if rows is None else rows
         self.images = images
         self.masks = masks
         self.augmentation = augmentation
         self.mirrored = mirrored
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
     def sample_batch(self, indices: NDArray[np.integer], rng: np.random.Generator) -> Batch:
         """Return the images with these indices, augmented with random numbers of ``rng``."""
-        images, masks = self.images[indices], self.masks[indices]
+        rows = self.rows[indices]
+        images, masks = self.images[rows], self.masks[rows]
         if self.augmentation is None:
             return images, masks
         if isinstance(self.augmentation, Augmentation):
@@ -95,7 +101,7 @@ class SimulatedSet:
     Parameters
     ----------
     pairs:
-        Pairs of images in HU; all are kept in memory, as int16 and uint8.
+        Pairs of images in HU; all are kept, as int16 and uint8, see `allocate_array`.
     preprocessing, augmentation, simulation:
         Sections of the recipe.
     progress:
@@ -114,8 +120,9 @@ class SimulatedSet:
         self.augmentation = augmentation
         self.simulation = simulation
         finer_size = _OVERSAMPLING * preprocessing.size[0], _OVERSAMPLING * preprocessing.size[1]
-        self.images: NDArray[np.int16] = np.empty((len(pairs), *finer_size), np.int16)
-        self.masks: NDArray[np.uint8] = np.empty((len(pairs), *finer_size), np.uint8)
+        shape = len(pairs), *finer_size
+        self.images: NDArray[np.int16] = allocate_array(shape, np.int16, "the images in HU")
+        self.masks: NDArray[np.uint8] = allocate_array(shape, np.uint8, "the masks")
         reader = PairReader()
         # Values are clipped before they are interpolated, as `scale_intensity` does.
         limits = _CT_RANGE if simulation.greyscale else preprocessing.window
@@ -177,7 +184,8 @@ def build_training_set(
         A pair cannot be read.
     """
     if simulation is None or not isinstance(augmentation, Augmentation):
-        return PreprocessedSet(*prepared.select(names), augmentation, mirrored)
+        rows = prepared.rows(names)
+        return PreprocessedSet(prepared.images, prepared.masks, augmentation, mirrored, rows)
     by_name = {pair.name: pair for pair in pairs}
     selected = [by_name[name] for name in names]
     return SimulatedSet(selected, prepared.preprocessing, augmentation, simulation, progress)

@@ -84,7 +84,7 @@ def load_data(
     apart = resolve_duplicates(pairs, prepared, split, recipe.split)
     pretraining = _training_hashes(initial_weights)
     _require_unseen(pretraining, prepared, apart, str(initial_weights))
-    if not prepared.masks.any():
+    if not any(mask.any() for mask in prepared.masks):
         raise DataError(
             "all masks are empty",
             where=images if masks is None else masks,
@@ -131,8 +131,10 @@ def _require_unseen(
 
 def _require_labels(prepared: PreprocessedPairs, split: Split, labels: Sequence[Label]) -> None:
     """Refuse a label that no training image has."""
-    present = np.unique(prepared.select(split.training)[1]) if labels else ()
-    missing = [label for i, label in enumerate(labels) if i + 1 not in present]
+    counts = np.zeros(len(labels) + 1, np.int64)
+    for row in prepared.rows(split.training) if labels else ():
+        counts += np.bincount(prepared.masks[row].ravel(), minlength=len(counts))
+    missing = [label for i, label in enumerate(labels) if not counts[i + 1]]
     if missing:
         listed = " and ".join(f"{label.value} ({label.name})" for label in missing)
         noun = "label" if len(missing) == 1 else "labels"

@@ -26,7 +26,7 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
     """Preprocessed images and masks of a subset, as `train` uses them.
 
     Training images are augmented; the augmentation is a function of the seed of the recipe, the
-    epoch and the index. All images are read at once and kept in memory.
+    epoch and the index. All images are read at once; large sets are kept in a temporary file.
 
     Parameters
     ----------

@@ -24,7 +24,11 @@ from torch import Tensor, nn
 from pleura.dataset.border_weights import border_weights, class_balance
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
-from pleura.dataset.preprocessing import preprocess_image, resample_probability
+from pleura.dataset.preprocessing import (
+    PreprocessedPairs,
+    preprocess_image,
+    resample_probability,
+)
 from pleura.dataset.training_set import TrainingSet, build_training_set
 from pleura.errors import RunError
 from pleura.figures.curves import curves_figure
@@ -90,9 +94,8 @@ class Trainer:
             self.recipe.mirrored,
         )
         self.validation_pairs: list[Pair] = named(data.pairs, split.validation)
-        self.validation_images: FloatArray
-        self.validation_masks: TargetArray
-        self.validation_images, self.validation_masks = prepared.select(split.validation)
+        self.prepared: PreprocessedPairs = prepared
+        self.validation_rows: NDArray[np.intp] = prepared.rows(split.validation)
         self.state = state
         self.logits_of: Callable[[Tensor], Tensor] = processes.network(state.network)
         self.stopped: bool = False
@@ -108,9 +111,8 @@ class Trainer:
         )
         self.steps: int = self.batches.steps
         self.classes: list[str] = [label.name for label in self.recipe.data.classes]
-        self.balance: tuple[float, float] = class_balance(
-            _binary(prepared.select(split.training)[1])
-        )
+        rows = prepared.rows(split.training) if self.recipe.loss.border_weights else ()
+        self.balance: tuple[float, float] = class_balance(_binary(prepared.masks[i]) for i in rows)
         weights = class_weights(self.recipe.loss, self.classes)
         self.class_weights: Tensor | None = (
             None if weights is None else weights.to(self.compute.device)
@@ -240,11 +242,11 @@ class Trainer:
             state.end_cycle(last=state.epoch + 1 == self.epochs)
         loss = accuracy = 0.0
         class_dice = ClassDice(self.classes)
-        for i in range(0, len(self.validation_images), self.batch):
-            chosen = slice(i, i + self.batch)
-            logits = self.compute.logits(state.validated_network, self.validation_images[chosen])
-            targets = self.compute.targets(self.validation_masks[chosen])
-            share = len(logits) / len(self.validation_images)
+        for i in range(0, len(self.validation_rows), self.batch):
+            chosen = self.validation_rows[i : i + self.batch]
+            logits = self.compute.logits(state.validated_network, self.prepared.images[chosen])
+            targets = self.compute.targets(self.prepared.masks[chosen])
+            share = len(logits) / len(self.validation_rows)
             loss += share * float(self._loss(logits, targets))
             accuracy += share * accuracy_of(logits, targets)
             if self.classes:
