@@ -81,6 +81,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "RecipeError",
+    "RecipeSearch",
     "RegionMeasurement",
     "Reorientation",
     "ReportedComparison",
@@ -99,6 +100,9 @@ __all__ = [
     "ScheduleFunction",
     "Score",
     "ScoreChange",
+    "SearchCallbacks",
+    "SearchOptions",
+    "SearchTrial",
     "Segmentation",
     "SegmentationDataset",
     "SegmentationOptions",
@@ -147,6 +151,7 @@ __all__ = [
     "resume",
     "resume_fine_tuning",
     "sample_scan",
+    "search_recipes",
     "segment",
     "segment_cohort",
     "segment_file",
@@ -283,6 +288,11 @@ if TYPE_CHECKING:
     from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
     from pleura.training.run_evaluation import RunEvaluation as RunEvaluation
+    from pleura.training.search import SearchCallbacks as SearchCallbacks
+    from pleura.training.search import search_recipes as search_recipes
+    from pleura.training.search_result import RecipeSearch as RecipeSearch
+    from pleura.training.search_result import SearchTrial as SearchTrial
+    from pleura.training.search_space import SearchOptions as SearchOptions
     from pleura.training.trackers import track_with_mlflow as track_with_mlflow
     from pleura.training.trackers import track_with_wandb as track_with_wandb
     from pleura.training.train import resume as resume
@@ -354,6 +364,9 @@ _NAMES_BY_MODULE = {
     "pleura.segmentation.result": "Segmentation",
     "pleura.segmentation.segmenter": "Segmenter segment",
     "pleura.training.callbacks": "StepReport TrainingCallbacks",
+    "pleura.training.search": "SearchCallbacks search_recipes",
+    "pleura.training.search_result": "RecipeSearch SearchTrial",
+    "pleura.training.search_space": "SearchOptions",
     "pleura.training.trackers": "track_with_mlflow track_with_wandb",
     "pleura.training.check": "CheckOptions check",
     "pleura.training.cross_validation": "CrossValidation CrossValidationOptions cross_validate",

@@ -52,6 +52,10 @@ class RunError(PleuraError):
     """A run folder that cannot be read, resumed, or written."""
 
 
+class DivergedError(RunError):
+    """A training whose loss is not finite."""
+
+
 class ModelError(PleuraError):
     """A model file that cannot be read or run."""
 

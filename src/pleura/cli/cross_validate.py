@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +18,20 @@ from pleura.cli.common import (
     stderr_console,
     write_json,
 )
+from pleura.cli.recipe_options import (
+    announce_runs,
+    folds_options,
+    patient_overrides,
+    recipe_of,
+    recipe_options,
+    require_one_process,
+)
 from pleura.cli.scores import print_scores
-from pleura.cli.types import WholeNumber
 from pleura.names import counted
 from pleura.training.progress_bar import new_progress_bar
 
 if TYPE_CHECKING:
-    from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.cross_validation import CrossValidation
-    from pleura.training.recipe import Recipe
     from pleura.training.run import Run
 
 _EPILOG = """\
@@ -46,34 +50,8 @@ Examples:
 @images_argument
 @masks_argument
 @click.option("--output", "-o", type=PATH, required=True, help="Folder to write to.")
-@click.option(
-    "--folds", type=WholeNumber(3), default=5, show_default=True, help="Number of trainings."
-)
-@click.option(
-    "--group",
-    metavar="CSV|REGEX",
-    help="Patients: a .csv file with the columns name and patient, or a regular expression on the "
-    "file name, whose first group is the patient.  [default: each image or volume]",
-)
-@click.option(
-    "--recipe",
-    "-r",
-    help="Name, or path of a .yaml file.  [default: exercise, or with --from that of the weights]",
-)
-@click.option(
-    "--from",
-    "initial_weights",
-    metavar="MODEL",
-    help="Start each training from these weights: a run, a model file, or `default`, the model of "
-    "this package. They must not have been trained on these images.",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a value of the recipe, such as training.epochs=5; repeatable.",
-)
+@folds_options
+@recipe_options
 @click.option("--report", type=PATH, help="Also write an HTML report to this file.")
 @json_option
 @silent_option
@@ -103,12 +81,8 @@ def command(
     from pleura.report.images import PageImage
     from pleura.report.scores import worst_slice
     from pleura.training.cross_validation import CrossValidationOptions, cross_validate
-    from pleura.training.processes import is_distributed
 
-    if is_distributed():
-        raise click.UsageError(
-            "the folds are trained in one process: start pleura without torchrun"
-        )
+    require_one_process("folds")
     pictures: dict[str, PageImage] = {}
     bar = new_progress_bar(stderr_console(), hidden=quiet)
     evaluating = bar.add_task("evaluating", total=None)
@@ -126,9 +100,9 @@ def command(
             images,
             masks,
             output,
-            _recipe(recipe, initial_weights, [*overrides, *_patients(group)]),
+            recipe_of(recipe, initial_weights, [*overrides, *patient_overrides(group)]),
             CrossValidationOptions(folds, not quiet, initial_weights),
-            callbacks=_callbacks(folds, quiet),
+            callbacks=announce_runs(lambda run: f"{run.folder.name} of {folds}", quiet),
             evaluation_callbacks=EvaluationCallbacks(on_progress, on_case),
         )
     finally:
@@ -139,40 +113,6 @@ def command(
         evaluation_page(result.evaluation, pictures, command=command_line()).write(report)
     write_json(json_file, result.to_dict())
     return _print(result, silent=quiet or str(json_file) == "-")
-
-
-def _recipe(name: str | None, initial_weights: str | None, overrides: list[str]) -> Recipe:
-    from pleura.training.initial_weights import fine_tuning_recipe
-    from pleura.training.recipe_loading import load_recipe, override_recipe
-
-    if name is None and initial_weights is not None:
-        return override_recipe(fine_tuning_recipe(initial_weights), overrides)
-    return load_recipe(name or "exercise", overrides)
-
-
-def _patients(group: str | None) -> list[str]:
-    """Return overrides of a recipe with the patients of ``--group``."""
-    if group is None:
-        return []
-    is_table = group.lower().endswith(".csv")
-    table, pattern = (group, None) if is_table else (None, group)
-    return [
-        f"split.patient_file={json.dumps(table)}",
-        f"split.patient_pattern={json.dumps(pattern)}",
-    ]
-
-
-def _callbacks(folds: int, quiet: bool) -> TrainingCallbacks:
-    """Return callbacks that print the fold of each training."""
-    from pleura.training.callbacks import TrainingCallbacks
-
-    def on_start(run: Run) -> None:
-        if not quiet:
-            sizes = run.record["subsets"]
-            counts = ", ".join(f"{size} {subset}" for subset, size in sizes.items())
-            echo(f"{run.folder.name} of {folds}: {counts} images", err=True)
-
-    return TrainingCallbacks(on_start=on_start)
 
 
 def _print(result: CrossValidation, *, silent: bool) -> int:

@@ -75,7 +75,7 @@ def print_scores(comparison: Comparison) -> None:
             ]
             title = f"{prefix}{comparison.metric_label(metric)}, by group"
             if rows:
-                _print_table([title, *SUMMARY_COLUMNS[1:]], rows)
+                print_table([title, *SUMMARY_COLUMNS[1:]], rows)
     if len({score.unit for score in comparison.scores}) > 1:
         echo("the spacing of some cases is unknown: their lengths and areas are in pixels")
     echo("all metrics: --json FILE")
@@ -102,7 +102,7 @@ def _print_case(comparison: Comparison) -> None:
         unit = comparison.display_unit(metric)
         values = (comparison.defined(region)[0].metrics[metric] for region in regions)
         rows.append([comparison.metric_label(metric), *map(unit.format, values)])
-    _print_table(["metric", *regions], rows)
+    print_table(["metric", *regions], rows)
 
 
 def _print_region(comparison: Comparison, region: str) -> None:
@@ -112,7 +112,7 @@ def _print_region(comparison: Comparison, region: str) -> None:
     echo(f"{region}: {outcomes_text(comparison.outcome_counts(region), region)}")
     if comparison.defined(region):
         rows = [comparison.summary_row(region, m) for m in _metrics(comparison, region)]
-        _print_table(list(SUMMARY_COLUMNS), rows)
+        print_table(list(SUMMARY_COLUMNS), rows)
 
 
 def _metrics(comparison: Comparison, region: str) -> list[str]:
@@ -120,7 +120,7 @@ def _metrics(comparison: Comparison, region: str) -> list[str]:
     return [metric for metric in _SHOWN if metric in first.metrics]
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
+def print_table(header: list[str], rows: list[list[str]]) -> None:
     """Print a table without wrapping lines; the first column is on the left."""
     table = [header, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from pleura.dataset.pair_names import find_names
 from pleura.dataset.pair_reader import PairReader
@@ -66,6 +71,49 @@ class Folds:
                 needed -= count
         return chosen
 
+    def splits(self, training_patients: int | None = None, seed: int = 0) -> list[Split]:
+        """Return the split of each fold.
+
+        Parameters
+        ----------
+        training_patients:
+            Number of patients of each training subset, in a random order that depends only on the
+            fold and the seed: a larger subset contains the smaller ones. None: all patients.
+        seed:
+            Seed of the order.
+
+        Raises
+        ------
+        DataError
+            A fold has fewer patients for training.
+        """
+        splits = [self.split(fold) for fold in range(self.count)]
+        if training_patients is None:
+            return splits
+        return [
+            replace(split, training=self._names_of(split, training_patients, f"{seed} {fold}"))
+            for fold, split in enumerate(splits)
+        ]
+
+    def _names_of(self, split: Split, number: int, seed: str) -> tuple[str, ...]:
+        """Return the training images of the first patients in a random order."""
+        patients = list(dict.fromkeys(self.patient_of[name] for name in split.training))
+        if not 1 <= number <= len(patients):
+            raise DataError(
+                f"{counted(number, 'training patient')} requested, and one of {self.count} folds "
+                f"has {len(patients)}",
+                where="training patients",
+                hint=f"choose 1 to {len(patients)} training patients, or more folds",
+            )
+        random.Random(seed).shuffle(patients)  # noqa: S311  (not a secret)
+        chosen = set(patients[:number])
+        return tuple(name for name in split.training if self.patient_of[name] in chosen)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the patient of each image."""
+        patients = json.dumps(dict(self.patient_of), sort_keys=True)
+        return hashlib.sha256(patients.encode()).hexdigest()
+
     def write(self, path: Path) -> None:
         """Write a CSV table with the columns `name`, `patient` and `fold`, which starts at 1."""
         rows = [[name, self.patient_of[name], str(i + 1)] for name, i in self.fold_of.items()]
@@ -117,7 +165,9 @@ def assign_folds(pairs: Sequence[Pair], count: int, recipe: SplitRecipe, where: 
     return Folds(count, fold_of, patient_of)
 
 
-def require_labels(folds: Folds, pairs: Sequence[Pair], labels: tuple[Label, ...]) -> None:
+def require_labels(
+    splits: Sequence[Split], pairs: Sequence[Pair], labels: tuple[Label, ...]
+) -> None:
     """Require images with each label in the training subset of each fold.
 
     Raises
@@ -125,18 +175,15 @@ def require_labels(folds: Folds, pairs: Sequence[Pair], labels: tuple[Label, ...
     DataError
         A fold has no training image with a label, or a pair cannot be read.
     """
+    if not labels:
+        return
     reader = PairReader(labels)
-    names_with: dict[int, set[str]] = {i + 1: set() for i in range(len(labels))}
-    for pair in pairs if labels else ():
-        if pair.name in folds.fold_of:
-            mask = reader.read(pair)[1]
-            for i, found in names_with.items():
-                if (mask == i).any():
-                    found.add(pair.name)
-    for fold in range(folds.count):
-        training = folds.split(fold).training
+    used = {name for split in splits for name in split.training}
+    present = {p.name: set(np.unique(reader.read(p)[1])) for p in pairs if p.name in used}
+    for fold, split in enumerate(splits):
+        found = set[int]().union(*(present[name] for name in split.training))
         for i, label in enumerate(labels):
-            if names_with[i + 1].isdisjoint(training):
+            if i + 1 not in found:
                 raise DataError(
                     f"the training subset of fold {fold + 1} has no image with the label "
                     f"{label.value} ({label.name})",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,23 +15,26 @@ from pleura.dataset.pairs import Pair, find_pairs
 from pleura.errors import DataWarning, RunError
 from pleura.evaluation.cases import CaseTable
 from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation
-from pleura.files.hashing import hash_files
 from pleura.files.records import read_record, write_json
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.evaluation import evaluate
 from pleura.training.export import ExportOptions, export
-from pleura.training.fold_training import is_started, train_folds
-from pleura.training.initial_weights import fine_tuning_recipe, hash_weights
+from pleura.training.fold_training import train_folds
+from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.options import TrainingOptions
 from pleura.training.out_of_fold import MaskWriter
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
 from pleura.training.run import Run
 from pleura.training.run_evaluation import RunEvaluation
+from pleura.training.settings_record import (
+    CROSS_VALIDATION,
+    hash_initial_weights,
+    hash_pairs,
+    write_settings,
+)
 from pleura.training.versions import versions
 from pleura.typing import StrPath
-
-_RECORD = "cross-validation.json"
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,13 @@ def cross_validate(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     pairs = find_pairs(images, masks, recipe.data.class_masks)
     folds = assign_folds(pairs, options.folds, recipe.split, images)
-    require_labels(folds, pairs, recipe.data.classes)
+    splits = folds.splits()
+    require_labels(splits, pairs, recipe.data.classes)
     settings = _settings(pairs, folds, recipe, weights)
-    _require_same_settings(output, settings)
-    write_json(output / _RECORD, settings)
+    write_settings(output / CROSS_VALIDATION, settings, "cross-validation")
     folds.write(output / "folds.csv")
-    training = TrainingOptions(weights, overwrite=True, progress=options.progress)
-    runs = train_folds(images, masks, output, recipe, folds, training, callbacks)
+    training = TrainingOptions(weights, progress=options.progress)
+    runs = train_folds(images, masks, output, recipe, splits, training, callbacks)
     result = CrossValidation(output, folds.count, tuple(runs))
     if not all(run.finished for run in runs):
         return result
@@ -184,46 +185,14 @@ def _settings(
     pairs: Sequence[Pair], folds: Folds, recipe: Recipe, weights: StrPath | None
 ) -> dict[str, Any]:
     """Return what a cross-validation that is continued must have in common with its start."""
-    files = (path for pair in pairs for path in (pair.image, *pair.masks))
-    patients = json.dumps(dict(folds.patient_of), sort_keys=True)
-    settings = {
+    return {
         "format": 1,
         "folds": folds.count,
-        "data": hash_files(dict.fromkeys(files), names=True),
-        "patients": hashlib.sha256(patients.encode()).hexdigest(),
+        "data": hash_pairs(pairs),
+        "patients": folds.fingerprint(),
         "recipe": recipe.model_dump(mode="json", exclude={"split"}),
-        "initial_weights": None if weights is None else hash_weights(weights),
+        "initial_weights": hash_initial_weights(weights),
     }
-    content: dict[str, Any] = json.loads(json.dumps(settings))
-    return content
-
-
-def _require_same_settings(output: Path, settings: Mapping[str, Any]) -> None:
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    stored = read_record(output / _RECORD) if output.is_dir() else {}
-    if not stored:
-        raise RunError(
-            "the folder contains other files than those of a cross-validation",
-            where=output,
-            hint="choose a new folder",
-        )
-    if not any(is_started(path.parent) for path in output.glob("fold-*/run.json")):
-        return  # the first training has failed: the settings may change
-    for key, title in (
-        ("format", "format"),
-        ("folds", "number of folds"),
-        ("data", "images or masks"),
-        ("patients", "patients or excluded images"),
-        ("recipe", "recipe"),
-        ("initial_weights", "initial weights"),
-    ):
-        if stored.get(key) != settings[key]:
-            raise RunError(
-                f"the folder contains a cross-validation with another value: {title}",
-                where=output,
-                hint="repeat the command that started it to continue it, or choose a new folder",
-            )
 
 
 def _evaluate(
@@ -273,7 +242,7 @@ def _joined(
     classes = parts[0].class_thresholds
     return ModelEvaluation(
         tuple(scores),
-        read_record(started.folder / _RECORD)["data"],
+        read_record(started.folder / CROSS_VALIDATION)["data"],
         threshold=float(np.mean([part.threshold for part in parts])),
         histograms={k: v for part in parts for k, v in part.histograms.items()},
         class_histograms={

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.data_recipe import DataRecipe
-from pleura.dataset.folds import Folds, assign_folds
+from pleura.dataset.folds import assign_folds
 from pleura.dataset.label_errors import PredictLung
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.splits import SplitRecipe
+from pleura.dataset.subsets import Split
 from pleura.engine.engine import Engine
 from pleura.errors import DataWarning
 from pleura.training.callbacks import TrainingCallbacks
@@ -22,6 +25,7 @@ from pleura.training.options import TrainingOptions
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.run import Run
+from pleura.training.settings_record import is_started
 from pleura.training.train import resume, train
 
 _logger = logging.getLogger(__name__)
@@ -66,8 +70,9 @@ def cross_validated_prediction(
     folds = assign_folds(find_pairs(images, masks), count, recipe.split, images)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # `check` reports the same
-        options = TrainingOptions(overwrite=True)
-        runs = train_folds(images, masks, folder, recipe, folds, options, callbacks)
+        runs = train_folds(
+            images, masks, folder, recipe, folds.splits(), TrainingOptions(), callbacks
+        )
     if not all(run.finished for run in runs):
         raise KeyboardInterrupt
     engines = []
@@ -87,7 +92,7 @@ def train_folds(
     masks: Path,
     folder: Path,
     recipe: Recipe,
-    folds: Folds,
+    splits: Sequence[Split],
     options: TrainingOptions,
     callbacks: TrainingCallbacks | None = None,
 ) -> list[Run]:
@@ -99,28 +104,39 @@ def train_folds(
         The runs; only the last one may be not finished.
     """
     runs: list[Run] = []
-    callbacks = callbacks or TrainingCallbacks()
-    for fold in range(folds.count):
-        run, split = folder / f"fold-{fold + 1}", folder / f"fold-{fold + 1}.csv"
-        if is_started(run):
-            resumed = TrainingOptions(progress=options.progress)
-            runs.append(resume(images, masks, run, options=resumed, callbacks=callbacks))
-        else:
-            folds.split(fold).write(split)
-            fold_recipe = _fold_recipe(recipe, split)
-            runs.append(
-                train(images, masks, run, fold_recipe, options=options, callbacks=callbacks)
-            )
+    for i, split in enumerate(splits):
+        run, path = folder / f"fold-{i + 1}", folder / f"fold-{i + 1}.csv"
+        if not is_started(run):
+            split.write(path)
+        fold_recipe = _fold_recipe(recipe, path)
+        runs.append(train_or_resume(images, masks, run, fold_recipe, options, callbacks))
         if not runs[-1].finished:
             break
-        _logger.info("Trained fold %d of %d", fold + 1, folds.count)
+        _logger.info("Trained fold %d of %d", i + 1, len(splits))
     return runs
 
 
-def is_started(run: Path) -> bool:
-    """Return whether a run can be resumed: its record is empty until then."""
-    record = run / "run.json"
-    return record.is_file() and record.stat().st_size > 0
+def train_or_resume(
+    images: Path,
+    masks: Path,
+    folder: Path,
+    recipe: Recipe,
+    options: TrainingOptions,
+    callbacks: TrainingCallbacks | None = None,
+) -> Run:
+    """Train a run; resume it if it has started, with its own recipe; return it if it is finished.
+
+    Returns
+    -------
+    Run
+        The run, which is not finished if the training was interrupted.
+    """
+    callbacks = callbacks or TrainingCallbacks()
+    if is_started(folder):
+        resumed = TrainingOptions(progress=options.progress)
+        return resume(images, masks, folder, options=resumed, callbacks=callbacks)
+    options = replace(options, overwrite=True)
+    return train(images, masks, folder, recipe, options=options, callbacks=callbacks)
 
 
 def _fold_recipe(recipe: Recipe, split: Path) -> Recipe:

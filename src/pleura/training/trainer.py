@@ -30,7 +30,7 @@ from pleura.dataset.preprocessing import (
     resample_probability,
 )
 from pleura.dataset.training_set import TrainingSet, build_training_set
-from pleura.errors import RunError
+from pleura.errors import DivergedError
 from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
 from pleura.network.ensemble import class_probabilities
@@ -205,7 +205,7 @@ class Trainer:
             float(loss.detach()), accuracy_of(logits.detach(), targets)
         )
         if not math.isfinite(mean_loss):  # the mean over all processes, so that all of them stop
-            raise RunError(
+            raise DivergedError(
                 f"the training diverged: the loss of epoch {state.epoch + 1} is not finite",
                 where=self.run.folder,
                 hint="lower schedule.learning_rate; the last good checkpoint is kept",
