@@ -51,7 +51,7 @@ def test_a_missing_file_of_a_class_is_an_error_with_its_name(folders):
     (folders[1] / "lesions" / "1.tif").unlink()
     with pytest.raises(DataError, match=r"1 file without mask of the class 'lesion': 1\.tif"):
         find_pairs(*folders, DATA.class_masks)
-    report = check_folders(*folders, labels=DATA.classes, class_masks=DATA.class_masks)
+    report = check_folders(*folders, data=DATA)
     assert [f.message for f in report.findings if f.severity == "error"] == [
         "1 file without mask of the class 'lesion'"
     ]
@@ -68,7 +68,7 @@ def test_masks_of_different_size_are_an_error(folders):
 
 
 def test_check_counts_the_pixels_in_several_classes(folders):
-    report = check_folders(*folders, labels=DATA.classes, class_masks=DATA.class_masks)
+    report = check_folders(*folders, data=DATA)
     assert [(one.name, one.images) for one in report.labels] == [("lung", 2), ("lesion", 2)]
     notes = [f.message for f in report.findings if f.topic == "labels"]
     assert notes == [

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from pleura.dataset.augmentation import Augmentation, augment
 from pleura.dataset.data_recipe import DataRecipe, describe_mirroring, mirror_table
-from pleura.dataset.pair_reader import PairReader, read_mask_2d
+from pleura.dataset.images_2d import read_mask_2d
+from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import Preprocessing, preprocess_label_map
 from pleura.errors import DataError, RecipeError

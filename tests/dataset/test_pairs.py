@@ -4,7 +4,8 @@ import pytest
 from dicom_files import write_series
 from PIL import Image
 
-from pleura.dataset.pair_reader import PairReader, read_image_2d, read_mask_2d
+from pleura.dataset.images_2d import read_image_2d, read_mask_2d
+from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import find_pairs
 from pleura.errors import DataError
 from pleura.formats.image_files import read_image_file

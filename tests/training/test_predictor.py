@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pleura.dataset.pair_reader import read_image_2d
+from pleura.dataset.images_2d import read_image_2d
 from pleura.errors import DataError, RunError
 from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.training.predict import PredictionOptions, apply_mask, bounding_box, predict

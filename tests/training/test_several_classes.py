@@ -447,7 +447,7 @@ def test_a_check_counts_the_images_of_each_label(folders, recipe, tmp_path):
         )
     assert report.to_dict()["labels"][2]["name"] == "lesion"
     assert "9 lesion" in report._repr_html_()
-    with pytest.raises(DataError, match="several labels cannot be compared with a model"):
+    with pytest.raises(DataError, match="only masks of lungs can be compared"):
         pleura.check(*folders, pleura.CheckOptions(model="default", recipe=recipe))
 
 

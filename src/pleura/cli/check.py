@@ -16,6 +16,7 @@ from pleura.cli.common import (
     masks_argument,
     progress_bars,
     quiet_option,
+    roi_option,
     write_json,
 )
 from pleura.cli.types import WholeNumber
@@ -23,6 +24,7 @@ from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.dataset.check_report import CheckReport, Finding
+    from pleura.masks.selection import RoiSelection
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -32,6 +34,7 @@ Examples:
   pleura check images/ masks/
   pleura check images/ masks/ --json check.json
   pleura check images/ masks/ --recipe lesions.yaml   # masks with several labels
+  pleura check images/ masks/ --roi Lung_R=1,Lung_L=2
   pleura check images/ masks/ --model default --report check.html --label-errors exclude.txt
   pleura check images/ masks/ --cross-validate 3 --recipe quick --figure label-errors.png
 
@@ -66,6 +69,7 @@ The exit code is 1 if an error prevents training on the data.
     type=PATH,
     help="Write the names of suspected label errors, one per line, for train --exclude.",
 )
+@roi_option
 @json_option
 @quiet_option
 def command(
@@ -77,6 +81,7 @@ def command(
     report: Path | None,
     figure_file: Path | None,
     label_errors: Path | None,
+    roi: RoiSelection | None,
     json_file: Path | None,
     quiet: bool,
 ) -> int:
@@ -90,7 +95,7 @@ def command(
 
     if model is not None and folds is not None:
         raise click.UsageError("--model and --cross-validate exclude each other")
-    options = CheckOptions(model, folds, recipe)
+    options = CheckOptions(model, folds, recipe, roi)
     with progress_bars({"training": "steps", "checking": "pairs"}, quiet) as progress:
         checked = check(
             images,

@@ -24,7 +24,7 @@ from pleura.typing import Progress as ProgressCallback
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pleura.masks.selection import LabelPreset
+    from pleura.masks.selection import LabelPreset, RoiSelection
     from pleura.training.recipe import Recipe
 
 PATH = click.Path(path_type=Path)
@@ -106,6 +106,15 @@ def roi_option(command: Command) -> Command:
         help="Structures of the masks to read, by name, code or number: Lung_R=1,Lung_L=2.  "
         "[default: the lungs]",
     )(with_labels)
+
+
+def roi_overrides(roi: RoiSelection | None) -> list[str]:
+    """Return overrides of a recipe with the structures of ``--roi`` or ``--labels``."""
+    if roi is None:
+        return []
+    from pleura.training.recipe_loading import roi_override
+
+    return [roi_override(roi)]
 
 
 def quiet_option(command: Command) -> Command:

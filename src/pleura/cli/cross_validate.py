@@ -14,6 +14,8 @@ from pleura.cli.common import (
     images_argument,
     json_option,
     masks_argument,
+    roi_option,
+    roi_overrides,
     silent_option,
     stderr_console,
     write_json,
@@ -31,6 +33,7 @@ from pleura.names import counted
 from pleura.training.progress_bar import new_progress_bar
 
 if TYPE_CHECKING:
+    from pleura.masks.selection import RoiSelection
     from pleura.training.cross_validation import CrossValidation
     from pleura.training.run import Run
 
@@ -53,6 +56,7 @@ Examples:
 @folds_options
 @recipe_options
 @click.option("--report", type=PATH, help="Also write an HTML report to this file.")
+@roi_option
 @json_option
 @silent_option
 def command(
@@ -65,6 +69,7 @@ def command(
     initial_weights: str | None,
     overrides: tuple[str, ...],
     report: Path | None,
+    roi: RoiSelection | None,
     json_file: Path | None,
     quiet: bool,
 ) -> int:
@@ -100,7 +105,11 @@ def command(
             images,
             masks,
             output,
-            recipe_of(recipe, initial_weights, [*overrides, *patient_overrides(group)]),
+            recipe_of(
+                recipe,
+                initial_weights,
+                [*overrides, *patient_overrides(group), *roi_overrides(roi)],
+            ),
             CrossValidationOptions(folds, not quiet, initial_weights),
             callbacks=announce_runs(lambda run: f"{run.folder.name} of {folds}", quiet),
             evaluation_callbacks=EvaluationCallbacks(on_progress, on_case),

@@ -17,6 +17,7 @@ from pleura.cli.common import (
     masks_argument,
     progress_bar,
     quiet_option,
+    roi_option,
     stdout_console,
     units_option,
     write_json,
@@ -27,7 +28,8 @@ from pleura.names import counted
 
 if TYPE_CHECKING:
     from pleura.evaluation.cases import Subset
-    from pleura.intensity.mapping import UnitsOption
+    from pleura.intensity.mapping import IntensityMapping, UnitsOption
+    from pleura.masks.selection import RoiSelection
     from pleura.training.run_evaluation import RunEvaluation
 
 _EPILOG = """\
@@ -62,6 +64,7 @@ Examples:
 @click.option("--report", type=PATH, help="Also write an HTML report to this file.")
 @cases_option
 @by_option
+@roi_option
 @units_option
 @click.option(
     "--scale-factor",
@@ -81,6 +84,7 @@ def command(
     report: Path | None,
     cases: Path | None,
     by: str | None,
+    roi: RoiSelection | None,
     units: UnitsOption,
     window: tuple[float, float] | None,
     scale_factor: float,
@@ -111,8 +115,8 @@ def command(
         table,
         subset,
         folder,
-        units_or_window(units, window),
-        scale_factor,
+        units_or_window(units, window) if scale_factor == 1 else _scaled(scale_factor),
+        roi,
         report,
         command_line(),
     )
@@ -127,6 +131,12 @@ def command(
         echo(f"cases and figures in {written}")
     print_scores(evaluation)
     echo(calibration_text(evaluation.calibration))
+
+
+def _scaled(factor: float) -> IntensityMapping:
+    from pleura.intensity.mapping import IntensityMapping
+
+    return IntensityMapping(factor, 0, f"{factor:g} * HU")
 
 
 def _grid_table(evaluation: RunEvaluation) -> Table:

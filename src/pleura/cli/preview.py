@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +14,14 @@ from pleura.cli.common import (
     json_option,
     optional_masks_argument,
     require_masks,
+    roi_option,
+    roi_overrides,
     write_json,
 )
 from pleura.cli.types import WholeNumber
+
+if TYPE_CHECKING:
+    from pleura.masks.selection import RoiSelection
 
 _EPILOG = """\
 \b
@@ -45,6 +51,7 @@ Examples:
     show_default=True,
     help="Number of pairs.",
 )
+@roi_option
 @json_option
 def command(
     images: Path,
@@ -53,6 +60,7 @@ def command(
     recipe: str,
     overrides: tuple[str, ...],
     number: int,
+    roi: RoiSelection | None,
     json_file: Path | None,
 ) -> None:
     """Write a figure of training images with their masks, before and after augmentation.
@@ -62,7 +70,7 @@ def command(
     from pleura.training.preview import preview
     from pleura.training.recipe_loading import load_recipe
 
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, [*overrides, *roi_overrides(roi)])
     require_masks(masks, loaded)
     names = str(preview(images, masks, output, loaded, number).get_label()).split("\n")
     write_json(json_file, {"figure": str(output), "images": names})

@@ -17,6 +17,8 @@ from pleura.cli.common import (
     log_to_file,
     optional_masks_argument,
     require_masks,
+    roi_option,
+    roi_overrides,
     silent_option,
     stderr_console,
     write_json,
@@ -26,6 +28,7 @@ from pleura.training.progress_bar import new_progress_bar
 
 if TYPE_CHECKING:
     from pleura.corrections.training_slices import TrainingSlices
+    from pleura.masks.selection import RoiSelection
     from pleura.training.callbacks import TrainingCallbacks
     from pleura.training.recipe import Recipe
     from pleura.training.run import Run
@@ -37,6 +40,7 @@ Examples:
   pleura train images/ masks/ -o runs/first
   pleura train images/ masks/ --recipe exercise-plus -o runs/plus
   pleura train images/ masks/ --recipe mine.yaml --set training.epochs=5 -o runs/short
+  pleura train images/ masks/ --roi Lung_R=1,Lung_L=2 -o runs/rois   # structures of RTSTRUCT
   pleura train images/ masks/ -o runs/first --resume      # after Ctrl-C
   pleura train images/ masks/ --from default -o runs/mine # start from the model of this package
   pleura train data/ --recipe default -o runs/default     # the model of this package, from its data
@@ -74,6 +78,7 @@ Examples:
     help="Fraction of the uncorrected slices to train on (with --corrected).",
 )
 @click.option("--exclude", type=PATH, help="File with names of images to exclude, one per line.")
+@roi_option
 @click.option(
     "--track",
     "trackers",
@@ -99,6 +104,7 @@ def command(
     scans: Path | None,
     uncorrected_fraction: float,
     exclude: Path | None,
+    roi: RoiSelection | None,
     trackers: tuple[TrackerName, ...],
     log_file: Path | None,
     seed: int | None,
@@ -122,6 +128,7 @@ def command(
         initial_weights=initial_weights,
         overrides=overrides,
         exclude=exclude,
+        roi=roi,
         trackers=trackers,
         seed=seed,
         resume=resume,
@@ -131,6 +138,8 @@ def command(
     )
     if corrected is not None and images is not None:
         raise click.UsageError("--corrected takes no IMAGES: omit them")
+    if corrected is not None and roi is not None:
+        raise click.UsageError("--corrected excludes --roi and --labels")
     with log_to_file(log_file):
         if corrected is not None:
             return _fine_tune(corrected, scans, uncorrected_fraction, options)
@@ -148,6 +157,7 @@ class _Options:
     initial_weights: str | None
     overrides: tuple[str, ...]
     exclude: Path | None
+    roi: RoiSelection | None
     trackers: tuple[TrackerName, ...]
     seed: int | None
     resume: bool
@@ -223,19 +233,21 @@ def _recipe_of(options: _Options) -> Recipe:
         options.recipe,
         options.initial_weights,
         options.exclude,
+        options.roi,
         options.overrides,
         options.overwrite,
     )
     if options.resume and (any(changes) or options.seed is not None):
         raise click.UsageError(
             "a run is resumed with its own recipe: --resume excludes --overwrite, --recipe, "
-            "--from, --exclude, --set and --seed"
+            "--from, --exclude, --roi, --labels, --set and --seed"
         )
     if options.resume:
         return open_run(options.output).recipe
     overrides = list(options.overrides)
     if options.exclude is not None:
         overrides.append(f"split.exclude={json.dumps(read_names(options.exclude))}")
+    overrides += roi_overrides(options.roi)
     if options.seed is not None:
         overrides.append(f"training.seed={options.seed}")
     if options.recipe is None and options.initial_weights is not None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 from pleura.dataset import findings
 from pleura.dataset.check_report import CheckReport, LungFraction
+from pleura.dataset.data_recipe import DataRecipe
 from pleura.dataset.label_errors import PredictLung, find_label_errors
 from pleura.dataset.label_summary import of_labels, of_overlap, summarise_labels
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pair_summary import PairSummary, summarise_file
-from pleura.dataset.pairs import join_classes, match_all_folders
+from pleura.dataset.pairs import join_classes, match_all_folders, with_roi
 from pleura.dataset.splits import SplitRecipe
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.units import estimate_units_from_levels
-from pleura.scan.labels import Label
+from pleura.masks.selection import selects_lungs
 from pleura.typing import Progress, StrPath
 
 
@@ -29,9 +30,8 @@ def check_folders(
     *,
     predict: PredictLung | None = None,
     progress: Progress | None = None,
-    labels: tuple[Label, ...] = (),
+    data: DataRecipe | None = None,
     split: SplitRecipe | None = None,
-    class_masks: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Check the images and masks of two folders.
 
@@ -43,13 +43,12 @@ def check_folders(
         The predictions of a model, which the masks are compared with.
     progress:
         Called with the number of pairs that were read, and of all pairs.
-    labels:
-        The classes of the masks; empty if all masks are lungs. Of several classes, label errors and
+    data:
+        The classes of the masks, and the structures to read; without either, all masks are lungs.
+        Of several classes, or of another ``roi`` than right and left lung, label errors and
         orientations of masks are not searched.
     split:
         The split in whose subsets the labels are counted.
-    class_masks:
-        As for `find_pairs`.
 
     Returns
     -------
@@ -61,10 +60,11 @@ def check_folders(
     DataError
         A folder is unreadable or contains no image.
     """
-    images, masks = Path(images), Path(masks)
-    pairings = match_all_folders(images, masks, class_masks)
-    pairs = join_classes(pairings)
+    images, masks, data = Path(images), Path(masks), data or DataRecipe()
+    pairings = match_all_folders(images, masks, data.class_masks)
+    pairs = with_roi(join_classes(pairings), data.roi)
     summaries: list[PairSummary] = []
+    labels = data.classes
     reader = PairReader(labels)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -84,7 +84,8 @@ def check_folders(
         for x in summaries
         if not x.errors and x.pair.name not in differing and x.pair.mask not in misoriented_masks
     ]
-    mapping = None if labels else _intensity_mapping(units)
+    are_lungs = selects_lungs(data.roi) and not labels
+    mapping = _intensity_mapping(units) if are_lungs else None
     label_summaries = summarise_labels(summaries, labels, split)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were caught above
@@ -112,7 +113,7 @@ def check_folders(
             *findings.of_units(units, levels, files),
             *findings.of_duplicates(summaries),
             *findings.of_empty_masks(summaries, masks, "any label" if labels else "lung"),
-            *(() if labels else findings.of_large_masks(summaries)),
+            *(findings.of_large_masks(summaries) if are_lungs else ()),
             *of_labels(label_summaries, masks),
             *of_overlap(summaries),
             *misoriented,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pleura.dataset.context_recipe import ContextRecipe
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.sources import Source
+from pleura.masks.selection import LabelPreset, labels_of
 from pleura.scan.labels import MAX_LABELS, Label
 
 _SIDES = {"right": "left", "rt": "lt", "r": "l", "rul": "lul", "rll": "lll"}
@@ -79,6 +80,20 @@ class DataRecipe(RecipeModel):
     context: ContextRecipe = ContextRecipe()
     """Neighbouring slices as further channels of the input (2.5-D); by default none."""
 
+    roi: dict[str, LabelValue] | LabelPreset | None = None
+    """Structures of masks that are read, such as `{Lung_R: 1, Lung_L: 2}`: the label by name,
+    code or number; for masks without names, by value. `totalsegmentator`, `lungmask` or `moose`:
+    the lobes of this tool, for right and left lung. `null`: with `labels` the structures of these
+    names, else the lungs."""
+
+    @field_validator("roi", mode="before")
+    @classmethod
+    def _named(cls, roi: Any) -> Any:
+        """Convert numbers of structures to text, which YAML distinguishes."""
+        if roi == {}:
+            raise ValueError("must contain at least one structure")
+        return {str(key): label for key, label in roi.items()} if isinstance(roi, Mapping) else roi
+
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, value: Any) -> Any:
@@ -96,6 +111,11 @@ class DataRecipe(RecipeModel):
                 raise ValueError(f"labels: mirrored: {label.mirrored} is not a label")
         if 0 < len(self.class_masks) < len(self.labels):
             raise ValueError("labels: all labels must have the key 'masks', or none")
+        if self.class_masks and self.roi is not None:
+            raise ValueError("roi: excludes the keys 'masks' of the labels")
+        unknown = sorted(labels_of(self.roi) - self.labels.keys()) if self.labels else ()
+        if unknown:
+            raise ValueError(f"roi: {unknown[0]} is not a value of data.labels")
         return self
 
     @property

@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.duplicates import pixel_hash, thumbnail
+from pleura.dataset.images_2d import read_image_2d
 from pleura.dataset.mask_orientation import measure_orientation_fits
 from pleura.dataset.pair_reader import (
     PairReader,
-    read_image_2d,
     require_same_size,
 )
 from pleura.dataset.pairs import Pair, expand_slices
 from pleura.errors import PleuraError
 from pleura.intensity.levels import Levels, measure_levels
 from pleura.masks.exchanged import require_not_exchanged
+from pleura.masks.selection import selects_lungs
 from pleura.typing import AnyArray, FloatArray
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ def _summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
             overlap=reader.count_overlap(pair),
         )
     # The fits are those of lungs.
-    fits_lungs = not (errors or reader.labels)
+    fits_lungs = selects_lungs(pair.roi) and not (errors or reader.labels)
     if image is not None and mask is not None and fits_lungs and mask.any():
         summary = replace(summary, orientation_fits=measure_orientation_fits(image, mask))
     return summary

@@ -5,7 +5,7 @@ An image is a 2-D image file or one axial slice of a volume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pleura.formats.dicom.format import DICOM
 from pleura.formats.image_files import IMAGE_SUFFIXES, list_image_files
 from pleura.formats.matching import match_files, normalize_name
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
+from pleura.masks.selection import RoiSelection
 from pleura.names import counted, shorten_list
 from pleura.scan.scan import Scan
 from pleura.typing import StrPath
@@ -43,6 +44,8 @@ class Pair:
     class_masks:
         One mask file per class, in the order of the classes; ``mask`` is the first of them. Empty
         if ``mask`` contains all classes.
+    roi:
+        Structures or values of the mask that are read, as for `read_mask`.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Pair:
     no_lung: bool = False
     group: str | None = field(default=None, repr=False)
     class_masks: tuple[Path, ...] = field(default=(), repr=False)
+    roi: RoiSelection | None = field(default=None, repr=False, hash=False)
 
     @property
     def masks(self) -> tuple[Path, ...]:
@@ -94,7 +98,10 @@ class Pairing:
 
 
 def find_pairs(
-    images: StrPath, masks: StrPath, class_masks: Mapping[str, str] | None = None
+    images: StrPath,
+    masks: StrPath,
+    class_masks: Mapping[str, str] | None = None,
+    roi: RoiSelection | None = None,
 ) -> list[Pair]:
     """Pair the files of two folders by file name.
 
@@ -108,6 +115,8 @@ def find_pairs(
     class_masks:
         For one mask file per class: the folder of the masks of each class, below ``masks``, by name
         of the class.
+    roi:
+        Structures or values of the masks to read, as for `read_mask`.
 
     Returns
     -------
@@ -130,7 +139,7 @@ def find_pairs(
     pairings = match_all_folders(Path(images), Path(masks), class_masks)
     for name, pairing in pairings.items():
         _require_matched(pairing, Path(images), Path(masks) / (class_masks or {}).get(name, ""))
-    return [one for pair in join_classes(pairings) for one in expand_slices(pair)]
+    return [one for pair in with_roi(join_classes(pairings), roi) for one in expand_slices(pair)]
 
 
 def _require_matched(pairing: Pairing, images: Path, masks: Path) -> None:
@@ -250,6 +259,11 @@ def join_classes(pairings: Mapping[str, Pairing]) -> tuple[Pair, ...]:
         for pair in first.pairs
         if all(pair.image in by_image for by_image in masks)
     )
+
+
+def with_roi(pairs: Iterable[Pair], roi: RoiSelection | None) -> list[Pair]:
+    """Return pairs with structures or values of their masks to read."""
+    return [replace(pair, roi=roi) for pair in pairs]
 
 
 def _is_volume(path: Path) -> bool:

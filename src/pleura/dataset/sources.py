@@ -12,12 +12,13 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pleura.dataset.pair_names import find_names
-from pleura.dataset.pairs import Pair, expand_slices, find_images, find_pairs
+from pleura.dataset.pairs import Pair, expand_slices, find_images, find_pairs, with_roi
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.splits import SplitRecipe, find_patients, split_by_fraction, split_by_group
 from pleura.dataset.subsets import SUBSETS, Split, read_split, require_nonempty
 from pleura.errors import DataError
 from pleura.formats.matching import name_key, normalize_name
+from pleura.masks.selection import RoiSelection
 from pleura.names import counted, shorten_list
 
 PACKAGE_MASKS = Path(__file__).parents[1] / "recipes"
@@ -64,6 +65,7 @@ def collect_pairs(
     masks: Path | None,
     sources: Sequence[Source],
     class_masks: Mapping[str, str] | None = None,
+    roi: RoiSelection | None = None,
 ) -> list[Pair]:
     """Return all pairs of two folders, or of data sources.
 
@@ -77,6 +79,8 @@ def collect_pairs(
         The data sources of a recipe.
     class_masks:
         As for `find_pairs`; the folders are below the masks of each source.
+    roi:
+        Structures or values of the masks to read, as for `read_mask`.
 
     Returns
     -------
@@ -91,7 +95,7 @@ def collect_pairs(
         in two sources.
     """
     groups = _collect(images, masks, sources, class_masks)
-    return [pair for group in groups for pair in group.included]
+    return with_roi([pair for group in groups for pair in group.included], roi)
 
 
 def split_pairs(

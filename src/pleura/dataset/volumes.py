@@ -16,6 +16,7 @@ from pleura.formats.read import read
 from pleura.intensity.mapping import HU, UnitsOption
 from pleura.masks.classes import class_indices, read_class_file, read_classes
 from pleura.masks.labels import read_stored_mask
+from pleura.masks.selection import LabelPreset
 from pleura.scan.bit_field import BitField, stack_bits
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.labels import Label
@@ -86,6 +87,7 @@ def read_volume_mask(
     origin: Origin = IN_MEMORY,
     stored_order: Reorientation | None = None,
     classes: tuple[Label, ...] = (),
+    roi: LabelPreset | tuple[tuple[str, int], ...] | None = None,
 ) -> tuple[NDArray[np.uint8], Geometry]:
     """Read the mask of a volume.
 
@@ -101,6 +103,8 @@ def read_volume_mask(
         as the volume is.
     classes:
         The classes of the mask; empty: lung is any value but 0.
+    roi:
+        As for `read_mask`, with names and labels as a tuple.
 
     Returns
     -------
@@ -115,12 +119,13 @@ def read_volume_mask(
     DataError
         The file cannot be read, or contains values that are not labels.
     """
+    selection = dict(roi) if isinstance(roi, tuple) else roi
     with _as_data_error(path):
         if classes:
-            mask = read_classes(path, classes, geometry, origin)
+            mask = read_classes(path, classes, geometry, origin, selection)
             labels = class_indices(mask.labels, classes, path)
         else:
-            mask = read_stored_mask(path, geometry, origin, unknown_as_lung=True)
+            mask = read_stored_mask(path, geometry, origin, roi=selection, unknown_as_lung=True)
             labels = np.not_equal(mask.labels, 0).astype(np.uint8)
     _warn_of_decisions(path, mask.decisions)
     return _canonical(labels, mask.geometry, stored_order)

@@ -34,6 +34,7 @@ from pleura.masks.classes import read_classes
 from pleura.masks.exchanged import detect_exchanged
 from pleura.masks.labels import read_stored_mask
 from pleura.masks.mask import Mask
+from pleura.masks.selection import RoiSelection, require_class_labels, require_lung_labels
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress, StrPath
@@ -180,8 +181,8 @@ def evaluate_model(
     images: StrPath,
     masks: StrPath,
     *,
-    units: Units = "auto",
-    scale_factor: float = 1.0,
+    units: Units | IntensityMapping = "auto",
+    roi: RoiSelection | None = None,
     cases: CaseTable | None = None,
     callbacks: EvaluationCallbacks | None = None,
 ) -> ModelEvaluation:
@@ -194,9 +195,10 @@ def evaluate_model(
     images, masks:
         Two files, or two folders matched by name.
     units:
-        Units of the images, or their `Window`.
-    scale_factor:
-        Stored values of the images are HU times this factor.
+        Units of the images, their `Window`, or their conversion to HU.
+    roi:
+        Structures or values of the masks to read, as for `read_mask`; labels are those of lungs, or
+        of the classes of the model.
     cases:
         Patients and groups of the cases; by default each case is one patient.
     callbacks:
@@ -227,15 +229,19 @@ def evaluate_model(
     by_class: dict[str, dict[str, ProbabilityHistogram]] = {}
     flags: dict[str, tuple[str, ...]] = {}
     with Segmenter(model) as segmenter:
+        if segmenter.classes:
+            require_class_labels(roi, segmenter.classes)
+        else:
+            require_lung_labels(roi)
         for i, (name, image, mask) in enumerate(pairs):
-            mapping = _scaled(scale_factor)
+            mapping = units if isinstance(units, IntensityMapping) else None
             with detect_exchanged(image, mask):
-                scan = read(image, units=units if mapping is None else "hu")
+                scan = read(image, units="hu" if isinstance(units, IntensityMapping) else units)
                 grid = scan.geometry, scan.origin
                 if segmenter.classes:
-                    reference = read_classes(mask, segmenter.classes, *grid)
+                    reference = read_classes(mask, segmenter.classes, *grid, roi)
                 else:
-                    reference = read_stored_mask(mask, *grid, unknown_as_lung=True)
+                    reference = read_stored_mask(mask, *grid, roi=roi, unknown_as_lung=True)
             scan = scan if mapping is None else _with_intensity(scan, mapping)
             case = _evaluate_case(segmenter, table.case(name), scan, reference, callbacks)
             scores += case.scores
@@ -261,10 +267,6 @@ def evaluate_model(
             "masks": Path(masks).name,
         },
     )
-
-
-def _scaled(factor: float) -> IntensityMapping | None:
-    return None if factor == 1 else IntensityMapping(factor, 0, f"{factor:g} * HU")
 
 
 def _with_intensity(scan: Scan, mapping: IntensityMapping) -> Scan:

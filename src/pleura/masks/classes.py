@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from pleura.errors import DataError
 from pleura.formats.read_segments import read_segments
 from pleura.formats.segments import SegmentFile
-from pleura.masks.labels import read_label_scan, whole_labels
+from pleura.masks.labels import read_label_file, read_label_scan, whole_labels
 from pleura.masks.mask import Mask
-from pleura.masks.selection import select_classes
+from pleura.masks.selection import RoiSelection, select_classes
 from pleura.masks.structures import draw_structures
 from pleura.names import shorten_list
-from pleura.scan.bit_field import stack_bits
+from pleura.scan.bit_field import BitField, stack_bits
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import Label, may_overlap
 from pleura.scan.origin import IN_MEMORY, Origin
@@ -29,6 +29,7 @@ def read_classes(
     classes: tuple[Label, ...],
     geometry: Geometry | None = None,
     origin: Origin = IN_MEMORY,
+    roi: RoiSelection | None = None,
 ) -> Mask:
     """Read a mask of several classes.
 
@@ -41,6 +42,9 @@ def read_classes(
         The classes.
     geometry, origin:
         Grid and origin of the scan, on whose grid structures are drawn.
+    roi:
+        Labels of the structures or values to read instead, as for `read_mask`: values of the
+        classes.
 
     Returns
     -------
@@ -54,13 +58,17 @@ def read_classes(
     """
     structures = read_segments(path)
     if structures is not None:
-        return draw_classes(structures, classes, geometry, origin)
+        return draw_classes(structures, classes, geometry, origin, roi)
+    if roi is not None:
+        mask = read_label_file(path, roi=roi)
+        labels = _stack(mask.labels, classes) if may_overlap(classes) else mask.labels
+        return replace(mask, labels=labels, sides=False, classes=classes)
     label_scan = read_label_scan(path)
     values = whole_labels(label_scan)
     class_indices(values, classes, path)  # refuses other values
     labels = values.astype(np.uint8)
     if may_overlap(classes):
-        labels = stack_bits((labels == label.value for label in classes), len(classes))
+        labels = _stack(labels, classes)
     return Mask(labels, label_scan, False, ("", ""), has_scan=False, classes=classes)
 
 
@@ -86,22 +94,35 @@ def read_class_file(
 
 
 def draw_classes(
-    file: SegmentFile, classes: tuple[Label, ...], geometry: Geometry | None, origin: Origin
+    file: SegmentFile,
+    classes: tuple[Label, ...],
+    geometry: Geometry | None,
+    origin: Origin,
+    roi: RoiSelection | None = None,
 ) -> Mask:
-    """Draw the structures with the names or codes of classes; see `draw_structures`."""
+    """Draw the structures with the names or codes of classes, or ``roi``: `draw_structures`."""
     if may_overlap(classes):
-        return _draw_overlapping(file, classes, geometry, origin)
-    mask = draw_structures(file, geometry, origin, select_classes(file, classes))
+        return _draw_overlapping(file, classes, geometry, origin, roi)
+    selection = select_classes(file, classes) if roi is None else roi
+    mask = draw_structures(file, geometry, origin, selection)
     return replace(mask, sides=False, classes=classes)
 
 
 def _draw_overlapping(
-    file: SegmentFile, classes: tuple[Label, ...], geometry: Geometry | None, origin: Origin
+    file: SegmentFile,
+    classes: tuple[Label, ...],
+    geometry: Geometry | None,
+    origin: Origin,
+    roi: RoiSelection | None,
 ) -> Mask:
     """Draw the structures of each class by themselves; the labels are a bit field."""
-    known = set(select_classes(file, classes).values())
+    if isinstance(roi, str):  # right and left lung, which do not overlap
+        mask = draw_structures(file, geometry, origin, roi)
+        bits = _stack(mask.labels, classes)
+        return replace(mask, labels=bits, sides=False, classes=classes)
+    known = set((select_classes(file, classes) if roi is None else roi).values())
     drawn = {
-        label.value: draw_structures(file, geometry, origin, select_classes(file, (label,)))
+        label.value: draw_structures(file, geometry, origin, _select_class(file, label, roi))
         for label in classes
         if label.value in known
     }
@@ -111,6 +132,17 @@ def _draw_overlapping(
     decisions = dict.fromkeys(decision for mask in drawn.values() for decision in mask.decisions)
     bits = stack_bits(layers, len(classes))
     return replace(first, labels=bits, sides=False, classes=classes, decisions=tuple(decisions))
+
+
+def _select_class(file: SegmentFile, label: Label, roi: Mapping[str, int] | None) -> dict[str, int]:
+    if roi is None:
+        return select_classes(file, (label,))
+    return {name: value for name, value in roi.items() if value == label.value}
+
+
+def _stack(labels: NDArray[np.uint8], classes: tuple[Label, ...]) -> BitField:
+    """Return labels as a bit field of classes that may overlap."""
+    return stack_bits((labels == label.value for label in classes), len(classes))
 
 
 def class_indices(

@@ -17,7 +17,7 @@ from pleura.formats.read import read
 from pleura.formats.read_segments import read_segments
 from pleura.formats.registry import format_of, scan_name
 from pleura.masks.mask import Mask
-from pleura.masks.selection import SCHEMES, RoiSelection, Scheme, select_values
+from pleura.masks.selection import SCHEMES, RoiSelection, Scheme, map_values, select_values
 from pleura.masks.sides import SWAPPED, are_on_sides, are_swapped
 from pleura.masks.structures import draw_structures
 from pleura.scan.geometry import Geometry
@@ -188,10 +188,7 @@ def _interpret_labels(
 def _select_labels(label_scan: Scan, roi: RoiSelection) -> tuple[NDArray[np.uint8], bool, Decision]:
     """Return the requested labels, whether right and left differ, and the decision."""
     label_by_value = select_values(roi, label_scan.source)
-    values = whole_labels(label_scan, max_labels=None)
-    labels = np.zeros(values.shape, np.uint8)
-    for value, label in label_by_value.items():
-        labels[values == value] = label
+    labels = map_values(whole_labels(label_scan, max_labels=None), label_by_value)
     sides = LEFT in label_by_value.values()
     present = _present(labels)
     choice = ", ".join(

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pleura.errors import DataError
 from pleura.formats.segments import Segment, SegmentFile
 from pleura.names import counted, did_you_mean, shorten_list
 from pleura.scan.labels import BOTH, LEFT, RIGHT, Label
+from pleura.typing import AnyArray
 
 LabelPreset = Literal["totalsegmentator", "lungmask", "moose"]
 """Name of a tool whose lobes become right and left lung."""
@@ -122,6 +126,36 @@ def check_roi(roi: Mapping[str, int]) -> dict[str, int]:
     return dict(roi)
 
 
+def labels_of(roi: RoiSelection | None) -> set[int]:
+    """Return the labels of a selection; empty without one."""
+    if roi is None:
+        return set()
+    return {*(SCHEMES[roi].label_by_value() if isinstance(roi, str) else roi).values()}
+
+
+def selects_lungs(roi: RoiSelection | None) -> bool:
+    """Return whether a selection is of both lungs; label 1 alone may be any structure."""
+    return roi is None or labels_of(roi) == {RIGHT, LEFT}
+
+
+def require_class_labels(roi: RoiSelection | None, classes: Sequence[Label]) -> None:
+    """Refuse labels that are not those of classes.
+
+    Raises
+    ------
+    DataError
+        A label is not the value of a class.
+    """
+    unknown = sorted(labels_of(roi) - {label.value for label in classes})
+    if unknown:
+        known = ", ".join(f"{label.value} {label.name}" for label in classes)
+        raise DataError(
+            f"no class has the label {unknown[0]}",
+            where=None,
+            hint=f"select structures as the labels of the classes: {known}",
+        )
+
+
 def require_lung_labels(roi: RoiSelection | None) -> None:
     """Refuse labels other than those of lungs: 1 right and 2 left, or 1 both.
 
@@ -215,6 +249,14 @@ def select_values(roi: RoiSelection, where: Path | None) -> dict[int, int]:
             hint="pass the values in the file instead, such as 1=1,2=2",
         )
     return {int(value): label for value, label in check_roi(roi).items()}
+
+
+def map_values(values: AnyArray, label_by_value: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Return the label of each value, and 0 for other values."""
+    labels = np.zeros(values.shape, np.uint8)
+    for value, label in label_by_value.items():
+        labels[values == value] = label
+    return labels
 
 
 def _find(file: SegmentFile, name: str) -> Sequence[Segment]:

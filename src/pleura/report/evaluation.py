@@ -9,8 +9,10 @@ from pathlib import Path
 
 from pleura.evaluation.cases import CaseTable, Subset
 from pleura.evaluation.model import CaseArrays, EvaluationCallbacks, ModelEvaluation, evaluate_model
+from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.window import Units
 from pleura.masks.mask import flag_title
+from pleura.masks.selection import RoiSelection
 from pleura.report.images import PageImage
 from pleura.report.page import Page, PageFlag
 from pleura.report.plots import Plot, line_plot
@@ -29,8 +31,11 @@ class EvaluationOptions:
         Patients and groups of the cases; by default each case is one patient.
     subset, output:
         Of a run: the evaluated subset, and the folder to write to, as for `pleura.evaluate`.
-    units, scale_factor:
+    units:
         Of a model: units of the images, as for `evaluate_model`.
+    roi:
+        Structures or values of the masks to read, as for `read_mask`; None: the lungs or classes of
+        a model, or those of the recipe of a run (`data.roi`).
     report:
         The HTML report to write; None writes none.
     command:
@@ -40,8 +45,8 @@ class EvaluationOptions:
     cases: CaseTable | None = None
     subset: Subset = "test"
     output: StrPath | None = None
-    units: Units = "auto"
-    scale_factor: float = 1.0
+    units: Units | IntensityMapping = "auto"
+    roi: RoiSelection | None = None
     report: StrPath | None = None
     command: str = ""
 
@@ -91,6 +96,7 @@ def evaluate_and_report(
         from pleura.training.run import open_run
 
         run = open_run(model)
+        run = run if options.roi is None else run.with_roi(options.roi)
         history = run.history()
         evaluation = evaluate(
             run,
@@ -107,7 +113,7 @@ def evaluate_and_report(
             images,
             masks,
             units=options.units,
-            scale_factor=options.scale_factor,
+            roi=options.roi,
             cases=options.cases,
             callbacks=callbacks,
         )

@@ -17,6 +17,12 @@ from pleura.engine.engine import Engine, model_path
 from pleura.errors import DataError, ModelError
 from pleura.files.temporary import temporary_folder
 from pleura.intensity.grey import to_grey
+from pleura.masks.selection import (
+    RoiSelection,
+    check_roi,
+    require_class_labels,
+    selects_lungs,
+)
 from pleura.typing import Progress, StrPath
 
 if TYPE_CHECKING:
@@ -38,6 +44,9 @@ class CheckOptions:
     recipe:
         Recipe with the labels of the masks (`data.labels`) and their split, and of the
         cross-validation: its name, its file or a `Recipe`.
+    roi:
+        Structures or values of the masks to read, as for `read_mask`; None: those of the recipe
+        (`data.roi`).
 
     Raises
     ------
@@ -48,6 +57,7 @@ class CheckOptions:
     model: StrPath | None = None
     folds: int | None = None
     recipe: Recipe | StrPath = "quick"
+    roi: RoiSelection | None = None
 
     def __post_init__(self) -> None:
         if self.model is not None and self.folds is not None:
@@ -94,20 +104,14 @@ def check(
     options = options or CheckOptions()
     data, split = _data_of(options)
     if data.labels:
-        return check_folders(
-            images,
-            masks,
-            progress=progress,
-            labels=data.classes,
-            split=split,
-            class_masks=data.class_masks,
-        )
+        return check_folders(images, masks, progress=progress, data=data, split=split)
     if options.model is not None:
         predict = _predict_with(model_path(options.model))
-        return _with_comparison(check_folders(images, masks, predict=predict, progress=progress))
+        report = check_folders(images, masks, predict=predict, progress=progress, data=data)
+        return _with_comparison(report)
     if options.folds is None:
-        return check_folders(images, masks, progress=progress)
-    before = _with_comparison(check_folders(images, masks))
+        return check_folders(images, masks, progress=progress, data=data)
+    before = _with_comparison(check_folders(images, masks, data=data))
     if not before.is_convertible:
         return before
     from pleura.training.callbacks import TrainingCallbacks
@@ -117,6 +121,7 @@ def check(
     recipe = options.recipe
     if isinstance(recipe, str | os.PathLike):
         recipe = load_recipe(recipe)
+    recipe = recipe.model_copy(update={"data": data})
     with temporary_folder() as folder:
         predict = cross_validated_prediction(
             Path(images),
@@ -126,7 +131,7 @@ def check(
             folder,
             TrainingCallbacks(on_step=_count_steps(training_progress, options.folds)),
         )
-        return check_folders(images, masks, predict=predict, progress=progress)
+        return check_folders(images, masks, predict=predict, progress=progress, data=data)
 
 
 def _data_of(options: CheckOptions) -> tuple[DataRecipe, SplitRecipe | None]:
@@ -135,21 +140,29 @@ def _data_of(options: CheckOptions) -> tuple[DataRecipe, SplitRecipe | None]:
     Raises
     ------
     DataError
-        The masks have several classes and are to be compared with a model.
+        The masks are not of lungs and are to be compared with a model, or a structure is selected
+        as an unknown class.
     """
-    recipe = options.recipe
-    if recipe == "quick":
-        return DataRecipe(), None
-    from pleura.training.recipe_loading import load_recipe
+    roi, recipe = options.roi, options.recipe
+    data, split = DataRecipe(), None
+    if recipe != "quick":
+        from pleura.training.recipe_loading import load_recipe
 
-    recipe = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
-    if recipe.data.labels and (options.model is not None or options.folds is not None):
+        recipe = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+        data, split = recipe.data, recipe.split
+    if roi is not None:
+        if data.labels:
+            require_class_labels(roi, data.classes)
+        selected = roi if isinstance(roi, str) else check_roi(roi)
+        data = data.model_copy(update={"roi": selected})
+    compares = options.model is not None or options.folds is not None
+    if compares and (data.labels or not selects_lungs(data.roi)):
         raise DataError(
-            "masks with several labels cannot be compared with a model",
-            where="recipe key data.labels",
-            hint="omit --model and --cross-validate; `pleura evaluate` scores each label",
+            "only masks of lungs can be compared with a model",
+            where="recipe key data.labels" if data.labels else "--roi or recipe key data.roi",
+            hint="omit --model and --cross-validate; `pleura evaluate` scores other structures",
         )
-    return recipe.data, recipe.split
+    return data, split
 
 
 def _predict_with(model: Path) -> PredictLung:

@@ -160,7 +160,7 @@ def cross_validate(
     if recipe is None:
         recipe = load_recipe("exercise") if weights is None else fine_tuning_recipe(weights)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    pairs = find_pairs(images, masks, recipe.data.class_masks)
+    pairs = find_pairs(images, masks, recipe.data.class_masks, recipe.data.roi)
     folds = assign_folds(pairs, options.folds, recipe.split, images)
     splits = folds.splits()
     require_labels(splits, pairs, recipe.data.classes)

@@ -64,7 +64,7 @@ def load_data(
         The images or masks differ from those with which the run was started.
     """
     where = Path(images), None if masks is None else Path(masks)
-    pairs = collect_pairs(*where, recipe.data.sources, recipe.data.class_masks)
+    pairs = collect_pairs(*where, recipe.data.sources, recipe.data.class_masks, recipe.data.roi)
     split = (
         split_pairs(*where, recipe.data.sources, recipe.split, recipe.data.class_masks)
         if run is None

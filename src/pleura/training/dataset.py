@@ -62,10 +62,9 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
             split = split_listed_pairs(pairs, recipe.split)
         else:
             masks = None if rest[0] is None else Path(str(rest[0]))
-            pairs = collect_pairs(Path(first), masks, recipe.data.sources, recipe.data.class_masks)
-            split = split_pairs(
-                Path(first), masks, recipe.data.sources, recipe.split, recipe.data.class_masks
-            )
+            data, folders = recipe.data, (Path(first), masks)
+            pairs = collect_pairs(*folders, data.sources, data.class_masks, data.roi)
+            split = split_pairs(*folders, data.sources, recipe.split, data.class_masks)
         labels, context = recipe.data.classes, recipe.data.context.slice_context
         preprocessed = preprocess_pairs(pairs, recipe.preprocessing, labels=labels, context=context)
         split = resolve_duplicates(pairs, preprocessed, split, recipe.split)

@@ -83,7 +83,8 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else open_run(run)
     table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
-    found = find_pairs(images, masks, run.recipe.data.class_masks)
+    data = run.recipe.data
+    found = find_pairs(images, masks, data.class_masks, data.roi)
     pairs = {pair.name: pair for pair in found}
     names = _names(run, list(pairs), subset)
     table.warn_unknown(names)

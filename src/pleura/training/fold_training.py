@@ -46,7 +46,7 @@ def cross_validated_prediction(
     images, masks:
         Folders of the data set.
     recipe:
-        Its split and its data are ignored.
+        Its split, sources and labels are ignored.
     count:
         Number of folds, at least 3.
     folder:
@@ -66,7 +66,8 @@ def cross_validated_prediction(
     KeyboardInterrupt
         A training was interrupted.
     """
-    recipe = recipe.model_copy(update={"data": DataRecipe(), "split": SplitRecipe()})
+    data = DataRecipe(roi=recipe.data.roi)
+    recipe = recipe.model_copy(update={"data": data, "split": SplitRecipe()})
     folds = assign_folds(find_pairs(images, masks), count, recipe.split, images)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # `check` reports the same

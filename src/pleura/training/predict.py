@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.dataset.pair_reader import read_image_2d
+from pleura.dataset.images_2d import read_image_2d
 from pleura.engine.classes import class_values
 from pleura.errors import DataError, PleuraError, RunError
 from pleura.figures.overlay import overlay

@@ -55,16 +55,11 @@ def preview(
     folders = Path(images), None if masks is None else Path(masks)
     split = split_pairs(*folders, recipe.data.sources, recipe.split, recipe.data.class_masks)
     names = _evenly_spaced(split, number)
-    pairs = [
-        pair
-        for pair in collect_pairs(*folders, recipe.data.sources, recipe.data.class_masks)
-        if pair.name in names
-    ]
+    data = recipe.data
+    pairs = collect_pairs(*folders, data.sources, data.class_masks, data.roi)
+    pairs = [pair for pair in pairs if pair.name in names]
     prepared = preprocess_pairs(
-        pairs,
-        recipe.preprocessing,
-        labels=recipe.data.classes,
-        context=recipe.data.context.slice_context,
+        pairs, recipe.preprocessing, labels=data.classes, context=data.context.slice_context
     )
     figure = preview_figure(pairs, prepared, split, recipe, number)
     figure.set_label("\n".join(names))

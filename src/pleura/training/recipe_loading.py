@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataWarning, RecipeError
 from pleura.files.invalid_values import describe_invalid_value
+from pleura.masks.selection import RoiSelection
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_keys import update_keys
 from pleura.training.recipe_text import parse_recipe_text, read_recipe_text
@@ -67,6 +69,11 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     for override in overrides:
         _set(values, override)
     return build_recipe(values, f"recipe {recipe.name}")
+
+
+def roi_override(roi: RoiSelection) -> str:
+    """Return an override of the recipe key data.roi."""
+    return f"data.roi={json.dumps(roi if isinstance(roi, str) else dict(roi))}"
 
 
 def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:

@@ -16,10 +16,16 @@ from pleura.figures.html import html_figure, html_table
 from pleura.files.atomic import write_text
 from pleura.files.listing import describe_wrong_path
 from pleura.files.records import write_json
+from pleura.masks.selection import RoiSelection
 from pleura.scan.labels import Label
 from pleura.training.history import read_history
 from pleura.training.recipe import Recipe
-from pleura.training.recipe_loading import build_recipe, resolve_paths
+from pleura.training.recipe_loading import (
+    build_recipe,
+    override_recipe,
+    resolve_paths,
+    roi_override,
+)
 from pleura.training.recipe_text import read_recipe_text
 from pleura.training.versions import git_describe, versions
 from pleura.typing import StrPath
@@ -102,6 +108,16 @@ class Run:
             replace(label, threshold=float(thresholds.get(label.name, label.threshold)))
             for label in self.recipe.data.classes
         )
+
+    def with_roi(self, roi: RoiSelection) -> Run:
+        """Return the run with another recipe key data.roi, to evaluate it on other masks.
+
+        Raises
+        ------
+        RecipeError
+            A label is not that of a class.
+        """
+        return replace(self, recipe=override_recipe(self.recipe, [roi_override(roi)]))
 
     def split(self, names: Sequence[str]) -> Split:
         """Return the split of this run.
