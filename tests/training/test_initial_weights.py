@@ -9,10 +9,11 @@ import torch
 import pleura
 from pleura.engine.model_file import SHIPPED_MODELS
 from pleura.errors import ModelError, RecipeError, RunError
+from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.network.build import build_network
 from pleura.training.initial_weights import _last_layer, fine_tuning_recipe, load_initial_weights
 from pleura.training.options import TrainingOptions
-from pleura.training.recipe_loading import build_recipe
+from pleura.training.recipe_loading import build_recipe, override_recipe
 from pleura.training.tensor_files import load_tensors
 from pleura.training.train import resume, train
 
@@ -128,5 +129,69 @@ def test_other_classes_get_a_random_last_layer(small_run):
     recipe = small_run.recipe.network
     source, network = build_network(recipe, 3), build_network(recipe, 4)
     own = network.head.weight.clone()
-    assert _last_layer(network, source.state_dict())["head.weight"].equal(own)
-    assert _last_layer(network, build_network(recipe, 4).state_dict()) == {}
+    head, text = _last_layer(network, source.state_dict(), ["a", "b"], ["c", "d", "e"])
+    assert head["head.weight"].equal(own)
+    assert "except the last layer" in text
+    same = _last_layer(network, build_network(recipe, 4).state_dict(), list("abc"), list("abc"))
+    assert same == ({}, "all weights")
+
+
+def test_classes_of_the_same_name_keep_their_weights(small_run):
+    recipe = small_run.recipe.network
+    source, network = build_network(recipe, 3), build_network(recipe, 3)
+    random = network.head.bias.clone()
+    tensors, weights = source.state_dict(), source.head.weight
+    head, text = _last_layer(network, tensors, ["lung", "lesion"], ["effusion", "lung"])
+    assert head["head.weight"][[0, 2]].equal(weights[[0, 1]])
+    assert head["head.bias"][1] == random[1]
+    assert text == "all weights (last layer: background, lung; random: effusion)"
+
+
+def test_weights_of_a_model_file_require_frozen_statistics(sample, model, tmp_path):
+    recipe = fine_tuning_recipe(model)
+    training = recipe.training.model_copy(update={"freeze_batch_norm": False})
+    options = TrainingOptions(initial_weights=model)
+    with pytest.raises(RecipeError, match="fixed statistics of batch normalisation"):
+        train(
+            sample.images,
+            sample.masks,
+            tmp_path / "run",
+            recipe.model_copy(update={"training": training}),
+            options=options,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_dense_lung_in_greyscale_images_starts_from_the_model_of_the_package(
+    sample, grey_images, tmp_path
+):
+    (tmp_path / "masks").mkdir()
+    for path in sorted(sample.masks.iterdir()):
+        lung = read_image_file(path) > 0
+        dense = lung & (read_image_file(sample.images / path.name) > -600)
+        labels = (np.where(dense, 2, 1) * lung).astype(np.uint8)
+        write_image_file(tmp_path / "masks" / f"{path.stem}.png", labels)
+    changes = [
+        "data.labels={1: lung, 2: dense}",
+        "simulation=null",
+        "preprocessing.window=[0, 255]",
+        "preprocessing.size=[128, 128]",
+        "training.epochs=4",
+        "training.ema_decay=0.5",
+        "schedule.learning_rate=0.002",
+        "split.method=file",
+        f"split.file={grey_split(sample, grey_images, tmp_path)}",
+    ]
+    recipe = override_recipe(fine_tuning_recipe("greyscale"), changes)
+    options = TrainingOptions(initial_weights="greyscale")
+    run = train(grey_images, tmp_path / "masks", tmp_path / "run", recipe, options=options)
+    assert "equal part of the probability of lung" in run.record["initial_weights"]
+    assert run.history()[-1]["validation_dice_lung"] > 0.85
+
+
+def grey_split(sample, images, folder):
+    """Return the split of the sample with the names of the greyscale images."""
+    suffix = next(images.iterdir()).suffix
+    (folder / "split.csv").write_text(sample.split.read_text().replace(".tif", suffix))
+    return folder / "split.csv"

@@ -301,6 +301,8 @@ def _print_run(run: Run, options: _Options, to_resume: str, next_: str) -> int:
     if str(options.json_file) == "-" or options.quiet:
         return 0
     last = history[-1]
+    if "initial_weights" in run.record:
+        echo(f"start    {run.record['initial_weights']}")
     echo(
         f"trained {len(history)} epochs: loss {last['loss']:.4f}, accuracy {last['accuracy']:.4f}; "
         f"validation loss {last['validation_loss']:.4f}, "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,6 @@ from pleura.training.run import open_run
 from pleura.training.run_files import is_run
 from pleura.training.tensor_files import load_tensors
 from pleura.typing import StrPath
-
-_logger = logging.getLogger(__name__)
 
 _FINE_TUNING: dict[str, dict[str, Any]] = {
     "schedule": {
@@ -87,12 +85,15 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
     return build_recipe(values, str(source))
 
 
-def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
+def load_initial_weights(
+    network: SegmentationNetwork, source: StrPath, names: Sequence[str] = ()
+) -> str:
     """Set the weights of a network to those of a run or a model.
 
-    Of an ensemble, the weights of the first member are used. If the source has another number of
-    classes, the last layer (``head``) gets random weights, or from one class to several, those that
-    divide the probability of the class between the labels.
+    Of an ensemble, the weights of the first member are used. If the source has other classes, the
+    last layer (``head``) keeps the weights of classes with the same name and has random weights for
+    the others. From one class to several, its weights divide the probability of the class between
+    the labels.
 
     Parameters
     ----------
@@ -100,6 +101,13 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
         The network, which is changed.
     source:
         Run folder, model file, or name of a model of the package, such as ``default``.
+    names:
+        Names of the classes of the network, if it has several.
+
+    Returns
+    -------
+    str
+        Which weights were loaded, in one line.
 
     Raises
     ------
@@ -110,18 +118,23 @@ def load_initial_weights(network: SegmentationNetwork, source: StrPath) -> None:
     """
     try:
         if is_run(source):
-            weights = load_tensors(open_run(source).weights)["network"]
-            weights = rename_weights(weights, network)
-            network.load_state_dict(weights | _last_layer(network, weights))
+            run = open_run(source)
+            weights = rename_weights(load_tensors(run.weights)["network"], network)
+            head, text = _last_layer(network, weights, [one.name for one in run.classes], names)
+            network.load_state_dict(weights | head)
         else:
-            weights = rename_weights(_tensors(model_path(source)), network)
-            _load_folded(network, weights | _last_layer(network, weights))
+            path = model_path(source)
+            weights = rename_weights(_tensors(path), network)
+            known = [label.name for label in read_metadata(path).classes]
+            head, text = _last_layer(network, weights, known, names)
+            _load_folded(network, weights | head)
     except (KeyError, RuntimeError) as error:
         raise RecipeError(
             "the initial weights do not fit the network of the recipe",
             where=str(source),
             hint="omit --recipe, or set the network of the recipe to that of the initial weights",
         ) from error
+    return f"{text} loaded from {Path(source).name}"
 
 
 def hash_weights(source: StrPath) -> str:
@@ -195,30 +208,46 @@ def _load_folded(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> No
                 module.running_var.fill_(1 - module.eps)
 
 
-def _last_layer(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the last layer if it has another number of outputs than the source.
+def _last_layer(
+    network: SegmentationNetwork,
+    tensors: dict[str, Tensor],
+    known: Sequence[str],
+    names: Sequence[str],
+) -> tuple[dict[str, Tensor], str]:
+    """Return the weights of the last layer if the source has other classes, and what is loaded.
 
     From one class to several, each label gets an equal part of the probability of this class.
-    Otherwise the weights are random.
+    Otherwise, background and the classes that both have keep their weights.
     """
     own = {name: value for name, value in network.state_dict().items() if name.startswith(_HEAD)}
     weight, bias = (tensors.get(f"{_HEAD}{name}") for name in ("weight", "bias"))
     if own.keys() != {f"{_HEAD}weight", f"{_HEAD}bias"} or weight is None or bias is None:
-        return {}  # another architecture, which is refused when the weights are copied
+        return {}, "all weights"  # or another architecture, which is refused when they are copied
     outputs, labels = len(weight), len(own[f"{_HEAD}bias"]) - 1
-    if outputs == labels + 1 or weight.shape[1:] != own[f"{_HEAD}weight"].shape[1:]:
-        return {}
-    if outputs > 2 or labels < 2:
-        _logger.info("Initial weights: those of the last layer are random, the classes differ")
-        return own
-    # The sigmoid of one output, or the softmax of background and one class.
-    background = torch.zeros_like(weight[:1]) if outputs == 1 else weight[:1]
-    bias_of_background = torch.zeros_like(bias[:1]) if outputs == 1 else bias[:1]
-    _logger.info("Initial weights: each label starts with an equal part of the probability of lung")
-    return {
-        f"{_HEAD}weight": torch.cat([background, *[weight[-1:]] * labels]),
-        f"{_HEAD}bias": torch.cat([bias_of_background, *[bias[-1:] - math.log(labels)] * labels]),
-    }
+    same = outputs == labels + 1 and (not labels or list(known) == list(names))
+    if same or weight.shape[1:] != own[f"{_HEAD}weight"].shape[1:]:
+        return {}, "all weights"
+    if outputs <= 2 and labels > 1:
+        # The sigmoid of one output, or the softmax of background and one class.
+        background = torch.zeros_like(weight[:1]) if outputs == 1 else weight[:1]
+        bias_of_background = torch.zeros_like(bias[:1]) if outputs == 1 else bias[:1]
+        head = {
+            f"{_HEAD}weight": torch.cat([background, *[weight[-1:]] * labels]),
+            f"{_HEAD}bias": torch.cat(
+                [bias_of_background, *[bias[-1:] - math.log(labels)] * labels]
+            ),
+        }
+        return head, "all weights (each label starts with an equal part of the probability of lung)"
+    kept = ["background", *(name for name in names if name in known)]
+    if len(kept) == 1 or not labels:
+        return own, "all weights except the last layer, which is random because the classes differ,"
+    for i, name in enumerate(["background", *names]):
+        if name in kept:
+            row = ["background", *known].index(name)
+            own[f"{_HEAD}weight"][i] = weight[row]
+            own[f"{_HEAD}bias"][i] = bias[row]
+    new = ", ".join(name for name in names if name not in known) or "none"
+    return own, f"all weights (last layer: {', '.join(kept)}; random: {new})"
 
 
 def _copy(target: Tensor, source: Tensor) -> None:

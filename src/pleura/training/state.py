@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pleura.errors import RunError
+from pleura.errors import RecipeError, RunError
 from pleura.network.build import build_network
 from pleura.network.custom import CustomNetwork
 from pleura.network.tiling import SegmentationNetwork
@@ -18,6 +18,7 @@ from pleura.training.compute import ComputeDevice
 from pleura.training.initial_weights import load_initial_weights
 from pleura.training.recipe import OptimiserRecipe, Recipe
 from pleura.training.run import Run
+from pleura.training.run_files import is_run
 from pleura.training.tensor_files import load_tensors
 from pleura.typing import StrPath
 
@@ -42,6 +43,8 @@ class TrainingState:
         The weights at the end of each completed cycle of the learning rate.
     best_weights:
         The weights of the epoch with the lowest validation loss, if the recipe requires them.
+    initial_weights:
+        Which weights were loaded before the first step; not in the checkpoint.
     """
 
     network: SegmentationNetwork
@@ -55,6 +58,7 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     cycle_weights: list[dict[str, torch.Tensor]] = field(default_factory=list)
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    initial_weights: str = ""
 
     @property
     def validated_network(self) -> SegmentationNetwork:
@@ -174,11 +178,30 @@ def initial_state(
     compute = ComputeDevice(recipe.training)
     torch.manual_seed(recipe.training.seed)
     network = _new_network(recipe, custom_network)
+    loaded = ""
     if initial_weights is not None:
-        load_initial_weights(network, initial_weights)
+        if not (is_run(initial_weights) or recipe.training.freeze_batch_norm):
+            _require_no_batch_norm(network, str(initial_weights))
+        names = [label.name for label in recipe.data.classes]
+        loaded = load_initial_weights(network, initial_weights, names)
     network = compute.place(network)
     average = copy.deepcopy(network).requires_grad_(False) if recipe.training.ema_decay else None
-    return TrainingState(network, _optimiser(network, recipe.optimiser), average)
+    optimiser = _optimiser(network, recipe.optimiser)
+    return TrainingState(network, optimiser, average, initial_weights=loaded)
+
+
+def _require_no_batch_norm(network: SegmentationNetwork, where: str) -> None:
+    """Refuse weights of a model file for a network whose normalisation changes in the training.
+
+    Convolutions of a model file contain the batch normalisation. With the statistics of a batch,
+    the network would compute something else: Dice 0.62 instead of 0.97 for `default` on the sample.
+    """
+    if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        raise RecipeError(
+            "the weights of a model file require fixed statistics of batch normalisation",
+            where=where,
+            hint="add --set training.freeze_batch_norm=true, or pass a run folder",
+        )
 
 
 def freeze_batch_norm(network: SegmentationNetwork) -> None:

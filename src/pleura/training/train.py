@@ -254,6 +254,9 @@ def _create_run(
     entries: dict[str, Any] = {}
     if data.pretraining_hashes:
         entries["pretraining_hashes"] = sorted(data.pretraining_hashes)
+    if state.initial_weights:
+        entries["initial_weights"] = state.initial_weights
+        _logger.info("Initial weights: %s", state.initial_weights)
     if components:
         entries["custom"] = component_names(components)
     # Last: a run with a record can be resumed, from the weights of its checkpoint.
