@@ -1,9 +1,11 @@
 """Training, evaluation, prediction and export with neighbouring slices (2.5-D)."""
 
+import json
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -13,13 +15,20 @@ from pleura.dataset.augmentation import Augmentation, augment
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import Preprocessing, preprocess_image
-from pleura.errors import DataError, RecipeError, RunError
+from pleura.engine.engine import Engine
+from pleura.engine.model_file import CONTEXT_FORMAT, read_metadata
+from pleura.errors import DataError, ModelError, RecipeError, RunError
 from pleura.network.build import build_network
+from pleura.network.custom import CustomNetwork
 from pleura.network.recipe import NetworkRecipe
 from pleura.network.tiling import forward_whole
 from pleura.scan.context import SliceContext
+from pleura.segmentation import inference
+from pleura.segmentation.context import add_neighbours
 from pleura.training.dataset import SegmentationDataset
 from pleura.training.evaluation import evaluate
+from pleura.training.export import ExportOptions, export
+from pleura.training.inference_module import InferenceModule
 from pleura.training.initial_weights import fine_tuning_recipe
 from pleura.training.predict import predict
 from pleura.training.predictor import Predictor
@@ -282,3 +291,216 @@ def test_the_simulation_is_refused():
 
 def test_fine_tuning_keeps_the_context(run):
     assert fine_tuning_recipe(run.folder).data.context == run.recipe.data.context
+
+
+@pytest.fixture(scope="module")
+def model(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "context.onnx"
+    export(run, path)
+    return path
+
+
+def test_the_model_file_has_the_context(model, run):
+    metadata = read_metadata(model)
+    assert metadata.format == CONTEXT_FORMAT
+    assert metadata.context == SliceContext(1, 3.0)
+    assert metadata.to_dict()["context"] == {"slices": 1, "distance": 3.0}
+    assert metadata.summary()["context"] == {"slices": 1, "distance": 3.0}
+    graph = onnx.load(model).graph
+    sizes = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    assert sizes == [0, 3, 0, 0]
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_the_graph_computes_what_the_predictor_does(model, run, runtime):
+    hu, _ = draw(3)
+    table = SliceContext(1, 3.0).neighbours(len(hu), 3.0)
+    found = Engine(model, 1, "fp32", runtime).probability(hu[table])
+    predictor = Predictor(run)
+    expected = np.stack([predictor.probability(stack) for stack in hu[table]])
+    assert found.shape == hu.shape
+    assert np.ptp(expected) > 0.5
+    assert np.abs(found / 255 - expected).max() < 0.01
+
+
+@pytest.mark.parametrize("scaling", ["max", "minmax"])
+def test_the_graph_scales_a_stack_as_the_preprocessing(scaling):
+    preprocessing = Preprocessing(scaling=scaling, size=(16, 16), image_interpolation="area")
+    network = CustomNetwork(nn.Conv2d(3, 1, 1), inputs=3)
+    hu = np.random.default_rng(0).integers(-900, 400, (1, 3, 16, 16)).astype(np.int16)
+    with torch.inference_mode():
+        found = InferenceModule(network, preprocessing)(torch.from_numpy(hu))
+        image = torch.from_numpy(preprocess_image(hu[0], preprocessing)[None])
+        expected = torch.sigmoid(network(image))[0, 0]
+    assert np.abs(found[0].numpy() / 255 - expected.numpy()).max() < 0.01
+
+
+def test_mirror_images_have_the_same_channels(run, tmp_path):
+    export(run, tmp_path / "a.onnx", ExportOptions(mirror=True))
+    engine = Engine(tmp_path / "a.onnx", 1, "fp32")
+    hu = draw(3)[0][SliceContext(1).neighbours(SHAPE[0], None)]
+    found = engine.probability(hu)
+    mirrored = engine.probability(np.ascontiguousarray(hu[..., ::-1]))
+    assert np.abs(found.astype(int) - mirrored[..., ::-1].astype(int)).max() <= 1
+
+
+def scan_of(hu, spacing=3.0, **known):
+    scan = pleura.from_array(hu, spacing=(spacing, 2, 2), units="hu")
+    return replace(scan, geometry=replace(scan.geometry, **known)) if known else scan
+
+
+def expected_probability(model, hu, table):
+    return Engine(model, 1, "fp32").probability(hu[table])
+
+
+@pytest.mark.parametrize(
+    ("spacing", "offset", "warns"),
+    [(3.0, 1, False), (1.0, 3, False), (0.7, 4, False), (7, 0, True)],
+)
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_scan_is_segmented_with_the_neighbours_at_the_distance(
+    model, spacing, offset, warns, flipped
+):
+    hu = np.concatenate([draw(i)[0] for i in range(5)])
+    i = np.arange(len(hu))
+    table = np.stack([i - offset, i, i + offset], 1).clip(0, len(hu) - 1)
+    expected = expected_probability(model, hu, table)
+    scan = scan_of(hu[::-1] if flipped else hu, spacing)
+    if flipped:
+        affine = scan.geometry.affine.copy()
+        affine[:, 0] *= -1
+        affine[2, 3] = spacing * (len(hu) - 1)
+        affine[3] = (0, 0, 0, 1)
+        scan = replace(scan, geometry=replace(scan.geometry, affine=affine))
+    with pleura.Segmenter(model, threads=1, precision="fp32") as segmenter:
+        result = segmenter(scan, keep_probability=True, warn=False)
+    found = result.probability[::-1] if flipped else result.probability
+    probed = found.any((1, 2)) | ~expected.any((1, 2))
+    np.testing.assert_array_equal(found[probed], expected[probed])
+    (decision,) = (d for d in result.decisions if d.topic == "neighbouring slices")
+    assert f"{offset * spacing:.3g} mm" in decision.choice
+    assert decision.warning == warns
+
+
+def test_slices_that_are_not_skipped_have_the_same_probability(model, monkeypatch):
+    hu = np.concatenate([draw(i)[0] for i in (0, 1)])
+    empty = np.repeat(np.where(draw(0)[0][:1] > -900, 40, -1000), 30, 0).astype(np.int16)
+    scan = scan_of(np.concatenate([empty, hu, empty, hu[:5]]))
+    with pleura.Segmenter(model, threads=1, precision="fp32") as segmenter:
+        fast = segmenter(scan, keep_probability=True, warn=False).probability
+        monkeypatch.setattr(inference, "PROBE_DISTANCE", 0)
+        whole = segmenter(scan, keep_probability=True, warn=False).probability
+    skipped = ~fast.any((1, 2))
+    assert 40 < skipped.sum() < 70
+    np.testing.assert_array_equal(fast[~skipped], whole[~skipped])
+    assert whole.any((1, 2)).all()
+
+
+def test_a_scan_in_another_slice_order_is_segmented_alike(model, monkeypatch):
+    monkeypatch.setattr(inference, "PROBE_DISTANCE", 0)
+    hu = draw(3)[0]
+    sagittal = np.ascontiguousarray(hu.transpose(2, 0, 1))
+    affine = np.zeros((4, 4))
+    affine[[0, 2, 1, 3], range(4)] = 2, 3, 2, 1
+    scan = pleura.from_array(sagittal, affine=affine, units="hu")
+    with pleura.Segmenter(model, threads=1, precision="fp32") as segmenter:
+        found, expected = (
+            segmenter(one, keep_probability=True, warn=False).probability
+            for one in (scan, scan_of(hu))
+        )
+    np.testing.assert_array_equal(found.transpose(1, 2, 0), expected)
+    assert expected.max() > 200
+
+
+@pytest.mark.parametrize(
+    ("make", "choice", "reason"),
+    [
+        (lambda hu: scan_of(hu[:1]), "the slice itself", "the scan has one slice"),
+        (
+            lambda hu: scan_of(hu, spacing_known=False),
+            "adjacent slices",
+            "the distance of the slices is unknown",
+        ),
+    ],
+)
+def test_neighbours_that_are_not_known_are_a_warning(model, make, choice, reason):
+    hu = draw(2)[0]
+    with pleura.Segmenter(model, threads=1, precision="fp32") as segmenter:
+        result = segmenter(make(hu), keep_probability=True, warn=False)
+    (decision,) = (d for d in result.decisions if d.topic == "neighbouring slices")
+    assert decision.warning
+    assert decision.choice == choice
+    assert decision.reason.startswith(reason)
+    count = len(result.probability)
+    expected = expected_probability(model, hu, SliceContext(1).neighbours(count, None))
+    np.testing.assert_array_equal(result.probability, expected)
+
+
+def test_voxels_are_read_once(model):
+    scan, parts = scan_of(np.concatenate([draw(i)[0] for i in range(5)])), []
+
+    def read(start, stop):
+        parts.append((start, stop))
+        return scan.read(start, stop)
+
+    with pleura.Segmenter(model, threads=1) as segmenter:
+        segmenter(replace(scan, read=read), warn=False)
+    assert sorted(parts) == [(0, 16), (16, 32), (32, 48), (48, 60)]
+
+
+@pytest.mark.parametrize(
+    ("slices", "offset", "missing"),
+    [(100, 1, ()), (40, 20, ()), (7, 3, (2,)), (50, 2, range(20, 45))],
+)
+def test_few_slices_are_kept(slices, offset, missing):
+    hu = np.arange(slices, dtype=np.int16)[:, None, None]
+    table = SliceContext(2, offset).neighbours(slices, 1.0, missing)
+    batches = ((i, [hu[i : i + 16]]) for i in range(0, slices, 16))
+    found = []
+    for start, (values, stacks) in add_neighbours(batches, table):
+        np.testing.assert_array_equal(values, hu[start : start + len(values)])
+        found.append(stacks)
+    np.testing.assert_array_equal(np.concatenate(found)[..., 0, 0], table)
+
+
+def test_runs_with_other_neighbours_are_not_combined(run, folders, recipe, tmp_path):
+    other = override_recipe(recipe, ["training.epochs=1", "data.context.distance=6"])
+    with pytest.raises(RunError, match="neighbouring slices differ"):
+        export([run, train(*folders, tmp_path / "b", other)], tmp_path / "a.onnx")
+
+
+def test_masks_are_not_checked_with_neighbouring_slices(model, folders):
+    with pytest.raises(ModelError, match="takes neighbouring slices"):
+        pleura.check(*folders, pleura.CheckOptions(model=model))
+
+
+@pytest.mark.parametrize(
+    ("context", "says"),
+    [
+        ({"slices": 2, "distance": 3.0}, "another number of channels"),
+        ({"slices": 0, "distance": None}, "context must be"),
+        ({"slices": True, "distance": None}, "context must be"),
+        ({"slices": 1, "distance": -1.0}, "context must be"),
+        ({"slices": 1, "distance": float("nan")}, "context must be"),
+        ({"slices": 1}, "context must be"),
+        (None, "context must be"),
+    ],
+)
+def test_an_invalid_context_is_refused(model, tmp_path, context, says):
+    path = write_record(model, tmp_path / "a.onnx", context=context)
+    with pytest.raises(ModelError, match=says):
+        read_metadata(path)
+
+
+def test_a_newer_format_is_refused_before_its_signature(model, tmp_path):
+    path = write_record(model, tmp_path / "a.onnx", format=99)
+    with pytest.raises(ModelError, match=r"format 99.*install --upgrade|reads up to"):
+        read_metadata(path)
+
+
+def write_record(model, path, **changes):
+    content = onnx.load(model)
+    (entry,) = content.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), **changes})
+    onnx.save(content, path)
+    return path

@@ -262,19 +262,28 @@ def _require_hu(model: StrPath) -> None:
     Raises
     ------
     RunError, ModelError
-        The model was trained on grey values or has several classes, or cannot be read.
+        The model was trained on grey values, has several classes or takes neighbouring slices, or
+        cannot be read.
     """
     if Path(model).is_dir():
         run = open_run(model)
         units, window, classes = graph_input(run).units, None, run.classes
+        context = run.recipe.data.context.slice_context
     else:
         metadata = read_metadata(model_path(model))
         units, window, classes = metadata.input, metadata.window, metadata.classes
+        context = metadata.context
     if classes:
         raise RunError(
             "the model has several classes, but corrections are masks of lungs",
             where=str(model),
             hint="train on the images and masks: pleura train IMAGES MASKS --from MODEL",
+        )
+    if context.slices:
+        raise RunError(
+            "the model takes neighbouring slices, but corrections are single slices",
+            where=str(model),
+            hint="use a model of single slices, or train on volumes and masks",
         )
     if units == "grey" and window is None:
         raise RunError(

@@ -85,7 +85,9 @@ class Engine:
         Parameters
         ----------
         values:
-            int16 (slices, rows, columns): HU or grey values, as ``metadata.input`` states.
+            int16 (slices, rows, columns): HU or grey values, as ``metadata.input`` states. With
+            ``metadata.context``, int16 (slices, channels, rows, columns): each slice with its
+            neighbours, from foot to head.
 
         Raises
         ------
@@ -115,14 +117,16 @@ class Engine:
         return output
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of `probability` of slices of this shape."""
+        """Return the shape of `probability` of values of this shape."""
         classes = len(self.metadata.classes)
-        return (shape[0], classes, *shape[1:]) if classes else shape
+        return shape[0], *([classes] if classes else []), *shape[-2:]
 
     def prepare(self, shape: tuple[int, int, int]) -> None:
         """Compile the model for batches of this shape, for example while slices are read."""
+        context = self.metadata.context
+        channels = [context.channels] if context.slices else []
         with suppress(RuntimeError, MemoryError):  # `probability` raises the error
-            self._model_of_process().prepare(shape)
+            self._model_of_process().prepare((shape[0], *channels, *shape[1:]))
 
     def release(self) -> None:
         """Release the memory of compiled models."""
@@ -140,7 +144,7 @@ class Engine:
 
 def _size(values: NDArray[np.int16]) -> str:
     plural = "" if len(values) == 1 else "s"
-    return f"{len(values)} slice{plural} of {values.shape[1]}x{values.shape[2]}"
+    return f"{len(values)} slice{plural} of {values.shape[-2]}x{values.shape[-1]}"
 
 
 def _last_line(error: Exception) -> str:

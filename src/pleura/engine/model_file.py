@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,10 @@ from pleura.engine.model_classes import (
     classes_to_json,
     invalid_metadata,
 )
-from pleura.engine.onnx_graph import GraphError, check_graph
+from pleura.engine.onnx_graph import GraphError, GraphSignature, check_graph
 from pleura.errors import ModelError, first_line
 from pleura.files.listing import describe_wrong_path
+from pleura.scan.context import MAX_DISTANCE, MAX_SLICES, NO_CONTEXT, SliceContext
 from pleura.scan.labels import Label
 
 InputUnits = Literal["HU", "grey"]
@@ -30,6 +31,9 @@ pleura would misread a new file."""
 
 CLASSES_FORMAT = 3
 """Format version of model files with several classes."""
+
+CONTEXT_FORMAT = 5
+"""Format version of model files that take neighbouring slices."""
 
 METADATA_KEY = "pleura"
 """Entry of ``metadata_props`` of the ONNX file that contains the metadata as JSON."""
@@ -44,7 +48,7 @@ MAX_BYTES = 1 << 30
 _MAX_NAME = 64  # of a DICOM Long String (LO), which stores the name of an algorithm
 _MAX_TEXT = 10_000
 _MAX_DEPTH = 16  # levels of the recipe
-_KEYS_SINCE = {"input": 2, "window": 2, "classes": 3, "output": 3}
+_KEYS_SINCE = {"input": 2, "window": 2, "classes": 3, "output": 3, "context": 5}
 """Format version that introduced a key; other keys are in all formats."""
 
 
@@ -53,14 +57,15 @@ class ModelMetadata:
     """Metadata of a model in its file.
 
     The graph converts HU or grey values, int16 (slices, rows, columns), to the probability of lung
-    times 255, uint8 of the same shape; in format 3 to the probabilities of several classes, uint8
-    (slices, classes, rows, columns).
+    times 255, uint8 of the same shape; with classes to the probabilities of several classes, uint8
+    (slices, classes, rows, columns). With a context, the input is (slices, channels, rows,
+    columns).
 
     Attributes
     ----------
     format:
         Format version of the file: 1 for lungs in HU, 2 for lungs in grey values, 3 for several
-        classes.
+        classes, 5 with neighbouring slices.
     name, version:
         Name and version of the model, at most 64 characters each.
     labels:
@@ -83,6 +88,8 @@ class ModelMetadata:
         The classes, in the order of the output; empty for lungs.
     output:
         ``softmax``: the probabilities of background and all classes sum to 1.
+    context:
+        The neighbouring slices in the input.
 
     Raises
     ------
@@ -104,6 +111,7 @@ class ModelMetadata:
     window: tuple[float, float] | None = None
     classes: tuple[Label, ...] = ()
     output: Literal["softmax"] = "softmax"
+    context: SliceContext = NO_CONTEXT
 
     def __post_init__(self) -> None:
         self._check_format()
@@ -126,10 +134,10 @@ class ModelMetadata:
             raise invalid_metadata("recipe", f"an object of up to {_MAX_DEPTH} levels")
 
     def _check_format(self) -> None:
-        expected = FORMATS.get(self.input)
-        if self.format != (CLASSES_FORMAT if self.classes and expected else expected):
+        known = self.input in FORMATS
+        if not known or self.format != model_format(self.input, self.classes, self.context):
             raise invalid_metadata(
-                "input", '"HU" in format 1, "grey" in format 2, and one of both in format 3'
+                "input", '"HU" in format 1, "grey" in format 2, and one of both in later formats'
             )
         if self.output != "softmax":
             raise invalid_metadata("output", '"softmax"')
@@ -140,12 +148,21 @@ class ModelMetadata:
         if self.input != "HU":
             keys.append("input")
         values = {key: getattr(self, key) for key in keys}
+        if self.context.slices:
+            values["context"] = asdict(self.context)
         return values | ({"classes": classes_to_json(self.classes)} if self.classes else {})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata as a dictionary that JSON can store, with the keys of its format."""
         content = {**asdict(self), "classes": classes_to_json(self.classes)}
         return {key: content[key] for key in _keys_of(self.format)}
+
+
+def model_format(input_units: InputUnits, classes: Sequence[Label], context: SliceContext) -> int:
+    """Return the lowest format version that contains these properties of a model."""
+    if context.slices:
+        return CONTEXT_FORMAT
+    return CLASSES_FORMAT if classes else FORMATS[input_units]
 
 
 def read_metadata(path: Path) -> ModelMetadata:
@@ -158,8 +175,8 @@ def read_metadata(path: Path) -> ModelMetadata:
         its metadata or graph is invalid.
     """
     try:
-        entries, classes = check_graph(_read(path))
-        return _parse(json.loads(entries[METADATA_KEY]), classes)
+        entries, signature = check_graph(_read(path))
+        return _parse(json.loads(entries[METADATA_KEY]), signature)
     except ModelError as error:
         raise ModelError(error.message, where=path, hint=error.hint) from error
     except GraphError as error:
@@ -199,17 +216,18 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _parse(content: Any, n_classes: int | None) -> ModelMetadata:
+def _parse(content: Any, signature: GraphSignature) -> ModelMetadata:
     version = content["format"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise invalid_metadata("format", "a positive integer")
-    if version > CLASSES_FORMAT:
+    if version > CONTEXT_FORMAT:
         raise ModelError(
             f"the model has format {version:.9g}; this version of pleura reads up to "
-            f"{CLASSES_FORMAT}",
+            f"{CONTEXT_FORMAT}",
             where=None,
             hint="run pip install --upgrade pleura",
         )
+    n_channels, n_classes = signature.check()
     names = set(_keys_of(version))
     if content.keys() != names:
         missing = sorted(names - content.keys())
@@ -222,11 +240,25 @@ def _parse(content: Any, n_classes: int | None) -> ModelMetadata:
         if key in ("labels", "window") and isinstance(value, list)
     }
     classes = classes_of_json(content["classes"]) if "classes" in content else ()
-    if "classes" in content and not classes:
+    if version == CLASSES_FORMAT and not classes:
         raise invalid_metadata("classes", "a list of classes")
+    context = _context_of_json(content["context"]) if "context" in content else NO_CONTEXT
+    if n_channels != (context.channels if context.slices else None):
+        raise GraphError("has another number of channels than its metadata")
     if n_classes != (len(classes) or None):
         raise GraphError("has another number of classes than its metadata")
-    return ModelMetadata(**{**content, **tuples, "classes": classes})
+    return ModelMetadata(**{**content, **tuples, "classes": classes, "context": context})
+
+
+def _context_of_json(content: Any) -> SliceContext:
+    expected = "the number of slices on each side, from 1 to 8, and their distance in mm or null"
+    if not isinstance(content, dict) or content.keys() != {"slices", "distance"}:
+        raise invalid_metadata("context", expected)
+    slices, distance = content["slices"], content["distance"]
+    is_distance = distance is None or (isinstance(distance, float) and 0 < distance <= MAX_DISTANCE)
+    if type(slices) is not int or not 1 <= slices <= MAX_SLICES or not is_distance:
+        raise invalid_metadata("context", expected)
+    return SliceContext(slices, distance)
 
 
 def _keys_of(version: int) -> list[str]:

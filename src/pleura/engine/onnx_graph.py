@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 Fields = list[tuple[int, "int | memoryview"]]
 
@@ -31,13 +32,53 @@ class GraphError(ValueError):
     """A graph that pleura refuses; the message completes "the model file ..."."""
 
 
-def check_graph(content: bytes) -> tuple[dict[str, str], int | None]:
+@dataclass(frozen=True)
+class GraphSignature:
+    """Inputs and outputs of a graph."""
+
+    inputs: list[Value]
+    outputs: list[Value]
+
+    def check(self) -> tuple[int | None, int | None]:
+        """Check names, types and sizes.
+
+        There must be one input ``hu`` (HU or grey values), int16 (slices, rows, columns) or
+        (slices, channels, rows, columns), and one output, uint8 (slices, rows, columns) or
+        (slices, classes, rows, columns). Only the numbers of channels and classes are fixed.
+
+        Returns
+        -------
+        channels, classes:
+            None for a dimension that does not exist.
+
+        Raises
+        ------
+        GraphError
+            The graph has another signature.
+        """
+        inputs, outputs, ranks = self.inputs, self.outputs, (_RANK, _RANK + 1)
+        is_input = [value[:2] for value in inputs] == [("hu", _INT16)]
+        if not is_input or len(inputs[0][2]) not in ranks:
+            raise GraphError("does not have one input 'hu', int16 (slices, rows, columns)")
+        if [value[1] for value in outputs] != [_UINT8] or len(outputs[0][2]) not in ranks:
+            raise GraphError("does not have one output, uint8 (slices, rows, columns)")
+        return _fixed_size(inputs[0][2], "channels"), _fixed_size(outputs[0][2], "classes")
+
+
+def _fixed_size(sizes: list[int | None], name: str) -> int | None:
+    """Return the size of the second of four dimensions, and check that the others are free."""
+    if len(sizes) > _RANK and sizes[1] is None:
+        raise GraphError(f"does not have a fixed number of {name}")
+    if any(size is not None for size in (sizes[0], *sizes[-2:])):
+        raise GraphError("accepts slices of one size only")
+    return sizes[1] if len(sizes) > _RANK else None
+
+
+def check_graph(content: bytes) -> tuple[dict[str, str], GraphSignature]:
     """Check the graph of an ONNX file and return the file's metadata.
 
-    The graph must have one input ``hu`` (HU or grey values), int16 (slices, rows, columns), and one
-    output, uint8 of the same rank or (slices, classes, rows, columns). It must not have loops,
-    branches, functions, operators of other domains, or data in other files. Field numbers are those
-    of onnx.proto [1]_.
+    The graph must not have loops, branches, functions, operators of other domains, or data in other
+    files. Field numbers are those of onnx.proto [1]_.
 
     Parameters
     ----------
@@ -48,13 +89,13 @@ def check_graph(content: bytes) -> tuple[dict[str, str], int | None]:
     -------
     metadata:
         The entries of ``metadata_props``.
-    classes:
-        Number of classes in the output; None if the output has the rank of the input.
+    signature:
+        Inputs and outputs, which are not checked.
 
     Raises
     ------
     GraphError
-        The graph has another signature, or contains elements that are refused.
+        The graph contains elements that are refused.
     ValueError
         The file is truncated or not an ONNX file.
     """
@@ -74,25 +115,8 @@ def check_graph(content: bytes) -> tuple[dict[str, str], int | None]:
         _check_node(_fields(node, budget), len(content), budget)
     inputs = [_value(_fields(value, budget), budget) for value in _messages(graph, 11)]
     outputs = [_value(_fields(value, budget), budget) for value in _messages(graph, 12)]
-    classes = _check_signature(inputs, outputs)
     entries = [dict(_fields(entry, budget)) for entry in _messages(model, 14)]
-    return {_text(entry[1]): _text(entry[2]) for entry in entries}, classes
-
-
-def _check_signature(inputs: list[Value], outputs: list[Value]) -> int | None:
-    """Check types and sizes, and return the number of classes in the output, if there are any."""
-    if [value[:2] for value in inputs] != [("hu", _INT16)] or len(inputs[0][2]) != _RANK:
-        raise GraphError("does not have one input 'hu', int16 (slices, rows, columns)")
-    if [value[1] for value in outputs] != [_UINT8] or len(outputs[0][2]) not in (_RANK, _RANK + 1):
-        raise GraphError("does not have one output, uint8 (slices, rows, columns)")
-    sizes, classes = outputs[0][2], None
-    if len(sizes) > _RANK:
-        classes = sizes.pop(1)
-        if classes is None:
-            raise GraphError("does not have a fixed number of classes")
-    if any(size is not None for size in (*inputs[0][2], *sizes)):
-        raise GraphError("accepts slices of one size only")
-    return classes
+    return {_text(entry[1]): _text(entry[2]) for entry in entries}, GraphSignature(inputs, outputs)
 
 
 def _check_node(node: Fields, size: int, budget: Iterator[int]) -> None:

@@ -61,7 +61,7 @@ class OnnxRuntimeModel:
             ) from error
 
     def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the output of the graph for its input (slices, rows, columns).
+        """Return the output of the graph for its input, int16 (slices, ..., rows, columns).
 
         Raises
         ------
@@ -74,7 +74,7 @@ class OnnxRuntimeModel:
             raise RuntimeError(str(error)) from error
         return np.asarray(output)
 
-    def prepare(self, shape: tuple[int, int, int]) -> None:
+    def prepare(self, shape: tuple[int, ...]) -> None:
         """Do nothing: ONNX Runtime does not compile for a shape."""
 
     def release(self) -> None:

@@ -79,7 +79,7 @@ class OpenVinoModel:
         self._lock = threading.Lock()
 
     def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the output of the graph for its input (slices, rows, columns).
+        """Return the output of the graph for its input, int16 (slices, ..., rows, columns).
 
         Raises
         ------
@@ -119,7 +119,7 @@ class OpenVinoModel:
                 free.put(request)
         return np.concatenate(outputs)
 
-    def prepare(self, shape: tuple[int, int, int]) -> None:
+    def prepare(self, shape: tuple[int, ...]) -> None:
         """Compile the model for slices of this size, unless that is done."""
         self._requests_for(shape[1:])
 

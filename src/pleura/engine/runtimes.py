@@ -30,7 +30,7 @@ class LoadedModel(Protocol):
     def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
         """Return the output of the graph for its input, both (slices, rows, columns)."""
 
-    def prepare(self, shape: tuple[int, int, int]) -> None:
+    def prepare(self, shape: tuple[int, ...]) -> None:
         """Compile the model for batches of this shape, if the runtime compiles."""
 
     def release(self) -> None:

@@ -64,10 +64,10 @@ class SubprocessModel:
         self._call("load", path, threads, precision, runtime)
 
     def run(self, values: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Return the output of the graph for its input (slices, rows, columns)."""
+        """Return the output of the graph for its input, int16 (slices, ..., rows, columns)."""
         return np.asarray(self._call("run", values))
 
-    def prepare(self, shape: tuple[int, int, int]) -> None:
+    def prepare(self, shape: tuple[int, ...]) -> None:
         """Compile the model for batches of this shape."""
         self._call("prepare", shape)
 

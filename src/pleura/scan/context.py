@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_SLICES, MAX_DISTANCE = 8, 50.0
+"""Largest number of neighbours on each side, and largest distance between channels in mm."""
+
 _TIE = 1e-3
 """Of two slices whose distances differ by less than this, in slices, the nearer one is used."""
 

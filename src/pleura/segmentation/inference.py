@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from pleura.engine.classes import choose_labels
 from pleura.engine.engine import Engine
 from pleura.engine.model_file import ModelMetadata
+from pleura.scan.context import NO_CONTEXT, SliceContext
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.labels import Label
 from pleura.scan.scan import Scan
+from pleura.segmentation.context import Batches, add_neighbours, neighbour_table
 from pleura.segmentation.landmarks import sampling_step
 from pleura.segmentation.model_input import ReadSlices, input_reader
 from pleura.segmentation.postprocessing import HU_STEP
@@ -24,6 +26,9 @@ from pleura.typing import AnyArray, BoolArray, Progress
 
 BATCH_SIZE = 16
 """Slices per batch."""
+
+BATCHES_IN_MEMORY = 3
+"""Batches that are read, predicted and postprocessed at the same time."""
 
 BYTES_PER_VOXEL, BYTES_PER_PIXEL, BYTES = 2.25, 100, 1 << 26
 """Memory of a segmentation without the voxels of the scan: per voxel (a mask, sampled HU and
@@ -176,7 +181,7 @@ def predict_slices(
     return predictions
 
 
-def needed_memory(geometry: Geometry, volumes: int) -> int:
+def needed_memory(geometry: Geometry, volumes: int, context: SliceContext = NO_CONTEXT) -> int:
     """Return the bytes that a segmentation needs in addition to the voxels of the scan.
 
     Parameters
@@ -185,10 +190,17 @@ def needed_memory(geometry: Geometry, volumes: int) -> int:
         The canonical axial grid.
     volumes:
         Number of results in addition to the mask: probability, dense lung.
+    context:
+        The neighbouring slices that the model takes.
     """
     slices, rows, columns = geometry.shape
-    voxels = slices * rows * columns
-    return int((BYTES_PER_VOXEL + volumes) * voxels) + BYTES_PER_PIXEL * rows * columns + BYTES
+    pixels = rows * columns
+    needed = int((BYTES_PER_VOXEL + volumes) * slices * pixels) + BYTES_PER_PIXEL * pixels + BYTES
+    if context.slices:
+        reach = 2 * max(context.offsets(geometry.orthogonal_spacing[0]))
+        kept = min(reach, slices) + BATCHES_IN_MEMORY * BATCH_SIZE * context.channels
+        needed += 2 * kept * pixels  # int16
+    return needed
 
 
 def _run_batches(
@@ -218,9 +230,12 @@ def _run_batches(
         results, is_empty = _predict_batch(engines, inputs, step, is_empty)
         return results
 
+    batches = _read_batches(read, order, geometry, compile_models)
+    if (context := engines[0].metadata.context).slices:
+        batches = add_neighbours(batches, neighbour_table(scan, geometry, context))
     with ThreadPoolExecutor(1) as network:
         submitted = None
-        for start, arrays in _read_batches(read, order, geometry, compile_models):
+        for start, arrays in batches:
             result = network.submit(run, arrays).result
             if submitted is not None:
                 yield submitted
@@ -264,7 +279,7 @@ def _predict_batch(
     Parameters
     ----------
     engines, inputs:
-        Models, and the int16 (slices, rows, columns) of each.
+        Models, and the int16 (slices, rows, columns) or (slices, channels, rows, columns) of each.
     step:
         A divisor of the batch size.
     is_empty:
@@ -294,7 +309,7 @@ def _predict_batch(
 
 def _read_batches(
     read: ReadSlices, order: Reorientation, geometry: Geometry, while_reading: Callable[[], None]
-) -> Iterator[tuple[int, list[NDArray[np.int16]]]]:
+) -> Batches:
     """Yield first slice and arrays of each batch; the next one is read while one is used.
 
     ``while_reading`` is called while the first batch is read.

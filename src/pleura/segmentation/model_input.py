@@ -13,6 +13,7 @@ from pleura.errors import ScanError
 from pleura.intensity.grey import to_grey
 from pleura.scan.geometry import Geometry
 from pleura.scan.scan import Decision, Scan
+from pleura.segmentation.context import with_context_decision
 
 ReadSlices = Callable[[int, int | None], list[NDArray[np.int16]]]
 """Reads slices ``start`` to ``stop`` in HU; the second array, if there is one, is the input of the
@@ -63,13 +64,14 @@ def input_reader(scan: Scan, model: ModelMetadata) -> ReadSlices:
 
 
 def with_input_decision(scan: Scan, model: ModelMetadata) -> Scan:
-    """Return a scan with the decision on its conversion to grey values, if the model takes them.
+    """Return a scan with the decisions on the input of a model: grey values, neighbouring slices.
 
     Raises
     ------
     ScanError
         As `input_reader`.
     """
+    scan = with_context_decision(scan, model.context)
     if model.input == "HU":
         if scan.intensity.calibrated or scan.intensity.window is not None:
             return scan

@@ -196,7 +196,8 @@ class Segmenter:
         geometry = order.apply_to(scan.geometry)
         check_slice_size(scan, geometry)
         maps = max(len(self.classes), 1) if keep_probability else 0
-        needed = needed_memory(geometry, maps + 2 * (self._dense_engine is not None))
+        volumes = maps + 2 * (self._dense_engine is not None)
+        needed = needed_memory(geometry, volumes, engine.metadata.context)
         require_memory(needed, "its segmentation", scan.source or scan.name)
         predictions = predict_slices(
             engine,

@@ -180,6 +180,12 @@ def _predict_with(model: Path) -> PredictLung:
             where=model,
             hint="pass a model of lungs, such as `default`",
         )
+    if engine.metadata.context.slices:
+        raise ModelError(
+            "the model takes neighbouring slices, but masks are compared with single slices",
+            where=model,
+            hint="pass a model of single slices, such as `default`",
+        )
     window = engine.metadata.window
     if engine.metadata.input == "HU":
         return lambda _, hu: engine.probability(hu)

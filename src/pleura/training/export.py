@@ -18,11 +18,10 @@ import torch
 import pleura
 from pleura.dataset.data_recipe import mirror_table
 from pleura.engine.model_file import (
-    CLASSES_FORMAT,
-    FORMATS,
     METADATA_KEY,
     InputUnits,
     ModelMetadata,
+    model_format,
 )
 from pleura.errors import RunError
 from pleura.files.atomic import remove_unfinished, write_atomically
@@ -115,12 +114,6 @@ def export(
     given = [runs] if isinstance(runs, Run | str | os.PathLike) else runs
     opened = [run if isinstance(run, Run) else open_run(run) for run in given]
     first = opened[0]
-    if first.recipe.data.context.slices:
-        raise RunError(
-            "runs with neighbouring slices (data.context) cannot be exported yet",
-            where=first.folder,
-            hint="train with data.context.slices=0",
-        )
     graph = graph_input(first, options.input)
     for run in opened[1:]:
         if run.recipe.data.classes != first.recipe.data.classes:
@@ -128,6 +121,12 @@ def export(
                 f"the labels differ from those of {first.folder.name}",
                 where=run.folder,
                 hint="combine only runs with the same data.labels",
+            )
+        if run.recipe.data.context != first.recipe.data.context:
+            raise RunError(
+                f"the neighbouring slices differ from those of {first.folder.name}",
+                where=run.folder,
+                hint="combine only runs with the same data.context",
             )
         if (run.recipe.preprocessing, graph_input(run, options.input)) != (
             first.recipe.preprocessing,
@@ -139,6 +138,7 @@ def export(
                 where=run.folder,
                 hint="combine only runs with the same preprocessing and units",
             )
+    context = first.recipe.data.context.slice_context
     networks = [trained_network(run) for run in opened]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
     module = InferenceModule(
@@ -155,7 +155,7 @@ def export(
     content = _with_half_precision_weights(content)
     weights = b"".join(t.numpy().tobytes() for t in network.state_dict().values())
     metadata = ModelMetadata(
-        format=CLASSES_FORMAT if first.classes else FORMATS[graph.units],
+        format=model_format(graph.units, first.classes, context),
         name=options.name or first.folder.resolve().name,
         version=options.version or pleura.__version__,
         labels=tuple(label.name for label in first.classes) or ("lung",),
@@ -168,6 +168,7 @@ def export(
         input=graph.units,
         window=graph.window,
         classes=_mean_thresholds(opened),
+        context=context,
     )
     model = _with_metadata(content, metadata)
     write_atomically(Path(output), lambda file: file.write(model))
@@ -216,7 +217,9 @@ def _fingerprint(runs: Sequence[Run]) -> str:
 
 
 def _to_onnx(module: InferenceModule) -> Any:
-    example = torch.zeros(2, 96, 80, dtype=torch.int16)
+    channels = [module.network.inputs] if module.network.inputs > 1 else []
+    example = torch.zeros(2, *channels, 96, 80, dtype=torch.int16)
+    axes = {0: "slices", example.ndim - 2: "rows", example.ndim - 1: "columns"}
     with log_level("torch.onnx", logging.ERROR), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -224,7 +227,7 @@ def _to_onnx(module: InferenceModule) -> Any:
             (example,),
             input_names=["hu"],
             output_names=["probability"],
-            dynamic_shapes=({0: "slices", 1: "rows", 2: "columns"},),
+            dynamic_shapes=(axes,),
             dynamo=True,
             verbose=False,
         )

@@ -19,7 +19,8 @@ class InferenceModule(nn.Module):
 
     It maps int16 HU or grey values (n, rows, columns) to uint8 (n, rows, columns): the probability
     of lung times 255. With several classes, it maps them to uint8 (n, classes, rows, columns): the
-    probabilities of the classes without background.
+    probabilities of the classes without background. For a network with neighbouring slices, the
+    input is (n, channels, rows, columns).
 
     Parameters
     ----------
@@ -52,18 +53,18 @@ class InferenceModule(nn.Module):
         self.network = network
         self.preprocessing = preprocessing
 
-    def forward(self, values: Tensor) -> Tensor:  # (n, h, w)
-        size, (h, w) = self.preprocessing.size, values.shape[1:]
+    def forward(self, values: Tensor) -> Tensor:  # (n[, channels], h, w)
+        size, (h, w) = self.preprocessing.size, values.shape[-2:]
         stored = values.float()
         if (self.mapping.scale, self.mapping.offset) != (1, 0):
             stored = stored * self.mapping.scale + self.mapping.offset
         x = self._scale(stored)
         lanczos = self.preprocessing.image_interpolation == "lanczos"
         resample = lanczos_matrix if lanczos else area_matrix
-        x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n, rows, columns)
+        x = resample(size[0], h) @ x @ resample(size[1], w).T  # (n[, channels], rows, columns)
         if self.mirror:
             reverse = torch.arange(size[1] - 1, -1, -1)
-            both = self._predict(torch.stack([x, x[:, :, reverse]]).flatten(0, 1))
+            both = self._predict(torch.stack([x, x[..., reverse]]).flatten(0, 1))
             direct, mirrored = both.reshape(2, -1, *both.shape[1:])
             if self.network.outputs > 1:
                 mirrored = mirrored[:, self.mirrored]
@@ -79,18 +80,20 @@ class InferenceModule(nn.Module):
         # In bfloat16 the weights of a row may sum to more than 1, and 256 would wrap around to 0.
         return (probability * 255).round().clamp(0, 255).to(torch.uint8)
 
-    def _predict(self, x: Tensor) -> Tensor:  # (n, rows, columns)
-        return class_probabilities(forward_whole(self.network, x[:, None]).float())
+    def _predict(self, x: Tensor) -> Tensor:  # (n[, channels], rows, columns)
+        images = x[:, None] if x.ndim == 3 else x
+        return class_probabilities(forward_whole(self.network, images).float())
 
     def _scale(self, values: Tensor) -> Tensor:
         if self.preprocessing.scaling == "window":
             low, high = self.preprocessing.window
             return ((values - low) / (high - low)).clamp(0, 1)
-        high_ = values.amax((1, 2), keepdim=True)
+        axes = tuple(range(1, values.ndim))  # a slice and its neighbours have one scale
+        high_ = values.amax(axes, keepdim=True)
         step = min(abs(self.mapping.scale), 1)  # avoids the division by zero of constant slices
         if self.preprocessing.scaling == "max":
             return values / high_.clamp(min=step)
-        low_ = values.amin((1, 2), keepdim=True)
+        low_ = values.amin(axes, keepdim=True)
         return (values - low_) / (high_ - low_).clamp(min=step)
 
 

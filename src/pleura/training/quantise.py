@@ -41,7 +41,7 @@ def calibration_slices(
     Yields
     ------
     array
-        int16 (1, rows, columns); at most about 256.
+        int16 (1, rows, columns), or (1, channels, rows, columns); at most about 256.
 
     Raises
     ------
@@ -52,10 +52,10 @@ def calibration_slices(
     pairs = collect_pairs(images, None, sources) if sources else find_images(images)
     training = set(run.split([pair.name for pair in pairs]).training)
     chosen = [pair for pair in pairs if pair.name in training]
-    reader = PairReader()
+    reader = PairReader(context=run.recipe.data.context.slice_context)
     for pair in chosen[:: max(1, len(chosen) // _MAX_SLICES)]:
         image, _ = reader.read(replace(pair, no_lung=True))  # without reading its mask
-        yield convert(image)[None]
+        yield convert(reader.read_input(pair, image))[None]
 
 
 def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
@@ -69,8 +69,7 @@ def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:
     model:
         An `onnx.ModelProto`.
     slices:
-        int16 (1, rows, columns) in the units of the model, which determine the ranges of the
-        activations.
+        Slices in the units of the model, which determine the ranges of the activations.
 
     Returns
     -------
