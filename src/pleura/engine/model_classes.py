@@ -13,11 +13,13 @@ _KEYS = {"value", "name", "code", "threshold", "clean"}
 
 
 def classes_to_json(classes: Sequence[Label]) -> list[dict[str, Any]]:
-    """Return classes as JSON values."""
-    return [
-        {**vars(label), "code": None if label.code is None else list(label.code)}
-        for label in classes
-    ]
+    """Return classes as JSON values; whether they overlap is the `output` of a model."""
+    objects = []
+    for label in classes:
+        one = {**vars(label), "code": None if label.code is None else list(label.code)}
+        del one["overlap"]
+        objects.append(one)
+    return objects
 
 
 def classes_of_json(content: Any) -> tuple[Label, ...]:
