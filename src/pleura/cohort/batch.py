@@ -15,6 +15,7 @@ from pathlib import Path
 from pleura.cohort.find import find_tasks
 from pleura.cohort.options import DistributionOptions, OutputOptions, SegmentationOptions
 from pleura.cohort.progress import CohortProgress
+from pleura.cohort.result_names import RESULT_ENDINGS
 from pleura.cohort.stores import OutputStore, is_address
 from pleura.cohort.tables import ScanResult
 from pleura.cohort.task import Task
@@ -130,7 +131,8 @@ def _refuse_inputs(tasks: Sequence[Task], store: OutputStore, outputs: OutputOpt
     """
     if store.folder is None:
         return
-    existing = [p for task in tasks if (p := store.folder / mask_name(task, outputs)).exists()]
+    masks = (mask_name(task, outputs, ending) for task in tasks for ending in RESULT_ENDINGS)
+    existing = [path for mask in masks if (path := store.folder / mask).exists()]
     sources = (t.source.source if isinstance(t.source, ScanEntry) else t.source for t in tasks)
     scans = {os.path.realpath(p) for p in sources if isinstance(p, Path)} if existing else set()
     for path in existing:
@@ -148,10 +150,11 @@ def _remove_unfinished(store: OutputStore, tasks: Sequence[Task]) -> None:
     if folder is None:
         return
     remove_unfinished(folder / INPUTS_FILE)
-    for path in folder.rglob(".*_lungs*"):
-        name = path.with_name(path.name[1:].rpartition("_lungs")[0])
-        if name.relative_to(folder).as_posix() in names:
-            path.unlink(missing_ok=True)
+    for ending in RESULT_ENDINGS:
+        for path in folder.rglob(f".*{ending}*"):
+            name = path.with_name(path.name[1:].rpartition(ending)[0])
+            if name.relative_to(folder).as_posix() in names:
+                path.unlink(missing_ok=True)
 
 
 def _workers(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pleura.cohort.manifest import SUFFIXES, read_manifest
+from pleura.cohort.result_names import RESULT_ENDINGS
 from pleura.cohort.stores import RemoteScan, is_address, is_single_file, list_files
 from pleura.cohort.task import Task, anonymous_task
 from pleura.errors import DataError, ScanError
@@ -91,7 +92,7 @@ def _path_below(source: Path, inputs: Path) -> str:
 
 def _is_result(source: Path) -> bool:
     stem = scan_name(source).removesuffix(".corrected").removesuffix("_preview")
-    return stem.endswith("_lungs") and source.with_name(f"{stem}.json").is_file()
+    return stem.endswith(RESULT_ENDINGS) and source.with_name(f"{stem}.json").is_file()
 
 
 def _find_at_address(address: str, output: str) -> Iterator[Task]:

@@ -9,6 +9,7 @@ import pleura
 from pleura.cohort.fingerprint import fingerprint, is_unchanged
 from pleura.cohort.options import OutputOptions, SegmentationOptions, mask_suffix
 from pleura.cohort.pool import SegmenterPool
+from pleura.cohort.result_names import LABELS, LUNGS
 from pleura.cohort.scan_report import ScanReport, measurements_of, parse_report, report_options
 from pleura.cohort.stores import OutputStore, StoreError
 from pleura.cohort.tables import ScanResult, Status, region_rows
@@ -78,9 +79,9 @@ def segment_task(
     return replace(result, patient=task.patient, source=task.path)
 
 
-def mask_name(task: Task, outputs: OutputOptions) -> str:
-    """Return the path of the mask of a scan below the output."""
-    return f"{task.name}_lungs{mask_suffix(task.filename, outputs.format)}"
+def mask_name(task: Task, outputs: OutputOptions, ending: str = LUNGS) -> str:
+    """Return the path of the mask of a scan below the output; ``ending`` is of `RESULT_ENDINGS`."""
+    return f"{task.name}{ending}{mask_suffix(task.filename, outputs.format)}"
 
 
 def _options_of(task: Task, cohort: SegmentationOptions) -> SegmentationOptions:
@@ -95,8 +96,9 @@ def _segment(
     task: Task, store: OutputStore, options: WorkerOptions, segmenter: Segmenter
 ) -> ScanResult:
     segmentation, outputs = options.segmentation, options.outputs
-    mask = mask_name(task, outputs)
-    preview, report_name = f"{task.name}_lungs_preview.png", f"{task.name}_lungs.json"
+    ending = LABELS if segmenter.classes else LUNGS
+    mask = mask_name(task, outputs, ending)
+    preview, report_name = f"{task.name}{ending}_preview.png", f"{task.name}{ending}.json"
     requested = report_options(
         segmenter, segmentation, outputs, series=task.series, stack=task.stack
     )

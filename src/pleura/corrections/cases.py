@@ -13,6 +13,7 @@ from typing import Any, cast, get_args
 import pleura
 from pleura.cohort.batch import INPUTS_FILE
 from pleura.cohort.find import find_tasks
+from pleura.cohort.result_names import reports_by_name
 from pleura.cohort.stores import RemoteScan
 from pleura.cohort.task import Task, anonymous_task, open_task
 from pleura.errors import DataError
@@ -116,7 +117,7 @@ def cases_from_results(
     DataError
         The folder contains no results, or the scans are missing.
     """
-    reports = sorted(folder.rglob("*_lungs.json"))
+    reports = reports_by_name(folder)
     if not reports:
         raise DataError(
             "the folder contains no results of `pleura segment`"
@@ -126,12 +127,11 @@ def cases_from_results(
             hint="pass the output folder of `pleura segment`",
         )
     scans = scans or _recorded_scans(folder)
-    _check_version(reports[0])
+    _check_version(next(iter(reports.values())))
     listed = find_tasks(scans, str(folder))
     tasks = {anonymous_task(task).name: task for task in listed} | {t.name: t for t in listed}
     cases = []
-    for path in reports:
-        name = path.relative_to(folder).as_posix().removesuffix("_lungs.json")
+    for name, path in reports.items():
         task = tasks.get(name)
         if task is None or isinstance(task.source, RemoteScan) or _is_outside(path, folder):
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pleura.formats.registry import scan_name
 
-ENDINGS = ("_lungs", "_lung", "_mask", "_seg", "_pred")
+ENDINGS = ("_lungs", "_labels", "_lung", "_mask", "_seg", "_pred")
 """Endings of the name of a mask, after the name of its scan."""
 
 

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import pleura
+from pleura.cohort.result_names import report_path
 from pleura.cohort.tables import ScanResult, read_summaries
 from pleura.figures.preview import main_panels
 from pleura.files.records import read_record
@@ -119,7 +120,7 @@ def cohort_page(rows: Sequence[ScanResult], output: Path, viewer: str = "") -> P
 
 def read_reports(rows: Sequence[ScanResult], output: Path) -> dict[str, dict[str, Any]]:
     """Return the report of each scan by name; empty if it is missing or damaged."""
-    return {row.name: _report(output / f"{row.name}_lungs.json") for row in rows}
+    return {row.name: _report(report_path(output, row)) for row in rows}
 
 
 def _report(path: Path) -> dict[str, Any]:
@@ -199,7 +200,8 @@ def _case(
         "laa_950_percent": 100 * densities["low_attenuation"]["LAA-950"] if densities else None,
     }
     flags = report.get("flags") or dict.fromkeys(_flag_names(row), "")
-    preview = output / f"{row.name}_lungs_preview.png"
+    report_file = report_path(output, row)
+    preview = report_file.with_name(f"{report_file.stem}_preview.png")
     exists = preview.exists()
     return PageCase(
         row.name,

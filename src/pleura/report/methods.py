@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pleura
+from pleura.cohort.result_names import report_path
 from pleura.cohort.tables import ScanResult, read_summaries
 from pleura.errors import DataError
 from pleura.files.records import read_record
@@ -78,7 +79,7 @@ def methods_paragraph(folder: StrPath) -> str:
         The folder has no results, or no report can be read.
     """
     rows = read_summaries(folder)
-    reports = {row.name: read_record(Path(folder) / f"{row.name}_lungs.json") for row in rows}
+    reports = {row.name: read_record(report_path(Path(folder), row)) for row in rows}
     paragraphs = methods_of(rows, reports)
     if not paragraphs:
         raise DataError(

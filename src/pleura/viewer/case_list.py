@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pleura.cohort.result_names import list_reports
 from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import ReviewCase, case_from_files, cases_from_results
 from pleura.errors import DataError, PleuraError
@@ -138,4 +139,4 @@ def _completed_cases(folder: Path, scans: Path | None) -> list[ReviewCase]:
 
 
 def _has_results(folder: Path) -> bool:
-    return next(folder.rglob("*_lungs.json"), None) is not None
+    return next(list_reports(folder), None) is not None
