@@ -88,6 +88,7 @@ class ExerciseUNet(SegmentationNetwork):
 
     margin = 0
     multiple = 4
+    is_wide = True
 
     def __init__(
         self,

@@ -26,6 +26,8 @@ class SegmentationNetwork(nn.Module):
     """Number of channels of the images: a slice, and with a context its neighbours."""
     multiple: int
     """Downsampling factor of the deepest level."""
+    is_wide: bool = False
+    """Whether convolutions at full resolution have many channels, 64 or more."""
 
     def valid_size(self, output: int) -> int:
         """Return the smallest input side whose output side is ``output`` pixels or more."""

@@ -62,6 +62,8 @@ class UNet2015(SegmentationNetwork):
         input: 16 for four poolings.
     """
 
+    is_wide = True
+
     def __init__(
         self,
         channels: Sequence[int] = (64, 128, 256, 512, 1024),

@@ -54,18 +54,18 @@ class ComputeDevice:
         )
 
     def place(self, network: SegmentationNetwork) -> SegmentationNetwork:
-        """Move a network to the device, in channels-last memory format."""
+        """Move a network to the device, in the memory format that is fastest for it."""
         # The type stub of Module.to lacks this overload.
-        return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return network.to(self.device).to(memory_format=self._memory_format(network))  # type: ignore[call-overload, no-any-return]
 
-    def tensor(self, images: FloatArray) -> Tensor:
-        """Return images as a (n, channels, rows, columns) tensor on the device.
+    def tensor(self, images: FloatArray, network: SegmentationNetwork) -> Tensor:
+        """Return images as a (n, channels, rows, columns) tensor for a network on the device.
 
         Images (n, rows, columns) have one channel.
         """
         with_channels = images[:, None] if images.ndim == 3 else images
         tensor = torch.from_numpy(with_channels).to(self.device)
-        return tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.contiguous(memory_format=self._memory_format(network))
 
     def targets(self, masks: TargetArray) -> Tensor:
         """Return masks as targets of the loss, on the device.
@@ -75,7 +75,18 @@ class ComputeDevice:
         """
         if masks.dtype == np.uint8:
             return torch.from_numpy(masks).to(self.device).long()
-        return self.tensor(masks.astype(np.float32, copy=False))
+        return self.maps(masks.astype(np.float32, copy=False))
+
+    def maps(self, values: FloatArray) -> Tensor:
+        """Return values (n, rows, columns) of pixels as a (n, 1, rows, columns) tensor."""
+        return torch.from_numpy(values[:, None]).to(self.device)
+
+    def _memory_format(self, network: SegmentationNetwork) -> torch.memory_format:
+        # With AVX2 alone, oneDNN takes twice as long for the gradient of the weights of a wide
+        # convolution in the channels-last format (docs/experiments/speed.md, 57).
+        only_avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+        planar = self.device.type == "cpu" and only_avx2 and network.is_wide
+        return torch.contiguous_format if planar else torch.channels_last
 
     def mixed_precision(self) -> AbstractContextManager[object]:
         """Return a context manager in which convolutions use the precision."""
@@ -87,7 +98,7 @@ class ComputeDevice:
         """Return float32 logits (n, outputs, rows, columns) of images, as of `tensor`."""
         network.eval()
         with torch.inference_mode(), self.mixed_precision():
-            return predict_whole(network, self.tensor(images)).float()
+            return predict_whole(network, self.tensor(images, network)).float()
 
 
 @contextlib.contextmanager

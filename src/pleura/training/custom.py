@@ -153,7 +153,7 @@ def _logits(network: SegmentationNetwork, compute: ComputeDevice, images: FloatA
     network.eval()  # in training mode, the pass would change the statistics of normalisation
     try:
         with torch.no_grad(), compute.mixed_precision():
-            logits = network(compute.tensor(images))
+            logits = network(compute.tensor(images, network))
     except Exception as error:
         raise RunError(
             f"the custom network fails on images of shape {shape}: {first_line(error)}",

@@ -198,7 +198,7 @@ class Trainer:
             group["lr"] = rate
         state.optimiser.zero_grad()
         with self.compute.mixed_precision():
-            logits = self.logits_of(self.compute.tensor(images))
+            logits = self.logits_of(self.compute.tensor(images, state.network))
         logits = logits.float()
         loss = self._loss(logits, targets, masks)
         mean_loss, accuracy = self.processes.mean(
@@ -232,7 +232,7 @@ class Trainer:
     def _pixel_weights(self, masks: TargetArray) -> Tensor:
         sigma = self.recipe.loss.border_sigma
         maps = [border_weights(m, sigma=sigma, balance=self.balance) for m in _binary(masks)]
-        return self.compute.tensor(np.stack(maps))
+        return self.compute.maps(np.stack(maps))
 
     def _close_epoch(self) -> dict[str, float]:
         """Validate, append the epoch to the history, and step to the next epoch."""
