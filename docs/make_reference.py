@@ -65,7 +65,7 @@ Every command takes `-h` or `--help`. `pleura --version` prints the version.
 | 1 | an error, printed with what went wrong, where, and what to do |
 |   | `check`: the data cannot be trained on; `predict`: an image was left without mask |
 | 2 | the command line itself is wrong |
-| 130 | stopped by Ctrl-C; `train`, `search` and `cross-validate` have saved |
+| 130 | stopped by Ctrl-C; `train`, `search`, `cross-validate` and `learning-curve` have saved |
 
 Results go to standard output, progress and errors to standard error.
 

@@ -59,6 +59,8 @@ __all__ = [
     "LabelMap",
     "LabelPreset",
     "LabelSummary",
+    "LearningCurve",
+    "LearningCurveOptions",
     "LossFunction",
     "LungFraction",
     "Mask",
@@ -80,6 +82,7 @@ __all__ = [
     "ProbabilityHistogram",
     "Progress",
     "Recipe",
+    "RecipeComparison",
     "RecipeError",
     "RecipeSearch",
     "RegionMeasurement",
@@ -125,6 +128,7 @@ __all__ = [
     "check",
     "compare",
     "compare_and_report",
+    "compare_recipes",
     "cross_validate",
     "describe_scans",
     "dice",
@@ -138,6 +142,7 @@ __all__ = [
     "from_array",
     "iou",
     "label_error_figure",
+    "learning_curve",
     "load_recipe",
     "measure",
     "methods_paragraph",
@@ -277,6 +282,9 @@ if TYPE_CHECKING:
     from pleura.training.evaluation import evaluate as evaluate
     from pleura.training.export import ExportOptions as ExportOptions
     from pleura.training.export import export as export
+    from pleura.training.learning_curve import LearningCurve as LearningCurve
+    from pleura.training.learning_curve import LearningCurveOptions as LearningCurveOptions
+    from pleura.training.learning_curve import learning_curve as learning_curve
     from pleura.training.options import TrainingOptions as TrainingOptions
     from pleura.training.predict import Prediction as Prediction
     from pleura.training.predict import PredictionOptions as PredictionOptions
@@ -284,6 +292,8 @@ if TYPE_CHECKING:
     from pleura.training.predictor import Predictor as Predictor
     from pleura.training.preview import preview as preview
     from pleura.training.recipe import Recipe as Recipe
+    from pleura.training.recipe_comparison import RecipeComparison as RecipeComparison
+    from pleura.training.recipe_comparison import compare_recipes as compare_recipes
     from pleura.training.recipe_loading import load_recipe as load_recipe
     from pleura.training.run import Run as Run
     from pleura.training.run import open_run as open_run
@@ -374,11 +384,13 @@ _NAMES_BY_MODULE = {
     "pleura.training.dataset": "SegmentationDataset",
     "pleura.training.evaluation": "evaluate",
     "pleura.training.export": "ExportOptions export",
+    "pleura.training.learning_curve": "LearningCurve LearningCurveOptions learning_curve",
     "pleura.training.options": "TrainingOptions",
     "pleura.training.predict": "Prediction PredictionOptions predict",
     "pleura.training.predictor": "Predictor",
     "pleura.training.preview": "preview",
     "pleura.training.recipe": "Recipe",
+    "pleura.training.recipe_comparison": "RecipeComparison compare_recipes",
     "pleura.training.recipe_loading": "load_recipe",
     "pleura.training.run": "Run open_run",
     "pleura.training.run_evaluation": "RunEvaluation",

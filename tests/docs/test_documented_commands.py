@@ -203,7 +203,7 @@ def runnable(page):
 
 
 def shortened(arguments):
-    if arguments[0] not in ("train", "cross-validate") or "--resume" in arguments:
+    if arguments[0] not in ("train", "cross-validate", "search") or "--resume" in arguments:
         return arguments
     settings = ["training.epochs=1"] if "--from" in arguments else SMALL
     return [*arguments, *(word for value in settings for word in ("--set", value))]
@@ -264,6 +264,7 @@ SLOW = (
     "docs/how-to/own-network.md",
     "docs/how-to/python.md",
     "docs/how-to/resume.md",
+    "docs/how-to/search.md",
     "docs/how-to/segment.md",
     "docs/how-to/viewers.md",
     "docs/explanation/exercise.md",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from commands import pleura as command
 from commands import refused
+from drawn_lungs import SETTINGS, draw, write_pairs
 
 import pleura
 from pleura.engine.engine import Engine
@@ -19,16 +20,6 @@ from pleura.training.cross_validation import CrossValidationOptions, cross_valid
 from pleura.training.recipe_loading import load_recipe, override_recipe
 from pleura.training.run import open_run
 
-SETTINGS = (
-    "preprocessing.size=[32, 32]",
-    "network.channels=[4, 8]",
-    "augmentation=null",
-    "training.epochs=2",
-    "training.batch_size=4",
-    "training.precision=fp32",
-    "training.threads=1",
-    "split.patient_pattern=^(p.)_",
-)
 THREE = CrossValidationOptions(folds=3, progress=False)
 
 
@@ -38,24 +29,10 @@ def evaluations_without_figures(monkeypatch):
     monkeypatch.setattr("pleura.training.evaluation._write_figure", lambda *_: None)
 
 
-def draw(seed, value=1):
-    """Return a 32x32 slice in HU and its mask, in which a lung has the value."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:32, :32] + rng.uniform(-2, 2, (2, 1, 1))
-    mask = ((y - 16) / 10) ** 2 + ((x - 16) / 6) ** 2 < 1
-    hu = np.where(mask, -850, 40) + rng.normal(0, 20, mask.shape)
-    return hu.astype(np.int16), mask * np.uint8(value)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Three slices of each of four patients."""
-    root = tmp_path_factory.mktemp("pairs")
-    for i in range(12):
-        for folder, array in zip(("images", "masks"), draw(i, 255), strict=True):
-            (root / folder).mkdir(exist_ok=True)
-            write_image_file(root / folder / f"p{i // 3}_{i}.tif", array)
-    return root / "images", root / "masks"
+    return write_pairs(tmp_path_factory.mktemp("pairs"), 4, 3)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,8 @@ _COMMANDS = {
     "train": "Train a network on image-mask pairs.",
     "evaluate": "Evaluate a run or a model on images with reference masks.",
     "cross-validate": "Train and evaluate a network per fold, and export them as one model.",
+    "learning-curve": "Cross-validate with several numbers of training patients.",
+    "compare-recipes": "Test whether the recipes of two cross-validations differ.",
     "search": "Search for the best values of recipe keys.",
     "compare": "Compare predicted masks with reference masks.",
     "predict": "Predict the lung masks of images with a training run.",

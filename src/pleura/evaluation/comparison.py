@@ -180,6 +180,18 @@ class Comparison:
             content["groups"] = {name: part._summary_dict() for name, part in groups.items()}
         return content
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Comparison:
+        """Return the scores that `to_dict` has written, also those of a subclass.
+
+        Raises
+        ------
+        KeyError, TypeError
+            The dictionary does not contain scores.
+        """
+        scores = tuple(Score(**score) for score in content["scores"])
+        return Comparison(scores, content["fingerprint"], content["label_decisions"])
+
     def _summary_dict(self) -> dict[str, Any]:
         return {
             region: {

@@ -48,11 +48,17 @@ class CrossValidationOptions:
     progress, initial_weights:
         As for `TrainingOptions`. The networks of all folds have the same initial weights, which
         must not depend on the images.
+    training_patients:
+        Train each network on a random choice of this many patients; None: on all.
+    seed:
+        Seed of this choice.
     """
 
     folds: int = 5
     progress: bool | None = None
     initial_weights: StrPath | None = None
+    training_patients: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,9 +168,9 @@ def cross_validate(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     pairs = find_pairs(images, masks, recipe.data.class_masks, recipe.data.roi)
     folds = assign_folds(pairs, options.folds, recipe.split, images)
-    splits = folds.splits()
+    splits = folds.splits(options.training_patients, options.seed)
     require_labels(splits, pairs, recipe.data.classes)
-    settings = _settings(pairs, folds, recipe, weights)
+    settings = _settings(pairs, folds, recipe, options)
     write_settings(output / CROSS_VALIDATION, settings, "cross-validation")
     folds.write(output / "folds.csv")
     training = TrainingOptions(weights, progress=options.progress)
@@ -182,16 +188,18 @@ def cross_validate(
 
 
 def _settings(
-    pairs: Sequence[Pair], folds: Folds, recipe: Recipe, weights: StrPath | None
+    pairs: Sequence[Pair], folds: Folds, recipe: Recipe, options: CrossValidationOptions
 ) -> dict[str, Any]:
     """Return what a cross-validation that is continued must have in common with its start."""
+    chosen = {"training_patients": [options.training_patients, options.seed]}
     return {
         "format": 1,
         "folds": folds.count,
         "data": hash_pairs(pairs),
         "patients": folds.fingerprint(),
         "recipe": recipe.model_dump(mode="json", exclude={"split"}),
-        "initial_weights": hash_initial_weights(weights),
+        "initial_weights": hash_initial_weights(options.initial_weights),
+        **(chosen if options.training_patients is not None else {}),
     }
 
 

@@ -22,7 +22,7 @@ _TITLES = {
     "folds": "number of folds",
     "data": "images or masks",
     "patients": "patients or excluded images",
-    "training_patients": "training patients",
+    "training_patients": "number of training patients, or seed",
     "recipe": "recipe",
     "initial_weights": "initial weights",
     "space": "keys or values to search, or seed",
