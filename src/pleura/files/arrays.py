@@ -69,7 +69,7 @@ def allocate_array(shape: tuple[int, ...], dtype: DTypeLike, purpose: str) -> An
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
-    """Give a file its size and its blocks: writing to the map of a full disk ends the process."""
+    """Allocate the blocks of a file: writing to the map of a full disk ends the process."""
     if sys.platform == "linux":
         os.posix_fallocate(file.fileno(), 0, size)
         return
