@@ -1,15 +1,25 @@
 """Sets of images that are too large for memory."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+from pleura.dataset import pair_reader
+from pleura.dataset.overlap import resolve_duplicates
+from pleura.dataset.pairs import find_pairs
+from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
+from pleura.dataset.splits import SplitRecipe
+from pleura.dataset.subsets import Split
+from pleura.errors import DataError
 from pleura.files import arrays
 from pleura.formats.image_files import read_image_file, write_image_file
+from pleura.training.evaluation import evaluate
 from pleura.training.recipe_loading import build_recipe
 from pleura.training.tensor_files import load_tensors
 from pleura.training.train import train
@@ -53,10 +63,54 @@ def test_training_from_temporary_files_has_the_same_weights(
     assert in_memory.record["data_fingerprint"] == in_files.record["data_fingerprint"]
 
 
+@pytest.fixture
+def volumes(sample, tmp_path, monkeypatch):
+    """Two equal volumes of three slices with masks, and a list of the volumes that are decoded."""
+    image = nib.load(sample.folder / "volume" / "ct.nii.gz")
+    values = np.asarray(image.dataobj)[..., 10:13].astype(np.int16)
+    for folder, array in (("images", values), ("masks", (values < -600).astype(np.uint8))):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(array, image.affine), tmp_path / folder / "a.nii.gz")
+        shutil.copy(tmp_path / folder / "a.nii.gz", tmp_path / folder / "b.nii.gz")
+    decoded, read_volume = [], pair_reader.read_volume
+    monkeypatch.setattr(
+        pair_reader, "read_volume", lambda path: decoded.append(path.name) or read_volume(path)
+    )
+    return tmp_path, decoded
+
+
+def test_an_evaluation_decodes_each_volume_once(volumes, tiny_run, tmp_path, monkeypatch):
+    folder, decoded = volumes
+    names = [f"{name}.nii.gz#{i:03d}" for i in range(3) for name in "ab"]
+    monkeypatch.setattr("pleura.training.evaluation._names", lambda *_: list(names))
+    monkeypatch.setattr("pleura.training.evaluation._write_figure", lambda *_: None)
+    result = evaluate(tiny_run, folder / "images", folder / "masks", output=tmp_path / "out")
+    assert decoded == ["a.nii.gz", "b.nii.gz"]
+    assert sorted({score.case for score in result.scores}) == sorted(names)
+
+
+def test_copies_are_compared_without_decoding_volumes_again(volumes):
+    folder, decoded = volumes
+    pairs = find_pairs(folder / "images", folder / "masks")
+    prepared = preprocess_pairs(pairs, Preprocessing(scaling="minmax", size=(16, 16)))
+    names = [pair.name for pair in pairs]
+    split = Split(tuple(names[:3]), tuple(names[3:]), ())
+    decoded.clear()
+    with pytest.raises(DataError, match="3 pairs of images in two subsets with the same pixels"):
+        resolve_duplicates(pairs, prepared, split, SplitRecipe())
+    assert decoded == ["a.nii.gz", "b.nii.gz"]
+
+
 CODE = """
 import re, sys, threading, time
 from pathlib import Path
 from pleura.cli import cli
+from pleura.dataset import pair_reader
+from pleura.dataset.overlap import resolve_duplicates
+from pleura.dataset.pairs import find_pairs
+from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
+from pleura.dataset.splits import SplitRecipe
+from pleura.dataset.subsets import Split
 from pleura.files import arrays
 
 def watch():

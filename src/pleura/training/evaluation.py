@@ -87,6 +87,8 @@ def evaluate(
     found = find_pairs(images, masks, data.class_masks, data.roi)
     pairs = {pair.name: pair for pair in found}
     names = _names(run, list(pairs), subset)
+    files = {file: i for i, file in enumerate(dict.fromkeys(pairs[n].image for n in names))}
+    names.sort(key=lambda name: files[pairs[name].image])  # each volume is decoded once
     table.warn_unknown(names)
     evaluator = _Evaluator(run, callbacks)
     for i, name in enumerate(names):
@@ -95,7 +97,7 @@ def evaluate(
         if callbacks.on_progress is not None:
             callbacks.on_progress(i + 1, len(names))
     paths = (path for name in names for path in (pairs[name].image, *pairs[name].masks))
-    result = evaluator.result(subset, hash_files(paths, names=True))
+    result = evaluator.result(subset, hash_files(dict.fromkeys(paths), names=True))
     folder = Path(output or run.folder / f"evaluation-{subset}")
     result.write_csv(folder / "cases.csv")
     write_json(folder / "evaluation.json", result.to_dict())
