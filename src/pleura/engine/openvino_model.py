@@ -17,13 +17,11 @@ from pleura.engine.cpu import is_slow_in_bf16
 from pleura.engine.graph_optimization import optimize
 from pleura.engine.openvino_library import ov
 from pleura.engine.process_state import PROCESS
+from pleura.engine.runtimes import MAX_STREAMS
 from pleura.errors import ModelError
 
 CACHED_SHAPES = 3
 """Number of slice sizes for which the model stays compiled; each takes about 50 MB."""
-
-MAX_STREAMS = 4
-"""Maximum number of slices that are predicted at the same time; each takes about 50 MB."""
 
 MAX_VALUES = 1 << 30
 """Maximum size of an intermediate result; the shipped models have up to 2**21 values for a

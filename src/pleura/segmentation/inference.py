@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pleura.engine.classes import choose_labels
 from pleura.engine.engine import Engine
 from pleura.engine.model_file import ModelMetadata
-from pleura.scan.context import NO_CONTEXT, SliceContext
+from pleura.engine.runtimes import MAX_STREAMS
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.labels import Label
 from pleura.scan.scan import Scan
@@ -30,9 +30,10 @@ BATCH_SIZE = 16
 BATCHES_IN_MEMORY = 3
 """Batches that are read, predicted and postprocessed at the same time."""
 
-BYTES_PER_VOXEL, BYTES_PER_PIXEL, BYTES = 2.25, 100, 1 << 26
+BYTES_PER_VOXEL, BYTES_PER_BATCHED_VOXEL, BYTES_PER_PIXEL, BYTES = 2.3, 3.5, 20, 72 << 20
 """Memory of a segmentation without the voxels of the scan: per voxel (a mask, sampled HU and
-postprocessing), per pixel of a slice (the network), and in addition."""
+postprocessing), per voxel of three batches (one is read, one predicted, one stored), per pixel of
+the slice of each stream (intermediate results), and of each model."""
 
 LOW_CONFIDENCE = 51, 205
 """Probabilities (times 255) between 0.2 and 0.8."""
@@ -181,26 +182,38 @@ def predict_slices(
     return predictions
 
 
-def needed_memory(geometry: Geometry, volumes: int, context: SliceContext = NO_CONTEXT) -> int:
-    """Return the bytes that a segmentation needs in addition to the voxels of the scan.
+def needed_memory(
+    scan: Scan, engine: Engine, threads: int, maps: int, *, dense: bool, release: bool
+) -> int:
+    """Return an upper bound of the bytes that a segmentation needs, without the voxels of the scan.
 
     Parameters
     ----------
-    geometry:
-        The canonical axial grid.
-    volumes:
-        Number of results in addition to the mask: probability, dense lung.
-    context:
-        The neighbouring slices that the model takes.
+    scan, engine, threads:
+        The scan, the model, and its CPU threads.
+    maps:
+        Number of maps of probability that are kept.
+    dense:
+        Whether the model of dense lung runs as well.
+    release:
+        Whether the memory of voxels is released as they are predicted, if the scan allows that.
     """
-    slices, rows, columns = geometry.shape
-    pixels = rows * columns
-    needed = int((BYTES_PER_VOXEL + volumes) * slices * pixels) + BYTES_PER_PIXEL * pixels + BYTES
+    order = scan.geometry.to_canonical()
+    grid = order.apply_to(scan.geometry)
+    slices, rows, columns = grid.shape
+    per_voxel = BYTES_PER_VOXEL + maps + 2 * dense
+    if order.axes[0] != 0:
+        per_voxel += 2  # all HU, int16
+    elif release and scan.release is not None:
+        per_voxel -= 1  # voxels have at least one byte
+    batched = BATCHES_IN_MEMORY * BATCH_SIZE
+    planes = per_voxel * slices + min(slices, batched) * BYTES_PER_BATCHED_VOXEL
+    planes += (1 + dense) * min(slices, threads, MAX_STREAMS) * BYTES_PER_PIXEL
+    context = engine.metadata.context
     if context.slices:
-        reach = 2 * max(context.offsets(geometry.orthogonal_spacing[0]))
-        kept = min(reach, slices) + BATCHES_IN_MEMORY * BATCH_SIZE * context.channels
-        needed += 2 * kept * pixels  # int16
-    return needed
+        reach = 2 * max(context.offsets(grid.orthogonal_spacing[0]))
+        planes += 2 * (min(reach, slices) + batched * context.channels)  # int16
+    return int(planes * rows * columns) + (1 + dense) * BYTES
 
 
 def _run_batches(

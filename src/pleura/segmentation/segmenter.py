@@ -188,7 +188,7 @@ class Segmenter:
         """
         start = time.perf_counter()
         scan = as_scan(scan)
-        if self._dense_engine is not None:
+        if dense := self._dense_engine is not None:
             require_hu(scan)
         engine = self.engine_for(scan)
         scan = with_input_decision(scan, engine.metadata)
@@ -196,9 +196,8 @@ class Segmenter:
         geometry = order.apply_to(scan.geometry)
         check_slice_size(scan, geometry)
         maps = max(len(self.classes), 1) if keep_probability else 0
-        volumes = maps + 2 * (self._dense_engine is not None)
-        needed = needed_memory(geometry, volumes, engine.metadata.context)
-        require_memory(needed, "its segmentation", scan.source or scan.name)
+        size = needed_memory(scan, engine, self.threads, maps, dense=dense, release=release_voxels)
+        require_memory(size, "its segmentation", scan.source or scan.name)
         predictions = predict_slices(
             engine,
             scan,
