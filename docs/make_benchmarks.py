@@ -21,8 +21,8 @@ PAGE = """\
 # Benchmarks
 
 All tables and plots of this page are made from the files in `benchmarks/results`, which the
-commands below wrote. Each was measured on two cores of an AMD EPYC with AVX512-BF16, unless stated
-otherwise. [Experiments](experiments.md) explains how each design was chosen.
+commands below wrote. The CPU is stated above each table of times. [Experiments](experiments.md)
+explains how each design was chosen.
 
 ## Segmentation time
 
@@ -79,6 +79,8 @@ test of each left-out patient.
 
 ## Precision of the arithmetic
 
+The file of these results does not contain the CPU.
+
 | precision | time per slice (ms) | Dice, *finding-lungs* | Dice, LCTSC | Dice, COVID-19 |
 |---|---|---|---|---|
 {precision}
@@ -87,8 +89,8 @@ test of each left-out patient.
 
 ## Training time
 
-The recipe `exercise` and the same training in Keras: three epochs, median of three processes each,
-in turn.
+The recipe `exercise` and the same training in Keras on {training_machine}: three epochs, median of
+three processes each, in turn.
 
 | | pleura (bfloat16) | Keras (float32) | ratio |
 |---|---|---|---|
@@ -276,6 +278,7 @@ def page() -> str:
             for name, found in arithmetic.items()
         ),
         training=training(load("bench")["runs"]),
+        training_machine="{cores} cores of an {cpu}".format(**load("bench")["machine"]),
         exercise=exercise(),
         learning=rows(
             [row["slices"], f"{mean(row['random']):.4f}", f"{mean(row['model']):.4f}"]
