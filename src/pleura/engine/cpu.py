@@ -1,8 +1,11 @@
-"""Properties of the CPU."""
+"""Properties and use of the CPU."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+MAX_STREAMS = 4
+"""Maximum number of slices that OpenVINO predicts at the same time."""
 
 
 def is_slow_in_bf16() -> bool:

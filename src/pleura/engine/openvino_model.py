@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.engine.cpu import is_slow_in_bf16
+from pleura.engine.cpu import MAX_STREAMS, is_slow_in_bf16
 from pleura.engine.graph_optimization import optimize
 from pleura.engine.openvino_library import ov
 from pleura.engine.process_state import PROCESS
-from pleura.engine.runtimes import MAX_STREAMS
 from pleura.errors import ModelError
 
 CACHED_SHAPES = 3

@@ -16,9 +16,6 @@ or AMD with AVX512-BF16), else float32."""
 Runtime = Literal["openvino", "onnxruntime"]
 """Library that runs a model; only ``onnxruntime`` uses GPUs."""
 
-MAX_STREAMS = 4
-"""Maximum number of slices that OpenVINO predicts at the same time."""
-
 
 def available_cpus() -> int:
     """Return the number of CPU cores that this process may use."""

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.engine.classes import choose_labels
+from pleura.engine.cpu import MAX_STREAMS
 from pleura.engine.engine import Engine
 from pleura.engine.model_file import ModelMetadata
-from pleura.engine.runtimes import MAX_STREAMS
 from pleura.scan.geometry import Geometry, Reorientation
 from pleura.scan.labels import Label
 from pleura.scan.scan import Scan
