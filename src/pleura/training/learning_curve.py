@@ -258,7 +258,7 @@ def _prepare(
             where="training patients",
             hint="pass different numbers, such as 1, 2, 4",
         )
-    pairs = find_pairs(images, masks, recipe.data.class_masks)
+    pairs = find_pairs(images, masks, recipe.data.class_masks, recipe.data.roi)
     folds = assign_folds(pairs, options.folds, recipe.split, images)
     for number in sorted(options.patients, reverse=True):
         require_labels(folds.splits(number, options.seed), pairs, recipe.data.classes)

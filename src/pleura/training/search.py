@@ -111,9 +111,10 @@ def search_recipes(
         "linear_ranges": options.linear_ranges,
         "random": None if options.trials is None else options.seed,
     }
+    pairs = find_pairs(images, masks, recipe.data.class_masks, recipe.data.roi)
     settings = {
         "format": 1,
-        "data": hash_pairs(find_pairs(images, masks, recipe.data.class_masks)),
+        "data": hash_pairs(pairs),
         "recipe": recipe.model_dump(mode="json"),
         "initial_weights": hash_initial_weights(weights),
         "space": space,
