@@ -60,7 +60,8 @@ def learning_curve_figure(curves: Mapping[str, Sequence[CurvePoint]]) -> Figure:
     axes.spines[["bottom", "left"]].set_color("0.6")
     axes.legend(frameon=False, labelcolor=TEXT)
     figure.supxlabel(
-        "circles: mean over cases; vertical lines: 95 % interval over patients; dots: mean of each fold",
+        "circles: mean over cases; vertical lines: 95 % interval over patients; "
+        "dots: mean of each fold",
         fontsize=8,
         color=TEXT,
     )
