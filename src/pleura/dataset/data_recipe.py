@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from pleura.dataset.context_recipe import ContextRecipe
+from pleura.dataset.lungs_recipe import LungsRecipe
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.sources import Source
 from pleura.masks.selection import LabelPreset, labels_of
@@ -77,6 +78,9 @@ class DataRecipe(RecipeModel):
     labels: dict[LabelValue, LabelRecipe] = Field(default={}, max_length=MAX_LABELS)
     """Name of each value in masks, such as `{1: right lung, 2: left lung, 3: lesion}`; empty: every
     value but 0 is lung."""
+    lungs: LungsRecipe | None = None
+    """Train the network on the lungs alone, which a model finds, such as `{margin: 10}`; `null`:
+    on whole images."""
     context: ContextRecipe = ContextRecipe()
     """Neighbouring slices as further channels of the input (2.5-D); by default none."""
 
@@ -116,7 +120,19 @@ class DataRecipe(RecipeModel):
         unknown = sorted(labels_of(self.roi) - self.labels.keys()) if self.labels else ()
         if unknown:
             raise ValueError(f"roi: {unknown[0]} is not a value of data.labels")
+        self._check_lungs(names)
         return self
+
+    def _check_lungs(self, names: Sequence[str]) -> None:
+        if self.lungs is None:
+            return
+        if not self.labels:
+            raise ValueError("lungs: requires labels, such as {1: lesion}")
+        if self.context.slices:
+            raise ValueError("lungs: excludes neighbouring slices; set context.slices to 0")
+        label = self.lungs.label
+        if label is not None and (label in self.labels or "lung" in names):
+            raise ValueError(f"lungs: label: {label} or the name 'lung' is among the labels")
 
     @property
     def classes(self) -> tuple[Label, ...]:

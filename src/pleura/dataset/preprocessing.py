@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from pleura.dataset.duplicates import THUMBNAIL_PIXELS, thumbnail, value_hash
+from pleura.dataset.lung_input import LungInput
 from pleura.dataset.opencv import cv2
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
@@ -80,6 +81,8 @@ class PreprocessedPairs:
         `value_hash` of each image; empty for a constant image.
     thumbnails:
         float32 (n, 2304), see `thumbnail`.
+    without_lung:
+        Names of the images in which a cascade found no lung; their images and masks are 0.
     """
 
     names: tuple[str, ...]
@@ -89,6 +92,7 @@ class PreprocessedPairs:
     preprocessing: Preprocessing
     hashes: tuple[bytes, ...]
     thumbnails: FloatArray
+    without_lung: tuple[str, ...] = ()
 
     def pixel_hashes(self) -> dict[str, str]:
         """Return a hash of each image by name; copies have equal hashes, constant images none."""
@@ -111,6 +115,7 @@ def preprocess_pairs(
     progress: Progress | None = None,
     labels: tuple[Label, ...] = (),
     context: SliceContext = NO_CONTEXT,
+    lungs: LungInput | None = None,
 ) -> PreprocessedPairs:
     """Read and preprocess image-mask pairs; only the results are kept, see `allocate_array`.
 
@@ -124,6 +129,8 @@ def preprocess_pairs(
         The classes of the masks; empty if all masks are lungs.
     context:
         The neighbouring slices of the input.
+    lungs:
+        Crops and masks the images of a cascade. Hashes and thumbnails are those of whole images.
 
     Raises
     ------
@@ -146,6 +153,7 @@ def preprocess_pairs(
         ) from error
     hashes: list[bytes] = []
     thumbnails = np.empty((len(pairs), THUMBNAIL_PIXELS), np.float32)
+    without_lung: list[str] = []
     reader = PairReader(labels, context)
     for i, pair in enumerate(pairs):
         image, mask = reader.read(pair)
@@ -153,16 +161,23 @@ def preprocess_pairs(
         digest.update(f"{pair.name} {stack.dtype.str} {stack.shape}".encode())
         digest.update(np.ascontiguousarray(stack).data)
         digest.update(mask.data)
+        hashes.append(b"" if image.min() == image.max() else value_hash(image))
+        thumbnails[i] = thumbnail(image)
+        if progress is not None:
+            progress(i + 1, len(pairs))
+        if lungs is not None:
+            region = lungs.region(pair, image.shape)
+            if region is None:
+                images[i], masks[i] = 0, 0
+                without_lung.append(pair.name)
+                continue
+            stack, mask = region.cut(stack), region.cut_mask(mask)
         images[i] = preprocess_image(stack, preprocessing, where=str(pair.image))
         masks[i] = (
             preprocess_label_map(mask, preprocessing, len(labels))
             if labels
             else preprocess_mask(mask, preprocessing)
         )
-        hashes.append(b"" if image.min() == image.max() else value_hash(image))
-        thumbnails[i] = thumbnail(image)
-        if progress is not None:
-            progress(i + 1, len(pairs))
     names = tuple(pair.name for pair in pairs)
     return PreprocessedPairs(
         names,
@@ -172,6 +187,7 @@ def preprocess_pairs(
         preprocessing,
         tuple(hashes),
         thumbnails,
+        tuple(without_lung),
     )
 
 

@@ -40,7 +40,7 @@ class Engine:
     Parameters
     ----------
     path:
-        A file that `export` wrote.
+        A file that `export` wrote, or the content of one.
     threads:
         CPU threads; all cores by default.
     precision:
@@ -63,13 +63,14 @@ class Engine:
 
     def __init__(
         self,
-        path: Path = DEFAULT_MODEL,
+        path: Path | bytes = DEFAULT_MODEL,
         threads: int | None = None,
         precision: Precision = "auto",
         runtime: Runtime = "openvino",
     ) -> None:
         self.metadata: ModelMetadata = read_metadata(path)
-        self._arguments = path.absolute(), threads or available_cpus(), precision, runtime
+        source = path.absolute() if isinstance(path, Path) else path
+        self._arguments = source, threads or available_cpus(), precision, runtime
         self._model, self._process = load(*self._arguments), os.getpid()
 
     @property

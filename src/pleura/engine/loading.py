@@ -12,8 +12,8 @@ from pleura.engine.subprocess_model import SubprocessModel
 _logger = logging.getLogger(__name__)
 
 
-def load(path: Path, threads: int, precision: Precision, runtime: Runtime) -> LoadedModel:
-    """Load a model file in this process; in a subprocess if this process was forked.
+def load(path: Path | bytes, threads: int, precision: Precision, runtime: Runtime) -> LoadedModel:
+    """Load a model file, or its content, in this process; in a subprocess after a fork.
 
     Raises
     ------
@@ -23,5 +23,6 @@ def load(path: Path, threads: int, precision: Precision, runtime: Runtime) -> Lo
     loader = SubprocessModel if PROCESS.forked else load_model
     model: LoadedModel = loader(path, threads, precision, runtime)
     PROCESS.register(model)
-    _logger.info("Loaded %s with %s in %d threads", path.name, runtime, threads)
+    name = path.name if isinstance(path, Path) else "the model of the lungs"
+    _logger.info("Loaded %s with %s in %d threads", name, runtime, threads)
     return model

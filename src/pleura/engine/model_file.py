@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pleura.engine.lung_stage import LungStage, embedded_model
+from pleura.engine.metadata_values import (
+    context_of_json,
+    is_text,
+    is_window,
+    within_levels,
+)
 from pleura.engine.model_classes import (
     check_classes,
     classes_of_json,
@@ -19,7 +25,7 @@ from pleura.engine.model_classes import (
 from pleura.engine.onnx_graph import GraphError, GraphSignature, check_graph
 from pleura.errors import ModelError, first_line
 from pleura.files.listing import describe_wrong_path
-from pleura.scan.context import MAX_DISTANCE, MAX_SLICES, NO_CONTEXT, SliceContext
+from pleura.scan.context import NO_CONTEXT, SliceContext
 from pleura.scan.labels import Label
 
 InputUnits = Literal["HU", "grey"]
@@ -31,6 +37,9 @@ pleura would misread a new file."""
 
 CLASSES_FORMAT = 3
 """Format version of model files with several classes."""
+
+CASCADE_FORMAT = 4
+"""Format version of model files with several classes that are limited to the lungs."""
 
 CONTEXT_FORMAT = 5
 """Format version of model files that take neighbouring slices."""
@@ -65,7 +74,7 @@ class ModelMetadata:
     ----------
     format:
         Format version of the file: 1 for lungs in HU, 2 for lungs in grey values, 3 for several
-        classes, 5 with neighbouring slices.
+        classes, 4 for several classes inside the lungs, 5 with neighbouring slices.
     name, version:
         Name and version of the model, at most 64 characters each.
     labels:
@@ -90,6 +99,8 @@ class ModelMetadata:
         ``softmax``: the probabilities of background and all classes sum to 1.
     context:
         The neighbouring slices in the input.
+    lungs:
+        The first stage of a cascade; None for other models.
 
     Raises
     ------
@@ -112,17 +123,18 @@ class ModelMetadata:
     classes: tuple[Label, ...] = ()
     output: Literal["softmax"] = "softmax"
     context: SliceContext = NO_CONTEXT
+    lungs: LungStage | None = None
 
     def __post_init__(self) -> None:
         self._check_format()
-        if self.window is not None and not (self.input == "grey" and _is_window(self.window)):
+        if self.window is not None and not (self.input == "grey" and is_window(self.window)):
             raise invalid_metadata("window", "two increasing HU of a model for grey values")
         for name in ("name", "version"):
             value = getattr(self, name)
-            if not _is_text(value, _MAX_NAME) or not value.strip() or not value.isprintable():
+            if not is_text(value, _MAX_NAME) or not value.strip() or not value.isprintable():
                 raise invalid_metadata(name, f"1 to {_MAX_NAME} printable characters")
         for name in ("data", "data_fingerprint", "licence", "weights_sha256"):
-            if not _is_text(getattr(self, name), _MAX_TEXT):
+            if not is_text(getattr(self, name), _MAX_TEXT):
                 raise invalid_metadata(name, f"up to {_MAX_TEXT} printable characters")
         if self.labels != (tuple(label.name for label in self.classes) or ("lung",)):
             raise invalid_metadata("labels", '["lung"], or the names of the classes')
@@ -130,15 +142,21 @@ class ModelMetadata:
         number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
         if not number or not 0 < self.threshold <= 1:
             raise invalid_metadata("threshold", "a number above 0 and up to 1")
-        if not isinstance(self.recipe, dict) or not _within(self.recipe, _MAX_DEPTH):
+        if not isinstance(self.recipe, dict) or not within_levels(self.recipe, _MAX_DEPTH):
             raise invalid_metadata("recipe", f"an object of up to {_MAX_DEPTH} levels")
 
     def _check_format(self) -> None:
         known = self.input in FORMATS
-        if not known or self.format != model_format(self.input, self.classes, self.context):
+        expected = model_format(self.input, self.classes, self.context) if known else None
+        if self.lungs is not None and expected == CLASSES_FORMAT:
+            expected = CASCADE_FORMAT
+        if self.format != expected or (self.lungs is not None and expected != CASCADE_FORMAT):
             raise invalid_metadata(
                 "input", '"HU" in format 1, "grey" in format 2, and one of both in later formats'
             )
+        values = {label.value for label in self.classes}
+        if self.lungs is not None and self.lungs.label in values:
+            raise invalid_metadata("lungs: label", "different from the values of the classes")
         if self.output != "softmax":
             raise invalid_metadata("output", '"softmax"')
 
@@ -150,23 +168,34 @@ class ModelMetadata:
         values = {key: getattr(self, key) for key in keys}
         if self.context.slices:
             values["context"] = asdict(self.context)
+        if self.lungs is not None:
+            values["lungs"] = self.lungs.to_dict()
         return values | ({"classes": classes_to_json(self.classes)} if self.classes else {})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata as a dictionary that JSON can store, with the keys of its format."""
         content = {**asdict(self), "classes": classes_to_json(self.classes)}
+        content["lungs"] = self.lungs and self.lungs.to_dict()
         return {key: content[key] for key in _keys_of(self.format)}
 
 
 def model_format(input_units: InputUnits, classes: Sequence[Label], context: SliceContext) -> int:
-    """Return the lowest format version that contains these properties of a model."""
+    """Return the lowest format version that contains these properties of a model.
+
+    A cascade has ``CASCADE_FORMAT`` instead of ``CLASSES_FORMAT``.
+    """
     if context.slices:
         return CONTEXT_FORMAT
     return CLASSES_FORMAT if classes else FORMATS[input_units]
 
 
-def read_metadata(path: Path) -> ModelMetadata:
+def read_metadata(path: Path | bytes) -> ModelMetadata:
     """Read the metadata of a model file and check the structure of its graph.
+
+    Parameters
+    ----------
+    path:
+        The file, or its content.
 
     Raises
     ------
@@ -174,9 +203,25 @@ def read_metadata(path: Path) -> ModelMetadata:
         The file is missing, truncated, of a newer format, or not a model file of pleura; or
         its metadata or graph is invalid.
     """
+    return _read_model(path)[0]
+
+
+def read_lung_model(path: Path) -> bytes:
+    """Return the model file of the lungs that a cascade contains.
+
+    Raises
+    ------
+    ModelError
+        As `read_metadata`; or the file is not a cascade.
+    """
+    return embedded_model(_read_model(path)[1])
+
+
+def _read_model(source: Path | bytes) -> tuple[ModelMetadata, dict[str, str]]:
+    """Return the metadata of a model file and its entries; see `read_metadata`."""
+    path = source if isinstance(source, Path) else None
     try:
-        entries, signature = check_graph(_read(path))
-        return _parse(json.loads(entries[METADATA_KEY]), signature)
+        return _check_model(_read(source) if isinstance(source, Path) else source)
     except ModelError as error:
         raise ModelError(error.message, where=path, hint=error.hint) from error
     except GraphError as error:
@@ -187,7 +232,7 @@ def read_metadata(path: Path) -> ModelMetadata:
         ) from error
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ModelError(
-            describe_wrong_path(path, "model file", SHIPPED_MODELS),
+            describe_wrong_path(Path(str(path)), "model file", SHIPPED_MODELS),
             where=path,
             hint="pass a file that `pleura export` wrote, or `default` or `accurate`",
         ) from error
@@ -203,6 +248,48 @@ def read_metadata(path: Path) -> ModelMetadata:
             where=path,
             hint="pass a file that `pleura export` wrote, or copy it again",
         ) from error
+
+
+def _check_model(content: bytes) -> tuple[ModelMetadata, dict[str, str]]:
+    """Return the metadata and the entries of a model file, and check its parts."""
+    entries, signature = check_graph(content)
+    metadata = _parse(json.loads(entries[METADATA_KEY]), signature)
+    if metadata.lungs is not None:
+        require_lung_model(read_metadata(embedded_model(entries)), metadata.input)
+    return metadata, entries
+
+
+def require_lung_model(model: ModelMetadata, units: InputUnits) -> None:
+    """Require that a model can be the first stage of a cascade.
+
+    Parameters
+    ----------
+    model:
+        Metadata of the model of the lungs.
+    units:
+        Units of the input of the second stage.
+
+    Raises
+    ------
+    ModelError
+        The model is a cascade, has several classes, takes neighbouring slices, or other units.
+    """
+    if model.lungs is not None or model.classes or model.context.slices:
+        reason = "takes neighbouring slices" if model.context.slices else "has several classes"
+        raise ModelError(
+            f"the model {model.name} {'is a cascade' if model.lungs is not None else reason}, not "
+            "a model of the lungs",
+            where=None,
+            hint="pass a model of the lungs, such as `default` (recipe key data.lungs.model)",
+        )
+    if model.input != units:
+        names = {"HU": "HU", "grey": "grey values"}
+        raise ModelError(
+            f"the model of the lungs {model.name} takes {names[model.input]}, but the images have "
+            f"{names[units]}",
+            where=None,
+            hint="choose another model, or omit the recipe key data.lungs.model",
+        )
 
 
 def _read(path: Path) -> bytes:
@@ -240,53 +327,20 @@ def _parse(content: Any, signature: GraphSignature) -> ModelMetadata:
         if key in ("labels", "window") and isinstance(value, list)
     }
     classes = classes_of_json(content["classes"]) if "classes" in content else ()
-    if version == CLASSES_FORMAT and not classes:
+    if version in (CLASSES_FORMAT, CASCADE_FORMAT) and not classes:
         raise invalid_metadata("classes", "a list of classes")
-    context = _context_of_json(content["context"]) if "context" in content else NO_CONTEXT
+    context = context_of_json(content["context"]) if "context" in content else NO_CONTEXT
     if n_channels != (context.channels if context.slices else None):
         raise GraphError("has another number of channels than its metadata")
     if n_classes != (len(classes) or None):
         raise GraphError("has another number of classes than its metadata")
-    return ModelMetadata(**{**content, **tuples, "classes": classes, "context": context})
-
-
-def _context_of_json(content: Any) -> SliceContext:
-    expected = "the number of slices on each side, from 1 to 8, and their distance in mm or null"
-    if not isinstance(content, dict) or content.keys() != {"slices", "distance"}:
-        raise invalid_metadata("context", expected)
-    slices, distance = content["slices"], content["distance"]
-    is_distance = distance is None or (isinstance(distance, float) and 0 < distance <= MAX_DISTANCE)
-    if type(slices) is not int or not 1 <= slices <= MAX_SLICES or not is_distance:
-        raise invalid_metadata("context", expected)
-    return SliceContext(slices, distance)
+    stage = {"lungs": LungStage.from_dict(content["lungs"])} if "lungs" in content else {}
+    return ModelMetadata(**{**content, **tuples, "classes": classes, "context": context, **stage})
 
 
 def _keys_of(version: int) -> list[str]:
     """Return the keys of the metadata in a format version."""
     names = [field.name for field in fields(ModelMetadata)]
+    if version != CASCADE_FORMAT:
+        names.remove("lungs")
     return [name for name in names if version >= _KEYS_SINCE.get(name, 1)]
-
-
-def _is_window(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and [type(limit) for limit in value] == [float, float]
-        and -math.inf < value[0] < value[1] < math.inf
-    )
-
-
-def _is_text(value: object, longest: int) -> bool:
-    return (
-        isinstance(value, str)
-        and len(value) <= longest
-        and all(character.isprintable() or character in "\n\t" for character in value)
-    )
-
-
-def _within(value: object, levels: int) -> bool:
-    """Return whether a JSON value has at most this number of nested levels."""
-    if isinstance(value, dict):
-        return levels > 0 and all(_within(item, levels - 1) for item in value.values())
-    if isinstance(value, list):
-        return levels > 0 and all(_within(item, levels - 1) for item in value)
-    return True

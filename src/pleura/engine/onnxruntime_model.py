@@ -24,7 +24,7 @@ class OnnxRuntimeModel:
     Parameters
     ----------
     path:
-        The model file.
+        The model file, or its content.
     threads:
         CPU threads.
 
@@ -34,7 +34,7 @@ class OnnxRuntimeModel:
         The package is not installed, or cannot load the file.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path | bytes, threads: int) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -48,15 +48,16 @@ class OnnxRuntimeModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        source = str(path) if isinstance(path, Path) else path
         available = onnxruntime.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self._session = onnxruntime.InferenceSession(source, options, providers=providers)
         # The exceptions of ONNX Runtime have no common base but Exception.
         except Exception as error:
             raise ModelError(
                 "the model file is truncated or corrupt",
-                where=path,
+                where=path if isinstance(path, Path) else None,
                 hint="copy the file again, or export the run again",
             ) from error
 

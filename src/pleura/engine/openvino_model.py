@@ -40,7 +40,7 @@ class OpenVinoModel:
     Parameters
     ----------
     path:
-        The model file.
+        The model file, or its content.
     threads:
         CPU threads.
     precision:
@@ -52,7 +52,7 @@ class OpenVinoModel:
         OpenVINO cannot read the file.
     """
 
-    def __init__(self, path: Path, threads: int, precision: str) -> None:
+    def __init__(self, path: Path | bytes, threads: int, precision: str) -> None:
         self._options: dict[str, Any] = {
             "NUM_STREAMS": min(threads, MAX_STREAMS),
             "INFERENCE_NUM_THREADS": threads,
@@ -69,7 +69,7 @@ class OpenVinoModel:
         except (RuntimeError, MemoryError, ValueError) as error:
             raise ModelError(
                 "the model file is truncated or corrupt",
-                where=path,
+                where=path if isinstance(path, Path) else None,
                 hint="copy the file again, or export the run again",
             ) from error
         self._requests: dict[tuple[int, ...], Requests] = {}

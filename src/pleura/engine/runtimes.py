@@ -37,8 +37,10 @@ class LoadedModel(Protocol):
         """Release the memory of compiled models."""
 
 
-def load_model(path: Path, threads: int, precision: Precision, runtime: Runtime) -> LoadedModel:
-    """Load a model file in this process.
+def load_model(
+    path: Path | bytes, threads: int, precision: Precision, runtime: Runtime
+) -> LoadedModel:
+    """Load a model file, or its content, in this process.
 
     Raises
     ------

@@ -45,7 +45,7 @@ class SubprocessModel:
         The subprocess does not start, or the model cannot be loaded.
     """
 
-    def __init__(self, path: Path, threads: int, precision: str, runtime: str) -> None:
+    def __init__(self, path: Path | bytes, threads: int, precision: str, runtime: str) -> None:
         self._lock = threading.Lock()
         self._connection, remote = Pipe()
         executable = multiprocessing.spawn.get_executable() or sys.executable

@@ -293,7 +293,9 @@ def _evaluate_case(
     maps = [aligned.second.apply(one) for one in maps]
     prediction = np.ascontiguousarray(aligned.second.apply(result.labels))
     expected = aligned.first.apply(reference.labels)
-    classes = result.regions if result.classes else {}
+    classes = {label.name: label.value for label in segmenter.classes}
+    if classes:  # a cascade may label the lungs, which no reference has
+        prediction[~np.isin(prediction, [*classes.values()])] = 0
     if callbacks.on_case is not None:
         image = aligned.second.apply(scan.hu())
         arrays = CaseArrays(case.name, image, prediction, expected, classes=classes)

@@ -64,6 +64,8 @@ class SlicePredictions:
         Number of voxels with a probability in ``LOW_CONFIDENCE``; 0 with several classes.
     dense:
         bool (slices, rows, columns): lung with dense disease; None unless it was requested.
+    lungs:
+        bool (slices, rows, columns): the lungs that a cascade found; None for other models.
     waiting_seconds:
         Time in which the caller waited for the network.
     """
@@ -75,6 +77,7 @@ class SlicePredictions:
     low_confidence_voxels: int = 0
     dense: BoolArray | None = None
     waiting_seconds: float = 0.0
+    lungs: BoolArray | None = None
 
     def take_lung(self) -> AnyArray:
         """Return ``lung`` and keep no reference to it, so that its memory can be released."""
@@ -225,7 +228,7 @@ def _run_batches(
     """
     geometry = order.apply_to(scan.geometry)
     _, rows, columns = geometry.shape
-    read = _releasing_reader(scan, engines[0].metadata, release_voxels)
+    read = releasing_reader(scan, engines[0].metadata, release_voxels)
     shape = 1, rows, columns
 
     def compile_models() -> None:
@@ -243,7 +246,7 @@ def _run_batches(
         results, is_empty = _predict_batch(engines, inputs, step, is_empty)
         return results
 
-    batches = _read_batches(read, order, geometry, compile_models)
+    batches = read_batches(read, order, geometry, compile_models)
     if (context := engines[0].metadata.context).slices:
         batches = add_neighbours(batches, neighbour_table(scan, geometry, context))
     with ThreadPoolExecutor(1) as network:
@@ -257,7 +260,7 @@ def _run_batches(
             yield submitted
 
 
-def _releasing_reader(scan: Scan, model: ModelMetadata, release_voxels: bool) -> ReadSlices:
+def releasing_reader(scan: Scan, model: ModelMetadata, release_voxels: bool) -> ReadSlices:
     """Return an `input_reader` that releases the voxels of slices that it has read."""
     read, release = input_reader(scan, model), scan.release
     if release is None or not release_voxels:
@@ -320,7 +323,7 @@ def _predict_batch(
     return results, empty[-1]
 
 
-def _read_batches(
+def read_batches(
     read: ReadSlices, order: Reorientation, geometry: Geometry, while_reading: Callable[[], None]
 ) -> Batches:
     """Yield first slice and arrays of each batch; the next one is read while one is used.

@@ -13,19 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.engine.engine import DENSE_MODEL, Engine, model_path
-from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadata
+from pleura.engine.model_file import (
+    SHIPPED_MODELS,
+    ModelMetadata,
+    read_lung_model,
+    read_metadata,
+)
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import Precision, Runtime, available_cpus
 from pleura.errors import MaskWarning
 from pleura.files.limits import require_memory
 from pleura.formats.scan_like import ScanLike, as_scan
-from pleura.masks.mask import Flag, Mask
+from pleura.masks.mask import Mask
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import Label
 from pleura.scan.scan import Scan
+from pleura.segmentation.cascade import Cascade
 from pleura.segmentation.classes import clean_classes, find_class_flags, require_lung_model
-from pleura.segmentation.continuity import find_discontinuity
 from pleura.segmentation.dense import (
     DenseOption,
     count_added,
@@ -33,12 +38,10 @@ from pleura.segmentation.dense import (
     include_dense,
     require_hu,
 )
-from pleura.segmentation.flags import find_flags
-from pleura.segmentation.image_content import find_other_content
 from pleura.segmentation.inference import SlicePredictions, needed_memory, predict_slices
-from pleura.segmentation.landmarks import Landmarks, find_landmarks, sampling_step
+from pleura.segmentation.lung_flags import find_lung_flags
 from pleura.segmentation.model_input import check_slice_size, with_input_decision
-from pleura.segmentation.postprocessing import HU_STEP, clean_mask, label_sides
+from pleura.segmentation.postprocessing import clean_mask, label_sides
 from pleura.segmentation.result import Segmentation
 from pleura.typing import AnyArray, BoolArray, Progress, StrPath
 
@@ -116,6 +119,10 @@ class Segmenter:
         self.sides = sides
         self._greyscale: Engine | None = None
         self._is_shipped = model is None or str(model) in SHIPPED_MODELS
+        self._cascade: Cascade | None = None
+        if self.engine.metadata.lungs is not None:
+            content = read_lung_model(model_path(model))
+            self._cascade = Cascade(Engine(content, *self._options), self.engine)
         self._dense_engine: Engine | None = None
         if dense == "include":
             self._dense_engine = Engine(DENSE_MODEL, *self._options)
@@ -138,8 +145,16 @@ class Segmenter:
     def close(self) -> None:
         """Release the memory of the models."""
         self.engine.release()
-        for engine in filter(None, (self._greyscale, self._dense_engine)):
+        lungs = None if self._cascade is None else self._cascade.lungs
+        for engine in filter(None, (self._greyscale, self._dense_engine, lungs)):
             engine.release()
+
+    @property
+    def output_classes(self) -> tuple[Label, ...]:
+        """The classes of masks: ``classes``, and the lungs if a cascade labels them, too."""
+        stage = self.engine.metadata.lungs
+        lungs = () if stage is None or stage.label is None else (Label(stage.label, "lung"),)
+        return (*self.classes, *lungs)
 
     @cached_property
     def greyscale_metadata(self) -> ModelMetadata | None:
@@ -196,23 +211,33 @@ class Segmenter:
         geometry = order.apply_to(scan.geometry)
         check_slice_size(scan, geometry)
         maps = max(len(self.classes), 1) if keep_probability else 0
+        maps += self._cascade is not None  # the lungs
         size = needed_memory(scan, engine, self.threads, maps, dense=dense, release=release_voxels)
         require_memory(size, "its segmentation", scan.source or scan.name)
-        predictions = predict_slices(
-            engine,
-            scan,
-            self.classes or self.threshold_level,
-            dense_engine=self._dense_engine,
-            keep_probability=keep_probability,
-            release_voxels=release_voxels,
-            progress=progress,
-        )
+        if self._cascade is not None:
+            predictions = self._cascade.predict(
+                scan,
+                self.classes,
+                keep_probability=keep_probability,
+                release_voxels=release_voxels,
+                progress=progress,
+            )
+        else:
+            predictions = predict_slices(
+                engine,
+                scan,
+                self.classes or self.threshold_level,
+                dense_engine=self._dense_engine,
+                keep_probability=keep_probability,
+                release_voxels=release_voxels,
+                progress=progress,
+            )
         predicted = time.perf_counter()
         labels, added = self._labels(predictions, scan, geometry)
         if self.classes:
             flags = find_class_flags(labels, scan)
         else:
-            flags = _flags_of(labels, scan, geometry, predictions, sides=self.sides)
+            flags = find_lung_flags(labels, scan, geometry, predictions, sides=self.sides)
         decisions = scan.decisions
         if added is not None:
             decisions = *decisions, dense_decision(added, geometry)
@@ -227,7 +252,7 @@ class Segmenter:
             labels=labels,
             scan=scan,
             sides=self.sides and not self.classes,
-            classes=self.classes,
+            classes=self.output_classes,
             algorithm=(f"pleura, model {model.name}", model.version),
             decisions=decisions,
             flags=flags,
@@ -260,7 +285,11 @@ class Segmenter:
             return lung.view(np.uint8)
 
         if self.classes:
-            return clean_classes(predictions.take_lung(), predictions.hu, self.classes), None
+            labels = clean_classes(predictions.take_lung(), predictions.hu, self.classes)
+            stage = self.engine.metadata.lungs
+            if stage is not None and stage.label is not None and predictions.lungs is not None:
+                labels[predictions.lungs & (labels == 0)] = stage.label
+            return labels, None
         calibrated = scan.intensity.calibrated
         lung = clean_mask(predictions.take_lung(), predictions.hu, calibrated=calibrated)
         if predictions.dense is None:
@@ -316,34 +345,3 @@ def segment(scan: ScanLike, model: StrPath | None = None) -> Segmentation:
 def _warn(mask: Mask) -> None:
     for text in mask.warnings:
         warnings.warn(text, MaskWarning, stacklevel=3)
-
-
-def _flags_of(
-    labels: AnyArray,
-    scan: Scan,
-    geometry: Geometry,
-    predictions: SlicePredictions,
-    *,
-    sides: bool,
-) -> tuple[Flag, ...]:
-    """Return the flags of canonical axial labels."""
-    landmarks, discontinuity = Landmarks(), ""
-    if scan.intensity.calibrated:
-        step = sampling_step(geometry.shape)
-        landmarks = find_landmarks(predictions.landmark_hu, labels[:, ::step, ::step] > 0)
-        hu = predictions.hu
-        if scan.missing_slices:  # they are constant
-            hu = hu[[np.ptp(slice_hu) > 0 for slice_hu in hu]]
-        discontinuity = find_discontinuity(hu, geometry.orthogonal_spacing[0])
-    flags = find_flags(
-        labels,
-        scan,
-        geometry,
-        predictions.low_confidence_voxels / max(int(np.count_nonzero(labels)), 1),
-        landmarks.contradictions(),
-        discontinuity,
-        sides=sides,
-    )
-    if scan.intensity.calibrated or not {"no_lung", "low_confidence"} & {f.name for f in flags}:
-        return flags
-    return (*flags, *find_other_content(predictions.hu, labels[:, ::HU_STEP, ::HU_STEP]))

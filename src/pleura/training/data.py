@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pleura.dataset.check_report import describe_model_input
+from pleura.dataset.lung_input import LungInput
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
 from pleura.dataset.pair_names import find_names
-from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs, preprocess_pairs
 from pleura.dataset.sources import collect_pairs, split_pairs
 from pleura.dataset.subsets import Split
+from pleura.dataset.units import pair_units
 from pleura.errors import DataError, RunError
-from pleura.intensity.estimate import UnitsEstimate
-from pleura.intensity.units import estimate_units
 from pleura.names import counted
 from pleura.scan.labels import Label
+from pleura.training.lungs import lungs_of_run, open_lungs, remove_without_lung
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
 from pleura.typing import Progress, StrPath
@@ -41,6 +41,8 @@ class TrainingData:
     warnings: tuple[str, ...]
     pretraining_hashes: frozenset[str] = frozenset()
     """Hashes of the training images of the run that provides the initial weights."""
+    lungs: LungInput | None = None
+    """The lungs of a cascade."""
 
 
 def load_data(
@@ -64,14 +66,14 @@ def load_data(
         The images or masks differ from those with which the run was started.
     """
     where = Path(images), None if masks is None else Path(masks)
-    pairs = collect_pairs(*where, recipe.data.sources, recipe.data.class_masks, recipe.data.roi)
-    split = (
-        split_pairs(*where, recipe.data.sources, recipe.split, recipe.data.class_masks)
-        if run is None
-        else None
-    )
-    context = recipe.data.context.slice_context
-    prepared = preprocess_pairs(pairs, recipe.preprocessing, progress, recipe.data.classes, context)
+    data = recipe.data
+    pairs = collect_pairs(*where, data.sources, data.class_masks, data.roi)
+    split = None
+    if run is None:
+        split = split_pairs(*where, data.sources, recipe.split, data.class_masks)
+    lungs = open_lungs(recipe, pairs) if run is None else lungs_of_run(run)
+    context = data.context.slice_context
+    prepared = preprocess_pairs(pairs, recipe.preprocessing, progress, data.classes, context, lungs)
     if run is not None and prepared.fingerprint != run.record["data_fingerprint"]:
         raise RunError(
             "the images or masks differ from those with which the run was started",
@@ -84,14 +86,17 @@ def load_data(
     apart = resolve_duplicates(pairs, prepared, split, recipe.split)
     pretraining = _training_hashes(initial_weights)
     _require_unseen(pretraining, prepared, apart, str(initial_weights))
+    usable, without_lung = remove_without_lung(apart, prepared, Path(images))
     if not any(mask.any() for mask in prepared.masks):
         raise DataError(
-            "all masks are empty",
+            "all masks are empty" if lungs is None else "all masks are empty inside the lungs",
             where=images if masks is None else masks,
-            hint="pass masks with 0 outside and 255 (or 1) inside the lungs",
+            hint="pass masks with 0 outside and 255 (or 1) inside the lungs"
+            if lungs is None
+            else "`pleura check --recipe` lists the part of each label outside the lungs",
         )
-    _require_labels(prepared, apart, recipe.data.classes)
-    units = _units(named(pairs, apart.training))
+    _require_labels(prepared, usable, recipe.data.classes)
+    units = pair_units(named(pairs, usable.training))
     if recipe.simulation is not None and units.kind not in ("HU", "unknown"):
         raise DataError(
             f"the simulation requires images in HU: {units.reason}",
@@ -101,9 +106,10 @@ def load_data(
     keys = ("kind", "formula", "scale", "offset", "grey_limits")
     record = {key: getattr(units, key) for key in keys}
     noted = tuple(_warnings(pairs, prepared, split, apart, recipe))
+    noted = (*noted, *without_lung)
     if units.kind in ("grey", "mixed", "wrapped HU"):
         noted = (*noted, describe_model_input(units))
-    return TrainingData(pairs, prepared, apart, record, noted, pretraining)
+    return TrainingData(pairs, prepared, usable, record, noted, pretraining, lungs)
 
 
 def _training_hashes(initial_weights: StrPath | None) -> frozenset[str]:
@@ -150,14 +156,6 @@ def named(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
     """Return the pairs with these names, in the order of the pairs."""
     wanted = set(names)
     return [pair for pair in pairs if pair.name in wanted]
-
-
-def _units(pairs: Sequence[Pair], most: int = 40) -> UnitsEstimate:
-    """Estimate the units of the training images from some of them, spread over all."""
-    step = max(1, len(pairs) // most)
-    reader = PairReader()
-    images = (replace(pair, no_lung=True) for pair in pairs[::step])  # without reading the masks
-    return estimate_units(reader.read(pair)[0] for pair in images)
 
 
 def _warnings(

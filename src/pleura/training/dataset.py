@@ -17,6 +17,7 @@ from pleura.dataset.preprocessing import preprocess_pairs
 from pleura.dataset.sources import collect_pairs, split_listed_pairs, split_pairs
 from pleura.dataset.training_set import TrainingSet, build_training_set
 from pleura.names import counted
+from pleura.training.lungs import open_lungs, remove_without_lung
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
 from pleura.typing import StrPath
@@ -65,9 +66,15 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
             data, folders = recipe.data, (Path(first), masks)
             pairs = collect_pairs(*folders, data.sources, data.class_masks, data.roi)
             split = split_pairs(*folders, data.sources, recipe.split, data.class_masks)
-        labels, context = recipe.data.classes, recipe.data.context.slice_context
-        preprocessed = preprocess_pairs(pairs, recipe.preprocessing, labels=labels, context=context)
+        preprocessed = preprocess_pairs(
+            pairs,
+            recipe.preprocessing,
+            labels=recipe.data.classes,
+            context=recipe.data.context.slice_context,
+            lungs=open_lungs(recipe, pairs),
+        )
         split = resolve_duplicates(pairs, preprocessed, split, recipe.split)
+        split, _ = remove_without_lung(split, preprocessed, pairs[0].image.parent)
         self.names: tuple[str, ...] = getattr(split, subset)
         """Names of the pairs, by index."""
         self._subset: str = subset

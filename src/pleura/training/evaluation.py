@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair, find_pairs
 from pleura.dataset.preprocessing import (
-    preprocess_image,
     preprocess_label_map,
     preprocess_mask,
     resample_probability,
@@ -28,6 +27,7 @@ from pleura.figures.cases import choose_cases
 from pleura.figures.plots import CaseImages, cases_figure, save_figure
 from pleura.files.hashing import hash_files
 from pleura.files.records import write_json
+from pleura.segmentation.lung_region import SliceRegion
 from pleura.training.predictor import Predictor, sigmoid, softmax
 from pleura.training.run import Run, open_run
 from pleura.training.run_evaluation import RunEvaluation
@@ -134,11 +134,11 @@ class _Evaluator:
         """Predict and score one pair."""
         image, mask = self.reader.read(pair)
         preprocessing = self.predictor.preprocessing
+        region = self.predictor.region(pair, mask.shape)
         stack = self.reader.read_input(pair, image)
-        prepared = preprocess_image(stack, preprocessing, str(pair.image))
-        logits = self.predictor.logits(prepared[None])[0]
+        logits = self.predictor.region_logits(stack, region, str(pair.image))
         if self._classes:
-            self._add_classes(case, image, mask, logits)
+            self._add_classes(case, (image, mask), logits, region)
             return
         target = preprocess_mask(mask, preprocessing)
         probability = sigmoid(logits)
@@ -160,13 +160,18 @@ class _Evaluator:
         self._add_native(case, image, mask, native)
 
     def _add_classes(
-        self, case: Case, image: AnyArray, mask: NDArray[np.uint8], logits: FloatArray
+        self,
+        case: Case,
+        arrays: tuple[AnyArray, NDArray[np.uint8]],
+        logits: FloatArray,
+        region: SliceRegion | None,
     ) -> None:
-        """Score the class indices of one pair."""
-        predictor = self.predictor
-        target = preprocess_label_map(mask, predictor.preprocessing, len(self._classes))
+        """Score the class indices of one pair; the network's grid is that of the region."""
+        predictor, (image, mask) = self.predictor, arrays
+        part = mask if region is None else region.cut_mask(mask)
+        target = preprocess_label_map(part, predictor.preprocessing, len(self._classes))
         probability = softmax(logits)
-        native = predictor.resampled_probability(logits, mask.shape)
+        native = predictor.region_probability(logits, mask.shape, region)
         chosen = predictor.mask(native)
         maps = {"network": (target, predictor.mask(probability[1:])), "native": (mask, chosen)}
         if self._grid is not None:
@@ -253,8 +258,11 @@ def _write_figure(
     pictures = []
     for case in chosen:
         image, mask = evaluator.reader.read(pairs[case.name])
-        stack = evaluator.reader.read_input(pairs[case.name], image)
-        probability = evaluator.predictor.probability(stack, case.name)
+        predictor, pair = evaluator.predictor, pairs[case.name]
+        region = predictor.region(pair, image.shape)
+        stack = evaluator.reader.read_input(pair, image)
+        logits = predictor.region_logits(stack, region, case.name)
+        probability = predictor.region_probability(logits, image.shape, region)
         pictures.append(CaseImages(case, image, mask, evaluator.predictor.mask(probability)))
     if pictures:
         save_figure(cases_figure(pictures), path)

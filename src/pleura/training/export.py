@@ -17,7 +17,9 @@ import torch
 
 import pleura
 from pleura.dataset.data_recipe import mirror_table
+from pleura.engine.lung_stage import LUNGS_KEY, to_entry
 from pleura.engine.model_file import (
+    CASCADE_FORMAT,
     METADATA_KEY,
     InputUnits,
     ModelMetadata,
@@ -28,9 +30,11 @@ from pleura.files.atomic import remove_unfinished, write_atomically
 from pleura.names import counted
 from pleura.network.ensemble import Ensemble
 from pleura.scan.labels import Label
+from pleura.training.cascade_export import lung_stage, require_same_lungs
 from pleura.training.graph_input import graph_input
 from pleura.training.inference_module import InferenceModule
 from pleura.training.log_level import log_level
+from pleura.training.lungs import LUNGS_FILE
 from pleura.training.quantise import calibration_slices, quantise
 from pleura.training.run import Run, open_run, without_paths
 from pleura.training.state import trained_network
@@ -116,6 +120,7 @@ def export(
     first = opened[0]
     graph = graph_input(first, options.input)
     for run in opened[1:]:
+        require_same_lungs(run, first)
         if run.recipe.data.classes != first.recipe.data.classes:
             raise RunError(
                 f"the labels differ from those of {first.folder.name}",
@@ -153,9 +158,10 @@ def export(
         images = Path(options.calibration_images)
         content = quantise(content, calibration_slices(first, images, graph.values))
     content = _with_half_precision_weights(content)
+    lungs = lung_stage(first, graph)
     weights = b"".join(t.numpy().tobytes() for t in network.state_dict().values())
     metadata = ModelMetadata(
-        format=model_format(graph.units, first.classes, context),
+        format=CASCADE_FORMAT if lungs else model_format(graph.units, first.classes, context),
         name=options.name or first.folder.resolve().name,
         version=options.version or pleura.__version__,
         labels=tuple(label.name for label in first.classes) or ("lung",),
@@ -169,8 +175,9 @@ def export(
         window=graph.window,
         classes=_mean_thresholds(opened),
         context=context,
+        lungs=lungs,
     )
-    model = _with_metadata(content, metadata)
+    model = _with_metadata(content, metadata, first.folder / LUNGS_FILE)
     write_atomically(Path(output), lambda file: file.write(model))
     remove_unfinished(Path(output))
     runs_text = counted(len(opened), "run")
@@ -265,8 +272,13 @@ def _with_half_precision_weights(model: Any) -> Any:
     return model
 
 
-def _with_metadata(model: Any, metadata: ModelMetadata) -> bytes:
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(metadata.to_dict())
+def _with_metadata(model: Any, metadata: ModelMetadata, lungs: Path) -> bytes:
+    """Return the model file; that of a cascade also contains the model file of the lungs."""
+    entries = {METADATA_KEY: json.dumps(metadata.to_dict())}
+    if metadata.lungs is not None:
+        entries[LUNGS_KEY] = to_entry(lungs.read_bytes())
+    for key, value in entries.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
     content: bytes = model.SerializeToString()
     return content

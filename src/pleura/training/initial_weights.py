@@ -77,7 +77,7 @@ def fine_tuning_recipe(source: StrPath) -> Recipe:
     values |= {
         "name": "fine-tuned",
         "description": f"fine-tuned from {Path(source).name}",
-        "data": {key: data[key] for key in ("labels", "context") if key in data},
+        "data": {key: data[key] for key in ("labels", "context", "lungs") if key in data},
         "split": {},
     }
     for part, changes in _FINE_TUNING.items():

@@ -248,7 +248,7 @@ def _predict_file(
 ) -> Prediction:
     image = read_image_2d(path)
     classes = predictor.run.classes
-    mask = predictor.mask(predictor.probability(image, str(path)), options.threshold)
+    mask = predictor.mask(predictor.file_probability(path, image), options.threshold)
     if options.overlay:
         write_image_file(targets["overlay"], overlay(image, mask))
     outside, box = None, None

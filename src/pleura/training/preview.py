@@ -15,6 +15,7 @@ from pleura.dataset.subsets import Split
 from pleura.dataset.training_set import build_training_set
 from pleura.figures.backend import Figure
 from pleura.figures.plots import PairImages, pairs_figure, save_figure
+from pleura.training.lungs import open_lungs
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import load_recipe
 from pleura.typing import StrPath
@@ -59,7 +60,11 @@ def preview(
     pairs = collect_pairs(*folders, data.sources, data.class_masks, data.roi)
     pairs = [pair for pair in pairs if pair.name in names]
     prepared = preprocess_pairs(
-        pairs, recipe.preprocessing, labels=data.classes, context=data.context.slice_context
+        pairs,
+        recipe.preprocessing,
+        labels=data.classes,
+        context=data.context.slice_context,
+        lungs=open_lungs(recipe, pairs),
     )
     figure = preview_figure(pairs, prepared, split, recipe, number)
     figure.set_label("\n".join(names))

@@ -16,7 +16,9 @@ from pleura.dataset.pairs import find_images
 from pleura.dataset.sources import collect_pairs
 from pleura.errors import RunError
 from pleura.files.temporary import temporary_folder
+from pleura.segmentation.lung_region import SliceRegion
 from pleura.training.log_level import log_level
+from pleura.training.lungs import lungs_of_run
 from pleura.training.run import Run
 from pleura.typing import AnyArray
 
@@ -52,10 +54,13 @@ def calibration_slices(
     pairs = collect_pairs(images, None, sources) if sources else find_images(images)
     training = set(run.split([pair.name for pair in pairs]).training)
     chosen = [pair for pair in pairs if pair.name in training]
-    reader = PairReader(context=run.recipe.data.context.slice_context)
+    reader, lungs = PairReader(context=run.recipe.data.context.slice_context), lungs_of_run(run)
     for pair in chosen[:: max(1, len(chosen) // _MAX_SLICES)]:
         image, _ = reader.read(replace(pair, no_lung=True))  # without reading its mask
-        yield convert(reader.read_input(pair, image))[None]
+        region = SliceRegion.whole(image.shape)
+        found = region if lungs is None else lungs.region(pair, image.shape)
+        if found is not None:
+            yield convert(found.cut(reader.read_input(pair, image)))[None]
 
 
 def quantise(model: Any, slices: Iterator[NDArray[np.int16]]) -> Any:

@@ -156,11 +156,17 @@ def _read(recipe: StrPath) -> tuple[dict[str, Any], str]:
 
 def resolve_paths(values: dict[str, Any], source: Path) -> None:
     """Make the paths of files in the folder of a recipe absolute."""
-    split = values.get("split")
-    for key in ("file", "patient_file") if isinstance(split, dict) else ():
-        named = split.get(key)  # type: ignore[union-attr]
-        if isinstance(named, str) and (source.parent / named).is_file():
-            split[key] = str((source.parent / named).absolute())  # type: ignore[index]
+    data = values.get("data")
+    lungs = data.get("lungs") if isinstance(data, dict) else None
+    for section, key in (
+        (values.get("split"), "file"),
+        (values.get("split"), "patient_file"),
+        (lungs, "model"),
+    ):
+        named = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(named, str):
+            path = source.parent / named
+            section[key] = str(path.absolute()) if path.is_file() else named
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

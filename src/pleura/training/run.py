@@ -43,7 +43,7 @@ class Run:
 
     It contains ``recipe.yaml``, ``run.json`` (the record), ``split.csv``, ``history.csv``,
     ``curves.png``, ``pairs.png``, ``tensorboard/``, ``checkpoint.pt`` (to resume) and
-    ``weights.pt`` (to predict).
+    ``weights.pt`` (to predict); with `data.lungs` also ``lungs.onnx``.
 
     Parameters
     ----------
@@ -220,10 +220,16 @@ def create_run(
 
 
 def without_paths(recipe: Recipe) -> Recipe:
-    """Replace the paths of split and patient table by ``split.csv``, the split file of a run.
+    """Replace the paths of a recipe by those of the files of a run.
+
+    Split and patient table become ``split.csv``, a model of the lungs ``lungs.onnx``.
 
     Run folders and model files contain no paths, so that they can be used on another computer.
     """
+    lungs = recipe.data.lungs
+    if lungs is not None and lungs.model is not None:
+        lungs = lungs.model_copy(update={"model": Path("lungs.onnx")})
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"lungs": lungs})})
     split = recipe.split
     if split.file is None and split.patient_file is None:
         return recipe

@@ -21,6 +21,7 @@ FILES = (
     "pairs.png",
     "checkpoint.pt",
     "weights.pt",
+    "lungs.onnx",
     "tensorboard",
     "evaluation-*",
     "learning.json",

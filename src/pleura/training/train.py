@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pleura.errors import DataWarning, RunError
 from pleura.figures.plots import save_figure
+from pleura.files.atomic import write_atomically
 from pleura.training.callbacks import TrainingCallbacks
 from pleura.training.compute import ComputeDevice, torch_threads
 from pleura.training.custom import (
@@ -20,6 +21,7 @@ from pleura.training.custom import (
 )
 from pleura.training.data import TrainingData, load_data
 from pleura.training.initial_weights import fine_tuning_recipe
+from pleura.training.lungs import LUNGS_FILE
 from pleura.training.options import TrainingOptions
 from pleura.training.preview import preview_figure
 from pleura.training.processes import process_group
@@ -251,7 +253,13 @@ def _create_run(
     )
     save_figure(figure, output / "pairs.png")
     save_tensors(run.checkpoint, state.to_dict())
+    if data.lungs is not None:
+        content = data.lungs.model.read_bytes()
+        write_atomically(output / LUNGS_FILE, lambda file: file.write(content))
     entries: dict[str, Any] = {}
+    if data.lungs is not None:
+        name, version = data.lungs.stage.model
+        entries["lung_model"] = {"name": name, "version": version}
     if data.pretraining_hashes:
         entries["pretraining_hashes"] = sorted(data.pretraining_hashes)
     if state.initial_weights:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pleura.dataset.border_weights import border_weights, class_balance
+from pleura.dataset.lung_input import LungInput
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import (
@@ -35,6 +36,7 @@ from pleura.figures.curves import curves_figure
 from pleura.figures.plots import save_figure
 from pleura.network.ensemble import class_probabilities
 from pleura.network.weight_names import names_in_file
+from pleura.segmentation.lung_region import SliceRegion
 from pleura.training.callbacks import StepReport, TrainingCallbacks
 from pleura.training.class_dice import ClassDice
 from pleura.training.compute import ComputeDevice, reuse_freed_memory
@@ -93,6 +95,7 @@ class Trainer:
             callbacks.on_read,
             self.recipe.mirrored,
         )
+        self.lungs: LungInput | None = data.lungs
         self.validation_pairs: list[Pair] = named(data.pairs, split.validation)
         self.prepared: PreprocessedPairs = prepared
         self.validation_rows: NDArray[np.intp] = prepared.rows(split.validation)
@@ -305,11 +308,19 @@ class Trainer:
         reader = PairReader(self.recipe.data.classes, self.recipe.data.context.slice_context)
         for pair in self.validation_pairs:
             image, mask = reader.read(pair)
-            stack = reader.read_input(pair, image)
+            region = SliceRegion.whole(mask.shape)
+            if self.lungs is not None:
+                found = self.lungs.region(pair, mask.shape)
+                if found is None:  # no threshold changes its mask
+                    continue
+                region = found
+            stack = region.cut(reader.read_input(pair, image))
             prepared = preprocess_image(stack, self.recipe.preprocessing, str(pair.image))
             logits = self.compute.logits(self.state.validated_network, prepared[None])
             maps = [
-                resample_probability(one, mask.shape, self.recipe.preprocessing)
+                region.paste(
+                    resample_probability(one, region.shape, self.recipe.preprocessing), mask.shape
+                )
                 for one in class_probabilities(logits)[0].cpu().numpy()
             ]
             yield np.stack(maps[1:]) if self.classes else maps[0], mask
