@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 import pleura
 from pleura.cli import cli
 from pleura.dataset.data_recipe import LabelRecipe
+from pleura.dataset.lungs_recipe import LungsRecipe
 from pleura.dataset.sources import Source
 from pleura.training.recipe import Recipe
 from pleura.training.recipe_loading import RECIPES, known_recipes, load_recipe
@@ -219,7 +220,7 @@ def _type(annotation: Any) -> str:
     if origin is dict:
         return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
-    names |= {LabelRecipe: "text or section", Source: "section"}
+    names |= {LabelRecipe: "text or section", Source: "section", LungsRecipe: "section"}
     return names.get(annotation, "path")
 
 

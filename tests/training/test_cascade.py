@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from commands import pleura as run_pleura
 from PIL import Image
 
 import pleura
@@ -14,6 +15,7 @@ from pleura.engine.model_file import read_lung_model, read_metadata
 from pleura.errors import DataError, RecipeError, RunError
 from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.segmentation.lung_region import find_lungs
+from pleura.training.check import CheckOptions, check
 from pleura.training.evaluation import evaluate
 from pleura.training.export import ExportOptions, export
 from pleura.training.lungs import LUNGS_FILE, lungs_of_run, open_lungs
@@ -263,3 +265,31 @@ def test_own_model_of_the_lungs_is_copied(folders, recipe, tmp_path):
     )
     metadata = export(run, tmp_path / "model.onnx")
     assert str(tmp_path) not in json.dumps(dict(metadata.recipe))
+
+
+def test_check_reports_labels_outside_the_lungs(folders, recipe, tmp_path):
+    masks = tmp_path / "masks"
+    for path in folders[1].iterdir():
+        mask = read_image_file(path).copy()
+        mask[:12] = 7  # in front of the patient
+        write_image_file(masks / path.name, mask)
+    for folder, severity in ((folders[1], "note"), (masks, "warning")):
+        report = check(folders[0], folder, CheckOptions(recipe=recipe))
+        found = {one.severity: one for one in report.findings if "outside the lungs" in one.message}
+        assert list(found) == [severity]
+        texts = [one.message for one in report.findings]
+        assert any(text.endswith("of 20 without lung") for text in texts)
+
+
+def test_check_reports_units_that_do_not_fit(folders, recipe):
+    model = f"data.lungs.model={model_path('greyscale')}"
+    report = check(*folders, CheckOptions(recipe=override_recipe(recipe, [model])))
+    assert not report.fit_to_train
+    assert any("takes grey values, but the images have HU" in f.message for f in report.findings)
+
+
+def test_info_shows_both_stages(model):
+    output = run_pleura("info", model).stdout
+    assert "stage 1  lungs by" in output
+    assert "crop and mask with a margin of 4 mm" in output
+    assert "stage 2  dense, from HU" in output

@@ -32,6 +32,7 @@ Examples:
   pleura info dicom_folder/
   pleura info cohort/ --json cohort.json
   pleura info rtstruct.dcm                structures for --roi
+  pleura info lesions.onnx                input, classes and stages of a model
 
 The exit code is 1 if a scan cannot be read.
 """
@@ -51,13 +52,17 @@ def command(
 ) -> int:
     """List the scans in a file or folder with series, grid, units and warnings.
 
-    For a DICOM SEG, an RT Structure Set or a .seg.nrrd file, list the structures for --roi.
+    For a DICOM SEG, an RT Structure Set or a .seg.nrrd file, list the structures for --roi. For a
+    model file (.onnx), show its input and its classes, and the stages of a cascade.
     """
     from pleura.formats.describe import describe_scans
     from pleura.formats.read import read
     from pleura.formats.read_segments import read_segments
     from pleura.intensity.window import units_or_window
 
+    if path.suffix == ".onnx":
+        _show_model(path, json_file)
+        return 0
     with suppress(ScanError):  # a damaged file is described below
         structures = read_segments(path) if path.is_file() else None
         if structures is not None:
@@ -88,6 +93,28 @@ def _show_structures(path: Path, file: SegmentFile, json_file: Path | None) -> N
     echo(f"{file.kind} with {counted(len(rows), 'structure')}", bold=True)
     for one in file.segments:
         echo(f"  {one.number}  {one.name}" + "".join(f"  {code}" for code in sorted(one.codes)))
+
+
+def _show_model(path: Path, json_file: Path | None) -> None:
+    from pleura.engine.model_file import read_metadata
+
+    model = read_metadata(path)
+    write_json(json_file, {"path": path.name, "format": model.format, **model.summary()})
+    if str(json_file) == "-":
+        return
+    echo(f"{model.name} {model.version}", bold=True, nl=False)
+    echo(f"  model file of format {model.format}")
+    units = {"HU": "HU", "grey": "grey values"}[model.input]
+    stage = model.lungs
+    if stage is not None:
+        parts = [name for name, used in (("crop", stage.crop), ("mask", stage.mask)) if used]
+        echo(f"  stage 1  lungs by {' '.join(stage.model)}, from {units}")
+        echo(f"           {' and '.join(parts)} with a margin of {stage.margin:g} mm")
+    echo(f"  {'stage 2  ' if stage else ''}{', '.join(model.labels)}, from {units}")
+    for label in model.classes:
+        echo(f"    {label.value}  {label.name}, threshold {label.threshold:g}")
+    if stage is not None and stage.label is not None:
+        echo(f"    {stage.label}  lung, of stage 1")
 
 
 def _print(scan: ScanDescription) -> None:

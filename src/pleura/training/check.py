@@ -104,7 +104,16 @@ def check(
     options = options or CheckOptions()
     data, split = _data_of(options)
     if data.labels:
-        return check_folders(images, masks, progress=progress, data=data, split=split)
+        report = check_folders(images, masks, progress=progress, data=data, split=split)
+        if data.lungs is None:
+            return report
+        from pleura.training.lung_check import with_lung_findings
+        from pleura.training.recipe_loading import load_recipe
+
+        recipe = options.recipe
+        recipe = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+        recipe = recipe.model_copy(update={"data": data})
+        return with_lung_findings(report, recipe, progress)
     if options.model is not None:
         predict = _predict_with(model_path(options.model))
         report = check_folders(images, masks, predict=predict, progress=progress, data=data)
