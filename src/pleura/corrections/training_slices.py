@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pleura.corrections.cases import ReviewCase, cases_from_results
 from pleura.corrections.saving import read_changed_slices
-from pleura.dataset.pairs import patient_key
+from pleura.dataset.scan_folders import patient_key
 from pleura.dataset.subsets import Split
 from pleura.errors import DataError
 from pleura.files.atomic import write_text

@@ -60,8 +60,10 @@ def of_warnings(messages: Sequence[str]) -> Iterator[Finding]:
 
 
 def state_hu(files: Sequence[Path]) -> bool:
-    """Whether all files state that their values are HU, as DICOM files do."""
-    return bool(files) and all(path.suffix.lower() == ".dcm" for path in files)
+    """Whether all files, or folders of files, state that their values are HU, as DICOM does."""
+    return bool(files) and all(
+        path.suffix.lower() == ".dcm" or path.is_dir() for path in set(files)
+    )
 
 
 def of_units(

@@ -9,15 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pleura.dataset.scan_folders import (
+    is_dicom_scan,
+    list_images,
+    list_masks,
+    match_by_series,
+    patient_group,
+    public_name,
+)
 from pleura.dataset.volumes import read_scan
 from pleura.errors import DataError
-from pleura.formats.dicom.format import DICOM
-from pleura.formats.image_files import IMAGE_SUFFIXES, list_image_files
 from pleura.formats.matching import match_files, normalize_name
 from pleura.formats.registry import VOLUME_SUFFIXES, scan_name
 from pleura.masks.selection import RoiSelection
 from pleura.names import counted, shorten_list
-from pleura.scan.scan import Scan
 from pleura.typing import StrPath
 
 
@@ -106,7 +111,9 @@ def find_pairs(
     """Pair the files of two folders by file name.
 
     Suffix, case, Unicode form and an ending such as ``_mask`` are ignored (see `match_files`). A
-    volume (NIfTI, NRRD, MetaImage) results in one pair per axial slice.
+    volume (NIfTI, NRRD, MetaImage) results in one pair per axial slice. If the folder of the images
+    contains no image file, its folders and zips are DICOM scans, which masks may also refer to by
+    their series; the name of such a scan that contains words of the patient's name is a hash.
 
     Parameters
     ----------
@@ -176,7 +183,7 @@ def find_images(folder: Path) -> list[Pair]:
     DataError
         The folder is unreadable or empty, or a volume cannot be read.
     """
-    files = list_image_files(folder, (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))
+    files = list_images(folder)
     pairs = [Pair(normalize_name(path.name), path, path, no_lung=True) for path in files]
     return [one for pair in pairs for one in expand_slices(pair)]
 
@@ -193,14 +200,11 @@ def expand_slices(pair: Pair) -> Iterator[Pair]:
         yield pair
         return
     scan = read_scan(pair.image, "hu")
-    grid, group = scan.geometry, patient_key(scan) or str(pair.image)
+    grid, group = scan.geometry, patient_group(scan) or str(pair.image)
+    if is_dicom_scan(pair.image):
+        pair = replace(pair, name=public_name(pair.name, scan))
     for i in range(grid.to_canonical().apply_to(grid).shape[0]):
         yield replace(pair, name=f"{pair.name}#{i:03d}", index=i, group=group)
-
-
-def patient_key(scan: Scan) -> str:
-    """Return the patient in the header of a DICOM file; empty if the header has none."""
-    return scan.origin.patient.strip("|^ ")
 
 
 def match_folders(images: Path, masks: Path) -> Pairing:
@@ -211,9 +215,7 @@ def match_folders(images: Path, masks: Path) -> Pairing:
     DataError
         A folder is unreadable or empty, or both are the same.
     """
-    suffixes = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
-    mask_suffixes = (*suffixes, *DICOM.suffixes)
-    files = list_image_files(images, suffixes), list_image_files(masks, mask_suffixes)
+    files = list_images(images), list_masks(masks)
     if images.samefile(masks):
         raise DataError(
             "images and masks are the same folder",
@@ -221,11 +223,16 @@ def match_folders(images: Path, masks: Path) -> Pairing:
             hint="move the masks to a separate folder",
         )
     matching = match_files(*files, (images, masks))
-    pairs = [Pair(normalize_name(image.name), image, mask) for _, image, mask in matching.pairs]
+    by_series: dict[Path, Path] = {}
+    if any(map(is_dicom_scan, matching.unmatched_first)):
+        by_series = match_by_series(matching.unmatched_first, matching.unmatched_second)
+    matched = [*((image, mask) for _, image, mask in matching.pairs)]
+    matched += [(image, mask) for mask, image in by_series.items()]
+    pairs = [Pair(normalize_name(image.name), image, mask) for image, mask in matched]
     return Pairing(
         pairs=tuple(sorted(pairs, key=lambda pair: pair.name)),
-        unmatched_images=matching.unmatched_first,
-        unmatched_masks=matching.unmatched_second,
+        unmatched_images=tuple(x for x in matching.unmatched_first if x not in by_series.values()),
+        unmatched_masks=tuple(x for x in matching.unmatched_second if x not in by_series),
         ambiguous=matching.ambiguous,
     )
 
@@ -267,4 +274,4 @@ def with_roi(pairs: Iterable[Pair], roi: RoiSelection | None) -> list[Pair]:
 
 
 def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith((*VOLUME_SUFFIXES, ".dcm"))
+    return path.name.lower().endswith((*VOLUME_SUFFIXES, ".dcm")) or is_dicom_scan(path)

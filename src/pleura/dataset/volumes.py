@@ -24,6 +24,9 @@ from pleura.scan.origin import IN_MEMORY, Origin
 from pleura.scan.scan import Decision, Scan
 from pleura.typing import AnyArray
 
+_TOPICS = ("units", "labels", "mask", "series", "slices", "pixels", "files")
+"""Decisions that are warnings about a volume or its mask."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Volume:
@@ -211,5 +214,5 @@ def _as_data_error(path: Path) -> Iterator[None]:
 
 def _warn_of_decisions(path: Path, decisions: Sequence[Decision]) -> None:
     for decision in decisions:
-        if decision.warning and decision.topic in ("units", "labels", "mask"):
+        if decision.warning and decision.topic in _TOPICS:
             warnings.warn(f"{path.name}: {decision}", DataWarning, stacklevel=3)

@@ -16,6 +16,7 @@ from pleura.dataset.preprocessing import (
     resample_probability,
     resize_nearest,
 )
+from pleura.dataset.scan_folders import is_dicom_scan
 from pleura.errors import DataError
 from pleura.evaluation.cases import Case, CaseTable, Subset
 from pleura.evaluation.comparison import Comparison
@@ -93,7 +94,9 @@ def evaluate(
     evaluator = _Evaluator(run, callbacks)
     for i, name in enumerate(names):
         pair = pairs[name]
-        evaluator.add(table.case(name, pair.image.name), pair)
+        # The folder of a DICOM scan may have the name of the patient.
+        file_name = pair.file_name if is_dicom_scan(pair.image) else pair.image.name
+        evaluator.add(table.case(name, file_name), pair)
         if callbacks.on_progress is not None:
             callbacks.on_progress(i + 1, len(names))
     paths = (path for name in names for path in (pairs[name].image, *pairs[name].masks))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dataset.pairs import Pair
+from pleura.dataset.scan_folders import is_dicom_scan
 from pleura.dataset.volumes import read_scan
 from pleura.engine.classes import class_values
 from pleura.evaluation.model import CaseArrays
@@ -44,6 +45,7 @@ class MaskWriter:
         self._folder = folder
         self._pairs = pairs
         self._classes = classes
+        self._name = ""
         self._scan: Scan | None = None  # the volume of the last slice, and its mask
         self._slices: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
@@ -61,7 +63,7 @@ class MaskWriter:
             return
         if self._scan is None or self._scan.source != pair.image:
             self.close()
-            self._scan = read_scan(pair.image, "hu")
+            self._scan, self._name = read_scan(pair.image, "hu"), pair.file_name
             geometry = self._scan.geometry
             self._slices = np.zeros(geometry.to_canonical().apply_to(geometry).shape, np.uint8)
         self._slices[pair.index] = mask
@@ -72,7 +74,9 @@ class MaskWriter:
             return
         labels = np.ascontiguousarray(self._scan.geometry.to_canonical().undo(self._slices))
         name = self._scan.source.name
-        if not name.lower().endswith(_VOLUME_OUTPUT_SUFFIXES):  # such as DICOM
+        if is_dicom_scan(self._scan.source):
+            name = f"{self._name}.nii.gz"  # without the name of the patient
+        elif not name.lower().endswith(_VOLUME_OUTPUT_SUFFIXES):  # such as DICOM
             name = f"{scan_name(self._scan.source)}.nii.gz"
         labelled = LabelMap(labels, self._scan, sides=False, classes=self._classes)
         write_labels(self._folder / name, labelled)
