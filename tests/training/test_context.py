@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from commands import pleura as command
 from torch import nn
 
 import pleura
@@ -504,3 +505,10 @@ def write_record(model, path, **changes):
     entry.value = json.dumps({**json.loads(entry.value), **changes})
     onnx.save(content, path)
     return path
+
+
+def test_info_shows_the_context(model, tmp_path):
+    shown = command("info", model, "--json", tmp_path / "a.json").stdout
+    assert "3 slices, 3 mm apart" in shown
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["context"] == {"slices": 1, "distance": 3.0}

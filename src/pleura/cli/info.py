@@ -111,6 +111,10 @@ def _show_model(path: Path, json_file: Path | None) -> None:
         echo(f"  stage 1  lungs by {' '.join(stage.model)}, from {units}")
         echo(f"           {' and '.join(parts)} with a margin of {stage.margin:g} mm")
     echo(f"  {'stage 2  ' if stage else ''}{', '.join(model.labels)}, from {units}")
+    if model.context.slices:
+        distance = model.context.distance
+        places = "adjacent" if distance is None else f"{distance:g} mm apart"
+        echo(f"    {model.context.channels} slices, {places}: each slice with its neighbours")
     for label in model.classes:
         echo(f"    {label.value}  {label.name}, threshold {label.threshold:g}")
     if stage is not None and stage.label is not None:
