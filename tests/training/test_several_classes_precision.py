@@ -1,4 +1,4 @@
-"""Several classes in bfloat16 and in two processes, on the sample."""
+"""Several classes in 8 bits, in bfloat16, and in two processes, on the sample."""
 
 import os
 import subprocess
@@ -10,8 +10,11 @@ import torch
 
 from pleura.dataset.pairs import find_pairs
 from pleura.dataset.preprocessing import preprocess_pairs
+from pleura.engine.classes import choose_classes
+from pleura.engine.engine import Engine
 from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.training.compute import ComputeDevice
+from pleura.training.export import ExportOptions, export
 from pleura.training.loss import class_weights, recipe_loss
 from pleura.training.recipe_loading import build_recipe, load_recipe
 from pleura.training.run import open_run
@@ -40,6 +43,23 @@ def run(sample, masks, small_settings, made_once):
     labels = f"data.labels={LABELS}"
     recipe = load_recipe("quick", [*small_settings, labels, "loss.class_weights={left lung: 2}"])
     return open_run(made_once("run-sides", lambda f: train(sample.images, masks, f, recipe)))
+
+
+def test_an_8_bit_model_has_the_same_classes(run, sample, tmp_path):
+    paths = tmp_path / "full.onnx", tmp_path / "small.onnx"
+    export(run, paths[0])
+    export(run, paths[1], ExportOptions(sample.images))
+    assert paths[1].stat().st_size < paths[0].stat().st_size
+    engines = [Engine(path, 1) for path in paths]
+    assert engines[0].metadata.classes == engines[1].metadata.classes
+    assert [label.name for label in engines[1].metadata.classes] == list(LABELS.values())
+    differ = total = 0
+    for path in sorted(sample.images.iterdir())[::3]:
+        hu = read_image_file(path)[None].astype(np.int16)
+        maps = [engine.probability(hu)[0] / np.float32(255) for engine in engines]
+        full, small = (choose_classes(one, run.classes) for one in maps)
+        differ, total = differ + int((full != small).sum()), total + int((full > 0).sum())
+    assert 0 < differ < 0.03 * total
 
 
 def test_the_loss_in_bfloat16_is_that_in_float32(run, sample, masks):
