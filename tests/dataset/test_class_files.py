@@ -13,6 +13,9 @@ from pleura.dataset.preprocessing import Preprocessing, preprocess_pairs
 from pleura.dataset.sources import Source, collect_pairs
 from pleura.errors import DataError
 from pleura.formats.image_files import write_image_file
+from pleura.formats.read import read
+from pleura.formats.write import write_labels
+from pleura.scan.labels import LabelMap
 
 DATA = DataRecipe(
     labels={4: {"name": "lesion", "masks": "lesions"}, 2: {"name": "lung", "masks": "lungs"}}
@@ -122,6 +125,29 @@ def test_one_volume_per_class(folders):
     (root / "patient" / "lesions.nii.gz").unlink()
     with pytest.raises(DataError, match="the image has no mask of the class 'lesion'"):
         collect_pairs(root, None, data.sources, data.class_masks)
+
+
+@pytest.mark.parametrize("suffix", [".seg.nrrd", ".nii.gz"])
+def test_structures_of_a_volume_overlap(tmp_path, suffix):
+    hu = np.random.default_rng(0).integers(-900, 100, (20, 16, 2)).astype(np.int16)
+    (tmp_path / "images").mkdir()
+    affine = np.diag([-1.0, -1.0, 3.0, 1.0])
+    nib.save(nib.Nifti1Image(hu, affine), tmp_path / "images" / "a.nii.gz")
+    scan = read(tmp_path / "images" / "a.nii.gz")
+    data = DataRecipe(labels={2: "lung", 4: "lesion"}, overlap=True)
+    bits = np.stack([(m["lungs"] > 0) + 2 * (m["lesions"] > 0) for m in map(layers, range(2))])
+    stored, classes = bits.astype(np.uint16), data.classes
+    if suffix == ".nii.gz":  # a label map, in which the lesion replaces the lung
+        bits[bits == 3] = 2
+        stored, classes = (2 * bits).astype(np.uint8), ()
+    (tmp_path / "masks").mkdir()
+    mask = LabelMap(stored, scan, False, classes=classes)
+    write_labels(tmp_path / "masks" / f"a{suffix}", mask)
+    reader = PairReader(data.classes)
+    for i, pair in enumerate(find_pairs(tmp_path / "images", tmp_path / "masks")):
+        found = reader.read(pair)[1]
+        assert found.dtype == np.uint16
+        np.testing.assert_array_equal(found, bits[i])
 
 
 def test_volumes_of_classes_on_different_grids_are_an_error(tmp_path):

@@ -115,7 +115,7 @@ def test_runtimes_agree(grey_model, grey_images):
 def test_a_reader_of_format_1_refuses_the_file(grey_model, model, monkeypatch):
     assert model_file.read_metadata(model).format == 1
     assert model_file.read_metadata(grey_model).format == 2
-    monkeypatch.setattr(model_file, "CONTEXT_FORMAT", 1)
+    monkeypatch.setattr(model_file, "OVERLAP_FORMAT", 1)
     model_file.read_metadata(model)
     with pytest.raises(ModelError, match="format 2; this version of pleura reads up to 1"):
         model_file.read_metadata(grey_model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -22,7 +22,7 @@ from pleura.formats.find import files_of
 from pleura.formats.image_files import IMAGE_FORMATS, write_image_file
 from pleura.formats.read import read
 from pleura.formats.registry import format_of
-from pleura.formats.write import check_can_write, write_labels, write_volume
+from pleura.formats.write import check_can_write, label_files, write_labels, write_volume
 from pleura.scan.scan import Scan
 from pleura.segmentation.masking import masked_scan
 from pleura.segmentation.result import Segmentation
@@ -75,7 +75,7 @@ def segment_file(
         The model cannot be loaded.
     """
     outputs = output if isinstance(output, OutputFiles) else OutputFiles(Path(output))
-    _refuse_existing(outputs)
+    _refuse_existing(outputs.volumes().values(), outputs)
     with ExitStack() as copies, ThreadPoolExecutor(1) as loader:
         loading = loader.submit(_load_segmenter, options, scan)  # while the scan is read
         if isinstance(scan, str) and is_address(scan):
@@ -98,6 +98,8 @@ def segment_file(
                 hint="omit the probability, or keep it in Python: Segmenter(model).segment(scan, "
                 "keep_probability=True).probability",
             )
+        masks = label_files(Path(outputs.mask), segmenter.classes)
+        _refuse_existing(masks, outputs)
         reads_again = outputs.measure or {"preview", "masked"} & {*outputs.paths()}
         result = segmenter.segment(
             opened,
@@ -110,7 +112,7 @@ def segment_file(
         report = ScanReport(
             **result.to_dict(),
             options=report_options(segmenter, options, outputs, series=series, stack=stack),
-            mask=str(outputs.mask),
+            mask=", ".join(map(str, masks)),
             measurements=measurements_of(result) if outputs.measure else None,
         )
     if outputs.report is not None:
@@ -142,8 +144,8 @@ def _slice_size(path: Path) -> tuple[int, int] | None:
     return geometry.to_canonical().apply_to(geometry).shape[1:]
 
 
-def _refuse_existing(outputs: OutputFiles) -> None:
-    for path in outputs.volumes().values():
+def _refuse_existing(paths: Iterable[Path], outputs: OutputFiles) -> None:
+    for path in paths:
         if path.exists() and not outputs.overwrite:
             raise DataError(
                 "the output file already exists",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pleura
 from pleura.cohort.fingerprint import fingerprint, is_unchanged
@@ -14,10 +14,10 @@ from pleura.cohort.scan_report import ScanReport, measurements_of, parse_report,
 from pleura.cohort.stores import OutputStore, StoreError
 from pleura.cohort.tables import ScanResult, Status, region_rows
 from pleura.cohort.task import Task, open_task
-from pleura.errors import PleuraError
+from pleura.errors import ModelError, PleuraError
 from pleura.files.records import write_json
 from pleura.formats.image_files import write_image_file
-from pleura.formats.write import check_can_write, write_labels
+from pleura.formats.write import check_can_write, label_files, write_labels
 from pleura.names import printable
 from pleura.segmentation.segmenter import Segmenter
 
@@ -98,6 +98,13 @@ def _segment(
     segmentation, outputs = options.segmentation, options.outputs
     ending = LABELS if segmenter.classes else LUNGS
     mask = mask_name(task, outputs, ending)
+    if len(label_files(Path(mask), segmenter.classes)) > 1:
+        raise ModelError(
+            "the classes of the model may overlap, and a file of this format contains one label "
+            "per voxel",
+            where=None,
+            hint="add --format seg-nrrd, dicom-seg or rtstruct",
+        )
     preview, report_name = f"{task.name}{ending}_preview.png", f"{task.name}{ending}.json"
     requested = report_options(
         segmenter, segmentation, outputs, series=task.series, stack=task.stack

@@ -17,8 +17,9 @@ AugmentationFunction = Callable[
     [FloatArray, TargetArray, np.random.Generator], tuple[FloatArray, TargetArray]
 ]
 """Augmented image and mask of a preprocessed image and its mask, all float32 (rows, columns); with
-`data.labels`, the masks are uint8: 0 background, else 1 plus the index of the label. With
-`data.context`, the images are (channels, rows, columns)."""
+`data.labels`, the masks are uint8: 0 background, else 1 plus the index of the label; with
+`data.overlap`, bit fields, uint16. With `data.context`, the images are (channels, rows,
+columns)."""
 
 
 class Augmentation(RecipeModel):
@@ -70,16 +71,17 @@ def augment(
     Parameters
     ----------
     image, mask:
-        (rows, columns); the image is float32, and the mask float32, or uint8 class indices. Values
-        beyond the border are those of the nearest border pixel. An image with neighbouring slices
-        is (channels, rows, columns); all channels are transformed equally, and only the noise is
-        drawn for each.
+        (rows, columns); the image is float32, and the mask float32, uint8 class indices, or a
+        uint16 bit field. Values beyond the border are those of the nearest border pixel. An image
+        with neighbouring slices is (channels, rows, columns); all channels are transformed equally,
+        and only the noise is drawn for each.
     augmentation:
         Ranges of the transforms.
     rng:
         The random number generator.
     mirrored:
-        For class indices: the class of a pixel in a mirrored image, by its class.
+        For class indices: the class of a pixel in a mirrored image, by its class; for bit fields,
+        its bit field.
 
     Returns
     -------
@@ -91,11 +93,11 @@ def augment(
         warped_image = _warp(image, matrix, cv2.INTER_LINEAR)
     else:
         warped_image = np.stack([_warp(one, matrix, cv2.INTER_LINEAR) for one in image])
-    is_label_map = mask.dtype == np.uint8
+    is_label_map = mask.dtype.kind == "u"
     nearest = is_label_map or augmentation.mask_interpolation == "nearest"
     warped_mask = _warp(mask, matrix, cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
     if is_label_map and np.linalg.det(matrix[:, :2]) < 0:
-        warped_mask = np.asarray(mirrored, np.uint8)[warped_mask]
+        warped_mask = np.asarray(mirrored, mask.dtype)[warped_mask]
     return _change_intensity(warped_image, augmentation, rng), warped_mask
 
 

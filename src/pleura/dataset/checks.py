@@ -115,7 +115,7 @@ def check_folders(
             *findings.of_empty_masks(summaries, masks, "any label" if labels else "lung"),
             *(findings.of_large_masks(summaries) if are_lungs else ()),
             *of_labels(label_summaries, masks),
-            *of_overlap(summaries),
+            *of_overlap(summaries, labels),
             *misoriented,
             *findings.of_near_duplicates(summaries),
             *findings.of_rotated_slices(rotated),

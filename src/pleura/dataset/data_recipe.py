@@ -14,6 +14,7 @@ from pleura.dataset.lungs_recipe import LungsRecipe
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.sources import Source
 from pleura.masks.selection import LabelPreset, labels_of
+from pleura.scan.bit_field import MAX_OVERLAPPING
 from pleura.scan.labels import MAX_LABELS, Label
 
 _SIDES = {"right": "left", "rt": "lt", "r": "l", "rul": "lul", "rll": "lll"}
@@ -81,6 +82,10 @@ class DataRecipe(RecipeModel):
     lungs: LungsRecipe | None = None
     """Train the network on the lungs alone, which a model finds, such as `{margin: 10}`; `null`:
     on whole images."""
+    overlap: bool = False
+    """Pixels may belong to several labels, such as a lesion in a lung: the network has an
+    independent output (a sigmoid) for each of 2 to 16 labels, instead of a softmax. Requires masks
+    that can overlap: one file per class (`masks`), DICOM SEG, RT Structure Sets or .seg.nrrd."""
     context: ContextRecipe = ContextRecipe()
     """Neighbouring slices as further channels of the input (2.5-D); by default none."""
 
@@ -113,6 +118,7 @@ class DataRecipe(RecipeModel):
         for label in self.labels.values():
             if label.mirrored is not None and label.mirrored not in self.labels:
                 raise ValueError(f"labels: mirrored: {label.mirrored} is not a label")
+        self._check_overlap()
         if 0 < len(self.class_masks) < len(self.labels):
             raise ValueError("labels: all labels must have the key 'masks', or none")
         if self.class_masks and self.roi is not None:
@@ -134,11 +140,17 @@ class DataRecipe(RecipeModel):
         if label is not None and (label in self.labels or "lung" in names):
             raise ValueError(f"lungs: label: {label} or the name 'lung' is among the labels")
 
+    def _check_overlap(self) -> None:
+        if self.overlap and not 2 <= len(self.labels) <= MAX_OVERLAPPING:
+            raise ValueError(f"overlap: requires 2 to {MAX_OVERLAPPING} labels")
+        if self.overlap and (self.context.slices or self.lungs is not None):
+            raise ValueError("overlap: excludes data.context and data.lungs")
+
     @property
     def classes(self) -> tuple[Label, ...]:
         """The classes, in order of their values; empty if all masks are lungs."""
         return tuple(
-            Label(value, label.name, label.code, clean=label.clean)
+            Label(value, label.name, label.code, clean=label.clean, overlap=self.overlap)
             for value, label in sorted(self.labels.items())
         )
 
@@ -150,8 +162,11 @@ class DataRecipe(RecipeModel):
 
     @property
     def outputs(self) -> int:
-        """Number of logits of a pixel: 1, or with labels the number of classes with background."""
-        return len(self.labels) + 1
+        """Number of logits of a pixel: 1, or with labels the number of classes with background.
+
+        Classes that may overlap have one logit each, and background has none.
+        """
+        return len(self.labels) + (not self.overlap)
 
     @property
     def inputs(self) -> int:
@@ -184,6 +199,14 @@ def mirror_table(data: DataRecipe) -> tuple[int, ...]:
     if any(table[table[i]] != i for i in range(len(table))):
         raise ValueError("the keys 'mirrored' of the labels contradict each other")
     return tuple(table)
+
+
+def mirror_bits(table: Sequence[int]) -> tuple[int, ...]:
+    """Return the bit field of a pixel in a mirrored image, by its bit field; see `mirror_table`."""
+    moved = [1 << (other - 1) for other in table[1:]]
+    return tuple(
+        sum(bit for i, bit in enumerate(moved) if bits >> i & 1) for bits in range(1 << len(moved))
+    )
 
 
 def _normalised(name: str) -> str:

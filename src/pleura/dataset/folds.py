@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from pleura.dataset.pair_names import find_names
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
@@ -21,7 +19,8 @@ from pleura.errors import DataError
 from pleura.files.atomic import write_text
 from pleura.files.tables import csv_text
 from pleura.names import counted
-from pleura.scan.labels import Label
+from pleura.scan.bit_field import has_label
+from pleura.scan.labels import Label, class_labels
 
 MIN_FOLDS = 3
 """One fold each for training, validation and test."""
@@ -178,12 +177,17 @@ def require_labels(
     if not labels:
         return
     reader = PairReader(labels)
+    labels_of = class_labels(labels)
     used = {name for split in splits for name in split.training}
-    present = {p.name: set(np.unique(reader.read(p)[1])) for p in pairs if p.name in used}
+    present: dict[str, set[str]] = {}
+    for pair in pairs:
+        if pair.name in used:
+            mask = reader.read(pair)[1]
+            present[pair.name] = {n for n, v in labels_of.items() if has_label(mask, v).any()}
     for fold, split in enumerate(splits):
-        found = set[int]().union(*(present[name] for name in split.training))
-        for i, label in enumerate(labels):
-            if i + 1 not in found:
+        found = set[str]().union(*(present[name] for name in split.training))
+        for label in labels:
+            if label.name not in found:
                 raise DataError(
                     f"the training subset of fold {fold + 1} has no image with the label "
                     f"{label.value} ({label.name})",

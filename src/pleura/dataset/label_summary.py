@@ -13,7 +13,7 @@ from pleura.dataset.splits import SplitRecipe
 from pleura.dataset.subsets import SUBSETS
 from pleura.errors import PleuraError
 from pleura.names import counted
-from pleura.scan.labels import Label
+from pleura.scan.labels import Label, may_overlap
 
 
 def summarise_labels(
@@ -62,10 +62,10 @@ def of_labels(summaries: Sequence[LabelSummary], masks: Path) -> Iterator[Findin
                 )
 
 
-def of_overlap(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
-    """Yield masks of classes that overlap in the files of the classes."""
+def of_overlap(summaries: Sequence[PairSummary], labels: Sequence[Label]) -> Iterator[Finding]:
+    """Yield masks of classes that overlap in the files of exclusive classes."""
     having = [one for one in summaries if one.overlap]
-    if having:
+    if having and not may_overlap(labels):
         pixels = sum(one.overlap for one in having)
         yield Finding(
             "note",
@@ -73,7 +73,8 @@ def of_overlap(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
             f"{counted(pixels, 'pixel')} of {counted(len(having), 'image')} in the masks of "
             "several classes; the class with the highest value has priority",
             tuple(one.pair.mask for one in having),
-            "choose the values in data.labels so that the class with priority has the highest",
+            "to keep all, set data.overlap to true; or choose the values in data.labels so that "
+            "the class with priority has the highest",
         )
 
 

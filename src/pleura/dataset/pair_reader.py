@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.class_files import read_bits_2d, require_same_size
 from pleura.dataset.images_2d import read_image_2d, read_mask_2d
 from pleura.dataset.pairs import Pair
 from pleura.dataset.volumes import Volume, read_volume, read_volume_bits, read_volume_mask
 from pleura.errors import DataError
 from pleura.masks.exchanged import detect_exchanged
-from pleura.scan.bit_field import BitField, highest_class, in_several, stack_bits
+from pleura.scan.bit_field import (
+    BIT_DTYPE,
+    BitField,
+    bits_of_indices,
+    highest_class,
+    in_several,
+)
 from pleura.scan.context import NO_CONTEXT, SliceContext
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import Label
+from pleura.scan.labels import Label, may_overlap
 from pleura.typing import AnyArray
 
 
@@ -52,7 +58,8 @@ class PairReader:
             (rows, columns); int16 in HU for a slice of a volume, else in the stored units divided
             by `Pair.factor`.
         mask:
-            uint8 (rows, columns), 0 and 1; with ``labels``, 1 plus the index of the class.
+            uint8 (rows, columns), 0 and 1; with ``labels``, 1 plus the index of the class. Of
+            classes that may overlap, a bit field, uint16.
 
         Raises
         ------
@@ -122,8 +129,13 @@ class PairReader:
             A file cannot be read (see `read_mask_2d`), or the files of classes differ in size.
         """
         if pair.class_masks:
-            return highest_class(_read_bits_2d(pair))
-        return read_mask_2d(pair.mask, self.labels, pair.roi)
+            return self._targets(read_bits_2d(pair, read_mask_2d))
+        indices = read_mask_2d(pair.mask, self.labels, pair.roi)
+        return bits_of_indices(indices) if may_overlap(self.labels) else indices
+
+    def _targets(self, bits: BitField) -> BitField:
+        """Return the classes of pixels as `read` returns them."""
+        return bits if may_overlap(self.labels) else highest_class(bits)
 
     def count_overlap(self, pair: Pair) -> int:
         """Return the number of pixels in the masks of several classes; 0 for a single mask file.
@@ -136,7 +148,7 @@ class PairReader:
         if not pair.class_masks:
             return 0
         if pair.index is None:
-            bits = _read_bits_2d(pair)
+            bits = read_bits_2d(pair, read_mask_2d)
         else:
             bits = self._read_volume_bits(pair, self._volume(pair.image))[0][pair.index]
         return int(np.count_nonzero(in_several(bits)))
@@ -148,7 +160,7 @@ class PairReader:
     def _read_2d(self, pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
         image = read_image_2d(pair.image)
         if pair.no_lung:
-            return image, np.zeros(image.shape, np.uint8)
+            return image, np.zeros(image.shape, BIT_DTYPE if may_overlap(self.labels) else np.uint8)
         mask = self.read_mask_2d(pair)
         require_same_size(pair, image.shape, mask.shape)
         return image, mask
@@ -157,12 +169,12 @@ class PairReader:
         volume = self._volume(pair.image)
         image = volume.hu[pair.index]
         if pair.no_lung:
-            return image, np.zeros(image.shape, np.uint8)
+            return image, np.zeros(image.shape, BIT_DTYPE if may_overlap(self.labels) else np.uint8)
         # Arguments of a cached function must be hashable.
         roi = tuple(pair.roi.items()) if isinstance(pair.roi, Mapping) else pair.roi
         if pair.class_masks:
             bits, grid = self._read_volume_bits(pair, volume)
-            mask = highest_class(bits[pair.index])
+            mask = self._targets(bits[pair.index])
         else:
             labels, grid = self._volume_mask(
                 pair.mask, volume.geometry, volume.origin, volume.order, self.labels, roi
@@ -175,20 +187,6 @@ class PairReader:
                 hint="export the mask on the grid of the image",
             )
         return image, mask
-
-
-def _read_bits_2d(pair: Pair) -> BitField:
-    """Read the mask files of the classes of an image file."""
-    first = read_mask_2d(pair.mask)
-
-    def layers() -> Iterator[NDArray[np.uint8]]:
-        yield first
-        for path in pair.class_masks[1:]:
-            layer = read_mask_2d(path)
-            require_same_size(pair, first.shape, layer.shape, (pair.mask, path))
-            yield layer
-
-    return stack_bits(layers(), len(pair.class_masks))
 
 
 def _divided(image: AnyArray, factor: float) -> AnyArray:
@@ -214,26 +212,3 @@ def read_pair(pair: Pair) -> tuple[AnyArray, NDArray[np.uint8]]:
         As `PairReader.read`.
     """
     return PairReader().read(pair)
-
-
-def require_same_size(
-    pair: Pair,
-    image: tuple[int, ...],
-    mask: tuple[int, ...],
-    masks: tuple[Path, Path] | None = None,
-) -> None:
-    """Require image and mask, or two masks of one image, to have the same rows and columns.
-
-    Raises
-    ------
-    DataError
-        The shapes differ.
-    """
-    if image != mask:
-        sizes = ["x".join(str(side) for side in shape[:2]) for shape in (image, mask)]
-        first, second = masks or (pair.image, pair.mask)
-        raise DataError(
-            f"{'two masks' if masks else 'image and mask'} differ in size: {' and '.join(sizes)}",
-            where=f"{first} and {second}",
-            hint="export both on the same grid",
-        )

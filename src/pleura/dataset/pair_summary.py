@@ -9,18 +9,20 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dataset.class_files import require_same_size
 from pleura.dataset.duplicates import pixel_hash, thumbnail
 from pleura.dataset.images_2d import read_image_2d
 from pleura.dataset.mask_orientation import measure_orientation_fits
 from pleura.dataset.pair_reader import (
     PairReader,
-    require_same_size,
 )
 from pleura.dataset.pairs import Pair, expand_slices
 from pleura.errors import PleuraError
 from pleura.intensity.levels import Levels, measure_levels
 from pleura.masks.exchanged import require_not_exchanged
 from pleura.masks.selection import selects_lungs
+from pleura.scan.bit_field import has_label
+from pleura.scan.labels import class_labels
 from pleura.typing import AnyArray, FloatArray
 
 T = TypeVar("T")
@@ -106,12 +108,12 @@ def _summarise_pair(pair: Pair, reader: PairReader) -> PairSummary:
             thumbnail=thumbnail(image),
         )
     if mask is not None:
-        counts = np.bincount(mask.ravel(), minlength=len(reader.labels) + 1)
+        layers = (has_label(mask, label) for label in class_labels(reader.labels).values())
         summary = replace(
             summary,
             mask_hash=pixel_hash(mask),
             lung_fraction=float((mask > 0).mean()),
-            label_fractions=tuple((counts[1:] / mask.size).tolist()) if reader.labels else (),
+            label_fractions=tuple(float(layer.mean()) for layer in layers),
             overlap=reader.count_overlap(pair),
         )
     # The fits are those of lungs.

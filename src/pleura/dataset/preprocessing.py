@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import model_validator
 
 from pleura.dataset.duplicates import THUMBNAIL_PIXELS, thumbnail, value_hash
@@ -19,8 +19,9 @@ from pleura.dataset.pairs import Pair
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.errors import DataError
 from pleura.files.arrays import allocate_array
+from pleura.scan.bit_field import BIT_DTYPE, has_label, stack_bits
 from pleura.scan.context import NO_CONTEXT, SliceContext
-from pleura.scan.labels import Label
+from pleura.scan.labels import Label, may_overlap
 from pleura.typing import AnyArray, FloatArray, Progress, TargetArray
 
 _INTERPOLATION = {"lanczos": "INTER_LANCZOS4", "nearest": "INTER_NEAREST", "area": "INTER_AREA"}
@@ -72,7 +73,8 @@ class PreprocessedPairs:
     images:
         float32 (n, rows, columns); with neighbouring slices (n, channels, rows, columns).
     masks:
-        float32 (n, rows, columns) in [0, 1]; with several classes, uint8 class indices.
+        float32 (n, rows, columns) in [0, 1]; with several classes, uint8 class indices, or uint16
+        bit fields of classes that may overlap.
     fingerprint:
         SHA-256 of every name, image (with its neighbouring slices) and mask as stored.
     preprocessing:
@@ -143,7 +145,7 @@ def preprocess_pairs(
         shape = len(pairs), *channels, *preprocessing.size
         images = allocate_array(shape, np.float32, "the preprocessed images")
         shape = len(pairs), *preprocessing.size
-        masks = allocate_array(shape, np.uint8 if labels else np.float32, "the preprocessed masks")
+        masks = allocate_array(shape, target_dtype(labels), "the preprocessed masks")
     except MemoryError as error:
         raise DataError(
             f"{len(pairs)} images of {' x '.join(map(str, preprocessing.size))} pixels do not fit "
@@ -215,17 +217,25 @@ def preprocess_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> Fl
     return _resize(mask.astype(np.float32), preprocessing.size, preprocessing.mask_interpolation)
 
 
+def target_dtype(labels: Sequence[Label]) -> DTypeLike:
+    """Return the dtype of the masks of `PreprocessedPairs`."""
+    if may_overlap(labels):
+        return BIT_DTYPE
+    return np.uint8 if labels else np.float32
+
+
 def preprocess_label_map(
-    indices: NDArray[np.uint8], preprocessing: Preprocessing, classes: int
-) -> NDArray[np.uint8]:
+    indices: AnyArray, preprocessing: Preprocessing, classes: int
+) -> TargetArray:
     """Resample a label map (rows, columns) to the network's grid.
 
     Parameters
     ----------
     indices:
-        uint8 (rows, columns): class indices from 0, background.
+        uint8 (rows, columns): class indices from 0, background; or uint16: a bit field.
     preprocessing:
-        With the interpolation `area`, a pixel gets the class that covers the largest part of it.
+        With the interpolation `area`, a pixel gets the class that covers the largest part of it; of
+        classes that may overlap, those that cover half of it.
     classes:
         Number of classes without background.
     """
@@ -233,7 +243,10 @@ def preprocess_label_map(
         return indices
     if preprocessing.mask_interpolation == "nearest":
         resized = cv2.resize(indices, preprocessing.size[::-1], interpolation=cv2.INTER_NEAREST)
-        return np.asarray(resized, np.uint8)
+        return np.asarray(resized, indices.dtype)
+    if indices.dtype == BIT_DTYPE:
+        masks = (has_label(indices, 1 << i).astype(np.uint8) for i in range(classes))
+        return stack_bits((preprocess_mask(m, preprocessing) >= 0.5 for m in masks), classes)
     fractions = [
         preprocess_mask((indices == i).astype(np.uint8), preprocessing) for i in range(classes + 1)
     ]

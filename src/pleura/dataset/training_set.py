@@ -203,7 +203,7 @@ def _augment_with(
             where="augmentation",
             hint="return an image and a mask of the shape of the input",
         )
-    if mask.dtype == np.uint8 and np.asarray(augmented_mask).dtype.kind not in "iu":
+    if mask.dtype.kind == "u" and np.asarray(augmented_mask).dtype.kind not in "iu":
         raise DataError(
             f"the custom augmentation returns labels of type {np.asarray(augmented_mask).dtype}",
             where="augmentation",

@@ -113,7 +113,7 @@ def read_volume_mask(
     -------
     mask:
         uint8 (slices, rows, columns), canonical axial slices; 1 where the file has any label. With
-        ``classes``, 1 plus the index of the class.
+        ``classes``, 1 plus the index of the class; of classes that may overlap, a bit field.
     geometry:
         The grid of the slices.
 
@@ -126,7 +126,7 @@ def read_volume_mask(
     with _as_data_error(path):
         if classes:
             mask = read_classes(path, classes, geometry, origin, selection)
-            labels = class_indices(mask.labels, classes, path)
+            labels = mask.labels if mask.overlap else class_indices(mask.labels, classes, path)
         else:
             mask = read_stored_mask(path, geometry, origin, roi=selection, unknown_as_lung=True)
             labels = np.not_equal(mask.labels, 0).astype(np.uint8)

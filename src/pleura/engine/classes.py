@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.scan.labels import Label
+from pleura.scan.bit_field import stack_bits
+from pleura.scan.labels import Label, may_overlap
 from pleura.typing import AnyArray
 
 UINT8_ONE = 255
@@ -27,13 +28,18 @@ def choose_labels(probability: AnyArray, labels: Sequence[Label]) -> NDArray[np.
         (classes, ...): probabilities of the classes without background, float in [0, 1], or uint8
         times 255.
     labels:
-        The classes, in the same order.
+        The classes, in the same order. Of classes that may overlap, the result is the bit field of
+        those with a probability from their threshold.
     """
     return class_values(choose_classes(probability, labels), labels)
 
 
 def choose_classes(probability: AnyArray, labels: Sequence[Label]) -> NDArray[np.uint8]:
     """Return the class index of each voxel, as `choose_labels`; 0 is background."""
+    if may_overlap(labels):
+        one = UINT8_ONE if probability.dtype == np.uint8 else 1
+        layers = (p >= label.threshold * one for p, label in zip(probability, labels, strict=True))
+        return stack_bits(layers, len(labels))
     one = UINT8_ONE if probability.dtype == np.uint8 else 1
     background = one - probability.sum(0, dtype=np.float32)
     best = np.zeros(probability.shape[1:], np.float32)
@@ -47,5 +53,7 @@ def choose_classes(probability: AnyArray, labels: Sequence[Label]) -> NDArray[np
 
 
 def class_values(indices: NDArray[np.uint8], labels: Sequence[Label]) -> NDArray[np.uint8]:
-    """Replace class indices by the values of the labels."""
+    """Replace class indices by the values of the labels; a bit field is unchanged."""
+    if may_overlap(labels):
+        return indices
     return np.array([0, *(label.value for label in labels)], np.uint8)[indices]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pleura.errors import ModelError
+from pleura.scan.bit_field import MAX_OVERLAPPING
 from pleura.scan.labels import MAX_LABELS, Label
 
 _MAX_NAME = 64
@@ -22,8 +23,8 @@ def classes_to_json(classes: Sequence[Label]) -> list[dict[str, Any]]:
     return objects
 
 
-def classes_of_json(content: Any) -> tuple[Label, ...]:
-    """Return the classes in JSON values.
+def classes_of_json(content: Any, overlap: bool = False) -> tuple[Label, ...]:
+    """Return the classes in JSON values, which may ``overlap``.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def classes_of_json(content: Any) -> tuple[Label, ...]:
         if not isinstance(one, dict) or one.keys() != _KEYS:
             raise invalid_metadata("classes", f"objects with the keys {', '.join(sorted(_KEYS))}")
         code = tuple(one["code"]) if isinstance(one["code"], list) else one["code"]
-        labels.append(Label(**{**one, "code": code}))
+        labels.append(Label(**{**one, "code": code}, overlap=overlap))
     return tuple(labels)
 
 
@@ -75,6 +76,21 @@ def invalid_metadata(name: str, expected: str) -> ModelError:
         where=None,
         hint="export the run again with valid options",
     )
+
+
+def check_output(classes: Sequence[Label], output: str) -> None:
+    """Check that the output of a model is that of its classes.
+
+    Raises
+    ------
+    ModelError
+        It is another one, or the number of classes that may overlap is not possible.
+    """
+    overlap = output == "sigmoid"
+    if output not in ("softmax", "sigmoid") or any(c.overlap != overlap for c in classes):
+        raise invalid_metadata("output", '"sigmoid" of classes that may overlap, else "softmax"')
+    if overlap and not 2 <= len(classes) <= MAX_OVERLAPPING:
+        raise invalid_metadata("classes", f"2 to {MAX_OVERLAPPING} classes that may overlap")
 
 
 def _is_name(text: object) -> bool:

@@ -18,6 +18,7 @@ from pleura.engine.metadata_values import (
 )
 from pleura.engine.model_classes import (
     check_classes,
+    check_output,
     classes_of_json,
     classes_to_json,
     invalid_metadata,
@@ -26,7 +27,7 @@ from pleura.engine.onnx_graph import GraphError, GraphSignature, check_graph
 from pleura.errors import ModelError, first_line
 from pleura.files.listing import describe_wrong_path
 from pleura.scan.context import NO_CONTEXT, SliceContext
-from pleura.scan.labels import Label
+from pleura.scan.labels import Label, may_overlap
 
 InputUnits = Literal["HU", "grey"]
 """Units of a model's input: HU, or grey values from 0 to 255 in which air is dark."""
@@ -43,6 +44,9 @@ CASCADE_FORMAT = 4
 
 CONTEXT_FORMAT = 5
 """Format version of model files that take neighbouring slices."""
+
+OVERLAP_FORMAT = 6
+"""Format version of model files with classes that may overlap."""
 
 METADATA_KEY = "pleura"
 """Entry of ``metadata_props`` of the ONNX file that contains the metadata as JSON."""
@@ -74,7 +78,8 @@ class ModelMetadata:
     ----------
     format:
         Format version of the file: 1 for lungs in HU, 2 for lungs in grey values, 3 for several
-        classes, 4 for several classes inside the lungs, 5 with neighbouring slices.
+        classes, 4 for several classes inside the lungs, 5 with neighbouring slices, 6 for classes
+        that may overlap.
     name, version:
         Name and version of the model, at most 64 characters each.
     labels:
@@ -96,7 +101,7 @@ class ModelMetadata:
     classes:
         The classes, in the order of the output; empty for lungs.
     output:
-        ``softmax``: the probabilities of background and all classes sum to 1.
+        ``softmax``: probabilities sum to 1; ``sigmoid``: those of classes that may overlap.
     context:
         The neighbouring slices in the input.
     lungs:
@@ -121,7 +126,7 @@ class ModelMetadata:
     input: InputUnits = "HU"
     window: tuple[float, float] | None = None
     classes: tuple[Label, ...] = ()
-    output: Literal["softmax"] = "softmax"
+    output: Literal["softmax", "sigmoid"] = "softmax"
     context: SliceContext = NO_CONTEXT
     lungs: LungStage | None = None
 
@@ -157,8 +162,7 @@ class ModelMetadata:
         values = {label.value for label in self.classes}
         if self.lungs is not None and self.lungs.label in values:
             raise invalid_metadata("lungs: label", "different from the values of the classes")
-        if self.output != "softmax":
-            raise invalid_metadata("output", '"softmax"')
+        check_output(self.classes, self.output)
 
     def summary(self) -> dict[str, Any]:
         """Return the values that identify the model."""
@@ -184,6 +188,8 @@ def model_format(input_units: InputUnits, classes: Sequence[Label], context: Sli
 
     A cascade has ``CASCADE_FORMAT`` instead of ``CLASSES_FORMAT``.
     """
+    if may_overlap(classes):
+        return OVERLAP_FORMAT
     if context.slices:
         return CONTEXT_FORMAT
     return CLASSES_FORMAT if classes else FORMATS[input_units]
@@ -307,10 +313,10 @@ def _parse(content: Any, signature: GraphSignature) -> ModelMetadata:
     version = content["format"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise invalid_metadata("format", "a positive integer")
-    if version > CONTEXT_FORMAT:
+    if version > OVERLAP_FORMAT:
         raise ModelError(
             f"the model has format {version:.9g}; this version of pleura reads up to "
-            f"{CONTEXT_FORMAT}",
+            f"{OVERLAP_FORMAT}",
             where=None,
             hint="run pip install --upgrade pleura",
         )
@@ -326,7 +332,7 @@ def _parse(content: Any, signature: GraphSignature) -> ModelMetadata:
         for key, value in content.items()
         if key in ("labels", "window") and isinstance(value, list)
     }
-    classes = classes_of_json(content["classes"]) if "classes" in content else ()
+    classes = classes_of_json(content.get("classes", []), content.get("output") == "sigmoid")
     if version in (CLASSES_FORMAT, CASCADE_FORMAT) and not classes:
         raise invalid_metadata("classes", "a list of classes")
     context = context_of_json(content["context"]) if "context" in content else NO_CONTEXT
@@ -343,4 +349,6 @@ def _keys_of(version: int) -> list[str]:
     names = [field.name for field in fields(ModelMetadata)]
     if version != CASCADE_FORMAT:
         names.remove("lungs")
+    if version == OVERLAP_FORMAT:
+        names.remove("context")
     return [name for name in names if version >= _KEYS_SINCE.get(name, 1)]

@@ -302,7 +302,7 @@ def _evaluate_case(
         callbacks.on_case(arrays)
     return _EvaluatedCase(
         score_masks(case, prediction, expected, aligned.spacing, classes),
-        ProbabilityHistogram.from_arrays(any_class(maps), expected > 0),
+        ProbabilityHistogram.from_arrays(any_class(maps, result.overlap), expected > 0),
         tuple(flag.name for flag in result.flags),
         class_histograms(maps, expected, classes),
     )

@@ -52,10 +52,15 @@ class ProbabilityHistogram:
         return ious.tolist(), dices.tolist()
 
 
-def any_class(maps: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return the probability of any class: the sum of those of all classes, all times 255."""
+def any_class(maps: Sequence[NDArray[np.uint8]], overlap: bool = False) -> NDArray[np.uint8]:
+    """Return the probability of any class: the sum of those of all classes, all times 255.
+
+    Of classes that may overlap, it is the largest of them, which is a lower limit.
+    """
     if len(maps) == 1:
         return maps[0]
+    if overlap:
+        return np.asarray(np.maximum.reduce(maps), np.uint8)
     total = np.sum(maps, 0, dtype=np.uint16)
     return np.minimum(total, LEVELS - 1).astype(np.uint8)
 

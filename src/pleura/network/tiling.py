@@ -22,6 +22,8 @@ class SegmentationNetwork(nn.Module):
     """Pixels by which the output is smaller on each side; 0 for padded convolutions."""
     outputs: int = 1
     """Number of logits of a pixel."""
+    overlap: bool = False
+    """Whether classes may overlap: the sigmoid of each output is the probability of a class."""
     inputs: int = 1
     """Number of channels of the images: a slice, and with a context its neighbours."""
     multiple: int

@@ -44,6 +44,18 @@ def stack_bits(layers: Iterable[AnyArray], classes: int) -> BitField:
     return bits
 
 
+def bits_of_indices(indices: NDArray[np.uint8]) -> BitField:
+    """Return the bit field of 1 plus the index of the class of each voxel; 0 is background."""
+    table = np.array([0, *(1 << i for i in range(MAX_OVERLAPPING))], BIT_DTYPE)
+    bits: BitField = table[indices]
+    return bits
+
+
+def any_bits(bits: BitField) -> int:
+    """Return the bits that any voxel has."""
+    return int(np.bitwise_or.reduce(bits, axis=None))
+
+
 def has_label(labels: AnyArray, label: int) -> BoolArray:
     """Return which voxels have a label: of a bit field, that have this bit; else that are equal."""
     if labels.dtype != BIT_DTYPE:

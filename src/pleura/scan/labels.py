@@ -66,6 +66,17 @@ def may_overlap(classes: Sequence[Label]) -> bool:
     return any(label.overlap for label in classes)
 
 
+def label_dtype(classes: Sequence[Label]) -> type[np.uint8 | np.uint16]:
+    """Return the dtype of the labels of classes in a `LabelMap`."""
+    return BIT_DTYPE if may_overlap(classes) else np.uint8
+
+
+def class_labels(classes: Sequence[Label]) -> dict[str, int]:
+    """Return the label of each class in targets: 1 plus its index, or its bit if it may overlap."""
+    overlap = may_overlap(classes)
+    return {label.name: 1 << i if overlap else i + 1 for i, label in enumerate(classes)}
+
+
 def labels_by_region(*, sides: bool) -> dict[str, int]:
     """Return the label of each region: ``right`` and ``left``, or ``lung`` without sides."""
     return {"right": RIGHT, "left": LEFT} if sides else {"lung": BOTH}
@@ -141,7 +152,7 @@ class LabelMap:
         The label of a class that may overlap is its bit in ``labels``.
         """
         if self.overlap:
-            return {label.name: 1 << i for i, label in enumerate(self.classes)}
+            return class_labels(self.classes)
         if self.classes:
             return {label.name: label.value for label in self.classes}
         return labels_by_region(sides=self.sides)

@@ -71,7 +71,7 @@ class Cascade:
         region = self._region(lungs, scan)
         order = scan.geometry.to_canonical()
         geometry = order.apply_to(scan.geometry)
-        predictions = SlicePredictions.empty(geometry, keep_probability, len(labels))
+        predictions = SlicePredictions.empty(geometry, keep_probability, labels)
         predictions.lungs = lungs
         predictions.waiting_seconds = time.perf_counter() - start
         read = releasing_reader(scan, self.classes.metadata, release_voxels)

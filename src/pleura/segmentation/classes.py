@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pleura.errors import ModelError
 from pleura.masks.mask import Flag
-from pleura.scan.labels import Label
+from pleura.scan.bit_field import has_label
+from pleura.scan.labels import Label, class_labels
 from pleura.scan.scan import Scan
 from pleura.segmentation.flags import DECISION_TOPICS
 from pleura.segmentation.postprocessing import clean_mask
@@ -39,12 +40,14 @@ def clean_classes(
 ) -> NDArray[np.uint8]:
     """Remove small components and fill holes of each class that requests it.
 
-    Holes of a class are filled where they are background, so that no other class is replaced.
+    Holes of a class are filled where they are background, so that no other class is replaced;
+    classes that may overlap are cleaned by themselves.
 
     Parameters
     ----------
     labels:
-        uint8 (slices, rows, columns), canonical axial: values of the classes.
+        uint8 (slices, rows, columns), canonical axial: values of the classes; or uint16: a bit
+        field of classes that may overlap.
     hu:
         int16: HU at every ``HU_STEP``-th row and column.
     classes:
@@ -52,10 +55,15 @@ def clean_classes(
     """
     for label in classes:
         if label.clean:
-            before = labels == label.value
+            value = class_labels(classes)[label.name] if label.overlap else label.value
+            before = has_label(labels, value)
             after = clean_mask(before.copy(), hu, calibrated=False)
-            labels[before & ~after] = 0
-            labels[after & (labels == 0)] = label.value
+            if label.overlap:
+                bit = labels.dtype.type(value)
+                labels[...] = np.where(after, labels | bit, labels & ~bit)
+            else:
+                labels[before & ~after] = 0
+                labels[after & (labels == 0)] = value
     return labels
 
 

@@ -16,7 +16,7 @@ from pleura.engine.cpu import MAX_STREAMS
 from pleura.engine.engine import Engine
 from pleura.engine.model_file import ModelMetadata
 from pleura.scan.geometry import Geometry, Reorientation
-from pleura.scan.labels import Label
+from pleura.scan.labels import Label, label_dtype
 from pleura.scan.scan import Scan
 from pleura.segmentation.context import Batches, add_neighbours, neighbour_table
 from pleura.segmentation.landmarks import sampling_step
@@ -52,7 +52,7 @@ class SlicePredictions:
     Attributes
     ----------
     lung:
-        bool (slices, rows, columns); of a model with several classes uint8, values of the labels.
+        bool (slices, rows, columns); with several classes the labels, as in `LabelMap`.
     hu:
         int16: HU at every ``HU_STEP``-th row and column.
     landmark_hu:
@@ -93,15 +93,15 @@ class SlicePredictions:
         return np.stack([order.undo(one) for one in self.probability.swapaxes(0, 1)], 1)
 
     @classmethod
-    def empty(cls, geometry: Geometry, keep_probability: bool, classes: int) -> SlicePredictions:
+    def empty(cls, geometry: Geometry, keep: bool, classes: Sequence[Label]) -> SlicePredictions:
         slices, rows, columns = geometry.shape
         step = sampling_step(geometry.shape)
-        maps = (slices, classes, rows, columns) if classes else geometry.shape
+        maps = (slices, len(classes), rows, columns) if classes else geometry.shape
         return cls(
-            np.empty(geometry.shape, np.uint8 if classes else np.bool_),
+            np.empty(geometry.shape, label_dtype(classes) if classes else np.bool_),
             np.empty((slices, -(-rows // HU_STEP), -(-columns // HU_STEP)), np.int16),
             np.empty((slices, -(-rows // step), -(-columns // step)), np.int16),
-            np.empty(maps, np.uint8) if keep_probability else None,
+            np.empty(maps, np.uint8) if keep else None,
         )
 
     def store(
@@ -166,7 +166,7 @@ def predict_slices(
     """
     order = scan.geometry.to_canonical()
     geometry = order.apply_to(scan.geometry)
-    classes = 0 if isinstance(threshold, int) else len(threshold)
+    classes = () if isinstance(threshold, int) else threshold
     predictions = SlicePredictions.empty(geometry, keep_probability, classes)
     engines = [engine]
     if dense_engine is not None:

@@ -27,7 +27,7 @@ from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.masks.mask import Mask
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
-from pleura.scan.labels import Label
+from pleura.scan.labels import Label, may_overlap
 from pleura.scan.scan import Scan
 from pleura.segmentation.cascade import Cascade
 from pleura.segmentation.classes import clean_classes, find_class_flags, require_lung_model
@@ -212,6 +212,7 @@ class Segmenter:
         check_slice_size(scan, geometry)
         maps = max(len(self.classes), 1) if keep_probability else 0
         maps += self._cascade is not None  # the lungs
+        maps += may_overlap(self.classes)  # two bytes per voxel
         size = needed_memory(scan, engine, self.threads, maps, dense=dense, release=release_voxels)
         require_memory(size, "its segmentation", scan.source or scan.name)
         if self._cascade is not None:

@@ -25,7 +25,12 @@ class ClassDice:
         self._total = torch.zeros(len(names), dtype=torch.int64)
 
     def add(self, logits: Tensor, targets: Tensor) -> None:
-        """Add a batch: logits (n, classes, h, w) and class indices int64 (n, h, w)."""
+        """Add a batch: logits and targets as of `recipe_loss`."""
+        if targets.is_floating_point():
+            found, inside = logits > 0, targets > 0.5
+            self._overlap += (found & inside).sum((0, 2, 3)).cpu()
+            self._total += (found.sum((0, 2, 3)) + inside.sum((0, 2, 3))).cpu()
+            return
         size = len(self._names) + 1
         predicted = logits.argmax(1)
         equal = targets[predicted == targets]

@@ -17,6 +17,7 @@ from torch import Tensor
 from pleura.engine.cpu import is_slow_in_bf16
 from pleura.errors import RecipeError
 from pleura.network.tiling import SegmentationNetwork, predict_whole
+from pleura.scan.bit_field import BIT_DTYPE
 from pleura.training.recipe import TrainingRecipe
 from pleura.typing import FloatArray, TargetArray
 
@@ -67,12 +68,17 @@ class ComputeDevice:
         tensor = torch.from_numpy(with_channels).to(self.device)
         return tensor.contiguous(memory_format=self._memory_format(network))
 
-    def targets(self, masks: TargetArray) -> Tensor:
+    def targets(self, masks: TargetArray, classes: int = 0) -> Tensor:
         """Return masks as targets of the loss, on the device.
 
         Fractions of lung are float32 (n, 1, rows, columns). Class indices are int64
-        (n, rows, columns), as for `torch.nn.CrossEntropyLoss`.
+        (n, rows, columns), as for `torch.nn.CrossEntropyLoss`. Bit fields of ``classes`` that may
+        overlap are float32 (n, classes, rows, columns), 0 and 1.
         """
+        if masks.dtype == BIT_DTYPE:
+            bits = torch.from_numpy(masks.astype(np.int32)).to(self.device)[:, None]
+            shifts = torch.arange(classes, device=self.device)[:, None, None]
+            return ((bits >> shifts) & 1).float()
         if masks.dtype == np.uint8:
             return torch.from_numpy(masks).to(self.device).long()
         return self.maps(masks.astype(np.float32, copy=False))

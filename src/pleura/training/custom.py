@@ -22,7 +22,8 @@ from pleura.typing import FloatArray, TargetArray
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Loss of float32 logits and targets in [0, 1], both (n, 1, rows, columns), as a scalar tensor.
 With `data.labels`, the logits are (n, 1 + labels, rows, columns), background first, and the targets
-are class indices, int64 (n, rows, columns), as for `torch.nn.CrossEntropyLoss`."""
+are class indices, int64 (n, rows, columns), as for `torch.nn.CrossEntropyLoss`. With
+`data.overlap`, both are float32 (n, labels, rows, columns)."""
 
 ScheduleFunction = Callable[[int], float]
 """Learning rate of an epoch, counted from 0."""
@@ -33,7 +34,8 @@ class CustomComponents(TypedDict, total=False):
 
     network: nn.Module
     """Maps float32 images (n, 1, rows, columns) to logits of the same shape; with `data.labels`,
-    to (n, 1 + labels, rows, columns). With `data.context`, the images have one channel for each
+    to (n, 1 + labels, rows, columns), or with `data.overlap` to (n, labels, rows, columns). With
+    `data.context`, the images have one channel for each
     slice. It is copied."""
     loss: LossFunction
     """Maps float32 logits and targets in [0, 1], both (n, 1, rows, columns), to a scalar tensor;
@@ -41,8 +43,9 @@ class CustomComponents(TypedDict, total=False):
     augmentation: AugmentationFunction
     """Maps a preprocessed image and its mask, float32 (rows, columns), and a random number
     generator to the augmented image and mask; called in several threads. With `data.labels`, the
-    mask is uint8, and a function that mirrors images has to exchange right and left labels. With
-    `data.context`, the image is (channels, rows, columns)."""
+    mask is uint8, or with `data.overlap` a bit field, uint16, and a function that mirrors images
+    has to exchange right and left labels. With `data.context`, the image is
+    (channels, rows, columns)."""
     schedule: ScheduleFunction
     """Maps an epoch, counted from 0, to the learning rate of all its steps."""
 

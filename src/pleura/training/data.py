@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pleura.dataset.check_report import describe_model_input
 from pleura.dataset.lung_input import LungInput
 from pleura.dataset.overlap import near_duplicate_warning, resolve_duplicates
@@ -20,7 +18,8 @@ from pleura.dataset.subsets import Split
 from pleura.dataset.units import pair_units
 from pleura.errors import DataError, RunError
 from pleura.names import counted
-from pleura.scan.labels import Label
+from pleura.scan.bit_field import has_label
+from pleura.scan.labels import Label, class_labels
 from pleura.training.lungs import lungs_of_run, open_lungs, remove_without_lung
 from pleura.training.recipe import Recipe
 from pleura.training.run import Run, open_run
@@ -137,10 +136,10 @@ def _require_unseen(
 
 def _require_labels(prepared: PreprocessedPairs, split: Split, labels: Sequence[Label]) -> None:
     """Refuse a label that no training image has."""
-    counts = np.zeros(len(labels) + 1, np.int64)
+    absent = dict(zip(class_labels(labels).values(), labels, strict=True))
     for row in prepared.rows(split.training) if labels else ():
-        counts += np.bincount(prepared.masks[row].ravel(), minlength=len(counts))
-    missing = [label for i, label in enumerate(labels) if not counts[i + 1]]
+        absent = {k: v for k, v in absent.items() if not has_label(prepared.masks[row], k).any()}
+    missing = [*absent.values()]
     if missing:
         listed = " and ".join(f"{label.value} ({label.name})" for label in missing)
         noun = "label" if len(missing) == 1 else "labels"

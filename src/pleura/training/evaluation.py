@@ -28,6 +28,8 @@ from pleura.figures.cases import choose_cases
 from pleura.figures.plots import CaseImages, cases_figure, save_figure
 from pleura.files.hashing import hash_files
 from pleura.files.records import write_json
+from pleura.scan.bit_field import has_label
+from pleura.scan.labels import class_labels
 from pleura.segmentation.lung_region import SliceRegion
 from pleura.training.predictor import Predictor, sigmoid, softmax
 from pleura.training.run import Run, open_run
@@ -119,7 +121,8 @@ class _Evaluator:
         self._thresholds = sorted({*run.recipe.evaluation.thresholds, run.threshold})
         if run.classes:
             self._thresholds = [run.threshold]
-        self._classes = {label.name: i + 1 for i, label in enumerate(run.classes)}
+        self._classes = class_labels(run.classes)
+        self._overlap = run.recipe.data.overlap
         self._grid = run.recipe.evaluation.additional_size
         grids = ("network", "native", *([] if self._grid is None else [grid_name(self._grid)]))
         self._overlaps: dict[str, dict[float, list[Score]]] = {
@@ -157,10 +160,14 @@ class _Evaluator:
             for threshold in self._thresholds:
                 score = score_overlap(case, found >= threshold, reference)
                 self._overlaps[grid][threshold].append(score)
+        self._add_binary(case, logits, target)
+        self._add_native(case, image, mask, native)
+
+    def _add_binary(self, case: Case, logits: FloatArray, target: FloatArray) -> None:
+        """Add loss and accuracy of independent outputs."""
         entropy = np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))
         self._losses[case.name] = float(entropy.mean())
         self._accuracies[case.name] = accuracy(target > 0.5, logits > 0)
-        self._add_native(case, image, mask, native)
 
     def _add_classes(
         self,
@@ -173,24 +180,28 @@ class _Evaluator:
         predictor, (image, mask) = self.predictor, arrays
         part = mask if region is None else region.cut_mask(mask)
         target = preprocess_label_map(part, predictor.preprocessing, len(self._classes))
-        probability = softmax(logits)
+        probability = sigmoid(logits) if self._overlap else softmax(logits)[1:]
         native = predictor.region_probability(logits, mask.shape, region)
         chosen = predictor.mask(native)
-        maps = {"network": (target, predictor.mask(probability[1:])), "native": (mask, chosen)}
+        maps = {"network": (target, predictor.mask(probability)), "native": (mask, chosen)}
         if self._grid is not None:
             nearest = (resize_nearest(m.astype(np.float32), self._grid) for m in (mask, chosen))
-            first, second = (resized.astype(np.uint8) for resized in nearest)
+            first, second = (resized.astype(mask.dtype) for resized in nearest)
             maps[grid_name(self._grid)] = first, second
         for grid, (reference, found) in maps.items():
             scores = self._overlaps[grid][predictor.run.threshold]
             scores.append(score_overlap(case, found > 0, reference > 0, ALL_LABELS))
             scores += [
-                score_overlap(case, found == i, reference == i, name)
+                score_overlap(case, has_label(found, i), has_label(reference, i), name)
                 for name, i in self._classes.items()
             ]
-        entropy = -np.log(np.take_along_axis(probability, target[None].astype(np.intp), 0) + 1e-12)
-        self._losses[case.name] = float(entropy.mean())
-        self._accuracies[case.name] = float((logits.argmax(0) == target).mean())
+        if self._overlap:
+            layers = np.stack([has_label(target, i) for i in self._classes.values()])
+            self._add_binary(case, logits, layers.astype(np.float32))
+        else:
+            likelihood = np.take_along_axis(softmax(logits), target[None].astype(np.intp), 0)
+            self._losses[case.name] = float(-np.log(likelihood + 1e-12).mean())
+            self._accuracies[case.name] = float((logits.argmax(0) == target).mean())
         self._add_native(case, image, mask, native)
 
     def _add_native(
@@ -205,7 +216,9 @@ class _Evaluator:
         self._scores += score_masks(case, prediction[None], mask[None], None, self._classes)
         rounded = np.rint(probability * 255).astype(np.uint8)
         maps = [rounded] if rounded.ndim == 2 else list(rounded)
-        self._histograms[case.name] = ProbabilityHistogram.from_arrays(any_class(maps), mask > 0)
+        self._histograms[case.name] = ProbabilityHistogram.from_arrays(
+            any_class(maps, self._overlap), mask > 0
+        )
         for name, histogram in class_histograms(maps, mask, self._classes).items():
             self._class_histograms[name][case.name] = histogram
 

@@ -118,6 +118,12 @@ def export(
     given = [runs] if isinstance(runs, Run | str | os.PathLike) else runs
     opened = [run if isinstance(run, Run) else open_run(run) for run in given]
     first = opened[0]
+    if first.recipe.data.overlap and options.calibration_images is not None:
+        raise RunError(
+            "models of overlapping labels (data.overlap) cannot be quantised",
+            where=first.folder,
+            hint="omit --int8",
+        )
     graph = graph_input(first, options.input)
     for run in opened[1:]:
         require_same_lungs(run, first)
@@ -174,6 +180,7 @@ def export(
         input=graph.units,
         window=graph.window,
         classes=_mean_thresholds(opened),
+        output="sigmoid" if first.recipe.data.overlap else "softmax",
         context=context,
         lungs=lungs,
     )
@@ -186,9 +193,10 @@ def export(
 
 
 def _mirrored(run: Run) -> tuple[int, ...]:
-    """Return the class of a pixel in a mirrored image, by its class; empty for one class."""
+    """Return the output of the network for a mirrored image, by output; empty for one class."""
     try:
-        return mirror_table(run.recipe.data) if run.classes else ()
+        table = mirror_table(run.recipe.data) if run.classes else ()
+        return tuple(i - 1 for i in table[1:]) if run.recipe.data.overlap else table
     except ValueError as error:
         raise RunError(
             f"the model cannot average mirror images: {error}",

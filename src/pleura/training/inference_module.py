@@ -66,13 +66,13 @@ class InferenceModule(nn.Module):
             reverse = torch.arange(size[1] - 1, -1, -1)
             both = self._predict(torch.stack([x, x[..., reverse]]).flatten(0, 1))
             direct, mirrored = both.reshape(2, -1, *both.shape[1:])
-            if self.network.outputs > 1:
+            if self.mirrored:
                 mirrored = mirrored[:, self.mirrored]
             prediction = (direct + mirrored[..., reverse]) / 2
         else:
             prediction = self._predict(x)
-        # The only class, or all but background.
-        prediction = prediction[:, 1:] if self.network.outputs > 1 else prediction[:, 0]
+        if not self.network.overlap:  # the only class, or all but background
+            prediction = prediction[:, 1:] if self.network.outputs > 1 else prediction[:, 0]
         # Nearest-neighbour interpolation of OpenCV uses the first pixel of a step, not its centre.
         centred = self.preprocessing.mask_interpolation != "nearest"
         back = [area_matrix(side, grid, centred) for side, grid in ((h, size[0]), (w, size[1]))]
@@ -82,7 +82,8 @@ class InferenceModule(nn.Module):
 
     def _predict(self, x: Tensor) -> Tensor:  # (n[, channels], rows, columns)
         images = x[:, None] if x.ndim == 3 else x
-        return class_probabilities(forward_whole(self.network, images).float())
+        logits = forward_whole(self.network, images).float()
+        return class_probabilities(logits, self.network.overlap)
 
     def _scale(self, values: Tensor) -> Tensor:
         if self.preprocessing.scaling == "window":

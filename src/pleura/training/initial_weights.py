@@ -216,18 +216,22 @@ def _last_layer(
 ) -> tuple[dict[str, Tensor], str]:
     """Return the weights of the last layer if the source has other classes, and what is loaded.
 
-    From one class to several, each label gets an equal part of the probability of this class.
-    Otherwise, background and the classes that both have keep their weights.
+    From one class to several, each label gets an equal part of the probability of this class; if
+    labels may overlap, each gets this probability. Otherwise, background and the classes that both
+    have keep their weights.
     """
     own = {name: value for name, value in network.state_dict().items() if name.startswith(_HEAD)}
     weight, bias = (tensors.get(f"{_HEAD}{name}") for name in ("weight", "bias"))
     if own.keys() != {f"{_HEAD}weight", f"{_HEAD}bias"} or weight is None or bias is None:
         return {}, "all weights"  # or another architecture, which is refused when they are copied
+    if network.overlap:
+        return _independent_head(own, weight, bias, known, names)
     outputs, labels = len(weight), len(own[f"{_HEAD}bias"]) - 1
+    without_background = 0 < len(known) == outputs  # of labels that may overlap
     same = outputs == labels + 1 and (not labels or list(known) == list(names))
     if same or weight.shape[1:] != own[f"{_HEAD}weight"].shape[1:]:
         return {}, "all weights"
-    if outputs <= 2 and labels > 1:
+    if outputs <= 2 and labels > 1 and not without_background:
         # The sigmoid of one output, or the softmax of background and one class.
         background = torch.zeros_like(weight[:1]) if outputs == 1 else weight[:1]
         bias_of_background = torch.zeros_like(bias[:1]) if outputs == 1 else bias[:1]
@@ -239,7 +243,7 @@ def _last_layer(
         }
         return head, "all weights (each label starts with an equal part of the probability of lung)"
     kept = ["background", *(name for name in names if name in known)]
-    if len(kept) == 1 or not labels:
+    if len(kept) == 1 or not labels or without_background:
         return own, "all weights except the last layer, which is random because the classes differ,"
     for i, name in enumerate(["background", *names]):
         if name in kept:
@@ -248,6 +252,32 @@ def _last_layer(
             own[f"{_HEAD}bias"][i] = bias[row]
     new = ", ".join(name for name in names if name not in known) or "none"
     return own, f"all weights (last layer: {', '.join(kept)}; random: {new})"
+
+
+def _independent_head(
+    own: dict[str, Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    known: Sequence[str],
+    names: Sequence[str],
+) -> tuple[dict[str, Tensor], str]:
+    """Return `_last_layer` of a network whose labels may overlap.
+
+    The logit of a label of a softmax is its difference from that of background.
+    """
+    if weight.shape[1:] != own[f"{_HEAD}weight"].shape[1:]:
+        return {}, "all weights"  # another architecture
+    if len(weight) > max(len(known), 1):  # with background
+        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+    kept = [name for name in names if name in known or not known]
+    for name in kept:
+        row = known.index(name) if known else 0
+        own[f"{_HEAD}weight"][names.index(name)] = weight[row]
+        own[f"{_HEAD}bias"][names.index(name)] = bias[row]
+    if not known:
+        return own, "all weights (each label starts with the probability of lung)"
+    new = ", ".join(name for name in names if name not in kept) or "none"
+    return own, f"all weights (last layer: {', '.join(kept) or 'none'}; random: {new})"
 
 
 def _copy(target: Tensor, source: Tensor) -> None:

@@ -31,12 +31,13 @@ def recipe_loss(
     ----------
     logits, targets:
         float32 (n, 1, h, w); targets are in [0, 1]. With several classes, float32 (n, classes, h,
-        w) and int64 (n, h, w), class indices.
+        w) and int64 (n, h, w), class indices; if they may overlap, both float32 (n, classes, h, w).
     recipe:
         Weights of cross-entropy and Dice loss.
     weights:
         (n, 1, h, w), weights of the cross-entropy of each pixel; with several classes (classes,),
-        weights of the cross-entropy of the pixels of each class. None is 1 for each.
+        weights of the cross-entropy of the pixels of each class. None is 1 for each. The
+        cross-entropy of classes that may overlap is weighted in their pixels only.
     all_reduce:
         Sums over the processes that share the batch.
 
@@ -46,11 +47,15 @@ def recipe_loss(
         The loss, a scalar.
     """
     several = logits.shape[1] > 1
+    exclusive = not targets.is_floating_point()
     loss = logits.new_zeros(())
     if recipe.cross_entropy:
-        if several:
+        if several and exclusive:
             # The mean over pixels, not over weights: equal shares of a batch then have equal parts.
             entropy = F.cross_entropy(logits, targets, weights, reduction="none").mean()
+        elif several:
+            inside = None if weights is None else weights[:, None, None]
+            entropy = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=inside)
         else:
             entropy = F.binary_cross_entropy_with_logits(logits, targets, weights)
         loss = loss + recipe.cross_entropy * entropy
@@ -66,7 +71,8 @@ def class_dice_loss(logits: Tensor, targets: Tensor, all_reduce: AllReduce = _id
     Parameters
     ----------
     logits, targets:
-        float32 (n, classes, h, w), and class indices, int64 (n, h, w).
+        float32 (n, classes, h, w), and class indices, int64 (n, h, w). Of classes that may overlap,
+        both float32 (n, classes, h, w), without background.
     all_reduce:
         Sums over the processes that share the batch.
 
@@ -75,9 +81,12 @@ def class_dice_loss(logits: Tensor, targets: Tensor, all_reduce: AllReduce = _id
     Tensor
         The loss, a scalar.
     """
-    probability = torch.softmax(logits, 1)[:, 1:]
-    indices = torch.arange(1, logits.shape[1], device=logits.device)
-    inside = targets[:, None] == indices[:, None, None]  # (n, classes - 1, h, w)
+    if targets.is_floating_point():
+        probability, inside = torch.sigmoid(logits), targets
+    else:
+        probability = torch.softmax(logits, 1)[:, 1:]
+        indices = torch.arange(1, logits.shape[1], device=logits.device)
+        inside = targets[:, None] == indices[:, None, None]  # (n, classes - 1, h, w)
     overlap = all_reduce(2 * (probability * inside).sum((0, 2, 3)))
     total = all_reduce(probability.square().sum((0, 2, 3)) + inside.sum((0, 2, 3)))
     return (1 - (overlap + 1) / (total + 1)).mean()

@@ -18,6 +18,7 @@ from pleura.formats.registry import VOLUME_FORMATS, scan_name
 from pleura.formats.write import write_labels
 from pleura.scan.labels import Label, LabelMap
 from pleura.scan.scan import Scan
+from pleura.training.predict import class_folder, masks_to_write
 
 _VOLUME_OUTPUT_SUFFIXES = tuple(s for item in VOLUME_FORMATS for s in item.output_suffixes)
 
@@ -26,8 +27,8 @@ class MaskWriter:
     """Write the mask of each image or volume under its name.
 
     Masks of images are 0 and 255, those of volumes 0 and 1; with several classes, both have the
-    values of the classes. The slices of a volume must follow each other. Slices that are not passed
-    are 0.
+    values of the classes. Classes that may overlap have their own masks, in a folder each. The
+    slices of a volume must follow each other. Slices that are not passed are 0.
 
     Parameters
     ----------
@@ -52,21 +53,19 @@ class MaskWriter:
     def add(self, arrays: CaseArrays) -> None:
         """Write the mask of an image, or keep that of a slice until its volume is complete."""
         pair, mask = self._pairs[arrays.case], arrays.prediction[0]
-        if self._classes:
-            mask = class_values(mask, self._classes)
         if pair.index is None:
             suffix = pair.image.suffix
             if suffix.lower() not in IMAGE_OUTPUT_SUFFIXES:
                 suffix = ".png"
-            values = mask if self._classes else mask * np.uint8(255)
-            write_image_file(self._folder / f"{pair.image.stem}{suffix}", values)
+            for folder, values in masks_to_write(mask, self._classes).items():
+                write_image_file(self._folder / folder / f"{pair.image.stem}{suffix}", values)
             return
         if self._scan is None or self._scan.source != pair.image:
             self.close()
             self._scan, self._name = read_scan(pair.image, "hu"), pair.file_name
             geometry = self._scan.geometry
-            self._slices = np.zeros(geometry.to_canonical().apply_to(geometry).shape, np.uint8)
-        self._slices[pair.index] = mask
+            self._slices = np.zeros(geometry.to_canonical().apply_to(geometry).shape, mask.dtype)
+        self._slices[pair.index] = class_values(mask, self._classes) if self._classes else mask
 
     def close(self) -> None:
         """Write the mask of the last volume."""
@@ -79,5 +78,9 @@ class MaskWriter:
         elif not name.lower().endswith(_VOLUME_OUTPUT_SUFFIXES):  # such as DICOM
             name = f"{scan_name(self._scan.source)}.nii.gz"
         labelled = LabelMap(labels, self._scan, sides=False, classes=self._classes)
-        write_labels(self._folder / name, labelled)
+        if not labelled.overlap:
+            write_labels(self._folder / name, labelled)
+        for region, label in labelled.regions.items() if labelled.overlap else ():
+            one = LabelMap(labelled.inside(label).view(np.uint8), self._scan, sides=False)
+            write_labels(self._folder / class_folder(region) / name, one)
         self._scan = None

@@ -16,7 +16,9 @@ from pleura.engine.classes import class_values
 from pleura.errors import DataError, PleuraError, RunError
 from pleura.figures.overlay import overlay
 from pleura.formats.image_files import IMAGE_OUTPUT_SUFFIXES, list_image_files, write_image_file
-from pleura.names import counted, shorten_list
+from pleura.names import counted, safe_name, shorten_list
+from pleura.scan.bit_field import has_label
+from pleura.scan.labels import Label, class_labels, may_overlap
 from pleura.scan.scan import BACKGROUND_HU
 from pleura.training.predictor import Predictor
 from pleura.training.run import Run, open_run
@@ -99,7 +101,8 @@ def predict(
 ) -> list[Prediction]:
     """Write a mask for one image, or for each image of a folder, under its name.
 
-    Masks are 0 and 255; with several classes, they have the values of `data.labels`.
+    Masks are 0 and 255; with several classes, they have the values of `data.labels`. Of classes
+    that may overlap, each has its own masks in a folder of its name.
 
     Parameters
     ----------
@@ -137,7 +140,7 @@ def predict(
         )
     inputs, output = Path(inputs), Path(output)
     paths = [inputs] if inputs.is_file() else list_image_files(inputs)
-    targets = [_targets(path, output, options) for path in paths]
+    targets = [_targets(path, output, options, run.classes) for path in paths]
     _check_targets(paths, targets, options.overwrite)
     _check_writable(output)
     predictor = Predictor(run)
@@ -182,10 +185,32 @@ def bounding_box(mask: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     return top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1
 
 
-def _targets(path: Path, output: Path, options: PredictionOptions) -> dict[str, Path]:
+def masks_to_write(mask: AnyArray, classes: Sequence[Label]) -> dict[str, NDArray[np.uint8]]:
+    """Return the mask files of an image: pixels by the folder of the file.
+
+    Parameters
+    ----------
+    mask, classes:
+        A mask as `Predictor.mask` returns it, and its classes.
+    """
+    if may_overlap(classes):
+        labels = class_labels(classes)
+        return {class_folder(n): np.uint8(255) * has_label(mask, v) for n, v in labels.items()}
+    return {".": class_values(mask, classes) if classes else mask * np.uint8(255)}
+
+
+def class_folder(name: str) -> str:
+    """Return the folder of the masks of a class."""
+    return safe_name(name.replace("/", "_"))
+
+
+def _targets(
+    path: Path, output: Path, options: PredictionOptions, classes: Sequence[Label]
+) -> dict[str, Path]:
     """Return the files to write for an image, by kind."""
     suffix = path.suffix if path.suffix.lower() in IMAGE_OUTPUT_SUFFIXES else ".png"
-    targets = {"mask": output / f"{path.stem}{suffix}"}
+    folders = [class_folder(c.name) for c in classes] if may_overlap(classes) else ["."]
+    targets = {f"mask {one}": output / one / f"{path.stem}{suffix}" for one in folders}
     if options.overlay:
         targets["overlay"] = output / f"{path.stem}_overlay.png"
     if options.masked:
@@ -200,13 +225,13 @@ def _check_targets(
     files = [target for by_kind in targets for target in by_kind.values()]
     names: set[str] = set()
     for file in files:
-        if file.name.casefold() in names:
+        if str(file).casefold() in names:
             raise DataError(
                 f"two images have the same output file {file.name}",
                 where=file.parent,
                 hint="rename one of the images",
             )
-        names.add(file.name.casefold())
+        names.add(str(file).casefold())
     existing = [file for file in files if file.exists()]
     images = {_identity(path) for path in paths}
     if any(_identity(file) in images for file in existing):
@@ -258,7 +283,10 @@ def _predict_file(
         if box is not None:
             masked = masked[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
         write_image_file(targets["masked"], np.ascontiguousarray(masked))
-    stored = class_values(mask, classes) if classes else mask * np.uint8(255)
-    write_image_file(targets["mask"], stored)
+    name = ""
+    for folder, stored in masks_to_write(mask, classes).items():
+        target = targets[f"mask {folder}"]
+        write_image_file(target, stored)
+        name = target.name
     fraction = float((mask > 0).mean())
-    return Prediction(path.name, targets["mask"].name, fraction, outside, box)
+    return Prediction(path.name, name, fraction, outside, box)

@@ -51,7 +51,8 @@ class Predictor:
         """Return the logits of preprocessed images, both float32 (n, rows, columns).
 
         With `data.context`, the images are (n, channels, rows, columns).
-        With several classes, the logits are (n, 1 + classes, rows, columns), background first.
+        With several classes, the logits are (n, 1 + classes, rows, columns), background first; of
+        classes that may overlap, (n, classes, rows, columns).
         """
         batch = self.run.recipe.training.batch_size
         parts = [
@@ -153,7 +154,8 @@ class Predictor:
         size = shape[0], shape[1]
         if not self.run.classes:
             return resample_probability(sigmoid(logits), size, self.preprocessing)
-        maps = (resample_probability(p, size, self.preprocessing) for p in softmax(logits)[1:])
+        probability = sigmoid(logits) if self.run.recipe.data.overlap else softmax(logits)[1:]
+        maps = (resample_probability(p, size, self.preprocessing) for p in probability)
         return np.stack(list(maps))
 
     def mask(self, probability: FloatArray, threshold: float | None = None) -> NDArray[np.uint8]:
@@ -169,7 +171,8 @@ class Predictor:
         Returns
         -------
         array
-            uint8 (rows, columns), 0 and 1; with several classes, class indices from 0, background.
+            uint8 (rows, columns), 0 and 1; with several classes, class indices from 0, background;
+            of classes that may overlap, a bit field, uint16.
         """
         if not self.run.classes:
             limit = self.run.threshold if threshold is None else threshold

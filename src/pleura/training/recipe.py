@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from pleura.dataset.augmentation import Augmentation
-from pleura.dataset.data_recipe import DataRecipe, mirror_table
+from pleura.dataset.data_recipe import DataRecipe, mirror_bits, mirror_table
 from pleura.dataset.preprocessing import Preprocessing
 from pleura.dataset.recipe_model import RecipeModel
 from pleura.dataset.simulation import Simulation
@@ -26,7 +26,8 @@ ClassWeight = Annotated[float, Field(gt=0, le=1000)]
 class LossRecipe(RecipeModel):
     """Cross-entropy of logits, optionally with weights of pixels or classes, or with a Dice loss.
 
-    It is binary without `data.labels`, and otherwise that of the softmax over the classes.
+    It is binary without `data.labels`, and otherwise that of the softmax over the classes; with
+    `data.overlap`, it is binary for each class.
     """
 
     cross_entropy: float = Field(1.0, ge=0)
@@ -36,7 +37,8 @@ class LossRecipe(RecipeModel):
     over the labels."""
     class_weights: dict[str, ClassWeight] = Field(default={})
     """With `data.labels`: factor of the cross-entropy of the pixels of a class, by the name of its
-    label or `background`, such as `{lesion: 3}`; 1 if not given."""
+    label or `background`, such as `{lesion: 3}`; 1 if not given. With `data.overlap`, background
+    has no weight."""
     border_weights: bool = False
     """Weight pixels by class balance and the border term (Ronneberger 2015, equation 2); not with
     `data.labels`."""
@@ -180,9 +182,15 @@ class Recipe(RecipeModel):
 
     @property
     def mirrored(self) -> tuple[int, ...]:
-        """The class of a pixel in a mirrored image, by its class; empty without labels or flips."""
+        """The class of a pixel in a mirrored image, by its class; empty without labels or flips.
+
+        Of classes that may overlap, the bit field of the pixel by its bit field.
+        """
         flips = self.augmentation is not None and self.augmentation.flip
-        return mirror_table(self.data) if flips and self.data.labels else ()
+        if not (flips and self.data.labels):
+            return ()
+        table = mirror_table(self.data)
+        return mirror_bits(table) if self.data.overlap else table
 
     def _check_labels(self) -> None:
         """Refuse what is defined for lungs only, and flips of labels without counterpart."""
@@ -190,7 +198,8 @@ class Recipe(RecipeModel):
             raise ValueError("simulation is for lungs only: set it to null to train data.labels")
         if self.loss.border_weights:
             raise ValueError("loss.border_weights is for one class: set it to false")
-        names = {"background", *(label.name for label in self.data.classes)}
+        background = () if self.data.overlap else ("background",)
+        names = {*background, *(label.name for label in self.data.classes)}
         if unknown := sorted(self.loss.class_weights.keys() - names):
             raise ValueError(f"loss.class_weights: '{unknown[0]}' is not the name of a label")
         _ = self.mirrored

@@ -164,9 +164,12 @@ def trained_network(run: Run) -> SegmentationNetwork:
 
 
 def _new_network(recipe: Recipe, custom: nn.Module | None) -> SegmentationNetwork:
-    if custom is not None:
-        return CustomNetwork(custom, recipe.data.outputs, recipe.data.inputs)
-    return build_network(recipe.network, recipe.data.outputs, recipe.data.inputs)
+    sizes = recipe.data.outputs, recipe.data.inputs
+    network = (
+        build_network(recipe.network, *sizes) if custom is None else CustomNetwork(custom, *sizes)
+    )
+    network.overlap = recipe.data.overlap
+    return network
 
 
 def initial_state(

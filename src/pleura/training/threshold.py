@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.engine.classes import choose_classes
-from pleura.scan.labels import Label
+from pleura.scan.bit_field import has_label
+from pleura.scan.labels import Label, class_labels
 from pleura.typing import FloatArray
 
 CANDIDATES = tuple(round(0.05 * i, 2) for i in range(2, 19))
@@ -69,14 +70,15 @@ def _class_ious(
     probability: FloatArray, mask: NDArray[np.uint8], classes: Sequence[Label]
 ) -> NDArray[np.float64]:
     """Return the IoU of each class, for each class that is tuned and each candidate."""
+    values = class_labels(classes).values()
     ious = np.full((len(classes), len(CANDIDATES), len(classes)), np.nan)
     for tuned in range(len(classes)):
         for j, candidate in enumerate(CANDIDATES):
             labels = [replace(c, threshold=0.5) for c in classes]
             labels[tuned] = replace(labels[tuned], threshold=candidate)
             found = choose_classes(probability, labels)
-            for i in range(len(classes)):
-                predicted, inside = found == i + 1, mask == i + 1
+            for i, label in enumerate(values):
+                predicted, inside = has_label(found, label), has_label(mask, label)
                 if union := np.count_nonzero(predicted | inside):
                     ious[tuned, j, i] = np.count_nonzero(predicted & inside) / union
     return ious

@@ -117,6 +117,8 @@ class Trainer:
         rows = prepared.rows(split.training) if self.recipe.loss.border_weights else ()
         self.balance: tuple[float, float] = class_balance(_binary(prepared.masks[i]) for i in rows)
         weights = class_weights(self.recipe.loss, self.classes)
+        if weights is not None and self.recipe.data.overlap:
+            weights = weights[1:]  # without background
         self.class_weights: Tensor | None = (
             None if weights is None else weights.to(self.compute.device)
         )
@@ -196,7 +198,7 @@ class Trainer:
         """Take one step and return its loss and accuracy."""
         images, masks = self.processes.share(images), self.processes.share(masks)
         recipe, state = self.recipe, self.state
-        targets = self.compute.targets(masks)
+        targets = self.compute.targets(masks, len(self.classes))
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         state.optimiser.zero_grad()
@@ -248,7 +250,7 @@ class Trainer:
         for i in range(0, len(self.validation_rows), self.batch):
             chosen = self.validation_rows[i : i + self.batch]
             logits = self.compute.logits(state.validated_network, self.prepared.images[chosen])
-            targets = self.compute.targets(self.prepared.masks[chosen])
+            targets = self.compute.targets(self.prepared.masks[chosen], len(self.classes))
             share = len(logits) / len(self.validation_rows)
             loss += share * float(self._loss(logits, targets))
             accuracy += share * accuracy_of(logits, targets)
@@ -305,6 +307,7 @@ class Trainer:
 
         With several classes, the probabilities are (classes, rows, columns).
         """
+        overlap = self.recipe.data.overlap
         reader = PairReader(self.recipe.data.classes, self.recipe.data.context.slice_context)
         for pair in self.validation_pairs:
             image, mask = reader.read(pair)
@@ -321,9 +324,9 @@ class Trainer:
                 region.paste(
                     resample_probability(one, region.shape, self.recipe.preprocessing), mask.shape
                 )
-                for one in class_probabilities(logits)[0].cpu().numpy()
+                for one in class_probabilities(logits, overlap)[0].cpu().numpy()
             ]
-            yield np.stack(maps[1:]) if self.classes else maps[0], mask
+            yield np.stack(maps[0 if overlap else 1 :]) if self.classes else maps[0], mask
 
     def _learning_rate(self, step: int) -> float:
         if self.custom_schedule is not None:
@@ -338,6 +341,6 @@ def _binary(masks: TargetArray) -> NDArray[np.uint8]:
 
 def accuracy_of(logits: Tensor, targets: Tensor) -> float:
     """Return the fraction of pixels that probability 0.5, or the likeliest class, has right."""
-    if logits.shape[1] > 1:
+    if not targets.is_floating_point():
         return float((logits.argmax(1) == targets).float().mean())
     return float(((logits > 0) == (targets > 0.5)).float().mean())
