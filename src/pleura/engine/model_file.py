@@ -77,9 +77,7 @@ class ModelMetadata:
     Attributes
     ----------
     format:
-        Format version of the file: 1 for lungs in HU, 2 for lungs in grey values, 3 for several
-        classes, 4 for several classes inside the lungs, 5 with neighbouring slices, 6 for classes
-        that may overlap.
+        Format version of the file; see `model_format`.
     name, version:
         Name and version of the model, at most 64 characters each.
     labels:
@@ -101,7 +99,7 @@ class ModelMetadata:
     classes:
         The classes, in the order of the output; empty for lungs.
     output:
-        ``softmax``: probabilities sum to 1; ``sigmoid``: those of classes that may overlap.
+        ``softmax``, whose probabilities sum to 1; ``sigmoid`` of classes that may overlap.
     context:
         The neighbouring slices in the input.
     lungs:
@@ -184,10 +182,7 @@ class ModelMetadata:
 
 
 def model_format(input_units: InputUnits, classes: Sequence[Label], context: SliceContext) -> int:
-    """Return the lowest format version that contains these properties of a model.
-
-    A cascade has ``CASCADE_FORMAT`` instead of ``CLASSES_FORMAT``.
-    """
+    """Return the format version of a model; a cascade has ``CASCADE_FORMAT``."""
     if may_overlap(classes):
         return OVERLAP_FORMAT
     if context.slices:
