@@ -203,12 +203,20 @@ def test_several_classes_are_scored_by_class(folders, recipe, tmp_path):
     result = cross_validate(*data, tmp_path / "out", classes, THREE)
     assert result.evaluation.regions == ["all labels", "lung", "lesion"]
     for name in ("lung", "lesion"):
-        chosen = [run.record["thresholds"][name] for run in result.runs]
-        assert result.evaluation.class_thresholds[name] == pytest.approx(np.mean(chosen))
+        assert result.evaluation.class_thresholds[name] == 0.5
     assert all(len(found) == 12 for found in result.evaluation.class_histograms.values())
     masks = [read_image_file(path) for path in (tmp_path / "out" / "masks").iterdir()]
     assert set(np.unique(masks)) <= {0, 1, 2}
     assert Engine(result.model).metadata.labels == ("lung", "lesion")
+
+
+def test_thresholds_of_several_classes_are_chosen_on_request(folders, recipe, tmp_path):
+    data = labelled(folders, tmp_path, {"p0", "p1", "p2", "p3"})
+    changes = ["data.labels={1: lung, 2: lesion}", "evaluation.tune_threshold=true"]
+    result = cross_validate(*data, tmp_path / "out", override_recipe(recipe, changes), THREE)
+    for name in ("lung", "lesion"):
+        chosen = [run.record["thresholds"][name] for run in result.runs]
+        assert result.evaluation.class_thresholds[name] == pytest.approx(np.mean(chosen))
 
 
 def test_a_fold_without_a_label_is_refused_before_the_first_training(folders, recipe, tmp_path):

@@ -69,7 +69,7 @@ class PreprocessedSet:
         mirrored: Sequence[int] = (),
         rows: NDArray[np.intp] | None = None,
     ) -> None:
-        self.rows = np.arange(len(images)) if rows is None else rows
+        self.rows: NDArray[np.intp] = np.arange(len(images)) if rows is None else rows
         self.images = images
         self.masks = masks
         self.augmentation = augmentation

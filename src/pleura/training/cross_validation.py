@@ -117,8 +117,9 @@ def cross_validate(
     """Train one network per fold, and evaluate each image with the network of its fold.
 
     In each fold, a tenth of the images, from patients of the next fold, are the validation subset:
-    they choose the threshold, of each class with `data.labels`, and the weights if the recipe
-    selects the best epoch. The evaluated images are not used for training or for a choice.
+    they choose the threshold, and the weights if the recipe selects the best epoch. With
+    `data.labels`, they choose thresholds only if the recipe says so (`evaluation.tune_threshold`).
+    The evaluated images are not used for training or for a choice.
 
     The same call continues an interrupted cross-validation: finished folds are skipped, and the
     interrupted one is resumed. Ctrl-C (or SIGTERM) stops after the current step.

@@ -149,5 +149,6 @@ def _fold_recipe(recipe: Recipe, split: Path) -> Recipe:
         "exclude": list(recipe.split.exclude),
     }
     values["data"]["sources"] = []
-    values["evaluation"]["tune_threshold"] = True
+    # For several classes, thresholds of few patients are less accurate than none (experiment 56).
+    values["evaluation"]["tune_threshold"] |= not recipe.data.labels
     return build_recipe(values, recipe.name)
