@@ -118,7 +118,7 @@ def cross_validate(
 
     In each fold, a tenth of the images, from patients of the next fold, are the validation subset:
     they choose the threshold, and the weights if the recipe selects the best epoch. With
-    `data.labels`, they choose thresholds only if the recipe says so (`evaluation.tune_threshold`).
+    `data.labels`, they choose thresholds only with `evaluation.tune_threshold`.
     The evaluated images are not used for training or for a choice.
 
     The same call continues an interrupted cross-validation: finished folds are skipped, and the
