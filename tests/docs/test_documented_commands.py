@@ -153,8 +153,16 @@ def write_labels(folder):
     exec(block.code, {})  # noqa: S102
 
 
+def write_dense(folder):
+    """Label dense tissue in the sample as the page on cascades does."""
+    block, *_ = blocks(DOCS / "how-to" / "cascade.md", "python")
+    assert f'Path("{folder}")' in block.code
+    exec(block.code, {})  # noqa: S102
+
+
 INPUTS = {
     "labels": write_labels,
+    "dense": write_dense,
     "images": lambda path: path.symlink_to(SAMPLE / "images"),
     "masks": lambda path: path.symlink_to(SAMPLE / "masks"),
     "chest.nii.gz": lambda path: path.symlink_to(SAMPLE / "volume" / "ct.nii.gz"),
