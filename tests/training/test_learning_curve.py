@@ -14,18 +14,9 @@ from pleura.errors import DataError, RunError
 from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.training.recipe_loading import load_recipe, override_recipe
 
+pytestmark = pytest.mark.usefixtures("no_figures_in_module")
+
 OPTIONS = pleura.LearningCurveOptions([1, 2], folds=3, progress=False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_figures():
-    """Neither trainings nor evaluations draw figures."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("train.preview_figure", "trainer.curves_figure", "evaluation._write_figure"):
-            patch.setattr(f"pleura.training.{name}", lambda *_, **__: None)
-        for name in ("train", "trainer"):
-            patch.setattr(f"pleura.training.{name}.save_figure", lambda *_, **__: None)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,19 +14,10 @@ from pleura.errors import DataError, RecipeError, RunError
 from pleura.training.recipe_loading import load_recipe, override_recipe
 from pleura.training.search_space import trial_recipes, trial_values
 
+pytestmark = pytest.mark.usefixtures("no_figures_in_module")
+
 GRID = {"training.batch_size": [4, 8], "loss.dice": [0, 1]}
 OPTIONS = pleura.SearchOptions(GRID, progress=False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_figures():
-    """Neither trainings nor evaluations draw figures."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("train.preview_figure", "trainer.curves_figure", "evaluation._write_figure"):
-            patch.setattr(f"pleura.training.{name}", lambda *_, **__: None)
-        for name in ("train", "trainer"):
-            patch.setattr(f"pleura.training.{name}.save_figure", lambda *_, **__: None)
-        yield
 
 
 @pytest.fixture(scope="module")

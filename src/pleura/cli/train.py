@@ -23,6 +23,7 @@ from pleura.cli.common import (
     stderr_console,
     write_json,
 )
+from pleura.cli.recipe_options import recipe_of
 from pleura.cli.types import Number, WholeNumber, choice
 from pleura.training.progress_bar import new_progress_bar
 
@@ -225,8 +226,6 @@ def _fine_tune(corrected: Path, scans: Path | None, fraction: float, options: _O
 def _recipe_of(options: _Options) -> Recipe:
     """Return the recipe of a resumed run, or load a recipe and override its values."""
     from pleura.dataset.subsets import read_names
-    from pleura.training.initial_weights import fine_tuning_recipe
-    from pleura.training.recipe_loading import load_recipe, override_recipe
     from pleura.training.run import open_run
 
     changes = (
@@ -250,9 +249,7 @@ def _recipe_of(options: _Options) -> Recipe:
     overrides += roi_overrides(options.roi)
     if options.seed is not None:
         overrides.append(f"training.seed={options.seed}")
-    if options.recipe is None and options.initial_weights is not None:
-        return override_recipe(fine_tuning_recipe(options.initial_weights), overrides)
-    return load_recipe(options.recipe or "exercise", overrides)
+    return recipe_of(options.recipe, options.initial_weights, overrides)
 
 
 def _train(images: Path, masks: Path | None, options: _Options) -> int:

@@ -35,12 +35,10 @@ def stack_bits(layers: Iterable[AnyArray], classes: int) -> BitField:
         Number of classes, at least 1 and at most 32.
     """
     dtype = np.dtype(BIT_DTYPE if classes <= MAX_OVERLAPPING else np.uint32)
-    bits: BitField | None = None
-    for i, layer in enumerate(layers):
-        if bits is None:
-            bits = np.zeros(layer.shape, dtype)
+    remaining = iter(layers)
+    bits: BitField = (next(remaining) != 0).astype(dtype)
+    for i, layer in enumerate(remaining, 1):
         bits[layer != 0] |= dtype.type(1 << i)
-    assert bits is not None  # noqa: S101  (there is at least one class)
     return bits
 
 
