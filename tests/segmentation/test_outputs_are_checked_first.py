@@ -23,6 +23,7 @@ def _no_network(monkeypatch):
 
     monkeypatch.setattr(Segmenter, "segment", run)
     monkeypatch.setattr(Segmenter, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(Segmenter, "classes", (), raising=False)
     monkeypatch.setattr("pleura.cohort.worker.report_options", lambda *_, **__: {})
 
 

@@ -73,7 +73,7 @@ def test_the_loss_in_bfloat16_is_that_in_float32(run, sample, masks):
         compute = ComputeDevice(recipe.training.model_copy(update=changes))
         network = compute.place(trained_network(run)).eval()
         with compute.mixed_precision():
-            logits = network(compute.tensor(prepared.images))
+            logits = network(compute.tensor(prepared.images, network))
         loss = recipe_loss(logits.float(), compute.targets(prepared.masks), recipe.loss, weights)
         loss.backward()
         losses.append(loss.item())
