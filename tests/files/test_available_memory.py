@@ -97,5 +97,5 @@ def test_a_segmentation_that_needs_more_memory_is_refused_before_inference(
     scan = from_array(np.zeros((30, 512, 512), np.int16), spacing=(1, 1, 1), units="hu")
     with Segmenter(threads=2) as segmenter:
         monkeypatch.setattr(segmenter.engine, "probability", None)
-        with pytest.raises(ScanError, match=r"126 MiB of memory for its segmentation, but 70"):
+        with pytest.raises(ScanError, match=r"150 MiB of memory for its segmentation, but 70"):
             segmenter(scan)

@@ -30,7 +30,7 @@ BATCH_SIZE = 16
 BATCHES_IN_MEMORY = 3
 """Batches that are read, predicted and postprocessed at the same time."""
 
-BYTES_PER_VOXEL, BYTES_PER_BATCHED_VOXEL, BYTES_PER_PIXEL, BYTES = 2.3, 3.5, 20, 72 << 20
+BYTES_PER_VOXEL, BYTES_PER_BATCHED_VOXEL, BYTES_PER_PIXEL, BYTES = 2.3, 3.5, 20, 96 << 20
 """Memory of a segmentation without the voxels of the scan: per voxel (a mask, sampled HU and
 postprocessing), per voxel of three batches (one is read, one predicted, one stored), per pixel of
 the slice of each stream (intermediate results), and of each model."""
