@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=117, help="of one scan")
     parser.add_argument("--lengths", type=int, nargs="*", default=[1, 30, 150, 300, 600, 1200])
     parser.add_argument("--sides", type=int, nargs="*", default=[256, 512, 768, 1024, 1280])
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="other scans, unchanged")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--without-lungmask", action="store_true")
@@ -185,6 +186,10 @@ def main() -> None:
         for n in options.lengths:
             runs = [pleura_run(folder / f"{n}.nii.gz", folder, threads) for _ in range(2)]
             bench["ours"][str(n)] = runs
+        bench["also"] = {}
+        for scan in options.also:
+            runs = [pleura_run(scan, folder, threads) for _ in range(options.repetitions)]
+            bench["also"][scan.name.split(".")[0]] = runs
         bench["sides"] = {}
         for side in options.sides:
             scan = folder / f"side{side}.nii.gz"
@@ -218,7 +223,7 @@ def tables(bench: Run, slices: int) -> str:
         "|" + "---|" * 7,
     ]
     sides = {f"100 slices of {side}x{side}": runs for side, runs in bench["sides"].items()}
-    for key, runs in {**bench["ours"], **sides}.items():
+    for key, runs in {**bench["ours"], **bench["also"], **sides}.items():
         best = min(runs, key=lambda r: r["seconds"])
         stages = [best["stages"].get(s, 0) for s in ("read", "inference", "postprocessing")]
         cells = [best["seconds"], *stages, best["seconds"] - sum(stages)]

@@ -74,6 +74,11 @@ class Engine:
         self._model, self._process = load(*self._arguments), os.getpid()
 
     @property
+    def device(self) -> tuple[str, str]:
+        """Device that runs the model: ``CPU``, ``CUDA``, ``CoreML`` or ``DirectML``; the reason."""
+        return self._model_of_process().device()
+
+    @property
     def threshold_level(self) -> int:
         """Smallest probability (times 255) of a lung voxel, as the model file specifies it."""
         return int(np.ceil(self.metadata.threshold * 255))

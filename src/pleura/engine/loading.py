@@ -24,5 +24,5 @@ def load(path: Path | bytes, threads: int, precision: Precision, runtime: Runtim
     model: LoadedModel = loader(path, threads, precision, runtime)
     PROCESS.register(model)
     name = path.name if isinstance(path, Path) else "the model of the lungs"
-    _logger.info("Loaded %s with %s in %d threads", name, runtime, threads)
+    _logger.info("Loaded %s with %s (%s, %d threads)", name, runtime, model.device()[0], threads)
     return model

@@ -125,6 +125,10 @@ class OpenVinoModel:
         with self._lock:
             self._requests.clear()
 
+    def device(self) -> tuple[str, str]:
+        """Return the device that runs the model, and the reason."""
+        return "CPU", "the only device that pleura uses with OpenVINO"
+
     def _requests_for(self, size: tuple[int, ...]) -> Requests:
         """Return the requests of the model that is compiled for slices of this size."""
         with self._lock:

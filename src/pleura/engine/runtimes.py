@@ -36,6 +36,9 @@ class LoadedModel(Protocol):
     def release(self) -> None:
         """Release the memory of compiled models."""
 
+    def device(self) -> tuple[str, str]:
+        """Return the device that runs the model, for example ``CUDA``, and the reason."""
+
 
 def load_model(
     path: Path | bytes, threads: int, precision: Precision, runtime: Runtime

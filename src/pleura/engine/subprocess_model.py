@@ -75,6 +75,11 @@ class SubprocessModel:
         """Release the memory of compiled models."""
         self._call("release")
 
+    def device(self) -> tuple[str, str]:
+        """Return the device that runs the model, and the reason."""
+        name, reason = self._call("device")
+        return name, reason
+
     def _call(self, *request: Any) -> Any:
         with self._lock:
             try:

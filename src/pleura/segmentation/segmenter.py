@@ -28,7 +28,7 @@ from pleura.masks.mask import Mask
 from pleura.names import printable
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import Label, may_overlap
-from pleura.scan.scan import Scan
+from pleura.scan.scan import Decision, Scan
 from pleura.segmentation.cascade import Cascade
 from pleura.segmentation.classes import clean_classes, find_class_flags, require_lung_model
 from pleura.segmentation.dense import (
@@ -239,9 +239,11 @@ class Segmenter:
             flags = find_class_flags(labels, scan)
         else:
             flags = find_lung_flags(labels, scan, geometry, predictions, sides=self.sides)
-        decisions = scan.decisions
+        decisions = list(scan.decisions)
         if added is not None:
-            decisions = *decisions, dense_decision(added, geometry)
+            decisions.append(dense_decision(added, geometry))
+        if self._options[2] == "onnxruntime":
+            decisions.append(Decision("device", *engine.device))
 
         def to_scan_grid(array: AnyArray) -> AnyArray:
             return np.ascontiguousarray(order.undo(array))
@@ -255,7 +257,7 @@ class Segmenter:
             sides=self.sides and not self.classes,
             classes=self.output_classes,
             algorithm=(f"pleura, model {model.name}", model.version),
-            decisions=decisions,
+            decisions=tuple(decisions),
             flags=flags,
             dense_voxels=added,
             model=model.name,
