@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -27,28 +28,30 @@ explains how each design was chosen.
 ## Segmentation time
 
 Whole commands, from the file to the written mask, compared with lungmask 0.2.22, on two cores of an
-{cpu} ({gflops} GFLOP/s in a large matrix product, {bandwidth} GB/s copied). lungmask ran with its
-faster option (`--cpu`) and with random weights of its network, which do the same work. Median of
-{repetitions} processes of pleura (two for 600 slices) and of two of lungmask, which were measured
-an hour earlier; memory: highest peak.
+{cpu} ({gflops} GFLOP/s in a large matrix product, {bandwidth} GB/s copied), with all its
+instructions (AVX-512) and with those of most laptops (AVX2). lungmask ran with its faster option
+(`--cpu`) and with random weights of its network, which do the same work. Median of {repetitions}
+processes of pleura (two for 600 slices), in turn with two of lungmask (one for 600 slices); memory:
+highest peak.
 
-| slices of 512×512 | `default` (s) | `accurate` (s) | lungmask (s) | faster | memory (MB) |
-|---|---|---|---|---|---|
+| CPU | slices of 512×512 | `default` (s) | `accurate` (s) | lungmask (s) | faster | memory (MB) |
+|---|---|---|---|---|---|---|
 {segmentation}
 
 ![Time to segment 117 slices with pleura and lungmask]({pictures}/benchmark-time.svg)
 
-    python benchmarks/segment.py
+    python benchmarks/segment.py --long --also whole-body.nii.gz
+    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/segment.py --also whole-body.nii.gz \\
+        --output benchmarks/results/segment-avx2.json
 
-The same commands of pleura with all instructions of this CPU (AVX-512), and with those of most
-laptops (AVX2):
+By number and size of slices:
 
 | scan | AVX-512 (s) | AVX2 (s) | of which network: AVX-512, AVX2 (s) | memory (MB) |
 |---|---|---|---|---|
 {lengths}
 
-    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/segment.py --without-lungmask \\
-        --output benchmarks/results/segment-avx2.json
+The whole body is made of real slices of several patients, 1 mm thick by repetition; 253 of its 900
+slices contain lung. `python benchmarks/whole_body.py DATA whole-body.nii.gz` writes it.
 
 ![Time and peak memory by number and size of slices]({pictures}/benchmark-scaling.svg)
 
@@ -89,14 +92,22 @@ The file of these results does not contain the CPU.
 
 ## Training time
 
-The recipe `exercise` and the same training in Keras on {training_machine}: three epochs, median of
-three processes each, in turn.
+The recipe `exercise` and the same training in Keras on two cores, in turn: median of three
+processes of three epochs each with bfloat16, one process of two epochs each with float32.
 
-| | pleura (bfloat16) | Keras (float32) | ratio |
-|---|---|---|---|
+| CPU | pleura | steps per second: pleura, Keras | ratio | validation pass (s) | peak memory (MiB) |
+|---|---|---|---|---|---|
 {training}
 
+Keras trains in float32. `training.precision: auto` selects bfloat16 on CPUs that are fast in it,
+which are CPUs with AMX, and AMD with AVX512-BF16.
+
     python benchmarks/bench.py --images IMAGES --masks MASKS --epochs 3
+    python benchmarks/bench.py --images IMAGES --masks MASKS --epochs 2 --repetitions 1 \\
+        --set training.precision=fp32 --output benchmarks/results/bench-fp32.json
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/bench.py --images IMAGES \\
+        --masks MASKS --epochs 2 --repetitions 1 --set training.precision=fp32 \\
+        --output benchmarks/results/bench-fp32-avx2.json
 
 ## Accuracy of the exercise
 
@@ -154,11 +165,11 @@ def peak(runs: list[dict[str, Any]]) -> str:
     return f"{max(run['peak_mb'] for run in runs):.0f}"
 
 
-def segmentation(bench: dict[str, Any]) -> str:
-    """Return the table of times and memory beside lungmask."""
+def segmentation(benches: dict[str, dict[str, Any]]) -> str:
+    """Return the table of times and memory beside lungmask, by CPU."""
     lines = []
     titles = {"NIfTI": "NIfTI, 117", "DICOM": "DICOM folder, 117", "600": "NIfTI, 600"}
-    for kind, title in titles.items():
+    for (cpu, bench), (kind, title) in product(benches.items(), titles.items()):
         groups = {
             "default": bench["ours"][kind],
             "accurate": bench["ours"].get(f"{kind}, --model accurate"),
@@ -172,21 +183,25 @@ def segmentation(bench: dict[str, Any]) -> str:
         ]
         cells = [f"{times[name]:.1f}" if name in times else "" for name in groups]
         memory = ", ".join(peak(runs) for runs in groups.values() if runs)
-        lines.append([title, *cells, " and ".join(faster), memory])
+        lines.append([cpu, title, *cells, " and ".join(faster), memory])
     return rows(lines)
 
 
 def scaling(bench: dict[str, Any], avx2: dict[str, Any]) -> str:
     """Return the table of times by number and size of slices."""
     lines = []
-    for group, title in (("ours", "{} of 512×512"), ("sides", "100 of {0}×{0}")):
-        for key in filter(str.isdigit, bench[group]):
+    titles = {"ours": "{} of 512×512", "also": "900 of 512×512, {}", "sides": "100 of {0}×{0}"}
+    for group, title in titles.items():
+        for key in bench[group]:
+            if group == "ours" and not key.isdigit():
+                continue
             pair = bench[group][key], avx2[group][key]
             network = ", ".join(
                 f"{median(run['stages']['inference'] for run in runs):.2f}" for runs in pair
             )
             times = [f"{seconds(runs):.2f}" for runs in pair]
-            lines.append([title.format(key), *times, network, peak(pair[0] + pair[1])])
+            name = title.format(key.replace("-", " "))
+            lines.append([name, *times, network, peak(pair[0] + pair[1])])
     return rows(lines)
 
 
@@ -216,20 +231,30 @@ def accuracy() -> str:
     return rows(lines)
 
 
-def training(runs: list[dict[str, Any]]) -> str:
+def training() -> str:
     """Return the table of training speed beside Keras."""
+    files = {
+        "AMD EPYC": ("bench", "bfloat16"),
+        "Intel Xeon, AVX-512": ("bench-fp32", "float32"),
+        "Intel Xeon, AVX2": ("bench-fp32-avx2", "float32"),
+    }
     measures = {
-        "training steps per second": ("steps_per_second", ".2f"),
-        "validation pass (s)": ("validation_seconds", ".2f"),
-        "whole process (s)": ("process_seconds", ".0f"),
-        "peak memory (MiB)": ("peak_memory_mb", ".0f"),
+        "steps_per_second": ".2f",
+        "validation_seconds": ".1f",
+        "peak_memory_mb": ".0f",
     }
     lines = []
-    for title, (key, form) in measures.items():
+    for cpu, (file, precision) in files.items():
+        runs = load(file)["runs"]
         ours, theirs = (
-            median(run[key] for run in runs if run["peer"] == peer) for peer in ("pleura", "keras")
+            {key: median(run[key] for run in runs if run["peer"] == peer) for key in measures}
+            for peer in ("pleura", "keras")
         )
-        lines.append([title, f"{ours:{form}}", f"{theirs:{form}}", f"{ours / theirs:.2f}"])
+        ratio = f"{ours['steps_per_second'] / theirs['steps_per_second']:.2f}"
+        speed, *others = (
+            f"{ours[key]:{form}}, {theirs[key]:{form}}" for key, form in measures.items()
+        )
+        lines.append([cpu, precision, speed, ratio, *others])
     return rows(lines)
 
 
@@ -258,13 +283,14 @@ def exercise() -> str:
 def page() -> str:
     """Return the page."""
     bench, sizes, arithmetic = load("segment"), load("install_size"), load("precision")
+    avx2 = load("segment-avx2")
     plus = [json.loads(path.read_text("utf-8")) for path in (RESULTS / "plus").glob("*.json")]
     plus_keys = {"plus_128": "test_128", "plus": "test", "plus_rest": "test_rest"}
     return PAGE.format(
         pictures="pictures",
         repetitions={2: "two", 3: "three"}[len(bench["ours"]["NIfTI"])],
-        segmentation=segmentation(bench),
-        lengths=scaling(bench, load("segment-avx2")),
+        segmentation=segmentation({"AVX-512": bench, "AVX2": avx2}),
+        lengths=scaling(bench, avx2),
         cpu=bench["machine"]["cpu"].removesuffix(" Processor"),
         gflops=f"{bench['gflops']:.0f}",
         bandwidth=f"{bench['gb_per_s']:.0f}",
@@ -277,8 +303,7 @@ def page() -> str:
             [name, f"{found['ms']:.1f}", *(f"{dice:.4f}" for dice in found["dice"].values())]
             for name, found in arithmetic.items()
         ),
-        training=training(load("bench")["runs"]),
-        training_machine="{cores} cores of an {cpu}".format(**load("bench")["machine"]),
+        training=training(),
         exercise=exercise(),
         learning=rows(
             [row["slices"], f"{mean(row['random']):.4f}", f"{mean(row['model']):.4f}"]
