@@ -14,6 +14,7 @@ from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
 from pleura.measurement.measure import density_statistics, measure
 from pleura.scan.geometry import affine_from_axes
+from pleura.scan.labels import Label
 
 AXIAL = affine_from_axes((10, 20, 30), ((0, 0, 2.0), (0, 0.5, 0), (0.8, 0, 0)))
 
@@ -181,3 +182,94 @@ def test_without_a_mask_the_default_model_segments(sample):
     found = pleura.measure(sample.folder / "volume" / "ct.nii.gz")
     assert [region.region for region in found.regions] == ["lungs", "right", "left"]
     assert 3500 < found.regions[0].volume_ml < 4500
+
+
+def labelled(values):
+    """The box, with other values for right lung and left lung."""
+    scan, mask = box()
+    return scan, np.array([0, *values], np.uint8)[mask.labels]
+
+
+def test_labels_that_are_not_lungs_are_measured_one_by_one():
+    scan, labels = labelled((6, 9))
+    found = measure(scan, labels)
+    assert [r.region for r in found.regions] == ["label 6", "label 9"]
+    assert [r.voxels for r in found.regions] == [400, 200]
+    assert [r.densities.mean for r in found.regions] == [-800, -900]
+    assert [name for name, *_ in found.table()[:3]] == ["voxels", "volume, ml", "mean, HU"]
+    assert not any("LAA" in name for name, *_ in found.table())
+    assert {s.region for s in found.slices} == {"label 6", "label 9"}
+    assert "label 9 0 ml" in repr(found)
+
+
+def test_classes_of_a_label_file_are_selected_by_value():
+    scan, labels = labelled((1, 2))
+    found = measure(scan, labels, classes={"lung": 1, "lesion": 2, "nodule": 9})
+    assert {r.region: r.voxels for r in found.regions} == {"lung": 400, "lesion": 200, "nodule": 0}
+    assert found.regions[2].volume_ml == 0
+    assert found.labels == "labels: 1 lung, 2 lesion, 9 nodule (as requested)"
+    with pytest.raises(DataError, match="lung and lesion have the same value 1"):
+        measure(scan, labels, classes={"lung": 1, "lesion": 1})
+    for mask, roi in ((None, None), (box()[1], None), (labels, {"1": 1})):
+        with pytest.raises(DataError, match="exclude roi"):
+            measure(scan, mask, roi=roi, classes={"lung": 1})
+
+
+def test_many_labels_are_measured_by_name():
+    """Files of other tools have more labels than pleura accepts without a selection."""
+    scan, labels = labelled((51, 52))
+    labels[0, 0, :40] = np.arange(100, 140)
+    with pytest.raises(DataError, match="are not labels"):
+        measure(scan, labels)
+    assert measure(scan, labels, classes={"heart": 51}).regions[0].voxels == 400
+
+
+def test_the_flag_of_the_border_names_the_classes():
+    scan, labels = labelled((6, 9))
+    labels[2, 0, 0] = 9
+    found = measure(scan, labels)
+    assert found.flags["truncated"].endswith("may not be measured: label 9")
+    labels[:] = 0
+    assert "nothing_found" in measure(scan, labels, classes={"a": 3}).flags
+
+
+@pytest.fixture
+def structures(tmp_path):
+    """Return a function that writes the box as structures with two names."""
+    scan, mask = box()
+
+    def save(*names):
+        classes = tuple(Label(i, name) for i, name in enumerate(names, 1))
+        path = tmp_path / "mask.seg.nrrd"
+        replace(mask, sides=False, classes=classes).write(path)
+        return scan, path
+
+    return save
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "expected"),
+    [
+        (("GTV", "Heart"), None, {"GTV": 400, "Heart": 200}),
+        (("GTV", "GTV"), None, {"GTV (1)": 400, "GTV (2)": 200}),
+        (("right lung", "lesion"), None, {"lungs": 400, "right": 400, "left": 0}),
+        (("right lung", "lesion"), {"lesion": 7, "Lung_R": 9}, {"lesion": 200, "Lung_R": 400}),
+    ],
+)
+def test_structures_are_measured_by_name(structures, names, classes, expected):
+    found = measure(*structures(*names), classes=classes)
+    assert {r.region: r.voxels for r in found.regions} == expected
+
+
+def test_a_class_that_a_file_lacks_is_refused(structures):
+    with pytest.raises(DataError, match="no structure 'GTW'; did you mean GTV"):
+        measure(*structures("GTV", "Heart"), classes={"GTW": 1})
+
+
+def test_structures_that_overlap_are_measured_as_a_whole(tmp_path):
+    scan, mask = box()
+    bits = np.where(mask.labels > 0, 1, 0) | np.where(mask.labels == 2, 2, 0)
+    classes = (Label(1, "organ", overlap=True), Label(2, "lesion", overlap=True))
+    path = tmp_path / "mask.seg.nrrd"
+    replace(mask, labels=bits.astype(np.uint16), sides=False, classes=classes).write(path)
+    assert [r.voxels for r in measure(scan, path).regions] == [600, 200]

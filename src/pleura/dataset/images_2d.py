@@ -12,7 +12,8 @@ from pleura.errors import DataError
 from pleura.formats.channels import equal_channels
 from pleura.formats.image_files import read_image_file
 from pleura.masks.classes import class_indices
-from pleura.masks.selection import RoiSelection, map_values, select_values
+from pleura.masks.labels import map_values
+from pleura.masks.selection import RoiSelection, select_values
 from pleura.names import shorten_list
 from pleura.scan.labels import Label
 from pleura.typing import AnyArray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pleura.formats.read import read
 from pleura.formats.read_segments import read_segments
 from pleura.formats.registry import format_of, scan_name
 from pleura.masks.mask import Mask
-from pleura.masks.selection import SCHEMES, RoiSelection, Scheme, map_values, select_values
+from pleura.masks.selection import SCHEMES, RoiSelection, Scheme, select_values
 from pleura.masks.sides import SWAPPED, are_on_sides, are_swapped
 from pleura.masks.structures import draw_structures
 from pleura.scan.geometry import Geometry
@@ -82,6 +82,17 @@ def read_mask(
     mask = read_stored_mask(
         source, scan.geometry, scan.origin, roi=roi, unknown_as_lung=unknown_as_lung
     )
+    return attach_scan(mask, scan)
+
+
+def attach_scan(mask: Mask, scan: Scan) -> Mask:
+    """Return a mask with its scan.
+
+    Raises
+    ------
+    DataError
+        They have different grids.
+    """
     if not mask.geometry.matches(scan.geometry):
         raise DataError(
             "mask and scan have different grids: "
@@ -144,13 +155,43 @@ def _interpret_labels(
 ) -> tuple[NDArray[np.uint8], bool, Decision]:
     """Return labels (slices, rows, columns), whether right and left differ, and the decision."""
     values = whole_labels(label_scan)
-    present = _present(values)
+    lungs = recognise_lungs(values, label_scan.geometry)
+    if lungs is not None:
+        return lungs
+    present = present_labels(values)
+    if unknown_as_lung:
+        reason = "the labels are unknown; they may include trachea, vessels or lesions"
+        return (
+            _mapped(values, present, BOTH),
+            False,
+            Decision("labels", f"{list_labels(present)} both lungs", reason, warning=True),
+        )
+    raise DataError(
+        f"the labels {list_labels(present)} of the mask are unknown",
+        where=label_scan.source,
+        hint="pass 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
+        "TotalSegmentator: 10-14) without other structures",
+    )
+
+
+def recognise_lungs(
+    values: AnyArray, geometry: Geometry
+) -> tuple[NDArray[np.uint8], bool, Decision] | None:
+    """Recognise the values of the lungs or of their lobes.
+
+    Returns
+    -------
+    labels, sides, decision
+        1 right and 2 left, or 1 both, of uint8; whether right and left differ; and which values
+        they have. None if the values are those of other structures.
+    """
+    present = present_labels(values)
     if present <= {RIGHT, LEFT}:
         sides = LEFT in present
         names = {RIGHT: "1 right", LEFT: "2 left"} if sides else {RIGHT: "1 both lungs"}
         choice = ", ".join(names[label] for label in sorted(present)) or "none: the mask is empty"
         reason = PLEURA_LABELS
-        swapped = sides and are_swapped(values, label_scan.geometry)
+        swapped = sides and are_swapped(values, geometry)
         if swapped:
             reason = SWAPPED
         decision = Decision("labels", choice, reason, warning=swapped)
@@ -164,25 +205,13 @@ def _interpret_labels(
             right
             and left
             and right | left == present
-            and are_on_sides(values, label_scan.geometry, right, left)
+            and are_on_sides(values, geometry, right, left)
         ):
-            choice = f"{_list_labels(right)} right, {_list_labels(left)} left"
+            choice = f"{list_labels(right)} right, {list_labels(left)} left"
             labels = _mapped(values, right, RIGHT) | _mapped(values, left, LEFT)
-            warning = not label_scan.geometry.orientation_known
+            warning = not geometry.orientation_known
             return labels, True, Decision("labels", choice, scheme.name, warning)
-    if unknown_as_lung:
-        reason = "the labels are unknown; they may include trachea, vessels or lesions"
-        return (
-            _mapped(values, present, BOTH),
-            False,
-            Decision("labels", f"{_list_labels(present)} both lungs", reason, warning=True),
-        )
-    raise DataError(
-        f"the labels {_list_labels(present)} of the mask are unknown",
-        where=label_scan.source,
-        hint="pass 1 right and 2 left lung, one label for both, or five lobes (lungmask: 1-5, "
-        "TotalSegmentator: 10-14) without other structures",
-    )
+    return None
 
 
 def _select_labels(label_scan: Scan, roi: RoiSelection) -> tuple[NDArray[np.uint8], bool, Decision]:
@@ -190,9 +219,9 @@ def _select_labels(label_scan: Scan, roi: RoiSelection) -> tuple[NDArray[np.uint
     label_by_value = select_values(roi, label_scan.source)
     labels = map_values(whole_labels(label_scan, max_labels=None), label_by_value)
     sides = LEFT in label_by_value.values()
-    present = _present(labels)
+    present = present_labels(labels)
     choice = ", ".join(
-        f"{_list_labels([v for v, one in label_by_value.items() if one == label])} as label {label}"
+        f"{list_labels([v for v, one in label_by_value.items() if one == label])} as label {label}"
         for label in sorted(set(label_by_value.values()))
     )
     if not present:
@@ -224,7 +253,7 @@ def whole_labels(label_scan: Scan, max_labels: int | None = MAX_LABELS) -> AnyAr
             where=label_scan.source or label_scan.name,
             hint="apply a threshold to probabilities (0.5, for example) and save whole numbers",
         )
-    too_many = max_labels is not None and len(_present(values)) > max_labels
+    too_many = max_labels is not None and len(present_labels(values)) > max_labels
     if label_scan.origin.is_lossy or values.min() < 0 or too_many:
         raise DataError(
             f"values from {values.min():g} to {values.max():g} are not labels",
@@ -235,7 +264,15 @@ def whole_labels(label_scan: Scan, max_labels: int | None = MAX_LABELS) -> AnyAr
     return values
 
 
-def _present(values: AnyArray) -> set[int]:
+def map_values(values: AnyArray, label_by_value: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Return the label of each value, and 0 for other values."""
+    labels = np.zeros(values.shape, np.uint8)
+    for value, label in label_by_value.items():
+        labels[values == value] = label
+    return labels
+
+
+def present_labels(values: AnyArray) -> set[int]:
     """Return the labels that occur, without 0."""
     if values.min() >= 0 and values.max() <= 255:  # no need to sort every voxel
         counts = sum(np.bincount(s.ravel().astype(np.uint8), minlength=256) for s in values)
@@ -247,7 +284,7 @@ def _mapped(values: AnyArray, labels: set[int], to: int) -> NDArray[np.uint8]:
     return np.where(np.isin(values, list(labels)), np.uint8(to), np.uint8(0))
 
 
-def _list_labels(labels: set[int] | Sequence[int]) -> str:
+def list_labels(labels: set[int] | Sequence[int]) -> str:
     """Return labels as text: 10-14, or 3, 5, 9."""
     ordered = sorted(labels)
     if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:

@@ -7,14 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pleura.errors import DataError
 from pleura.formats.segments import Segment, SegmentFile
 from pleura.names import counted, did_you_mean, shorten_list
 from pleura.scan.labels import BOTH, LEFT, RIGHT, Label
-from pleura.typing import AnyArray
 
 LabelPreset = Literal["totalsegmentator", "lungmask", "moose"]
 """Name of a tool whose lobes become right and left lung."""
@@ -251,14 +247,6 @@ def select_values(roi: RoiSelection, where: Path | None) -> dict[int, int]:
     return {int(value): label for value, label in check_roi(roi).items()}
 
 
-def map_values(values: AnyArray, label_by_value: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Return the label of each value, and 0 for other values."""
-    labels = np.zeros(values.shape, np.uint8)
-    for value, label in label_by_value.items():
-        labels[values == value] = label
-    return labels
-
-
 def _find(file: SegmentFile, name: str) -> Sequence[Segment]:
     """Return the structures with a code, or the only one with a name or number."""
     coded = [s for s in file.segments if name.casefold() in {c.casefold() for c in s.codes}]
@@ -331,6 +319,14 @@ def _is_lung(segment: Segment, side: int) -> bool:
 def _is_lobe(segment: Segment, side: int) -> bool:
     coded = _has(segment, _ANY_LOBE_CODES) and _has(segment, _SIDE_CODES[side])
     return coded or _has(segment, _LOBE_CODES[side]) or _key(segment.name) in _LOBE_NAMES[side]
+
+
+def has_lungs(file: SegmentFile) -> bool:
+    """Return whether a structure of a file is a lung, a lobe, or both lungs."""
+    return any(
+        _is_both_lungs(s) or any(_is_lung(s, side) or _is_lobe(s, side) for side in (RIGHT, LEFT))
+        for s in file.segments
+    )
 
 
 def _is_both_lungs(segment: Segment) -> bool:

@@ -1,4 +1,4 @@
-"""Quantitative CT measures of both lungs, the right and the left, per scan and per axial slice.
+"""Quantitative CT measures of the lungs or of other classes, per scan and per axial slice.
 
 A value that cannot be determined is None, and a flag gives the reason.
 docs/explanation/measurements.md lists the definitions.
@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,22 +23,25 @@ from pleura.errors import DataError
 from pleura.formats.image_types import ImageSource
 from pleura.formats.scan_like import ScanLike, as_scan
 from pleura.intensity.mapping import HU
+from pleura.masks.contents import read_contents
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
 from pleura.masks.selection import RoiSelection, require_lung_labels
 from pleura.measurement.result import (
+    LUNG_REGIONS,
     DensityStatistics,
     Measurement,
     RegionMeasurement,
     SliceMeasurement,
 )
+from pleura.names import shorten_list
 from pleura.scan.bit_field import has_label
 from pleura.scan.geometry import Geometry
 from pleura.scan.labels import LEFT, RIGHT
 from pleura.scan.scan import Scan
 from pleura.segmentation.flags import MAX_VOLUME_ML
 from pleura.segmentation.segmenter import Segmenter
-from pleura.typing import BoolArray
+from pleura.typing import AnyArray, BoolArray
 
 PERCENTILES = (5, 15, 50, 95)
 
@@ -71,8 +74,9 @@ def measure(
     mask: Mask | ImageSource | None = None,
     *,
     roi: RoiSelection | None = None,
+    classes: Mapping[str, int] | None = None,
 ) -> Measurement:
-    """Measure volume, density and extent of the lungs.
+    """Measure volume, density and extent of the lungs, or of each class of a mask.
 
     Parameters
     ----------
@@ -85,6 +89,11 @@ def measure(
     roi:
         Structures or labels of a mask that is read, as for `read_mask`, with the labels 1 right and
         2 left lung, or 1 both.
+    classes:
+        Classes of a mask that is read, by name, to measure instead of the lungs: of a file of
+        labels the value of each, such as ``{"lung": 1, "lesion": 2}``; of DICOM and .seg.nrrd
+        files, the structures with these names, whatever the values are. By default the lungs, or
+        all labels or structures of a mask without lungs.
 
     Returns
     -------
@@ -109,26 +118,20 @@ def measure(
     if isinstance(scan, Mask):
         mask, scan = scan if mask is None else mask, _scan_of(scan)
     scan = as_scan(scan)
-    mask = _mask_of(scan, mask, roi)
+    mask = _mask_of(scan, mask, roi, classes)
     order = scan.geometry.to_canonical()
     geometry = order.apply_to(scan.geometry)
     hu, labels = order.apply(scan.hu()), order.apply(mask.labels)
-    regions = {"lungs": labels > 0}
-    if mask.classes:
-        regions = {name: has_label(labels, value) for name, value in mask.regions.items()}
-    elif mask.sides:
-        regions |= {"right": labels == RIGHT, "left": labels == LEFT}
+    regions: list[RegionMeasurement] = []
+    slices: list[SliceMeasurement] = []
+    for name, inside in _regions(mask, labels):
+        regions.append(_measure_region(name, inside, hu, geometry))
+        slices.extend(_measure_slices(name, inside, hu, geometry))
     return Measurement(
         scan=scan.name,
-        regions=tuple(
-            _measure_region(name, inside, hu, geometry) for name, inside in regions.items()
-        ),
-        slices=tuple(
-            measured
-            for name, inside in regions.items()
-            for measured in _measure_slices(name, inside, hu, geometry)
-        ),
-        flags={**dict(_flags(scan, labels, geometry)), **_mask_flags(mask)},
+        regions=tuple(regions),
+        slices=tuple(slices),
+        flags={**dict(_flags(scan, mask, labels, geometry)), **_mask_flags(mask)},
         labels=next((str(d) for d in mask.decisions if d.topic == "labels"), ""),
     )
 
@@ -161,8 +164,31 @@ def _scan_of(mask: Mask) -> Scan:
     return mask.scan
 
 
-def _mask_of(scan: Scan, mask: Mask | ImageSource | None, roi: RoiSelection | None) -> Mask:
+def _regions(mask: Mask, labels: AnyArray) -> Iterator[tuple[str, BoolArray]]:
+    """Yield name and voxels of each region to measure of the canonical labels of a mask."""
+    if mask.classes:
+        for name, label in mask.regions.items():
+            yield name, has_label(labels, label)
+        return
+    yield "lungs", labels > 0
+    if mask.sides:
+        yield "right", labels == RIGHT
+        yield "left", labels == LEFT
+
+
+def _mask_of(
+    scan: Scan,
+    mask: Mask | ImageSource | None,
+    roi: RoiSelection | None,
+    classes: Mapping[str, int] | None,
+) -> Mask:
     require_lung_labels(roi)
+    if classes is not None and (mask is None or isinstance(mask, Mask) or roi is not None):
+        raise DataError(
+            "classes are selected from a mask that is read, and exclude roi",
+            where=scan.name,
+            hint="pass the path of the mask and its classes only: measure(scan, path, classes=...)",
+        )
     if mask is None:
         with Segmenter() as segmenter:
             return segmenter.segment(scan, warn=False)
@@ -171,7 +197,7 @@ def _mask_of(scan: Scan, mask: Mask | ImageSource | None, roi: RoiSelection | No
             "the mask is a Scan", where=mask.name, hint="pass the scan first: measure(scan, mask)"
         )
     if not isinstance(mask, Mask):
-        return read_mask(mask, scan, roi=roi)
+        return read_contents(mask, scan, classes) if roi is None else read_mask(mask, scan, roi=roi)
     if not mask.geometry.matches(scan.geometry):
         raise DataError(
             "mask and scan have different grids: "
@@ -196,7 +222,8 @@ def _measure_region(
 ) -> RegionMeasurement:
     values = hu[inside]
     if not len(values):
-        return RegionMeasurement(name, 0, None, None, None, None, None, None, {})
+        volume = 0.0 if geometry.spacing_known and name not in LUNG_REGIONS else None
+        return RegionMeasurement(name, 0, volume, None, None, None, None, None, {})
     known = geometry.spacing_known
     ml = len(values) * geometry.voxel_volume
     # A voxel contains (HU + 1000) / 1000 of tissue at 1 g/ml; the rest is air.
@@ -254,11 +281,15 @@ def _measure_slices(
         )
 
 
-def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterator[tuple[str, str]]:
+def _flags(
+    scan: Scan, mask: Mask, labels: AnyArray, geometry: Geometry
+) -> Iterator[tuple[str, str]]:
     if not labels.any():
-        yield "no_lung", "the mask is empty: no measures are computed"
+        name = "nothing_found" if mask.classes else "no_lung"
+        yield name, "the mask is empty: no measures are computed"
     ml = int(np.count_nonzero(labels)) * geometry.voxel_volume
-    if scan.is_volume and geometry.spacing_known and ml > MAX_VOLUME_ML:
+    has_volume = scan.is_volume and geometry.spacing_known
+    if has_volume and not mask.classes and ml > MAX_VOLUME_ML:
         yield "volume", f"the volume of both lungs is {ml:.0f} ml, more than that of a large adult"
     if not geometry.spacing_known:
         yield "spacing", "the spacing is unknown: sizes are in pixels and voxels, not in mm"
@@ -273,8 +304,18 @@ def _flags(scan: Scan, labels: NDArray[np.uint8], geometry: Geometry) -> Iterato
             "slice_thickness",
             f"voxels average over tissues: slices are {slice_spacing:g} mm apart",
         )
-    at_ends = labels[[0, -1]].any() if scan.is_volume else False
-    if at_ends or labels[:, [0, -1]].any() or labels[..., [0, -1]].any():
+    if mask.classes:
+        cut = [name for name, inside in _regions(mask, labels) if _reaches_border(scan, inside)]
+        if cut:
+            names = shorten_list(cut)
+            yield "truncated", f"at the border of the scan, parts may not be measured: {names}"
+    elif _reaches_border(scan, labels):
         yield "truncated", "the lung reaches the border of the scan: part of it is not measured"
     if not scan.origin.has_acquisition:
         yield "contrast", "contrast agent and convolution kernel are unknown"
+
+
+def _reaches_border(scan: Scan, labels: AnyArray) -> bool:
+    """Return whether a label is not 0 in a first or last row or column, or slice of a volume."""
+    at_ends = bool(labels[[0, -1]].any()) if scan.is_volume else False
+    return at_ends or bool(labels[:, [0, -1]].any() or labels[..., [0, -1]].any())

@@ -14,6 +14,9 @@ from pleura.files.atomic import write_text
 from pleura.names import printable
 from pleura.typing import StrPath
 
+LUNG_REGIONS = frozenset({"lungs", "right", "left"})
+"""Names of the regions of lungs; those of other classes differ."""
+
 
 @dataclass(frozen=True)
 class DensityStatistics:
@@ -47,12 +50,12 @@ class DensityStatistics:
 
 @dataclass(frozen=True)
 class RegionMeasurement:
-    """Measures of one lung or both; lengths and volumes are None if the spacing is unknown.
+    """Measures of a lung, both, or a class; lengths and volumes are None without spacing.
 
     Attributes
     ----------
     region:
-        ``lungs``, ``right`` or ``left``.
+        ``lungs``, ``right`` or ``left``; or the name of a class.
     voxels:
         Number of voxels.
     volume_ml, tissue_g, air_g:
@@ -81,14 +84,14 @@ class RegionMeasurement:
 
 @dataclass(frozen=True)
 class SliceMeasurement:
-    """Measures of one lung or both in one axial slice.
+    """Measures of a lung, both, or a class in one axial slice.
 
     Attributes
     ----------
     slice:
         Number of the slice, counted from the feet.
     region:
-        ``lungs``, ``right`` or ``left``.
+        ``lungs``, ``right`` or ``left``; or the name of a class.
     area_px, area_mm2:
         Area in pixels and mm²; None if the spacing is unknown.
     share_of_slice:
@@ -108,7 +111,7 @@ class SliceMeasurement:
 
 @dataclass(frozen=True, repr=False)
 class Measurement:
-    """Measures of the lungs of a scan.
+    """Measures of the lungs or other classes of a scan.
 
     Attributes
     ----------
@@ -117,7 +120,7 @@ class Measurement:
     regions:
         Measures of the whole scan, one per region.
     slices:
-        Measures of each slice and region with lung.
+        Measures of each slice that contains a region, by region.
     flags:
         Reasons to check the measures, by name.
     labels:
@@ -135,10 +138,18 @@ class Measurement:
         return asdict(self)
 
     def table(self) -> list[tuple[str, ...]]:
-        """Return the main measures as text: rows of a name and one value per region."""
+        """Return the main measures as text: rows of a name and one value per region.
+
+        Measures that are defined for lungs only are omitted for other classes.
+        """
+        rows = _ROWS if self._are_lungs else _CLASS_ROWS
         return [
-            (name, *(_text(get(region)) for region in self.regions)) for name, get in _ROWS.items()
+            (name, *(_text(get(region)) for region in self.regions)) for name, get in rows.items()
         ]
+
+    @property
+    def _are_lungs(self) -> bool:
+        return {region.region for region in self.regions} <= LUNG_REGIONS
 
     def write_slices(self, path: StrPath) -> None:
         """Write the measures of slices as CSV, one row per slice and region.
@@ -159,17 +170,24 @@ class Measurement:
         write_text(Path(path), text.getvalue())
 
     def __repr__(self) -> str:
-        lungs = self.regions[0]
-        known = lungs.volume_ml is not None
-        size = f"{lungs.volume_ml:.0f} ml" if known else f"{lungs.voxels} voxels"
-        density = f"; mean {lungs.densities.mean:.0f} HU" if lungs.densities else ""
-        flags = f"; flags: {', '.join(self.flags)}" if self.flags else ""
-        return f"Measurement({printable(self.scan)}; {size}{density}{flags})"
+        shown = self.regions[:1] if self._are_lungs else self.regions[:5]
+        parts = [_describe(region, named=not self._are_lungs) for region in shown]
+        if self.flags:
+            parts.append(f"flags: {', '.join(self.flags)}")
+        return f"Measurement({'; '.join([printable(self.scan), *parts])})"
 
     def _repr_html_(self) -> str:
         columns = ["", *(region.region for region in self.regions)]
         flags = html_table(("flag", "reason"), list(self.flags.items())) if self.flags else ""
         return html_table(columns, self.table(), printable(self.scan), numeric=True) + flags
+
+
+def _describe(region: RegionMeasurement, *, named: bool) -> str:
+    known = region.volume_ml is not None
+    size = f"{region.volume_ml:.0f} ml" if known else f"{region.voxels} voxels"
+    if named:
+        return f"{printable(region.region)} {size}"
+    return f"{size}; mean {region.densities.mean:.0f} HU" if region.densities else size
 
 
 def _rounded(value: object) -> object:
@@ -196,6 +214,17 @@ _ROWS: dict[str, _Value] = {
     "HAA, %": _density(lambda d: 100 * d.high_attenuation),
     "normally aerated, %": _density(lambda d: 100 * d.aeration["normally_aerated"]),
     "not aerated, %": _density(lambda d: 100 * d.aeration["not_aerated"]),
+}
+
+
+_CLASS_ROWS: dict[str, _Value] = {
+    "voxels": _ROWS["voxels"],
+    "volume, ml": _ROWS["volume, ml"],
+    "mean, HU": _ROWS["mean, HU"],
+    "SD, HU": _ROWS["SD, HU"],
+    "Perc05, HU": _density(lambda d: d.percentiles["Perc05"]),
+    "Perc50, HU": _density(lambda d: d.percentiles["Perc50"]),
+    "Perc95, HU": _density(lambda d: d.percentiles["Perc95"]),
 }
 
 
