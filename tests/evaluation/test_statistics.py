@@ -1,7 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from pleura.evaluation import statistics
 from pleura.evaluation.statistics import agreement, bootstrap_interval, paired_difference, summarise
 
 
@@ -18,6 +21,23 @@ def test_interval_agrees_with_scipy():
     ours = bootstrap_interval(values, [str(i) for i in range(60)])
     theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=0, n_resamples=4000)
     assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=0.06)
+
+
+def test_interval_does_not_depend_on_the_blocks_of_resamples(monkeypatch):
+    values, patients = np.random.default_rng(4).random(90), [str(i // 2) for i in range(90)]
+    at_once = bootstrap_interval(values, patients)
+    for patients_of_a_block in (1, 45 * 700):  # one resample, and 700, of 2000
+        monkeypatch.setattr(statistics, "_MAX_RESAMPLED", patients_of_a_block)
+        assert bootstrap_interval(values, patients) == at_once
+
+
+def test_interval_of_many_patients_needs_little_memory():
+    values, patients = np.random.default_rng(5).random(20_000), [f"{i:05}" for i in range(20_000)]
+    tracemalloc.start()
+    bootstrap_interval(values, patients, n_resamples=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20  # 62 MiB with all resamples at once
 
 
 def test_slices_of_few_patients_do_not_make_the_interval_narrow():

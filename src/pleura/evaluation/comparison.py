@@ -161,7 +161,8 @@ class Comparison:
 
     def summary_row(self, region: str, metric: str) -> list[str]:
         """Return the cells below `SUMMARY_COLUMNS`, in the unit in which the metric is shown."""
-        summary, unit = self.summary(region)[metric], self.display_unit(metric)
+        scores, unit = self.defined(region), self.display_unit(metric)
+        summary = summarise([s.metrics[metric] for s in scores], [s.patient for s in scores])
         interval = summary.confidence_interval
         values = (summary.mean, summary.std, summary.median, summary.min, summary.max)
         mean, *others = map(unit.format, values)

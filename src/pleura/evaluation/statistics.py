@@ -11,6 +11,9 @@ from pleura.evaluation.wilcoxon import wilcoxon
 
 N_RESAMPLES = 2000
 
+_MAX_RESAMPLED = 1 << 17
+"""Patients of all resamples in memory at a time, in a block that fits into the cache of a CPU."""
+
 Interval = tuple[float, float]
 
 
@@ -101,9 +104,13 @@ def bootstrap_interval(
     defined = np.isfinite(array)
     sums = np.bincount(index, weights=np.where(defined, array, 0))
     counts = np.bincount(index, weights=defined)
-    resamples = np.random.default_rng(seed).integers(0, len(names), (n_resamples, len(names)))
-    with np.errstate(invalid="ignore"):
-        means = sums[resamples].sum(1) / counts[resamples].sum(1)
+    rng, means = np.random.default_rng(seed), np.empty(n_resamples)
+    rows = max(1, _MAX_RESAMPLED // len(names))
+    for start in range(0, n_resamples, rows):
+        block = means[start : start + rows]
+        resamples = rng.integers(0, len(names), (len(block), len(names)))
+        with np.errstate(invalid="ignore"):
+            block[:] = sums[resamples].sum(1) / counts[resamples].sum(1)
     low, high = np.nanpercentile(means, (2.5, 97.5))
     return float(low), float(high)
 
