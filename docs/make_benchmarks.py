@@ -93,10 +93,11 @@ The file of these results does not contain the CPU.
 ## Training time
 
 The recipe `exercise` and the same training in Keras on two cores, in turn: median of three
-processes of three epochs each with bfloat16, one process of two epochs each with float32.
+processes of three epochs each with bfloat16, one process of two epochs each with float32. With
+AVX2, there was other work on the machine; compare the CPU time.
 
-| CPU | pleura | steps per second: pleura, Keras | ratio | validation pass (s) | peak memory (MiB) |
-|---|---|---|---|---|---|
+| CPU | pleura | steps per second: pleura, Keras | ratio | validation (s) | CPU time (s) | memory (MiB) |
+|---|---|---|---|---|---|---|
 {training}
 
 Keras trains in float32. `training.precision: auto` selects bfloat16 on CPUs that are fast in it,
@@ -241,6 +242,7 @@ def training() -> str:
     measures = {
         "steps_per_second": ".2f",
         "validation_seconds": ".1f",
+        "cpu_seconds": ".0f",
         "peak_memory_mb": ".0f",
     }
     lines = []

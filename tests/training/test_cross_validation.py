@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 
 import nibabel
@@ -117,6 +118,18 @@ def test_a_repeated_call_trains_nothing(finished, folders, recipe):
     again = cross_validate(*folders, finished.folder, recipe, THREE, callbacks=callbacks)
     assert again.finished
     assert (finished.folder / "cases.csv").read_bytes() == before
+
+
+def test_a_folder_of_a_version_with_fewer_recipe_keys_is_continued(
+    finished, folders, recipe, tmp_path
+):
+    folder = tmp_path / "folds"
+    shutil.copytree(finished.folder, folder)
+    record = folder / "cross-validation.json"
+    content = json.loads(record.read_text())
+    del content["recipe"]["data"]["lungs"], content["recipe"]["training"]["device"]
+    record.write_text(json.dumps(content))
+    assert cross_validate(*folders, folder, recipe, THREE).finished
 
 
 def test_an_interrupted_cross_validation_is_continued(finished, folders, recipe, tmp_path):

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pleura.dataset.pairs import Pair
 from pleura.errors import RunError
 from pleura.files.hashing import hash_files
 from pleura.files.records import read_record, write_json
 from pleura.training.initial_weights import hash_weights
+from pleura.training.recipe import Recipe
 from pleura.typing import StrPath
 
 CROSS_VALIDATION = "cross-validation.json"
@@ -84,9 +87,20 @@ def _require_same(
     stored: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, noun: str
 ) -> None:
     for key, title in _TITLES.items():
-        if stored.get(key) != settings.get(key):
+        before, now = stored.get(key), settings.get(key)
+        if key == "recipe":
+            before, now = _with_defaults(before), _with_defaults(now)
+        if before != now:
             raise RunError(
                 f"the folder contains a {noun} with another value: {title}",
                 where=folder,
                 hint="repeat the command that started it to continue it, or choose a new folder",
             )
+
+
+def _with_defaults(recipe: object) -> object:
+    """Return a recipe with the keys that did not exist when it was written."""
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValidationError:  # it has a value that is no longer allowed
+        return recipe
