@@ -372,11 +372,15 @@ def test_python_prints_the_output_in_the_page(page, workplace):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", parameters("sh"))
-def test_check_prints_the_output_in_the_page(page, data, monkeypatch):
+def test_check_prints_the_output_in_the_page(page, data, monkeypatch, tmp_path):
+    (tmp_path / "covid").symlink_to(data / "covid")
+    for block in blocks(page, "yaml"):
+        (tmp_path / "lesions.yaml").write_text(block.code)
     for block, expected in examples(page, "sh"):
         (first, *arguments), *_ = commands(block.code)
         if first == "pleura" and arguments[0] == "check" and expected:
-            monkeypatch.chdir(ROOT if "tests/data" in block.code else data / "kmader")
+            folder = tmp_path if "covid/" in block.code else data / "kmader"
+            monkeypatch.chdir(ROOT if "tests/data" in block.code else folder)
             assert run([*arguments, "--quiet"]) == expected
 
 

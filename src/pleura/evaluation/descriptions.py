@@ -55,13 +55,15 @@ METRICS = {
         "Mean surface distance", "Mean distance of both surfaces from each other (ASSD).", "length"
     ),
     "surface_dice_1": MetricDescription(
-        "Surface Dice, 1 mm", "Fraction of both surfaces within 1 mm (or pixel) of the other."
+        "Surface Dice, 1 mm or px", "Fraction of both surfaces within 1 mm (or pixel) of the other."
     ),
     "surface_dice_2": MetricDescription(
-        "Surface Dice, 2 mm", "Fraction of both surfaces within 2 mm (or pixels) of the other."
+        "Surface Dice, 2 mm or px",
+        "Fraction of both surfaces within 2 mm (or pixels) of the other.",
     ),
     "surface_dice_3": MetricDescription(
-        "Surface Dice, 3 mm", "Fraction of both surfaces within 3 mm (or pixels) of the other."
+        "Surface Dice, 3 mm or px",
+        "Fraction of both surfaces within 3 mm (or pixels) of the other.",
     ),
     "volume_difference": MetricDescription(
         "Size difference", "Size of the predicted mask minus that of the reference mask.", "volume"
