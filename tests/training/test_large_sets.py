@@ -55,7 +55,7 @@ def test_training_from_temporary_files_has_the_same_weights(
     monkeypatch.setattr(arrays, "MAX_IN_MEMORY", 0)
     monkeypatch.setattr(arrays, "_reserve", lambda *args: files.append(args) or reserve(*args))
     in_files = train(sample.images, masks, tmp_path / "files", recipe)
-    assert len(files) == (4 if variant == "simulated" else 2)
+    assert len(files) == (5 if variant == "simulated" else 3)
     first, second = (load_tensors(run.weights)["network"] for run in (in_memory, in_files))
     assert all(torch.equal(first[name], second[name]) for name in first)
     rows = [run.history() for run in (in_memory, in_files)]

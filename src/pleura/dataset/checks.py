@@ -5,18 +5,23 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 from pleura.dataset import findings
 from pleura.dataset.check_report import CheckReport, LungFraction
 from pleura.dataset.data_recipe import DataRecipe
+from pleura.dataset.duplicates import THUMBNAIL_PIXELS
 from pleura.dataset.label_errors import PredictLung, find_label_errors
 from pleura.dataset.label_summary import of_labels, of_overlap, summarise_labels
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pair_summary import PairSummary, summarise_file
 from pleura.dataset.pairs import join_classes, match_all_folders, with_roi
 from pleura.dataset.splits import SplitRecipe
+from pleura.files.arrays import TemporaryRows
 from pleura.intensity.estimate import UnitsEstimate
 from pleura.intensity.mapping import IntensityMapping
 from pleura.intensity.units import estimate_units_from_levels
@@ -64,12 +69,16 @@ def check_folders(
     pairings = match_all_folders(images, masks, data.class_masks)
     pairs = with_roi(join_classes(pairings), data.roi)
     summaries: list[PairSummary] = []
+    thumbnails = TemporaryRows(THUMBNAIL_PIXELS, np.float32, "the thumbnails")
     labels = data.classes
     reader = PairReader(labels)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for i, pair in enumerate(pairs):
-            summaries += summarise_file(pair, reader)
+            for one in summarise_file(pair, reader):
+                small = np.zeros(THUMBNAIL_PIXELS) if one.thumbnail is None else one.thumbnail
+                thumbnails.append(small)
+                summaries.append(replace(one, thumbnail=None))
             if progress is not None:
                 progress(i + 1, len(pairs))
     readable_images = [one for one in summaries if one.levels is not None]
@@ -117,7 +126,7 @@ def check_folders(
             *of_labels(label_summaries, masks),
             *of_overlap(summaries, labels),
             *misoriented,
-            *findings.of_near_duplicates(summaries),
+            *findings.of_near_duplicates(summaries, thumbnails.array()),
             *findings.of_rotated_slices(rotated),
             *findings.of_label_errors(label_errors),
             *findings.of_variety(sizes, dtypes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ NEAR_DUPLICATE_CORRELATION = 0.95
 
 _THUMBNAIL_SIDE = 48
 THUMBNAIL_PIXELS = _THUMBNAIL_SIDE**2
+
+_BLOCK = 128
+"""Thumbnails that are compared with all others in one matrix product."""
 
 
 def pixel_hash(picture: NDArray[Any]) -> bytes:
@@ -62,14 +65,27 @@ def thumbnail(image: AnyArray) -> NDArray[np.float32]:
     return np.asarray(small / max(float(np.linalg.norm(small)), 1e-6), np.float32)
 
 
-def find_near_duplicates(thumbnails: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, int]]:
-    """Yield the indices of each two thumbnails of near duplicates."""
-    if not thumbnails:
-        return
-    table = np.stack(thumbnails)
-    for i in range(len(table) - 1):
-        for j in np.flatnonzero(table[i + 1 :] @ table[i] > NEAR_DUPLICATE_CORRELATION):
-            yield i, i + 1 + int(j)
+def find_near_duplicates(
+    thumbnails: NDArray[np.float32],
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]:
+    """Yield the near duplicates among thumbnails, in blocks.
+
+    Parameters
+    ----------
+    thumbnails:
+        float32 (n, 2304), see `thumbnail`. Rows of 0 have no near duplicates.
+
+    Yields
+    ------
+    first, second:
+        Rows of each two near duplicates, sorted; the first is lower than the second.
+    correlation:
+        Their correlations.
+    """
+    for start in range(0, len(thumbnails), _BLOCK):
+        correlation = thumbnails[start : start + _BLOCK] @ thumbnails[start:].T
+        first, second = np.nonzero(np.triu(correlation > NEAR_DUPLICATE_CORRELATION, 1))
+        yield start + first, start + second, correlation[first, second]
 
 
 def _shrink(picture: NDArray[np.floating], side: int) -> NDArray[np.float32]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pleura.dataset.check_report import Finding, format_counts
 from pleura.dataset.duplicates import find_near_duplicates
 from pleura.dataset.label_errors import SuspectedLabel
@@ -190,23 +193,39 @@ def of_mask_orientations(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
         )
 
 
-def of_near_duplicates(summaries: Sequence[PairSummary]) -> Iterator[Finding]:
-    """Yield near duplicates in different files; slices of one volume are expected to be similar."""
-    with_thumbnail = [one for one in summaries if one.thumbnail is not None]
-    thumbnails = [one.thumbnail for one in summaries if one.thumbnail is not None]
-    pairs = []
-    for i, j in find_near_duplicates(thumbnails):
-        first, second = with_thumbnail[i], with_thumbnail[j]
-        if first.pair.image != second.pair.image and first.image_hash != second.image_hash:
-            pairs.append((first.pair.image, second.pair.image))
-    if pairs:
-        names = ", ".join(f"{a.name} and {b.name}" for a, b in pairs[:3])
+def of_near_duplicates(
+    summaries: Sequence[PairSummary], thumbnails: NDArray[np.float32]
+) -> Iterator[Finding]:
+    """Yield near duplicates in different files; slices of one volume are expected to be similar.
+
+    Parameters
+    ----------
+    summaries:
+        Summaries of the pairs.
+    thumbnails:
+        Their thumbnails (n, 2304); 0 where an image cannot be read.
+    """
+    images = [one.pair.image for one in summaries]
+    numbers = {path: i for i, path in enumerate(dict.fromkeys(images))}
+    file = np.array([numbers[path] for path in images], np.intp)
+    pixels = np.array([one.image_hash or b"" for one in summaries])
+    count, examples, found = 0, list[str](), np.zeros(len(images), bool)
+    for rows, columns, _ in find_near_duplicates(thumbnails):
+        differ = (file[rows] != file[columns]) & (pixels[rows] != pixels[columns])
+        first, second = rows[differ], columns[differ]
+        count += len(first)
+        found[first] = found[second] = True
+        examples += [
+            f"{images[i].name} and {images[j].name}"
+            for i, j in zip(first[: 3 - len(examples)], second, strict=False)
+        ]
+    if count:
         yield Finding(
             "warning",
             "duplicates",
-            f"{counted(len(pairs), 'pair')} of near duplicates, such as slices of one patient: "
-            f"{names}",
-            tuple(dict.fromkeys(path for pair in pairs for path in pair)),
+            f"{counted(count, 'pair')} of near duplicates, such as slices of one patient: "
+            f"{', '.join(examples)}",
+            tuple(dict.fromkeys(images[i] for i in np.flatnonzero(found))),
             "keep such images in one subset of the split (split.method=file)",
         )
 

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from pleura.dataset.duplicates import NEAR_DUPLICATE_CORRELATION, is_duplicate
+from pleura.dataset.duplicates import find_near_duplicates, is_duplicate
 from pleura.dataset.pair_reader import PairReader
 from pleura.dataset.pairs import Pair
 from pleura.dataset.preprocessing import PreprocessedPairs
@@ -76,19 +76,20 @@ def resolve_duplicates(
 
 def near_duplicate_warning(prepared: PreprocessedPairs, split: Split) -> str | None:
     """Return a warning about near duplicates in different subsets, or None."""
-    position = {name: i for i, name in enumerate(prepared.names)}
+    subset = split.subset_by_name()
+    names = prepared.names
+    order = np.array([SUBSETS.index(subset[name]) if name in subset else -1 for name in names])
     count, similar = 0, list[tuple[float, str, str]]()
-    for first, second in combinations((split.training, split.validation, split.test), 2):
-        table = prepared.thumbnails[[position[name] for name in first]]
-        for name in second:
-            correlation = table @ prepared.thumbnails[position[name]]
-            found = np.flatnonzero(correlation > NEAR_DUPLICATE_CORRELATION)
-            count += len(found)
-            similar += [(float(correlation[i]), first[i], name) for i in found]
-            similar = nlargest(3, similar)
+    for first, second, correlation in find_near_duplicates(prepared.thumbnails):
+        used = np.minimum(order[first], order[second]) >= 0
+        found = np.flatnonzero(used & (order[first] != order[second]))
+        count += len(found)
+        for k in found[np.argsort(correlation[found])[-3:]]:
+            one, other = sorted((first[k], second[k]), key=lambda row: int(order[row]))
+            similar.append((float(correlation[k]), names[one], names[other]))
+        similar = nlargest(3, similar)
     if not similar:
         return None
-    subset = split.subset_by_name()
     shown = ", ".join(f"{a} ({subset[a]}) and {b} ({subset[b]})" for _, a, b in similar)
     return (
         f"{counted(count, 'pair')} of near duplicates in different subsets, such as slices "

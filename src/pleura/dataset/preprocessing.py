@@ -154,7 +154,8 @@ def preprocess_pairs(
             hint="choose a smaller size, or use fewer images",
         ) from error
     hashes: list[bytes] = []
-    thumbnails = np.empty((len(pairs), THUMBNAIL_PIXELS), np.float32)
+    shape = len(pairs), THUMBNAIL_PIXELS
+    thumbnails = allocate_array(shape, np.float32, "the thumbnails")
     without_lung: list[str] = []
     reader = PairReader(labels, context)
     for i, pair in enumerate(pairs):
