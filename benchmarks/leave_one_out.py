@@ -37,9 +37,10 @@ def recipe_without(patient: str, changes: list[str], masks: Path | None = None) 
     ``masks`` is the folder of those in place of the masks that ship; None leaves their slices out.
     """
     recipe = load_recipe("default", changes).model_dump(mode="json")
+    data = recipe["data"]
     if masks is None:
-        recipe["data"] = [source for source in recipe["data"] if not ships(source["masks"])]
-    for source in recipe["data"]:
+        data["sources"] = [source for source in data["sources"] if not ships(source["masks"])]
+    for source in data["sources"]:
         if source["images"].startswith("lctsc"):
             source["exclude"] = [f"LCTSC-Test-S1-{patient}"]
         if ships(source["masks"]):
@@ -57,7 +58,7 @@ def trained(data: Path, recipe: Recipe, model: Path) -> None:
 def write_masks(data: Path, model: Path, folder: Path) -> None:
     """Segment the slices whose masks ship."""
     folder.mkdir(exist_ok=True)
-    (source,) = (s for s in load_recipe("default").data if ships(s.masks))
+    (source,) = (s for s in load_recipe("default").data.sources if ships(s.masks))
     with Segmenter(model) as segmenter:
         for name in source.only:
             labels = segmenter(read(data / source.images.replace("*", name))).labels

@@ -102,7 +102,7 @@ class Predictor:
         path:
             The file, in which a cascade finds the lungs.
         image:
-            Its content (rows, columns), as `pleura.dataset.pair_reader.read_image_2d` returns it.
+            Its content (rows, columns), as `pleura.dataset.images_2d.read_image_2d` returns it.
 
         Returns
         -------
