@@ -9,6 +9,7 @@ from pleura.dataset.splits import SplitRecipe
 from pleura.dataset.subsets import Split
 from pleura.errors import DataError
 from pleura.formats.image_files import read_image_file, write_image_file
+from pleura.scan.labels import Label
 
 NAMES = ("a.tif", "b.tif", "c.tif", "d.tif")
 SPLIT = Split(("a.tif", "b.tif"), ("c.tif",), ("d.tif",))
@@ -104,3 +105,20 @@ def test_nearly_equal_images_in_different_subsets_are_named(folders):
     assert "a.tif (training) and d.npy (test)" in near_duplicate_warning(
         preprocess_pairs(pairs, TEN), split
     )
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_copies_are_found_whatever_their_masks_of_several_labels_are(folders, overlap):
+    """Three labels in every mask, as one label map or, of labels that may overlap, as bits."""
+    labels = tuple(Label(i, f"label {i}", overlap=overlap) for i in (1, 2, 7))
+    replace(folders, "d.tif", lambda image: image[:, ::-1])
+    for i, path in enumerate(sorted(folders[1].iterdir())):
+        values = np.resize(np.repeat([0, 1, 2, 7], 4 + i), (256, 256))
+        write_image_file(path, values.astype(np.uint8))
+    pairs, split = find_pairs(*folders), Split(("a.tif", "b.tif"), ("c.tif",), ("d.npy",))
+    prepared = preprocess_pairs(pairs, TEN, labels=labels)
+    assert set(np.unique(prepared.masks)) == ({0, 1, 2, 4} if overlap else {0, 1, 2, 3})
+    with pytest.raises(DataError, match=r"same pixels: a\.tif \(training\) and d\.npy \(test\)"):
+        resolve_duplicates(pairs, prepared, split, SplitRecipe())
+    recipe = SplitRecipe(duplicates="exclude")
+    assert resolve_duplicates(pairs, prepared, split, recipe).training == ("b.tif",)
