@@ -96,7 +96,8 @@ The recipe `exercise` and the same training in Keras on two cores, in turn: medi
 processes of three epochs each with bfloat16, one process of two epochs each with float32. With
 AVX2, there was other work on the machine; compare the CPU time.
 
-| CPU | pleura | steps per second: pleura, Keras | ratio | validation (s) | CPU time (s) | memory (MiB) |
+| CPU | pleura | steps per second: pleura, Keras | ratio | validation pass (s) | CPU time (s) \
+| peak memory (MiB) |
 |---|---|---|---|---|---|---|
 {training}
 

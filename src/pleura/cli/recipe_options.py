@@ -57,8 +57,8 @@ def folds_options(command: Command) -> Command:
         "--group",
         metavar="CSV|REGEX",
         help="Patients: a .csv file with the columns name and patient, or a regular expression on "
-        "the file name, whose first group is the patient.  [default: each image or volume; of DICOM, "
-        "the patient in the header]",
+        "the file name, whose first group is the patient.  [default: each image or volume; of "
+        "DICOM, the patient in the header]",
     )(command)
     return click.option(
         "--folds", type=WholeNumber(3), default=5, show_default=True, help="Number of folds."
