@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 import pleura
 from pleura.cohort.batch import INPUTS_FILE
 from pleura.cohort.find import find_tasks
-from pleura.cohort.result_names import reports_by_name
+from pleura.cohort.result_names import LABELS, reports_by_name
 from pleura.cohort.stores import RemoteScan
 from pleura.cohort.task import Task, anonymous_task, open_task
 from pleura.errors import DataError
@@ -23,6 +23,7 @@ from pleura.formats.read import read
 from pleura.formats.registry import OUTPUT_SUFFIXES, ZIP_SUFFIX, format_of, scan_name
 from pleura.intensity.mapping import UnitsOption
 from pleura.intensity.window import Units, Window
+from pleura.masks.contents import read_contents
 from pleura.masks.exchanged import detect_exchanged
 from pleura.masks.labels import read_mask
 from pleura.masks.mask import Mask
@@ -86,6 +87,18 @@ class ReviewCase:
     def latest_mask_path(self) -> Path | None:
         """File of the corrected mask if there is one, else of the mask."""
         return self.corrected_path if self.is_corrected else self.mask_path
+
+    def read_displayed(self, path: Path, scan: Scan) -> Mask:
+        """Read a mask to display it: lungs, or else each label or structure as a class.
+
+        Raises
+        ------
+        ScanError, DataError
+            As `pleura.read_mask`, but no label is unknown.
+        """
+        if self.roi is not None or path == self.corrected_path:
+            return self.read_mask(path, scan)
+        return read_contents(path, scan, lungs=not scan_name(path).endswith(LABELS))
 
     def read_mask(self, path: Path, scan: Scan) -> Mask:
         """Read a mask of the case; `roi` does not apply to the corrected one.

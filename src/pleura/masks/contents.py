@@ -32,7 +32,11 @@ from pleura.scan.scan import Decision, Scan
 
 
 def read_contents(
-    source: ImageSource, scan: Scan, classes: Mapping[str, int] | None = None
+    source: ImageSource,
+    scan: Scan,
+    classes: Mapping[str, int] | None = None,
+    *,
+    lungs: bool = True,
 ) -> Mask:
     """Read the lungs of a mask or, if it has none, each of its labels or structures as a class.
 
@@ -45,6 +49,8 @@ def read_contents(
     classes:
         The classes to read instead: of a file of labels, the value of each class by its name; of
         structures, those with these names, codes or numbers.
+    lungs:
+        Whether the mask may be one of lungs; else lungs are classes like others.
 
     Returns
     -------
@@ -60,23 +66,25 @@ def read_contents(
     """
     file = read_segments(Path(source)) if isinstance(source, str | os.PathLike) else None
     if file is None:
-        return attach_scan(_read_label_file(source, classes), scan)
-    if classes is None and has_lungs(file):
+        return attach_scan(_read_label_file(source, classes, lungs), scan)
+    if classes is None and lungs and has_lungs(file):
         return attach_scan(draw_structures(file, scan.geometry, scan.origin), scan)
     return attach_scan(_draw_all(file, scan, classes), scan)
 
 
-def _read_label_file(source: ImageSource, classes: Mapping[str, int] | None) -> Mask:
+def _read_label_file(
+    source: ImageSource, classes: Mapping[str, int] | None, may_be_lungs: bool
+) -> Mask:
     label_scan = read_label_scan(source)
     values = whole_labels(label_scan) if classes is None else whole_labels(label_scan, None)
     if classes is None:
-        lungs = recognise_lungs(values, label_scan.geometry)
+        lungs = recognise_lungs(values, label_scan.geometry) if may_be_lungs else None
         if lungs is not None:
             labels, sides, decision = lungs
             return Mask(labels, label_scan, sides, ("", ""), (decision,), has_scan=False)
         present = sorted(present_labels(values))
         value_by_name = {f"label {value}": value for value in present}
-        decision = Decision("labels", list_labels(present), "they are not those of lungs")
+        decision = Decision("labels", list_labels(present), "each is a class")
     else:
         value_by_name = _check_values(classes)
         named = ", ".join(f"{value} {name}" for name, value in classes.items())
@@ -113,7 +121,7 @@ def _draw_all(file: SegmentFile, scan: Scan, classes: Mapping[str, int] | None) 
     labels = tuple(Label(i + 1, name, overlap=overlap) for i, name in enumerate(selectors))
     roi = {selector: i + 1 for i, selector in enumerate(selectors.values())}
     mask = draw_classes(file, labels, scan.geometry, scan.origin, roi)
-    reason = "as requested" if classes else "the file has no lungs"
+    reason = "as requested" if classes else "each is a class"
     named = Decision("labels", shorten_list([*selectors], 10), reason)
     drawn = (decision for decision in mask.decisions if decision.topic != "labels")
     if not overlap:  # voxels in several structures are only in the last one

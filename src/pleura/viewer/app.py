@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,12 +27,14 @@ from pleura.cohort.tables import read_summaries
 from pleura.corrections.cases import ReviewCase
 from pleura.corrections.saving import read_changed_slices, save_correction
 from pleura.errors import PleuraError
+from pleura.figures.palette import label_kind
 from pleura.files.temporary import new_folder
 from pleura.formats.write import write_volume
 from pleura.masks.mask import flag_title
 from pleura.measurement.measure import AERATION, LOW_ATTENUATION
 from pleura.report.cohort import cohort_page
 from pleura.report.page import content_security_policy
+from pleura.scan.bit_field import highest_class
 from pleura.scan.geometry import Geometry
 from pleura.typing import AnyArray
 from pleura.viewer.access import AccessControl
@@ -122,11 +126,10 @@ class _CaseRoutes:
         case, kind = self._case(request), request.path_params["kind"]
         etag = _etag(case)  # before reading: a mask that is saved meanwhile has another one
         try:
-            path, spacing_known = await run_in_threadpool(_write_nifti, case, kind)
+            path, headers = await run_in_threadpool(_write_nifti, case, kind)
         except PleuraError as error:
             return _error_response(str(error), 422)
-        headers = {"ETag": etag, "Spacing-Known": str(int(spacing_known))}
-        return _TemporaryFileResponse(path, headers=headers)
+        return _TemporaryFileResponse(path, headers={"ETag": etag, **headers})
 
     async def changed_slices(self, request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(_changed_slices, self._case(request)))
@@ -251,18 +254,20 @@ def _etag(case: ReviewCase) -> str:
     return "" if path is None or not path.exists() else str(path.stat().st_mtime_ns)
 
 
-def _write_nifti(case: ReviewCase, kind: str) -> tuple[Path, bool]:
+def _write_nifti(case: ReviewCase, kind: str) -> tuple[Path, dict[str, str]]:
     """Write the scan (HU) or a mask of a case to a NIfTI file; the caller removes its folder.
 
     Returns
     -------
-    tuple of Path and bool
-        The file, and whether the spacing of the scan is known.
+    path, headers
+        The file, and ``Spacing-Known``, 1 if the spacing of the scan is known. Of a mask with
+        several classes, ``Classes`` are their names and colours in the style sheet, as JSON with
+        percent encoding, in the order of the labels from 1.
     """
     scan = case.read_scan()
-    known = scan.geometry.spacing_known
+    headers = {"Spacing-Known": str(int(scan.geometry.spacing_known))}
     if kind == "scan":
-        return _write_temporary(scan.hu(), scan.geometry), known
+        return _write_temporary(scan.hu(), scan.geometry), headers
     paths = {
         "mask": case.latest_mask_path,
         "original": case.mask_path,
@@ -271,7 +276,12 @@ def _write_nifti(case: ReviewCase, kind: str) -> tuple[Path, bool]:
     path = paths.get(kind)
     if path is None:
         raise HTTPException(404)
-    return _write_temporary(case.read_mask(path, scan).labels, scan.geometry), known
+    mask = case.read_displayed(path, scan)
+    labels = highest_class(mask.labels) if mask.overlap else mask.labels
+    if mask.classes:
+        classes = [[c.name, label_kind(i)] for i, c in enumerate(mask.classes, 1)]
+        headers["Classes"] = quote(json.dumps(classes))
+    return _write_temporary(labels, scan.geometry), headers
 
 
 def _write_temporary(array: AnyArray, geometry: Geometry) -> Path:

@@ -12,9 +12,11 @@ export async function requestJson(path, options) {
   return (await request(path, options)).json();
 }
 
-// Return the image of a case ("scan", "mask", "original" or "reference"), its ETag, and whether its spacing is known.
+// Return the image of a case ("scan", "mask", "original" or "reference"), its ETag, whether its spacing is known,
+// and the name and colour of each label of a mask with several classes.
 export async function requestVolume(index, kind) {
   const response = await request(`/api/cases/${index}/${kind}.nii`);
   const image = await NVImage.loadFromUrl({ url: await response.arrayBuffer(), name: `${kind}.nii` });
-  return { image, etag: response.headers.get("ETag"), spacing: response.headers.get("Spacing-Known") === "1" };
+  const classes = JSON.parse(decodeURIComponent(response.headers.get("Classes") ?? "[]"));
+  return { image, etag: response.headers.get("ETag"), spacing: response.headers.get("Spacing-Known") === "1", classes };
 }

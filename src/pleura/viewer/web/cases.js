@@ -7,7 +7,7 @@ import { defaultWindow, resetView, selectedWindow, showCaption, updateMask, upda
 import { restoreDraft, updateAfterEdit } from "./drafts.js";
 import { isChanged, resetHistory } from "./history.js";
 import { measure } from "./measures.js";
-import { forgetOverlays, showReference, updateReference } from "./overlays.js";
+import { forgetOverlays, showClasses, showReference, updateReference } from "./overlays.js";
 import { showFlags, updateScrubber } from "./scrubber.js";
 import { grid, niivue, state } from "./state.js";
 import { removeSurfaces } from "./surface.js";
@@ -62,18 +62,22 @@ export async function openCase(index, { confirmed = false } = {}) {
     const changed = opened.is_corrected ? await requestJson(`/api/cases/${index}/changed-slices`) : [];
     if (!isSelected()) return;
     [state.spacing, state.changed] = [scan.spacing, changed];
-    showVolumes(scan.image, mask?.image, reference?.image);
+    const isEditable = mask && !mask.classes.length;
+    showVolumes(scan.image, isEditable ? mask.image : null, reference?.image);
+    if (mask && !isEditable) showClasses(mask.image, mask.classes);
+    $("tools").hidden = Boolean(mask) && !isEditable;
     $("reference").hidden = !reference;
     $("download").toggleAttribute("hidden", !mask);
     [$("download").href, $("download").download] =
-      [`/api/cases/${index}/mask.nii`, `${opened.name.split("/").at(-1)}_lungs.nii`];
-    if (mask) {
+      [`/api/cases/${index}/mask.nii`, `${opened.name.split("/").at(-1)}_${mask?.classes.length ? "labels" : "lungs"}.nii`];
+    if (isEditable) {
       state.mask = { index, name: opened.name, draftKey: opened.draft_key, etag: mask.etag };
       state.measures = measure();
     }
     if (grid().nz === 1) choose("view", "axial");
     showFlags(opened.report.flags ?? {}, opened.flag_titles);
     updateAfterEdit();
+    if (mask && !isEditable) showLegend(mask.classes);
     updateWindow(); updateMask(); updateReference(); updateTool(); updateView(); resetView(); showCaption();
     showMessage(opened.is_corrected ? "this is the corrected mask" : "");
     await restoreDraft();
@@ -94,6 +98,7 @@ function closeCase() {
   for (const id of ["flags", "measurements", "correction", "report"]) $(id).replaceChildren();
   for (const id of ["save", "discard", "undo", "redo"]) $(id).disabled = true;
   $("save-state").hidden = $("scrubber").hidden = $("empty").hidden = true;
+  $("tools").hidden = false;
   $("caption").textContent = $("position").textContent = "";
 }
 
@@ -104,6 +109,17 @@ function showVolumes(scan, mask, reference) {
   if (mask) niivue.loadDrawing(mask);
   else niivue.createEmptyDrawing();
   resetHistory();
+}
+
+// Show the names and colours of classes in place of the measures of lungs.
+function showLegend(classes) {
+  const items = classes.map(([name, colour]) => {
+    const key = createElement("span", { className: "key" });
+    key.style.setProperty("--colour", `var(--${colour})`);
+    return createElement("li", {}, key, name);
+  });
+  $("measurements").replaceChildren(createElement("h2", { textContent: "Classes" }), createElement("ul", { id: "legend" }, ...items),
+    createElement("p", { className: "muted", textContent: "A mask of several classes cannot be edited here: the tools correct masks of lungs only." }));
 }
 
 function showReport({ name, report }) {

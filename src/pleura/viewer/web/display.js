@@ -3,7 +3,7 @@ import { SLICE_TYPE } from "@niivue/niivue";
 import { choice, isOn, setOn } from "./controls.js";
 import { $ } from "./dom.js";
 import { centreOfLungs, showVoxel } from "./measures.js";
-import { isOverlayShown } from "./overlays.js";
+import { isOverlayShown, updateClasses } from "./overlays.js";
 import { updateScrubber, updateSlice } from "./scrubber.js";
 import { grid, niivue, state } from "./state.js";
 import { updateSurfaces } from "./surface.js";
@@ -71,6 +71,7 @@ export function showDraggedWindow({ cal_min: low, cal_max: high }) {
 
 export function updateMask() {
   niivue.setDrawOpacity(isOverlayShown("aeration") ? 0.001 : $("opacity").valueAsNumber); // of 0, NiiVue hides the contours also
+  updateClasses();
   niivue.drawRimOpacity = isOn("contours") ? 1 : -1;
   niivue.drawScene();
 }

@@ -2,10 +2,11 @@
 import { NVImage } from "@niivue/niivue";
 import { labelColourMap } from "./colours.js";
 import { isOn } from "./controls.js";
+import { $ } from "./dom.js";
 import { classTable } from "./measures.js";
 import { forEachLungVoxel, niivue, state } from "./state.js";
 
-const OPACITY = { reference: 0.9, aeration: 0.6, changes: 0.75 }; // NiiVue ignores the alpha of a label
+const OPACITY = { reference: 0.9, aeration: 0.6, changes: 0.75, classes: 0.5 }; // NiiVue ignores the alpha of a label
 const shown = {}; // the image of each overlay on the canvas
 
 export const isOverlayShown = (name) => name in shown;
@@ -48,6 +49,15 @@ export function showReference({ img, hdr }, mask) {
     labels[i] = inside[i] && !isInterior ? 1 : isDifferent ? 2 : 0;
   }
   showOverlay("reference", labels, labelColourMap(["reference", "difference"], [255, 130]));
+}
+
+// Show the labels of a mask with several classes, each in the colour of its class.
+export function showClasses({ img }, classes) {
+  showOverlay("classes", Uint8Array.from(img), labelColourMap(classes.map(([, colour]) => colour), classes.map(() => 255)));
+}
+
+export function updateClasses() {
+  if (shown.classes) niivue.setOpacity(niivue.volumes.indexOf(shown.classes), $("opacity").valueAsNumber);
 }
 
 export function updateReference() {
