@@ -18,6 +18,7 @@ from pleura.engine.engine import Engine
 from pleura.engine.model_file import read_metadata
 from pleura.errors import DataError, ModelError, RunError
 from pleura.evaluation.compare import compare
+from pleura.evaluation.model import evaluate_model
 from pleura.formats.image_files import read_image_file, write_image_file
 from pleura.masks.classes import read_classes
 from pleura.network.build import build_network
@@ -323,6 +324,18 @@ def test_flips_exchange_bits():
 def test_the_number_of_labels_is_limited(labels):
     with pytest.raises(ValidationError, match="overlap: requires 2 to 16 labels"):
         DataRecipe(labels=labels, overlap=True)
+
+
+@pytest.mark.parametrize("other", [{"context": {"slices": 1, "distance": 3.0}}, {"lungs": {}}])
+def test_context_and_cascades_are_refused(other):
+    with pytest.raises(ValidationError, match=r"overlap: excludes data.context and data.lungs"):
+        DataRecipe(labels={1: "a", 2: "b"}, overlap=True, **other)
+
+
+def test_a_model_file_is_not_evaluated_with_a_folder_per_class(model, folders):
+    with pytest.raises(DataError, match="one folder of masks per label") as error:
+        evaluate_model(model, *folders)
+    assert error.value.hint.startswith("evaluate the run")
 
 
 def test_quantisation_is_refused(run, folders, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from pleura.engine.engine import model_path
 from pleura.engine.model_file import read_metadata
+from pleura.errors import DataError
 from pleura.evaluation.alignment import align
 from pleura.evaluation.cases import Case, CaseTable
 from pleura.evaluation.comparison import Comparison
@@ -35,6 +37,7 @@ from pleura.masks.exchanged import detect_exchanged
 from pleura.masks.labels import read_stored_mask
 from pleura.masks.mask import Mask
 from pleura.masks.selection import RoiSelection, require_class_labels, require_lung_labels
+from pleura.names import shorten_list
 from pleura.scan.scan import Scan
 from pleura.segmentation.segmenter import Segmenter
 from pleura.typing import Progress, StrPath
@@ -222,7 +225,12 @@ def evaluate_model(
     """
     table, callbacks = cases or CaseTable(), callbacks or EvaluationCallbacks()
     metadata = read_metadata(model_path(model))
-    pairs = match_cases(Path(images), Path(masks), "image")
+    try:
+        pairs = match_cases(Path(images), Path(masks), "image")
+    except DataError:
+        if metadata.classes:
+            _refuse_class_folders(Path(masks), Path(images))
+        raise
     table.warn_unknown(name for name, *_ in pairs)
     scores: list[Score] = []
     histograms: dict[str, ProbabilityHistogram] = {}
@@ -281,6 +289,27 @@ class _EvaluatedCase:
     histogram: ProbabilityHistogram
     flags: tuple[str, ...]
     class_histograms: Mapping[str, ProbabilityHistogram]
+
+
+def _refuse_class_folders(masks: Path, images: Path) -> None:
+    """Refuse a folder with one folder of masks per class, which only a run folder describes.
+
+    Raises
+    ------
+    DataError
+        Several of its folders, without that of the images, contain files of the same names.
+    """
+    entries = sorted(masks.iterdir()) if masks.is_dir() else []
+    folders = [one for one in entries if one.is_dir() and one.resolve() != images.resolve()]
+    names = [{path.name for path in folder.iterdir()} for folder in folders]
+    if any(a & b for a, b in combinations(names, 2)):
+        raise DataError(
+            "a model file cannot be evaluated with one folder of masks per label: "
+            + shorten_list([folder.name for folder in folders]),
+            where=masks,
+            hint="evaluate the run (pleura evaluate RUN IMAGES MASKS), or pass masks that contain "
+            "all labels",
+        )
 
 
 def _evaluate_case(
