@@ -283,6 +283,9 @@ def test_finding_lungs_set_is_fit_but_not_in_hounsfield_units(data):
     assert report.pairs == report.readable == 267
     assert report.fit_to_train
     finding, *suspects = findings(report, "warning")
+    large, *suspects = suspects
+    assert "more than half of the image" in large.message
+    assert [path.name for path in large.files] == ["ID_0254_Z_0075.tif"]  # its mask is wrong
     assert len(suspects) == 5
     (prone,) = findings(report, "note")
     names = [path.name[:7] for path in prone.files]

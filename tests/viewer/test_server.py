@@ -43,6 +43,15 @@ def test_scan_and_mask_are_served_on_their_own_grid(client, pair):
     assert client.get("/api/cases/1/scan.nii").status_code == 404
 
 
+def test_masks_of_other_structures_are_not_corrected(pair):
+    scan, mask = pair
+    labels = shutil.copyfile(mask, mask.with_name("ct_labels.nii.gz"))
+    case = case_from_files(scan, labels)
+    with pytest.raises(DataError, match="other structures than lungs"):
+        save_correction(case, mask.read_bytes())
+    assert not case.corrected_path.exists()
+
+
 def test_exchanged_scan_and_mask_are_reported(pair):
     scan, mask = pair
     app = create_app(CaseList([case_from_files(mask, scan)]), "secret", [HOST])

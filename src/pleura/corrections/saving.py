@@ -50,14 +50,22 @@ def save_correction(case: ReviewCase, content: bytes) -> dict[str, Any]:
     Raises
     ------
     DataError
-        The case has no mask, or ``content`` is not a mask of the scan.
+        The case has no mask or one of other structures than lungs, or ``content`` is not a mask of
+        the scan.
     """
     target = case.corrected_path
     if target is None or case.mask_path is None:
         raise DataError("the scan has no mask", where=case.name, hint="segment the scan first")
     scan = case.read_scan()
     after = _labels_of(content, scan)
-    before = case.read_mask(case.mask_path, scan).labels
+    displayed = case.read_displayed(case.mask_path, scan)
+    if displayed.classes:
+        raise DataError(
+            "the mask has other structures than lungs, which cannot be corrected",
+            where=case.mask_path,
+            hint="edit it in 3D Slicer or ITK-SNAP",
+        )
+    before = displayed.labels
     mask = Mask(after, scan, sides=True, algorithm=("corrected by hand", pleura.__version__))
     record: dict[str, Any] = {
         "mask": case.mask_path.name,
