@@ -73,6 +73,12 @@ def test_too_few_patients_are_refused(count, recipe):
         assign_folds(pairs_of(SIZES), count, SplitRecipe(patient_pattern=recipe), WHERE)
 
 
+def test_the_slices_of_a_header_s_patient_are_one_patient():
+    pairs = [Pair(f"{i}.dcm", Path(f"{i}.dcm"), Path("m"), group="Doe") for i in range(9)]
+    with pytest.raises(DataError, match="is not possible with 1 patient"):
+        assign_folds(pairs, 3, SplitRecipe(), WHERE)
+
+
 def test_the_table_of_folds_has_no_patient_of_a_header(tmp_path):
     pairs = [Pair(f"{i}.dcm#000", Path(f"{i}.dcm"), Path("m"), 0, group="Doe") for i in range(2)]
     pairs += [Pair(f"{i}.png", Path(f"{i}.png"), Path("m")) for i in range(2, 5)]

@@ -147,7 +147,7 @@ def assign_folds(pairs: Sequence[Pair], count: int, recipe: SplitRecipe, where: 
     for name, patient in patient_of.items():
         images.setdefault(patient, []).append(name)
     if count < MIN_FOLDS or len(images) < count:
-        noun = "patient" if stated else "image"
+        noun = "patient" if stated or len(images) < len(pairs) else "image"
         raise DataError(
             f"cross-validation with {count} folds is not possible with "
             f"{counted(len(images), noun)}",
