@@ -59,7 +59,7 @@ def test_values_that_the_recipe_does_not_name_are_one_error(tmp_path, values):
     with pytest.raises(DataError) as raised:
         read_mask_2d(path, CLASSES)
     assert raised.value.where == str(path)
-    assert "the values 4, 5, which the recipe does not name" in raised.value.message
+    assert "the values 4, 5, which no label has" in raised.value.message
     assert "1 right lung, 2 left lung, 7 lesion" in raised.value.message
     assert "data.labels" in raised.value.hint
 
@@ -85,7 +85,7 @@ def test_slices_of_a_volume_have_class_indices(tmp_path, values, indices):
     assert (image[mask > 0] == -800).all()
     wrong = np.stack([np.where(values == 7, 9, values)] * 3, 2).astype(np.uint8)
     nib.save(nib.Nifti1Image(wrong.swapaxes(0, 1), affine), tmp_path / "masks" / "a.nii.gz")
-    with pytest.raises(DataError, match="the value 9, which the recipe does not name"):
+    with pytest.raises(DataError, match="the value 9, which no label has"):
         PairReader(CLASSES).read(pairs[1])
 
 

@@ -171,9 +171,10 @@ def class_indices(
         noun = "value" if len(unknown) == 1 else "values"
         listed = shorten_list([str(value) for value in unknown])
         raise DataError(
-            f"the mask has the {noun} {listed}, which the recipe does not name (labels: {known})",
+            f"the mask has the {noun} {listed}, which no label has (labels: {known})",
             where=where,
-            hint="name each value in the recipe key data.labels, or set it to 0 in the mask",
+            hint="name each value in the recipe key data.labels or in --classes, or set it to 0 in "
+            "the mask",
         )
     table = np.zeros(256, np.uint8)
     for i, label in enumerate(labels):
