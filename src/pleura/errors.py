@@ -71,3 +71,9 @@ class DataWarning(UserWarning):
 def first_line(error: BaseException) -> str:
     """Return the first line of the error of another library; its type if it has no text."""
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of the text of an exception that is not empty, or else its type."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

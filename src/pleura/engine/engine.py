@@ -13,7 +13,7 @@ from pleura.engine.loading import load
 from pleura.engine.model_file import SHIPPED_MODELS, ModelMetadata, read_metadata
 from pleura.engine.process_state import PROCESS
 from pleura.engine.runtimes import LoadedModel, Precision, Runtime, available_cpus
-from pleura.errors import ModelError
+from pleura.errors import ModelError, last_line
 from pleura.typing import StrPath
 
 _FOLDER = Path(__file__).parents[1] / "models"
@@ -110,7 +110,7 @@ class Engine:
                     hint="close other programs, or segment fewer scans at a time",
                 ) from error
             raise ModelError(
-                f"the model cannot run on {_size(values)} ({_last_line(error)})",
+                f"the model cannot run on {_size(values)} ({last_line(error)})",
                 where=None,
                 hint="try the model `default`; if it works, export the other model again",
             ) from error
@@ -151,8 +151,3 @@ class Engine:
 def _size(values: NDArray[np.int16]) -> str:
     plural = "" if len(values) == 1 else "s"
     return f"{len(values)} slice{plural} of {values.shape[-2]}x{values.shape[-1]}"
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

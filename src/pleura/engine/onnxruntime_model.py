@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.errors import ModelError
+from pleura.errors import ModelError, last_line
 
 _logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class OnnxRuntimeModel:
             except Exception as error:
                 if len(providers) == 1:
                     raise
-                self._failure = f" ({_last_line(error)})"
+                self._failure = f" ({last_line(error)})"
                 self._session = start(["CPUExecutionProvider"])
         except Exception as error:
             raise _loading_failed(error, path if isinstance(path, Path) else None) from error
@@ -146,12 +146,7 @@ def _load_cuda(onnxruntime: Any) -> None:
 def _loading_failed(error: Exception, path: Path | None) -> ModelError:
     return ModelError(
         "the model file is corrupt, or this version of ONNX Runtime does not support it "
-        f"({_last_line(error)})",
+        f"({last_line(error)})",
         where=path,
         hint="use the runtime openvino; if it fails, too, copy or export the file again",
     )
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip()
